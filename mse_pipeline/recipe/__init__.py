@@ -1,0 +1,16 @@
+"""Recipes: pipelines/*.yaml -> Recipe, every error of a file told at once.
+
+Examples:
+    >>> from mse_pipeline import recipe
+    >>> "meld" in recipe.names()
+    True
+    >>> recipe.load("meld").training_for("qwen").pseudo_tokens
+    2
+"""
+
+from __future__ import annotations
+
+from mse_pipeline.recipe.reading import Check, load, names
+from mse_pipeline.recipe.schema import GridAlignment, NoAlignment, PromptSection, Recipe, Training
+
+__all__ = ["Check", "GridAlignment", "NoAlignment", "PromptSection", "Recipe", "Training", "load", "names"]

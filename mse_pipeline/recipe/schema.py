@@ -1,0 +1,233 @@
+"""Recipe: what a pipeline file may say, with the defaults of what it leaves out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mse_pipeline.task import Classification, Regression, Task
+
+# Strict scalars: `epochs: true` or `language: 1` is a slip of the pen, not a number or a text.
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Names of datasets in the cache: they become folder names."""
+
+
+class Section(BaseModel):
+    """Base of all parts of a recipe: unknown keys are errors, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CorpusSection(Section):
+    """Which corpus reader lists the clips, and its options (checked by the reader itself)."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class MediaSection(Section):
+    """How media are decoded.
+
+    Attributes:
+        max_seconds: Longer clips are cut to their first seconds; None for no limit.
+    """
+
+    max_seconds: Annotated[Number, Field(gt=0)] | None = 30.0
+
+
+class NoAlignment(Section):
+    """Every stream keeps its own clock and its own length."""
+
+    kind: Literal["none"] = "none"
+
+
+class GridAlignment(Section):
+    """All streams on one grid of equal steps.
+
+    Attributes:
+        step: Width of a step in seconds.
+    """
+
+    kind: Literal["grid"]
+    step: Annotated[Number, Field(gt=0, le=60)]
+
+
+class ClassificationSection(Section):
+    """One of several classes; their order is their index."""
+
+    kind: Literal["classification"]
+    classes: tuple[str, ...]
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2:
+            raise ValueError(f"at least two classes are needed, got {len(classes)}")
+        for index, name in enumerate(classes):
+            if not name.strip() or name != name.strip():
+                raise ValueError(f"class {index} ({name!r}) must be a name without blanks around it")
+            if name in classes[:index]:
+                raise ValueError(f"class {name!r} is there twice")
+        return classes
+
+
+class RegressionSection(Section):
+    """A number between `low` and `high`, both included."""
+
+    kind: Literal["regression"]
+    low: Number
+    high: Number
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RegressionSection:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class PromptSection(Section):
+    """How the backbone is asked.
+
+    Attributes:
+        language: Language of the tags around the input, ``en`` or ``zh``.
+        task: The question after the input; None for one that is made from the classes or the range.
+    """
+
+    language: Literal["en", "zh"] = "en"
+    task: str | None = None
+
+
+class Training(Section):
+    """How the adapter is trained. The defaults are those of the paper where it has one for all backbones.
+
+    Attributes:
+        epochs: Epochs that the cosine schedule spans, and the most that are trained.
+        batch_size: Clips a step.
+        learning_rate: Peak of the schedule.
+        weight_decay: Of AdamW.
+        adam_epsilon: Of AdamW; the paper's 1e-4 is larger than torch's default.
+        warm_up: Share of all steps in which the rate rises from zero to its peak.
+        patience: Epochs without a better validation score before training stops (paper: 8 for classes, 10 for numbers).
+        clip_norm: Largest norm of all gradients together; None for no limit.
+        seeds: One training for each.
+        pseudo_tokens: Tokens n that the adapter makes for a clip.
+        acoustic_hidden: Width of the acoustic LSTM.
+        visual_hidden: Width of the visual LSTM.
+        dropout: Share of the LSTMs' last state that is dropped in training.
+
+    Examples:
+        >>> Training(epochs=50).epochs, Training().seeds[0]
+        (50, 1111)
+    """
+
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 30
+    batch_size: Annotated[Whole, Field(ge=1)] = 16
+    learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    adam_epsilon: Annotated[Number, Field(gt=0)] = 1e-4
+    warm_up: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    patience: Annotated[Whole, Field(ge=1)] = 8
+    clip_norm: Annotated[Number, Field(gt=0)] | None = None
+    seeds: tuple[Whole, ...] = (1111, 2222, 3333, 4444, 5555)
+    pseudo_tokens: Annotated[Whole, Field(ge=1, le=1024)] = 4
+    acoustic_hidden: Annotated[Whole, Field(ge=1)] = 64
+    visual_hidden: Annotated[Whole, Field(ge=1)] = 32
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("at least one seed is needed")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("the same seed is there twice; each seed is one training")
+        return seeds
+
+
+class Recipe(Section):
+    """A validated pipeline file.
+
+    Attributes:
+        version: Of the file's format.
+        name: Of the dataset in the cache.
+        corpus: The reader of the raw folder and its options.
+        media: How media are decoded.
+        streams: Stream name, as in ``acoustic.egemaps`` -> options of its extractor.
+        alignment: Own clocks, or one grid.
+        task_section: `task` of the file; `task` gives it as the rest of the package uses it.
+        prompt: How the backbone is asked.
+        training: Settings for every backbone.
+        backbones: Settings that differ for one backbone; see `training_for`.
+
+    Examples:
+        >>> recipe = Recipe.model_validate({"version": 1, "name": "mine", "corpus": {"name": "table"}})
+        >>> recipe.training_for("tiny").batch_size, recipe.alignment.kind, recipe.task
+        (16, 'none', None)
+    """
+
+    version: Literal[1]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    corpus: CorpusSection
+    media: MediaSection = MediaSection()
+    streams: dict[StreamName, dict[str, Any]] = Field(default_factory=dict)
+    alignment: Annotated[NoAlignment | GridAlignment, Field(discriminator="kind")] = NoAlignment()
+    task_section: Annotated[ClassificationSection | RegressionSection, Field(discriminator="kind")] | None = Field(
+        default=None, alias="task"
+    )
+    prompt: PromptSection = PromptSection()
+    training: Training = Training()
+    backbones: dict[str, Training] = Field(default_factory=dict)
+
+    @property
+    def task(self) -> Task | None:
+        """What is to be predicted; None where the corpus tells it."""
+        section = self.task_section
+        if section is None:
+            return None
+        if isinstance(section, RegressionSection):
+            return Regression(section.low, section.high)
+        return Classification(section.classes)
+
+    def training_for(self, backbone: str) -> Training:
+        """Settings for one backbone: those of `training`, changed by what `backbones` says of it.
+
+        A key of `backbones` holds for every backbone whose name begins with it, whatever the case, the
+        punctuation and the folders before the name: ``llama2`` holds for ``meta-llama/Llama-2-7b-hf``. Of several
+        such keys the longest holds.
+
+        Args:
+            backbone: Short name, hub name or folder of the backbone.
+        """
+        wanted = _plain(re.split(r"[/\\]", backbone.rstrip("/\\"))[-1])
+        matching = [key for key in self.backbones if wanted.startswith(_plain(key))]
+        if not matching:
+            return self.training
+        # Only what the file says of this backbone counts, not the defaults of what it leaves out.
+        changes = self.backbones[max(matching, key=len)].model_dump(exclude_unset=True)
+        return self.training.model_copy(update=changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain JSON values, defaults written out; `Recipe.model_validate` reads it back."""
+        plain = self.model_dump(mode="json", by_alias=True)
+        plain["backbones"] = {
+            name: changes.model_dump(mode="json", exclude_unset=True) for name, changes in self.backbones.items()
+        }
+        return plain
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over all that the recipe says: equal digests, equal recipes."""
+        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(name: str) -> str:
+    """The name's letters and digits in lower case."""
+    return re.sub(r"[\W_]+", "", name.lower())
