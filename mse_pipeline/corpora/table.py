@@ -1,0 +1,117 @@
+"""Anyone's dataset: a table with the columns id, media, split, text and label beside the media it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mse_pipeline.clip import Split
+from mse_pipeline.corpora.base import Corpus, Options
+from mse_pipeline.corpora.files import open_root
+from mse_pipeline.corpora.table_cells import Complaints, infer_task
+from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
+from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table
+from mse_pipeline.corpora.table_paths import find_media, find_table
+from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.task import Classification, Task
+
+
+class OptionsModel(Options):
+    """Options of the table reader.
+
+    Attributes:
+        table: Path of the table below the root; None for the only clips.csv, clips.tsv or clips.parquet there.
+        media_root: Folder below the root that media paths start from; None for the root, then the table's folder.
+        columns: Our column name -> the table's, as in ``{"label": "Emotion"}``.
+        splits: The table's split name -> ours.
+        language: Of the text, where the table has no column for it.
+    """
+
+    table: str | None = None
+    media_root: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    splits: dict[str, Literal["train", "valid", "test"]] = Field(default_factory=dict)
+    language: str = Field(default="en", pattern=r"^[a-z]{2,3}$")
+
+
+def read(root: str | Path, options: OptionsModel | None = None, task: Task | None = None) -> Corpus:
+    """List the clips of a table.
+
+    Args:
+        root: Folder of the table and the media, or the table itself.
+        options: See `OptionsModel`.
+        task: What is to be predicted; None to take it from the labels (see `table_cells.infer_task`).
+
+    Raises:
+        UsageError: There is no such table, columns are missing, or rows cannot be read; all that is wrong is told.
+    """
+    options = options or OptionsModel()
+    given = Path(root).expanduser()
+    if options.table is None and given.is_file() and given.suffix.lower() in SUFFIXES:
+        options = options.model_copy(update={"table": given.name})
+        root = given.parent
+    folder = open_root(root)
+    table = read_table(folder, find_table(folder, options.table, REQUIRED))
+    cells = _columns(table, options.columns)
+    notes = [f"Table {table.path} was read as {table.encoding}."] if table.encoding != "utf-8" else []
+    labels = [value.strip() for value in cells["label"]]
+    if task is None:
+        task, note = infer_task(labels, options.columns.get("label", "label"))
+        notes.append(note)
+    complaints = Complaints(table.path)
+    media = find_media(folder, table, cells["media"], options.media_root, complaints)
+    splits = {name: Split(ours) for name, ours in options.splits.items()}
+    given_cells = Cells(rows=table.rows, columns=cells, media=media, splits=splits, language=options.language)
+    clips, defects = make_clips(given_cells, task, complaints)
+    complaints.settle()
+    unlabelled = sum(not label for label in labels)
+    if unlabelled:
+        notes.append(f"{unlabelled:,} of {len(labels):,} rows have no label.")
+    if unlabelled < len(labels) and all(clip.label is None for clip in clips):
+        known = ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
+        raise UsageError(
+            f"No label in table {table.path} fits the task ({known}), as in {next(filter(None, labels))!r}. "
+            "Mend the recipe's task, or name the column of the labels with columns.label."
+        )
+    return Corpus(
+        name="table",
+        root=folder,
+        task=task,
+        clips=tuple(clips),
+        defects=tuple(defects),
+        sources=(table.path,),
+        notes=tuple(notes),
+    )
+
+
+def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Our column name -> cells.
+
+    Raises:
+        UsageError: Columns are missing, or the option `columns` names what is not there; all are told.
+    """
+    ours = (*REQUIRED, *OPTIONAL)
+    wrong = []
+    for name, theirs in renamed.items():
+        if name not in ours and not re.fullmatch(FURTHER + r"\w+", name):
+            near = did_you_mean(name, ours)
+            wrong.append(f"option columns: {name} is none of {', '.join(ours)} and label_NAME{near}")
+        if theirs not in table.columns:
+            wrong.append(f"option columns: the table has no column {theirs}{did_you_mean(theirs, table.columns)}")
+    for name in REQUIRED:
+        if name not in renamed and name not in table.columns:
+            wrong.append(f"there is no column {name}{did_you_mean(name, table.columns)}")
+    if wrong:
+        told = "\n".join(f"  {sentence}" for sentence in wrong)
+        raise UsageError(
+            f"Table {table.path} does not fit:\n{told}\nIts columns are {', '.join(table.columns)}. Rename them, or "
+            "write columns: {id: THEIRS, ...} into the options of the recipe's corpus."
+        )
+    cells = {
+        name: column for name, column in table.columns.items() if name in ours or re.fullmatch(FURTHER + r"\w+", name)
+    }
+    return cells | {name: table.columns[theirs] for name, theirs in renamed.items()}

@@ -1,0 +1,129 @@
+"""Nothing outside of the root is ever reached, whatever tables and links say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mse_pipeline.corpora.files import Folders, inside, list_files, open_root, relative
+from mse_pipeline.errors import UsageError
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    for name in (
+        "a.mp4",
+        "sub/b.mp4",
+        "sub/deep/c.mp4",
+        "._a.mp4",
+        ".DS_Store",
+        "__MACOSX/a.mp4",
+        ".git/x",
+        "sub/Thumbs.db",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (tmp_path / "secret.mp4").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "d.mp4").touch()
+    return open_root(folder)
+
+
+def test_listing_is_sorted_by_depth_and_ignores_what_systems_leave(root):
+    assert list_files(root).files == ("a.mp4", "sub/b.mp4", "sub/deep/c.mp4")
+    assert list_files(root).refused == ()
+
+
+def test_links_out_of_the_root_are_refused_and_named(root):
+    (root / "out.mp4").symlink_to(root.parent / "secret.mp4")
+    (root / "outside").symlink_to(root.parent / "other")
+    (root / "inside.mp4").symlink_to(root / "sub" / "b.mp4")
+    (root / "again").symlink_to(root / "sub")
+    (root / "loop.mp4").symlink_to(root / "loop.mp4")
+    listing = list_files(root)
+    assert listing.files == ("a.mp4", "inside.mp4", "sub/b.mp4", "sub/deep/c.mp4")
+    assert listing.refused == (
+        "out.mp4 is a symbolic link out of the root.",
+        "outside is a symbolic link out of the root.",
+    )
+
+
+def test_names_that_are_not_utf8_are_refused(root):
+    try:
+        Path(os.fsdecode(os.fsencode(root) + b"/\xff.mp4")).touch()
+    except OSError:
+        pytest.skip("this file system refuses such names itself")
+    assert list_files(root).refused == ("'\\udcff.mp4' has a name that is not UTF-8.",)
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path):
+    assert "cannot be listed" in list_files(tmp_path / "gone").refused[0]
+
+
+@pytest.mark.parametrize(("name", "says"), [("nowhere", "does not exist"), ("a.mp4", "is a file")])
+def test_a_root_must_be_a_folder(root, name, says):
+    with pytest.raises(UsageError, match=f"{says}.*--root"):
+        open_root(root / name)
+
+
+@pytest.mark.parametrize(
+    ("base", "written", "path"),
+    [
+        ("", "a.mp4", "a.mp4"),
+        ("", "./sub//b.mp4", "sub/b.mp4"),
+        ("labels", "../video/a.mp4", "video/a.mp4"),
+        ("", "sub\\b.mp4", "sub/b.mp4"),
+        ("labels", "/data/set/video/a.mp4", "video/a.mp4"),
+        ("", "sub/../a.mp4", "a.mp4"),
+        ("", "..a.mp4", "..a.mp4"),
+    ],
+)
+def test_paths_are_taken_below_the_root(base, written, path):
+    assert relative(Path("/data/set"), base, written) == path
+
+
+@pytest.mark.parametrize(
+    ("base", "written", "says"),
+    [
+        ("", "../a.mp4", "leads out"),
+        ("", "sub/../../a.mp4", "leads out"),
+        ("labels", "../../a.mp4", "leads out"),
+        ("", "..\\a.mp4", "leads out"),
+        ("", "/etc/passwd", "absolute"),
+        ("", "/data/settings/a.mp4", "absolute"),
+        ("", "/data/set/../a.mp4", "leads out"),
+        ("", "C:\\a.mp4", "absolute"),
+        ("", "C:a.mp4", "absolute"),
+        ("", "\\\\server\\share\\a.mp4", "absolute"),
+        ("", "a\0.mp4", "zero byte"),
+    ],
+)
+def test_paths_out_of_the_root_are_refused(base, written, says):
+    with pytest.raises(ValueError, match=says):
+        relative(Path("/data/set"), base, written)
+
+
+def test_folders_answer_whether_files_are_there(root):
+    folders = Folders(root)
+    answers = [folders.has(path) for path in ("a.mp4", "sub/b.mp4", "sub", "sub/none.mp4", "none/a.mp4")]
+    assert answers == [True, True, False, False, False]
+
+
+def test_folders_refuse_links_out_of_the_root(root):
+    (root / "out.mp4").symlink_to(root.parent / "secret.mp4")
+    (root / "outside").symlink_to(root.parent / "other")
+    folders = Folders(root)
+    for path in ("out.mp4", "outside/d.mp4"):
+        with pytest.raises(ValueError, match="symbolic link out of the root"):
+            folders.has(path)
+
+
+def test_inside_follows_links(root):
+    (root / "outside").symlink_to(root.parent / "other")
+    assert inside(root, "")
+    assert inside(root, "sub/b.mp4")
+    assert not inside(root, "outside/d.mp4")
+    assert not inside(root, "../root2")
