@@ -1,0 +1,66 @@
+"""The clip table as a Parquet file: one row a clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.errors import MseError
+from mse_pipeline.store.atomic import aside
+
+_COLUMNS = {
+    "id": pa.string(),
+    "split": pa.string(),
+    "media": pa.string(),
+    "start": pa.float64(),
+    "end": pa.float64(),
+    "text": pa.string(),
+    "language": pa.string(),
+    "speaker": pa.string(),
+    "dialogue": pa.string(),
+    "turn": pa.int64(),
+}
+
+
+def write_clips(path: Path, clips: Sequence[Clip]) -> None:
+    """Write the clip table, whole or not at all. A label is a class in `label`, or a number in `label_value`."""
+    columns = {
+        name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()
+    }
+    labels = [clip.label for clip in clips]
+    columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
+    columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
+    columns["labels"] = pa.array(
+        [json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string()
+    )
+    with aside(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd")
+
+
+def read_clips(path: Path) -> tuple[Clip, ...]:
+    """Read the clip table.
+
+    Raises:
+        MseError: The file is missing or damaged.
+    """
+    try:
+        rows = pq.read_table(path).to_pylist()
+        return tuple(_clip(row) for row in rows)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error
+
+
+def _clip(row: dict) -> Clip:
+    value = row.pop("label_value")
+    label = row.pop("label")
+    return Clip(
+        **{name: row[name] for name in _COLUMNS if name != "split"},
+        split=Split(row["split"]),
+        label=label if label is not None else value,
+        labels=json.loads(row["labels"]),
+    )

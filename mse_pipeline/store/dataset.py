@@ -1,0 +1,155 @@
+"""Dataset: the clips of one corpus and their features in the cache."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mse_pipeline.clip import Clip
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.store.atomic import write_json
+from mse_pipeline.store.clips import read_clips
+from mse_pipeline.store.commit import Commit
+from mse_pipeline.store.features import Features
+from mse_pipeline.store.hdf5 import Pack
+from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.keys import canonical, stream_id
+from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
+from mse_pipeline.store.shards import ShardView
+
+
+class Dataset(Mapping[str, Mapping[str, Features]]):
+    """Streams by name, each a mapping from clip id to Features.
+
+    ``dataset["acoustic.egemaps"]`` reads what training reads: the pack, on the clock that the recipe's alignment
+    asks for. ``dataset.native("acoustic.egemaps")`` reads what the extractor gave, on its own clock.
+
+    Args:
+        path: The dataset's folder in the cache.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = Journal(path / "journal")
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.path.name
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the dataset is, and the current version of each stream."""
+        return read_manifest(self.path / "dataset.json")
+
+    @cached_property
+    def clips(self) -> tuple[Clip, ...]:
+        """All clips, with and without features, in the corpus's order."""
+        return read_clips(self.path / "clips.parquet")
+
+    def __getitem__(self, stream: str) -> Mapping[str, Features]:
+        entry = self._entry(stream)
+        pack = self.pack_path(stream)
+        if pack.is_file():
+            opened = Pack(pack)
+            if opened.about.get("journal") == self.journal.fingerprint():
+                return opened
+            opened.close()
+        if entry.alignment == {"kind": "none"}:
+            return self.native(stream)
+        raise MseError(
+            f"{stream} of {self.name} is not packed on its {entry.alignment['kind']} clock yet. "
+            f"Run `mse extract {self.name}` to finish."
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.manifest.streams)
+
+    def __len__(self) -> int:
+        return len(self.manifest.streams)
+
+    def native(self, stream: str) -> ShardView:
+        """Features on the extractor's own clock, read from the shards, with notes."""
+        version = self._entry(stream).version
+        rows = {row.clip: row for row in self.rows(stream) if row.status == "done"}
+        return ShardView(self.stream_folder(stream, version), rows, [clip.id for clip in self.clips])
+
+    def rows(self, stream: str) -> list[Row]:
+        """The journal's rows of a stream's current version, done and failed, in no particular order."""
+        version = self._entry(stream).version
+        known = {clip.id for clip in self.clips}
+        return [row for (clip, v), row in self.journal.read().items() if v == version and clip in known]
+
+    def put(
+        self, stream: str, features: Mapping[str, Features], *, source: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store features that were made elsewhere as a stream's current version.
+
+        Args:
+            stream: Modality and name, as in ``visual.action_units``.
+            features: Features by clip id.
+            source: Where they came from, as plain values; kept with the stream.
+
+        Raises:
+            UsageError: The stream's name has no modality, or a clip is not of this dataset.
+        """
+        modality, _, kind = stream.partition(".")
+        if modality not in {"acoustic", "visual", "text"} or not kind:
+            raise UsageError(
+                f"A stream is named by modality and kind, as in visual.action_units; got {stream!r}."
+            )
+        strangers = sorted(set(features) - {clip.id for clip in self.clips})
+        if strangers:
+            raise UsageError(f"{len(strangers)} clips are not of {self.name}, the first is {strangers[0]!r}.")
+        content = hashlib.blake2b(digest_size=16)
+        for clip in sorted(features):
+            one = features[clip]
+            content.update(canonical([clip, list(one.names), list(one.values.shape)]))
+            for part in (one.values, one.intervals, one.valid):
+                content.update(part.tobytes())
+        identity = {"stream": stream, "imported": dict(source or {}), "content": content.hexdigest()}
+        entry = StreamEntry(stream_id(identity), identity)
+        commit = Commit(self, run=uuid.uuid4().hex[:8])
+        for clip, one in features.items():
+            row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=content.hexdigest())
+            commit.add(row, one)
+        commit.write()
+        self.set_manifest(self.manifest.with_stream(stream, entry))
+
+    def set_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest, and each stream's identity beside its shards."""
+        write_manifest(self.path / "dataset.json", manifest)
+        for name, entry in manifest.streams.items():
+            home = self.stream_folder(name, entry.version) / "stream.json"
+            if not home.is_file():
+                write_json(home, dict(entry.identity))
+        self.__dict__["manifest"] = manifest
+
+    def stream_folder(self, stream: str, version: str) -> Path:
+        """Where the shards of one version of a stream lie."""
+        return self.path / "streams" / stream / version
+
+    def pack_path(self, stream: str) -> Path:
+        """Where the pack of a stream's current version on its current clock lies."""
+        entry = self._entry(stream)
+        clock = "-".join(str(value) for _, value in sorted(entry.alignment.items()))
+        return self.stream_folder(stream, entry.version) / f"pack-{clock}.h5"
+
+    def _entry(self, stream: str) -> StreamEntry:
+        try:
+            return self.manifest.streams[stream]
+        except KeyError:
+            near = difflib.get_close_matches(stream, list(self), 1)
+            hint = f" Did you mean {near[0]}?" if near else f" It has: {', '.join(self) or 'none yet'}."
+            raise StreamMissing(f"The dataset {self.name} has no stream {stream!r}.{hint}") from None
+
+
+class StreamMissing(UsageError, KeyError):
+    """The dataset has no stream of that name."""
+
+    __str__ = Exception.__str__

@@ -1,0 +1,70 @@
+"""Features: what an extractor makes of one clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Values, their times and their validity always travel together.
+
+    Attributes:
+        values: (T, D) float32.
+        intervals: (T, 2) float64, begin and end of each row in seconds from the clip's start.
+        valid: (T,) bool; False where nothing was there to measure, as in a frame without a face. Values are 0 there.
+        names: The D dimensions' names.
+        notes: How the values came to be, where a choice was made (as the face that was followed). Plain JSON.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+
+    Examples:
+        >>> f = Features(np.ones((3, 2)), [[0, 1], [1, 2], [2, 3]], [True, True, False], ("f0", "loudness"))
+        >>> f.values.shape, f.values.dtype.name, len(f)
+        ((3, 2), 'float32', 3)
+    """
+
+    values: np.ndarray
+    intervals: np.ndarray
+    valid: np.ndarray
+    names: Sequence[str]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        intervals = np.ascontiguousarray(self.intervals, dtype=np.float64).reshape(-1, 2)
+        valid = np.ascontiguousarray(self.valid, dtype=bool).reshape(-1)
+        names = tuple(self.names)
+        if values.ndim != 2:
+            raise ValueError(f"Features need values of shape (T, D), got {values.shape}.")
+        if not len(values) == len(intervals) == len(valid):
+            raise ValueError(
+                "Values, intervals and valid must have one row a step, "
+                f"got {len(values)}, {len(intervals)}, {len(valid)}."
+            )
+        if values.shape[1] != len(names):
+            raise ValueError(f"{values.shape[1]} dimensions need as many names, got {len(names)}.")
+        for name, value in (("values", values), ("intervals", intervals), ("valid", valid), ("names", names)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D."""
+        return self.values.shape[1]
+
+    def equals(self, other: Features) -> bool:
+        """Whether both hold the same bits (NaN equals NaN) under the same names."""
+        return (
+            self.names == other.names
+            and self.values.tobytes() == other.values.tobytes()
+            and self.intervals.tobytes() == other.intervals.tobytes()
+            and self.valid.tobytes() == other.valid.tobytes()
+        )

@@ -1,0 +1,88 @@
+"""dataset.json: what a dataset in the cache is, and which version of each stream is the current one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mse_pipeline.errors import MseError
+from mse_pipeline.store.atomic import write_json
+from mse_pipeline.task import Classification, Regression, Task
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """The current version of a stream.
+
+    Attributes:
+        version: Its id, 12 hex digits.
+        identity: What the id is the hash of: extractor, revision, configuration, model digest; or where
+            imported values came from.
+        alignment: The clock of its pack: ``{"kind": "none"}`` or ``{"kind": "grid", "step": 0.1}``.
+    """
+
+    version: str
+    identity: Mapping[str, Any]
+    alignment: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in dataset.json.
+
+    Attributes:
+        name: The dataset's name in the cache.
+        task: What is to be predicted.
+        streams: The current version of each stream, by name.
+        recipe: The recipe as plain values; empty where none was used.
+        source: Where clips and labels came from: corpus, label files, official counts.
+    """
+
+    name: str
+    task: Task
+    streams: Mapping[str, StreamEntry] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_stream(self, name: str, entry: StreamEntry) -> Manifest:
+        """The same with one stream's current version set."""
+        return replace(self, streams={**self.streams, name: entry})
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write dataset.json, whole or not at all."""
+    value = asdict(manifest)
+    value["task"] = (
+        {"kind": "classification", "classes": list(manifest.task.classes)}
+        if isinstance(manifest.task, Classification)
+        else {"kind": "regression", "low": manifest.task.low, "high": manifest.task.high}
+    )
+    write_json(path, {"format": FORMAT, **value})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read dataset.json.
+
+    Raises:
+        MseError: The file is damaged or was written by a newer version.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value.pop("format") != FORMAT:
+            raise ValueError(f"it has another format than {FORMAT}; a newer mse may have written it")
+        task = value.pop("task")
+        kind = task.pop("kind")
+        value["task"] = (
+            Classification(tuple(task["classes"])) if kind == "classification" else Regression(**task)
+        )
+        value["streams"] = {name: StreamEntry(**entry) for name, entry in value["streams"].items()}
+        return Manifest(**value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MseError(
+            f"{path} cannot be read ({error}). Run `mse extract` for this dataset again."
+        ) from error

@@ -1,0 +1,105 @@
+"""Parquet shards: what extraction writes. A row is a clip; sequences are flat lists beside their length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mse_pipeline.errors import MseError
+from mse_pipeline.store.features import Features
+
+_SCHEMA = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("key", pa.string()),
+        ("length", pa.int64()),
+        ("values", pa.large_list(pa.float32())),
+        ("intervals", pa.large_list(pa.float64())),
+        ("valid", pa.large_list(pa.bool_())),
+        ("notes", pa.string()),
+    ]
+)
+
+
+def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features]]) -> None:
+    """Write clips' features as one Parquet file, straight to `path`.
+
+    Args:
+        path: The file; the caller sees to writing aside and renaming.
+        stream: As in ``acoustic.egemaps``.
+        rows: Clip id, key and features of each; all have the same dimension names.
+    """
+    rows = list(rows)
+    names = rows[0][2].names
+    if any(features.names != names for _, _, features in rows):
+        raise ValueError(f"Clips of one shard of {stream} must have the same dimensions.")
+    columns = [
+        pa.array([clip for clip, _, _ in rows], pa.string()),
+        pa.array([key for _, key, _ in rows], pa.string()),
+        pa.array([len(features) for _, _, features in rows], pa.int64()),
+        _flat([features.values for _, _, features in rows], pa.float32()),
+        _flat([features.intervals for _, _, features in rows], pa.float64()),
+        _flat([features.valid for _, _, features in rows], pa.bool_()),
+        pa.array(
+            [json.dumps(dict(features.notes), ensure_ascii=False) for _, _, features in rows], pa.string()
+        ),
+    ]
+    metadata = {
+        "mse.format": "1",
+        "mse.stream": stream,
+        "mse.names": json.dumps(list(names), ensure_ascii=False),
+    }
+    table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=64)
+
+
+def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum([array.size for array in arrays])]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(
+        pa.array(offsets, pa.int64()), pa.array(np.concatenate([array.reshape(-1) for array in arrays]), kind)
+    )
+
+
+def read_shard(path: Path, clips: set[str] | None = None) -> Iterator[tuple[str, str, Features]]:
+    """Read clip id, key and features of the clips asked for, or of all, a row group at a time.
+
+    Raises:
+        MseError: The file is missing, damaged or not a shard.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.schema_arrow.metadata or {}
+            names = json.loads(metadata[b"mse.names"])
+            for group in range(file.num_row_groups):
+                yield from _rows(file.read_row_group(group), names, clips)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise MseError(
+            f"The shard {path} cannot be read ({error}). Remove it, and `mse extract` makes its clips anew."
+        ) from error
+
+
+def _rows(table: pa.Table, names: list[str], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
+    columns = {
+        name: table.column(name).combine_chunks()
+        for name in ("values", "intervals", "valid", "length", "notes", "key")
+    }
+    for index, clip in enumerate(table.column("clip").to_pylist()):
+        if clips is not None and clip not in clips:
+            continue
+        length = columns["length"][index].as_py()
+        yield (
+            clip,
+            columns["key"][index].as_py(),
+            Features(
+                columns["values"][index].values.to_numpy(zero_copy_only=False).reshape(length, len(names)),
+                columns["intervals"][index].values.to_numpy(zero_copy_only=False).reshape(length, 2),
+                columns["valid"][index].values.to_numpy(zero_copy_only=False),
+                names,
+                json.loads(columns["notes"][index].as_py()),
+            ),
+        )
