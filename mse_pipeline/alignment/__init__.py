@@ -1,0 +1,1 @@
+"""Features on one clock -> Features on another."""
