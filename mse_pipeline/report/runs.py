@@ -1,0 +1,264 @@
+"""Run folders -> RunGroup: what `mse train` left on disk, read with distrust."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mse_pipeline import metrics
+from mse_pipeline.errors import MseError
+
+FORMAT = 1
+_LARGEST = 32 * 2**20
+"""Bytes; a run.json or result.json is a few thousand, so a larger file is something else."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One finished training.
+
+    Attributes:
+        seed: The random seed.
+        path: Its folder, with ``predictions.parquet``.
+        best_epoch: The epoch whose weights were kept; None if the file does not tell.
+        epochs: How many were trained.
+        seconds: Wall time of the training.
+        valid: Metric -> value on the validation split, in the scale of `metrics.evaluate`.
+        test: The same on the test split.
+        alarms: Signs of collapse, as sentences.
+    """
+
+    seed: int
+    path: Path
+    best_epoch: int | None
+    epochs: int | None
+    seconds: float | None
+    valid: Mapping[str, float]
+    test: Mapping[str, float]
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """One run folder: a configuration and its seeds.
+
+    Attributes:
+        path: The folder.
+        name: Its name.
+        dataset: As in ``meld``.
+        kind: First argument of `metrics.evaluate`.
+        backbone: The frozen language model.
+        variant: ``adapter``, ``text-only``, or what was left out.
+        streams: Modality -> stream, as in ``acoustic`` -> ``acoustic.egemaps``.
+        classes: Names of the class indices; empty if numbers are predicted.
+        config: The configuration, as stored.
+        config_digest: Its digest.
+        trainable_parameters: None if the file does not tell.
+        created: ISO 8601 time, as stored.
+        seeds: The finished ones, by seed.
+        unfinished: Name of the seed's folder -> what is missing.
+    """
+
+    path: Path
+    name: str
+    dataset: str
+    kind: str
+    backbone: str
+    variant: str
+    streams: Mapping[str, str]
+    classes: tuple[str, ...]
+    config: Mapping[str, Any]
+    config_digest: str
+    trainable_parameters: int | None
+    created: str
+    seeds: tuple[SeedResult, ...]
+    unfinished: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs below some paths, and sentences on what was passed over."""
+
+    runs: tuple[RunGroup, ...]
+    warnings: tuple[str, ...]
+
+
+def find(paths: Iterable[str | Path]) -> Found:
+    """Reads run folders, and folders of run folders. What cannot be read is told, never raised.
+
+    Args:
+        paths: Each a run folder (it holds a ``run.json``), or a folder whose children are.
+    """
+    runs: list[RunGroup] = []
+    warnings: list[str] = []
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        for folder in _candidates(path, warnings):
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            try:
+                runs.append(_run(folder, warnings))
+            except MseError as error:
+                warnings.append(f"{shown(str(folder), 200)} is passed over: {error}")
+    return Found(tuple(runs), tuple(warnings))
+
+
+def shown(text: str, longest: int = 80) -> str:
+    r"""A stranger's text, fit for a terminal: control, direction and broken characters replaced, length bounded.
+
+    Examples:
+        >>> shown("a\x1b[31mb\nc")
+        'a�[31mb�c'
+    """
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in cut)
+
+
+def _candidates(path: Path, warnings: list[str]) -> list[Path]:
+    name = shown(str(path), 200)
+    try:
+        if not path.is_dir():
+            warnings.append(f"There is no folder {name}.")
+            return []
+        if (path / "run.json").exists():
+            return [path]
+        children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except (OSError, ValueError) as error:
+        warnings.append(f"{name} cannot be read: {shown(str(error), 200)}.")
+        return []
+    if not children:
+        warnings.append(f"{name} holds no run: neither a run.json nor folders that might have one.")
+    return children
+
+
+def _run(folder: Path, warnings: list[str]) -> RunGroup:
+    stored = _json(folder / "run.json")
+    kind = _text(stored, "metrics")
+    try:
+        metrics.primary(kind)
+    except ValueError as error:
+        raise MseError(f"in run.json, {shown(str(error), 300)}") from None
+    streams, config, classes = (stored.get(key) for key in ("streams", "config", "classes"))
+    seeds: dict[int, SeedResult] = {}
+    unfinished: dict[str, str] = {}
+    for child in sorted(folder.glob("seed-*")):
+        name = shown(child.name)
+        try:
+            result = _seed(child, warnings)
+        except MseError as error:
+            unfinished[name] = str(error)
+            continue
+        if result.seed in seeds:
+            unfinished[name] = f"a second result of seed {result.seed}; the first one counts"
+            continue
+        seeds[result.seed] = result
+    if not seeds and not unfinished:
+        unfinished["run"] = "no seed was begun"
+    parameters = _number(stored.get("trainable_parameters"))
+    return RunGroup(
+        path=folder,
+        name=shown(folder.resolve().name),
+        dataset=_text(stored, "dataset"),
+        kind=kind,
+        backbone=_text(stored, "backbone"),
+        variant=_text(stored, "variant"),
+        streams=_streams(streams) if isinstance(streams, dict) else {},
+        classes=tuple(shown(str(name)) for name in classes) if isinstance(classes, list) else (),
+        config=config if isinstance(config, dict) else {},
+        config_digest=shown(str(stored.get("config_digest", ""))),
+        trainable_parameters=None if parameters is None else int(parameters),
+        created=shown(str(stored.get("created", ""))),
+        seeds=tuple(seeds[seed] for seed in sorted(seeds)),
+        unfinished=unfinished,
+    )
+
+
+def _streams(stored: Mapping[str, Any]) -> dict[str, str]:
+    """The streams that are read; null stands for a modality that is left out."""
+    return {shown(modality): shown(str(name)) for modality, name in stored.items() if name is not None}
+
+
+def _seed(folder: Path, warnings: list[str]) -> SeedResult:
+    if not (folder / "result.json").exists():
+        raise MseError("not finished, there is no result.json yet")
+    stored = _json(folder / "result.json")
+    if stored.get("status") != "done":
+        raise MseError(f"not finished, its status is {shown(str(stored.get('status')))!r}")
+    seed, best, epochs = (_number(stored.get(key)) for key in ("seed", "best_epoch", "epochs"))
+    if seed is None:
+        raise MseError("result.json names no seed")
+    test = _scores(stored, "test", folder, warnings)
+    if not test:
+        raise MseError("result.json holds no test metrics")
+    alarms = stored.get("alarms")
+    return SeedResult(
+        seed=int(seed),
+        path=folder,
+        best_epoch=None if best is None else int(best),
+        epochs=None if epochs is None else int(epochs),
+        seconds=_number(stored.get("seconds")),
+        valid=_scores(stored, "valid", folder, warnings),
+        test=test,
+        alarms=tuple(shown(str(a), 300) for a in alarms) if isinstance(alarms, list) else (),
+    )
+
+
+def _scores(stored: Mapping[str, Any], split: str, folder: Path, warnings: list[str]) -> dict[str, float]:
+    """Metric -> value; null stands for a value that is not defined."""
+    rows = stored.get(split)
+    found = {}
+    for name, value in rows.items() if isinstance(rows, dict) else ():
+        number = math.nan if value is None else _number(value, finite=False)
+        if number is None:
+            where = shown(f"{folder.parent.name}/{folder.name}", 120)
+            warnings.append(f"{where}: the {split} metric {shown(name)} is no number and left out.")
+            continue
+        found[shown(name)] = number
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object of format 1.
+
+    Raises:
+        MseError: The file is absent, unreadable, too large, no JSON object, or of another format.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise MseError(f"{path.name} is larger than {_LARGEST >> 20} MiB, which no run's is.")
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MseError(f"it holds no {path.name}, so it is no run of `mse train`.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise MseError(f"{path.name} cannot be read ({shown(str(error), 120)}).") from None
+    if not isinstance(stored, dict):
+        raise MseError(f"{path.name} holds no JSON object.")
+    if stored.get("format") != FORMAT:
+        raise MseError(
+            f"{path.name} has format {shown(str(stored.get('format')))!r}; this version reads format {FORMAT}."
+        )
+    return stored
+
+
+def _text(stored: Mapping[str, Any], key: str) -> str:
+    value = stored.get(key)
+    if not isinstance(value, str) or not value:
+        raise MseError(f"run.json lacks {key!r}, a text.")
+    return shown(value)
+
+
+def _number(value: Any, *, finite: bool = True) -> float | None:
+    """The number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return None if finite and not math.isfinite(number) else number

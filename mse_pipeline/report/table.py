@@ -1,0 +1,185 @@
+"""Runs of one dataset -> a table: a row a run, a column a metric, mean ± sample sd over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mse_pipeline import metrics
+from mse_pipeline.report.predictions import ClassTable
+from mse_pipeline.report.published import Published, published
+from mse_pipeline.report.runs import RunGroup
+
+TITLES = {
+    "Has0_acc_2": "Has0 Acc2",
+    "Has0_F1_score": "Has0 F1",
+    "Non0_acc_2": "Non0 Acc2",
+    "Non0_F1_score": "Non0 F1",
+    "Mult_acc_2": "Acc2",
+    "Mult_acc_2_weak": "weak Acc2",
+    "Mult_acc_3": "Acc3",
+    "Mult_acc_5": "Acc5",
+    "Mult_acc_7": "Acc7",
+    "F1_score": "F1",
+    "R_squre": "R²",
+    "R2": "R²",
+    "acc": "Acc",
+    "weight_F1": "weighted F1",
+    "macro_F1": "macro F1",
+}
+"""What a metric is called in a heading, where that is not its key."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric.
+
+    Attributes:
+        key: Its name in `metrics.evaluate`.
+        error: Whether it is an error in label units, of which less is better; else a share, shown in percent.
+    """
+
+    key: str
+    error: bool
+
+    @property
+    def name(self) -> str:
+        """What the metric is called, as in ``Has0 Acc2``."""
+        return TITLES.get(self.key, self.key)
+
+    @property
+    def title(self) -> str:
+        """Heading with the direction that is better, as in ``MAE ↓``."""
+        return f"{self.name} {'↓' if self.error else '↑'}"
+
+    def number(self, value: float) -> str:
+        """A value as the field prints it: percent with two decimals, errors with four.
+
+        Examples:
+            >>> Column("acc", error=False).number(0.66234), Column("MAE", error=True).number(0.5147)
+            ('66.23', '0.5147')
+        """
+        if math.isnan(value):
+            return "nan"
+        return f"{value:.4f}" if self.error else f"{100 * value:.2f}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and sample standard deviation (n - 1) over seeds; `sd` is None where there is one seed.
+
+    A mean is NaN where the metric is not defined for one of the seeds. `best`: no other run of ours is better.
+    """
+
+    mean: float
+    sd: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of ours and its cells by metric."""
+
+    run: RunGroup
+    cells: Mapping[str, Cell]
+    classes: ClassTable | None = None
+
+    @property
+    def reads(self) -> str:
+        """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
+        # A backbone may be named by its folder or hub address, of which the last part tells most.
+        backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
+        if self.run.variant == "text-only" or not self.run.streams:
+            return f"{backbone} · {'text' if self.run.variant == 'text-only' else self.run.variant}"
+        names = [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
+        text = f"{backbone} · {' + '.join(['text', *names])}"
+        return text if self.run.variant == "adapter" else f"{text} ({self.run.variant})"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs of one dataset, best first, and what was published on it.
+
+    Attributes:
+        dataset: As in ``meld``.
+        kind: First argument of `metrics.evaluate`.
+        columns: The metrics, in the order of `metrics.evaluate`.
+        rows: Runs with at least one finished seed, best first by the metric that selects epochs.
+        published: The method's own published seeds first, then other systems, best first.
+        pending: Runs without a finished seed.
+    """
+
+    dataset: str
+    kind: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    published: tuple[Published, ...]
+    pending: tuple[RunGroup, ...] = ()
+
+    @property
+    def runs(self) -> tuple[RunGroup, ...]:
+        """All runs, finished or not."""
+        return (*(row.run for row in self.rows), *self.pending)
+
+
+def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None) -> tuple[Table, ...]:
+    """One table a dataset and sort of metrics, in alphabetical order.
+
+    Args:
+        runs: From `runs.find`.
+        classes: Path of a run, as text -> its scores a class.
+    """
+    groups: dict[tuple[str, str], list[RunGroup]] = {}
+    for run in runs:
+        groups.setdefault((run.dataset, run.kind), []).append(run)
+    return tuple(_table(*key, groups[key], classes or {}) for key in sorted(groups))
+
+
+def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> Table:
+    rows = [Row(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
+    keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
+    columns = tuple(Column(key, key in metrics.ERRORS) for key in keys)
+    for column in columns if len(rows) > 1 else ():
+        rows = _mark_best(rows, column)
+    first, higher = metrics.primary(kind)
+
+    def rank(mean: float | None) -> float:
+        return math.inf if mean is None or math.isnan(mean) else -mean if higher else mean
+
+    rows.sort(key=lambda row: rank(row.cells[first].mean if first in row.cells else None))
+    # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
+    others = published(dataset) if dataset == kind else ()
+    others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
+    return Table(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
+
+
+def _cells(run: RunGroup) -> dict[str, Cell]:
+    """A metric that is missing in one of the seeds has no cell: its mean would be that of other seeds."""
+    common = [key for key in run.seeds[0].test if all(key in seed.test for seed in run.seeds)]
+    cells = {}
+    for key in common:
+        values = [seed.test[key] for seed in run.seeds]
+        if not all(map(math.isfinite, values)):
+            cells[key] = Cell(math.nan)
+        else:
+            cells[key] = Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    return cells
+
+
+def _mark_best(rows: Sequence[Row], column: Column) -> list[Row]:
+    """Runs that look alike in print are alike: all of them are marked."""
+    means = [row.cells[column.key].mean for row in rows if column.key in row.cells]
+    means = [mean for mean in means if not math.isnan(mean)]
+    if not means:
+        return list(rows)
+    best = column.number(min(means) if column.error else max(means))
+    marked = []
+    for row in rows:
+        cell = row.cells.get(column.key)
+        if cell is None or column.number(cell.mean) != best:
+            marked.append(row)
+        else:
+            marked.append(replace(row, cells={**row.cells, column.key: replace(cell, best=True)}))
+    return marked

@@ -1,0 +1,220 @@
+"""Means over seeds, their deviation, the best of our runs, and the scores a class."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+
+from mse_pipeline.errors import UsageError
+from mse_pipeline.report.build import build
+from mse_pipeline.report.table import Column
+
+
+def scores(*values, key="weight_F1"):
+    return [{"acc": 0.5, key: value} for value in values]
+
+
+def regression(mae, corr=0.5):
+    return {"MAE": mae, "RMSE": mae, "Corr": corr}
+
+
+def test_cells_are_mean_and_sample_deviation_over_seeds(folders):
+    folders.add(seeds=scores(0.2, 0.4, 0.9))
+    (table,) = build([folders.root]).tables
+    cell = table.rows[0].cells["weight_F1"]
+    assert cell.mean == pytest.approx(0.5)
+    assert cell.sd == pytest.approx(statistics.stdev([0.2, 0.4, 0.9]))
+
+
+def test_one_seed_has_no_deviation(folders):
+    folders.add(seeds=scores(0.2))
+    assert build(folders.root).tables[0].rows[0].cells["weight_F1"].sd is None
+
+
+def test_unfinished_seeds_are_mentioned_and_not_averaged(folders):
+    folder = folders.add(seeds=scores(0.2, 0.4))
+    folders.seed(folder, 3, {"acc": 1.0, "weight_F1": 1.0}, status="running")
+    report = build([folders.root])
+    row = report.tables[0].rows[0]
+    assert row.cells["weight_F1"].mean == pytest.approx(0.3)
+    assert report.notes == ("a, seed-3: not finished, its status is 'running'; not averaged.",)
+
+
+def test_higher_shares_and_lower_errors_are_best(folders):
+    for name, mae, corr in (("a", 0.6, 0.9), ("b", 0.5, 0.7)):
+        folders.add(name, dataset="mine", metrics="regression", seeds=[regression(mae, corr)])
+    (table,) = build([folders.root]).tables
+    assert [row.run.name for row in table.rows] == ["b", "a"]  # the lower MAE first
+    best = {row.run.name: {key for key, cell in row.cells.items() if cell.best} for row in table.rows}
+    assert best == {"a": {"Corr"}, "b": {"MAE", "RMSE"}}
+
+
+def test_runs_that_print_alike_are_all_best_and_a_single_run_is_not_marked(folders):
+    folders.add("a", seeds=scores(0.40001))
+    assert not build([folders.root]).tables[0].rows[0].cells["weight_F1"].best
+    folders.add("b", seeds=scores(0.40002))
+    folders.add("c", seeds=scores(0.3))
+    (table,) = build([folders.root]).tables
+    assert [row.cells["weight_F1"].best for row in table.rows] == [True, True, False]
+
+
+def test_a_metric_undefined_for_a_seed_is_undefined_for_the_run_and_never_best(folders):
+    folders.add("a", dataset="mine", metrics="regression", seeds=[regression(0.5, None), regression(0.5, 0.9)])
+    folders.add("b", dataset="mine", metrics="regression", seeds=[regression(0.6, 0.1)])
+    rows = {row.run.name: row for row in build([folders.root]).tables[0].rows}
+    assert math.isnan(rows["a"].cells["Corr"].mean)
+    assert not rows["a"].cells["Corr"].best
+    assert rows["b"].cells["Corr"].best
+
+
+def test_nothing_is_best_where_nothing_is_defined(folders):
+    for name in "ab":
+        folders.add(name, dataset="mine", metrics="regression", seeds=[regression(0.5, None)])
+    assert not any(row.cells["Corr"].best for row in build([folders.root]).tables[0].rows)
+
+
+def test_a_metric_missing_in_a_seed_is_not_averaged_over_the_others(folders):
+    folders.add(seeds=[{"acc": 0.5, "weight_F1": 0.5}, {"acc": 0.7}])
+    assert set(build([folders.root]).tables[0].rows[0].cells) == {"acc"}
+
+
+def test_each_dataset_and_sort_of_metrics_has_its_table(folders):
+    folders.add("a", seeds=scores(0.5))
+    folders.add("b", dataset="sample", seeds=scores(0.5))
+    folders.add("c", dataset="meld", metrics="classification", seeds=scores(0.5))
+    found = [(table.dataset, table.kind, bool(table.published)) for table in build([folders.root]).tables]
+    assert found == [("meld", "classification", False), ("meld", "meld", True), ("sample", "meld", False)]
+
+
+def test_published_rows_are_own_seeds_first_then_best_first(folders):
+    folders.add(seeds=scores(0.5))
+    rows = build([folders.root]).tables[0].published
+    assert [row.own for row in rows[:4]] == [True, True, True, False]
+    values = [row.mean["weight_F1"] for row in rows if not row.own]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "tiny · text + egemaps + mtcnn"),
+        ({"variant": "text-only"}, "tiny · text"),
+        ({"variant": "text-only", "streams": {}}, "tiny · text"),
+        ({"variant": "text-only", "streams": {"acoustic": None, "visual": None}}, "tiny · text"),
+        ({"streams": {"acoustic": "acoustic.egemaps", "visual": None}}, "tiny · text + egemaps"),
+        ({"backbone": "../models/stories/"}, "stories · text + egemaps + mtcnn"),
+        ({"backbone": "Qwen/Qwen2.5-1.5B", "variant": "text-only"}, "Qwen2.5-1.5B · text"),
+        ({"variant": "adapter", "streams": {}}, "tiny · adapter"),
+        (
+            {"variant": "without visual", "streams": {"acoustic": "acoustic.egemaps"}},
+            "tiny · text + egemaps (without visual)",
+        ),
+    ],
+)
+def test_a_row_says_what_its_model_reads(folders, changes, expected):
+    folders.add(seeds=scores(0.5), **changes)
+    assert build([folders.root]).tables[0].rows[0].reads == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "value", "printed"),
+    [
+        ("acc", False, 0.66234, "66.23"),
+        ("MAE", True, 0.51472, "0.5147"),
+        ("Corr", False, math.nan, "nan"),
+        ("R2", False, -0.118, "-11.80"),
+    ],
+)
+def test_numbers_are_printed_as_the_field_does(key, error, value, printed):
+    assert Column(key, error).number(value) == printed
+
+
+def test_equal_alarms_of_seeds_become_one_note(folders):
+    folder = folders.add()
+    for seed in (1, 2):
+        folders.seed(folder, seed, {"acc": 0.5, "weight_F1": 0.3}, alarms=["All the same."])
+    assert build([folders.root]).notes == ("a, seed 1, 2: All the same.",)
+
+
+def test_no_run_at_all_is_an_error_that_says_what_was_found(tmp_path):
+    with pytest.raises(UsageError, match=r"`mse train` makes one.*There is no folder"):
+        build([tmp_path / "runs"])
+
+
+def test_runs_without_a_finished_seed_are_pending(folders):
+    folders.add()
+    (table,) = build([folders.root]).tables
+    assert (table.rows, len(table.pending)) == ((), 1)
+
+
+class TestClasses:
+    def table(self, folders):
+        report = build([folders.root])
+        return report.tables[0].rows[0].classes, report.warnings
+
+    def test_f1_is_averaged_and_counts_are_summed_over_seeds_of_the_test_split(self, folders):
+        folder = folders.add(seeds=scores(0.5, 0.5), classes=["neutral", "joy", "anger"])
+        folders.predictions(folder / "seed-1", ["joy", "joy", "neutral"], ["joy", "joy", "neutral"])
+        folders.predictions(folder / "seed-2", ["joy", "joy", "neutral"], ["joy", "neutral", "neutral"])
+        classes, warnings = self.table(folders)
+        assert warnings == ()
+        assert classes.classes == ("neutral", "joy", "anger")
+        assert classes.support == (1, 2, 0)
+        assert classes.confusion == ((2, 0, 0), (1, 3, 0), (0, 0, 0))
+        assert classes.f1 == pytest.approx((1 / 2 + 1 / 3, 1 / 2 + 1 / 3, 0))
+        assert classes.f1_sd == pytest.approx((statistics.stdev([1, 2 / 3]),) * 2 + (0,))
+        assert classes.seeds == (1, 2)
+
+    def test_indices_stand_for_the_names_of_the_run(self, folders):
+        folder = folders.add(seeds=scores(0.5))
+        folders.predictions(folder / "seed-1", [6, 0], [0, 0])
+        classes, _ = self.table(folders)
+        assert (classes.classes[0], classes.classes[6], classes.support[0]) == ("neutral", "anger", 1)
+        assert classes.confusion[6][0] == 1
+
+    @pytest.mark.parametrize("names", [["neutral"], None, "neutral"])
+    def test_labels_without_names_are_sorted_and_one_seed_has_no_deviation(self, folders, names):
+        folder = folders.add(seeds=scores(0.5), classes=names)
+        folders.predictions(folder / "seed-1", [6, 0], [0, 0])
+        classes, _ = self.table(folders)
+        assert (classes.classes, classes.f1_sd) == (("0", "6"), None)
+
+    def test_missing_predictions_are_told(self, folders):
+        folders.add(seeds=scores(0.5))
+        classes, warnings = self.table(folders)
+        assert classes is None
+        assert warnings == ("a, seed 1: there is no predictions.parquet, so F1 a class is left out.",)
+
+    def test_a_broken_file_is_told_and_the_other_seeds_count(self, folders):
+        folder = folders.add(seeds=scores(0.5, 0.5))
+        folders.predictions(folder / "seed-1", ["joy"], ["joy"])
+        (folder / "seed-2" / "predictions.parquet").write_bytes(b"PAR1 this is none")
+        classes, warnings = self.table(folders)
+        assert classes.seeds == (1,)
+        assert "a, seed 2: predictions.parquet cannot be read" in warnings[0]
+
+    def test_a_file_without_the_columns_or_the_test_split_is_told(self, folders):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = folders.add(seeds=scores(0.5, 0.5))
+        folders.predictions(folder / "seed-1", ["joy"], ["joy"], split="valid")
+        pq.write_table(pa.table({"clip": ["a"]}), folder / "seed-2" / "predictions.parquet")
+        classes, warnings = self.table(folders)
+        assert classes is None
+        assert "holds no predictions of the test split" in warnings[0]
+        assert "lacks" in warnings[1]
+
+    @pytest.mark.parametrize("bad", [[None, "joy"], [["joy"], ["anger"]], [0.5, 1.0]])
+    def test_labels_of_no_class_are_told(self, folders, bad):
+        folder = folders.add(seeds=scores(0.5))
+        folders.predictions(folder / "seed-1", bad, bad)
+        classes, warnings = self.table(folders)
+        assert classes is None
+        assert "classes cannot be compared" in warnings[0]
+
+    def test_regression_has_no_classes(self, folders):
+        folders.add(dataset="mine", metrics="regression", seeds=[regression(0.5)])
+        assert self.table(folders) == (None, ())
