@@ -1,0 +1,106 @@
+"""AdapterConfig: the sizes that make an adapter, and their versioned JSON form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from mse_pipeline.errors import UsageError
+
+FORMAT = 1
+"""Version of the JSON form; readers refuse a newer one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Sizes of an MSE-Adapter (arXiv 2502.12478).
+
+    A modality whose dims are None does not exist: it has no encoder, and its term is left out of the mix. Without
+    both, the fused vector is the text vector itself.
+
+    Attributes:
+        hidden_size: Width d of the backbone's token embeddings.
+        acoustic_dim: Values a row of the acoustic stream; None for an adapter without it.
+        visual_dim: Values a row of the visual stream; None for an adapter without it.
+        acoustic_hidden: Width of the acoustic LSTM.
+        visual_hidden: Width of the visual LSTM.
+        pseudo_tokens: How many embeddings the backbone gets to read.
+        dropout: Share of the LSTMs' last hidden state that training sets to zero.
+        fusion_dim: Width in which the modalities meet.
+        scales: Divisors of `hidden_size` for the inner widths of the fusion's MLPs.
+
+    Raises:
+        UsageError: A size is not what it must be; the sentence names it.
+
+    Examples:
+        >>> config = AdapterConfig(hidden_size=64, acoustic_dim=25, visual_dim=None)
+        >>> AdapterConfig.from_json(config.to_json()) == config
+        True
+    """
+
+    hidden_size: int
+    acoustic_dim: int | None
+    visual_dim: int | None
+    acoustic_hidden: int = 64
+    visual_hidden: int = 32
+    pseudo_tokens: int = 4
+    dropout: float = 0.0
+    fusion_dim: int = 256
+    scales: tuple[int, ...] = (8, 32, 16)
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
+            _check_size(name, getattr(self, name))
+        for name in ("acoustic_dim", "visual_dim"):
+            if getattr(self, name) is not None:
+                _check_size(name, getattr(self, name))
+        if not isinstance(self.dropout, int | float) or isinstance(self.dropout, bool):
+            raise UsageError(f"The adapter's dropout must be a number, but is {self.dropout!r}.")
+        if not (math.isfinite(self.dropout) and 0 <= self.dropout < 1):
+            raise UsageError(f"The adapter's dropout must be at least 0 and below 1, but is {self.dropout!r}.")
+        if isinstance(self.scales, str) or not isinstance(self.scales, tuple | list) or not self.scales:
+            raise UsageError(f"The adapter's scales must be a list of whole numbers, but are {self.scales!r}.")
+        object.__setattr__(self, "scales", tuple(self.scales))
+        for scale in self.scales:
+            _check_size("scales", scale)
+        if max(self.scales) > self.hidden_size:
+            raise UsageError(
+                f"The adapter's scale {max(self.scales)} leaves no width: the backbone's hidden_size is only "
+                f"{self.hidden_size}. Take a wider backbone or smaller scales."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The sizes and the format's version as plain JSON values."""
+        return {"format": FORMAT, **asdict(self), "scales": list(self.scales)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> AdapterConfig:
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            UsageError: It is of another format version, or its keys or sizes are not those of an adapter.
+        """
+        if not isinstance(value, Mapping):
+            raise UsageError(f"An adapter's configuration must be a JSON object, but is {value!r}.")
+        found = value.get("format")
+        if found != FORMAT or isinstance(found, bool):
+            raise UsageError(
+                f"The adapter's configuration has format {found!r}; this version reads format {FORMAT}. "
+                "If it was written by a newer mse-pipeline, upgrade: pip install -U mse-pipeline."
+            )
+        sizes = {name: item for name, item in value.items() if name != "format"}
+        known = {field.name for field in fields(cls)}
+        unknown, missing = sorted(set(sizes) - known), sorted(known - set(sizes))
+        if unknown or missing:
+            raise UsageError(
+                "The adapter's configuration does not have the keys of an adapter: "
+                f"unknown {', '.join(unknown) or 'none'}; missing {', '.join(missing) or 'none'}."
+            )
+        return cls(**sizes)
+
+
+def _check_size(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"The adapter's {name} must be a whole number of at least 1, but is {value!r}.")

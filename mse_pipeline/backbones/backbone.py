@@ -1,0 +1,60 @@
+"""Backbone: a frozen causal language model with its tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen causal language model of transformers.
+
+    Attributes:
+        name: What the user called it: a short name, a hub name or a folder.
+        source: Hub name or folder that the weights came from; ``built-in`` for `tiny`.
+        revision: Commit of the hub repository, where known; version of the built-in one.
+        model: The model, in evaluation mode, no parameter of it trainable.
+        tokenizer: Its tokenizer.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    model: Any
+    tokenizer: Any
+
+    @property
+    def family(self) -> str:
+        """Architecture by transformers' name, as in ``llama`` or ``qwen2``."""
+        return str(self.model.config.model_type)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width d of the token embeddings."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token embeddings lie."""
+        return torch.device(self.model.get_input_embeddings().weight.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the token embeddings."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of token ids: (..., L) int64 -> (..., L, d)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter and buffer, to show that training left the backbone as it was."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()

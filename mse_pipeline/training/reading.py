@@ -1,0 +1,179 @@
+"""Reading: what the backbone reads of a batch, as embeddings, and the logits that it answers with."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.prompt import Prompt
+from mse_pipeline.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Batch:
+    """Some clips, padded to common lengths.
+
+    Attributes:
+        clips: Their B ids.
+        text_ids: (B, L) int64 token ids of the texts, padded with any id.
+        text_mask: (B, L) bool, True where a token is.
+        acoustic: (B, Ta, Da) float32 rows, padded behind; None without the stream.
+        acoustic_lengths: (B,) int64 true numbers of rows, 0 for a clip without any.
+        visual: (B, Tv, Dv) likewise.
+        visual_lengths: (B,) likewise.
+        targets: (B,) int64 index of the right answer; None where it is not known.
+
+    Raises:
+        ValueError: A member is not about B clips.
+    """
+
+    clips: tuple[str, ...]
+    text_ids: torch.Tensor
+    text_mask: torch.Tensor
+    acoustic: torch.Tensor | None = None
+    acoustic_lengths: torch.Tensor | None = None
+    visual: torch.Tensor | None = None
+    visual_lengths: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, tensor in self._tensors().items():
+            if tensor.ndim < 1 or len(tensor) != len(self.clips):
+                raise ValueError(
+                    f"The batch has {len(self.clips)} clips, but its {name} has shape {tuple(tensor.shape)}."
+                )
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.clips)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device; lengths stay on the CPU, where packing needs them."""
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name, tensor in self._tensors().items() if not name.endswith("_lengths")
+        }
+        return replace(self, **moved)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        members = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in members.items() if isinstance(value, torch.Tensor)}
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the backbone reads before the answer, padded in front.
+
+    Attributes:
+        embeddings: (B, P, d) in the backbone's number format.
+        mask: (B, P) bool, True where something is to be read.
+    """
+
+    embeddings: torch.Tensor
+    mask: torch.Tensor
+
+    def then(self, backbone: Backbone, tokens: torch.Tensor, present: torch.Tensor | None = None) -> Reading:
+        """The same, followed by tokens (B, N); `present` (B, N) is True where one is to be read, by default all."""
+        if present is None:
+            present = torch.ones_like(tokens, dtype=torch.bool)
+        embeddings = torch.cat([self.embeddings, backbone.embed(tokens)], dim=1)
+        return Reading(embeddings, torch.cat([self.mask, present], dim=1))
+
+    def positions(self) -> torch.Tensor:
+        """(B, P) place of each row in its sequence, padding left out."""
+        return (self.mask.cumsum(1) - 1).clamp(min=0)
+
+
+def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) -> Reading:
+    """Embed start, opening tag, pseudo tokens, text, closing tag and task prompt of each clip.
+
+    The pseudo tokens carry the adapter's gradient. The batch is moved to the backbone's device.
+
+    Raises:
+        ValueError: Adapter, backbone and batch do not fit together.
+    """
+    if adapter.config.hidden_size != backbone.hidden_size:
+        raise ValueError(
+            f"The adapter makes pseudo tokens of width {adapter.config.hidden_size}, but the backbone "
+            f"{backbone.name} reads width {backbone.hidden_size}."
+        )
+    batch = batch.to(backbone.device)
+    text = backbone.embed(batch.text_ids)
+    pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
+    before, after = (
+        backbone.embed(torch.tensor(ids, dtype=torch.int64, device=backbone.device)).expand(len(batch), -1, -1)
+        for ids in (prompt.before, prompt.after)
+    )
+    parts = [before, pseudo.to(backbone.dtype), text, after]
+    whole = [torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) for part in parts]
+    whole[2] = batch.text_mask.bool()
+    embeddings, mask = torch.cat(parts, dim=1), torch.cat(whole, dim=1)
+    # A stable sort moves the texts' padding to the front and keeps the order of all else.
+    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
+    embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
+    return Reading(embeddings, mask.gather(1, order))
+
+
+def answer_logits(
+    backbone: Backbone,
+    reading: Reading,
+    *,
+    keep: int,
+    positions: torch.Tensor | None = None,
+    attention: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Logits of the last `keep` positions only: the whole vocabulary at every position would fill the memory.
+
+    Args:
+        backbone: The frozen model.
+        reading: What it reads, T rows a clip.
+        keep: Number of positions at the end.
+        positions: (B, T) place of each row in its sequence; by default as they follow.
+        attention: (B, 1, T, T), added to the attention scores in place of causal order and padding mask.
+
+    Returns:
+        (B, keep, vocabulary).
+
+    Raises:
+        UsageError: The sequence is longer than the backbone can read.
+    """
+    if positions is None:
+        positions = reading.positions()
+    _check_room(backbone, int(positions.max()) + 1)
+    accepted = inspect.signature(backbone.model.forward).parameters
+    optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
+    output = backbone.model(
+        inputs_embeds=reading.embeddings,
+        attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
+        **{name: value for name, value in optional.items() if name in accepted},
+    )
+    logits: torch.Tensor = output.logits[:, -keep:]
+    return logits
+
+
+def reading_limit(backbone: Backbone) -> int | None:
+    """How many tokens the backbone can read at once; None where its configuration does not say."""
+    limit = getattr(backbone.model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if isinstance(limit, int) and limit > 0 else None
+
+
+def text_room(backbone: Backbone, prompt: Prompt, answers: Answers, pseudo_tokens: int) -> int | None:
+    """How many tokens of a text fit beside all else that the backbone reads; None if there is no limit."""
+    limit = reading_limit(backbone)
+    if limit is None:
+        return None
+    return max(0, limit - len(prompt) - pseudo_tokens - max(map(len, answers.ids)) + 1)
+
+
+def _check_room(backbone: Backbone, length: int) -> None:
+    limit = reading_limit(backbone)
+    if limit is not None and length > limit:
+        raise UsageError(
+            f"Prompt, text and answer have {length} tokens, but the backbone {backbone.name} can read {limit}. "
+            "Cut the texts, shorten the task prompt, or take another backbone."
+        )

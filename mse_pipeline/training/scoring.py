@@ -1,0 +1,139 @@
+"""score_answers: the exact log-likelihood of every possible answer, in one pass where the backbone allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.backbones.answers import Answers, Trie
+from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.prompt import Prompt
+from mse_pipeline.training.reading import Batch, Reading, answer_logits, read
+
+TREE_FAMILIES = frozenset(
+    {
+        "llama",
+        "qwen2",
+        "qwen3",
+        "gpt2",
+        "gpt_neox",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "mistral",
+        "glm",
+        "phi3",
+    }
+)
+"""Architectures whose attention is known to take any mask and any position ids."""
+
+
+@torch.no_grad()
+def score_answers(
+    backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
+) -> torch.Tensor:
+    """Log-likelihood of every answer to every clip; no text is generated, so there is none to parse.
+
+    What answers share is read once: the tree of their tokens stands behind the prompt in one forward pass, where each
+    token sees the prompt and the tokens on its own branch (tree attention). Answers of one token cost no more than
+    the prompt. Architectures outside `TREE_FAMILIES` read branch after branch, with equal results.
+
+    Args:
+        backbone: Frozen.
+        adapter: In evaluation mode, for results without dropout.
+        prompt: The fixed parts around the clip.
+        answers: All possible answers.
+        batch: Clips, with or without targets.
+
+    Returns:
+        (B, A) float32 natural logarithms, without gradient.
+
+    Raises:
+        ValueError: Adapter, backbone and batch do not fit together.
+        UsageError: Prompt, text and answer are longer than the backbone can read.
+    """
+    reading = read(backbone, adapter, prompt, batch)
+    trie = answers.trie
+    scores = torch.zeros(len(batch), len(answers), device=reading.embeddings.device)
+    in_one = bool(trie.tokens) and takes_trees(backbone, reading.mask.shape[1] + max(trie.depths))
+    for nodes, logits in (_tree if in_one else _branches)(backbone, reading, trie):
+        _add_steps(scores, trie, nodes, logits)
+    return scores
+
+
+def takes_trees(backbone: Backbone, length: int) -> bool:
+    """Whether the backbone's attention takes a mask of one's own over sequences of this length.
+
+    Such a mask replaces the model's, so it must not undo a sliding window that the sequence outgrows.
+    """
+    config = backbone.model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    return (
+        backbone.family in TREE_FAMILIES
+        and config._attn_implementation in {"eager", "sdpa"}
+        and (window is None or length <= window)
+    )
+
+
+def _tree(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
+    """All nodes behind the prompt at once: yields the nodes and their logits (B, nodes, vocabulary)."""
+    nodes, device = len(trie.tokens), reading.embeddings.device
+    tokens = torch.tensor(trie.tokens, device=device).expand(len(reading.mask), -1)
+    line = torch.zeros(nodes, nodes, dtype=torch.bool, device=device)
+    for node in range(1, nodes + 1):
+        line[node - 1, torch.tensor(trie.line(node), device=device) - 1] = True
+    lengths = reading.mask.sum(1, keepdim=True)
+    positions = torch.cat(
+        [(reading.mask.cumsum(1) - 1).clamp(min=0), lengths - 1 + torch.tensor(trie.depths, device=device)],
+        dim=1,
+    )
+    logits = answer_logits(
+        backbone,
+        reading.then(backbone, tokens),
+        keep=nodes + 1,
+        positions=positions,
+        attention=_tree_attention(reading.mask, line, backbone.dtype),
+    )
+    yield tuple(range(nodes + 1)), logits
+
+
+def _tree_attention(mask: torch.Tensor, line: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, 1, P + N, P + N), added to attention scores: 0 where a row sees a column, else the lowest number."""
+    clips, prompt = mask.shape
+    length = prompt + len(line)
+    seen = torch.zeros(clips, length, length, dtype=torch.bool, device=mask.device)
+    seen[:, :, :prompt] = mask.unsqueeze(1)
+    seen[:, :prompt] &= torch.ones(prompt, length, dtype=torch.bool, device=mask.device).tril()
+    seen[:, prompt:, prompt:] = line
+    # Padding rows see themselves: a row that saw nothing would be not-a-number in some kernels.
+    seen |= torch.eye(length, dtype=torch.bool, device=mask.device)
+    blocked = torch.zeros(seen.shape, dtype=dtype, device=mask.device)
+    return blocked.masked_fill_(~seen, torch.finfo(dtype).min).unsqueeze(1)
+
+
+def _branches(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
+    """One pass a branch: yields the nodes that are new on it and their logits."""
+    inner = set(trie.parents)
+    known: set[int] = set()
+    for end in [node for node in range(1, len(trie.tokens) + 1) if node not in inner] or [0]:
+        line = (0, *trie.line(end))
+        tokens = torch.tensor(
+            [trie.tokens[node - 1] for node in line[1:]], dtype=torch.int64, device=reading.embeddings.device
+        ).expand(len(reading.mask), -1)
+        logits = answer_logits(backbone, reading.then(backbone, tokens), keep=len(line))
+        new = [place for place, node in enumerate(line) if node not in known]
+        known.update(line)
+        yield tuple(line[place] for place in new), logits[:, new]
+
+
+def _add_steps(scores: torch.Tensor, trie: Trie, nodes: tuple[int, ...], logits: torch.Tensor) -> None:
+    """Add to `scores` (B, A) the log-probabilities of all steps that `nodes` predict."""
+    places = {node: place for place, node in enumerate(nodes)}
+    steps = [step for step, node in enumerate(trie.step_nodes) if node in places]
+    at = torch.tensor([places[trie.step_nodes[step]] for step in steps], device=scores.device)
+    token = torch.tensor([trie.step_tokens[step] for step in steps], device=scores.device)
+    answer = torch.tensor([trie.step_answers[step] for step in steps], device=scores.device)
+    logits = logits.float()
+    scores.index_add_(1, answer, logits[:, at, token] - logits.logsumexp(2)[:, at])
