@@ -1,0 +1,1 @@
+"""Acoustic extractors: mono 16 kHz sound in, low-level descriptors out."""

@@ -1,0 +1,125 @@
+"""Extractor: a small frozen configuration and a class with a name; media in, Features out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from mse_pipeline.media.audio import Audio
+from mse_pipeline.store.features import Features
+
+if TYPE_CHECKING:
+    from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+
+C = TypeVar("C")
+
+
+class Extractor(ABC, Generic[C]):
+    """One way of turning a modality of a clip into features.
+
+    Making one is cheap; its model is loaded by `load`, or at the first call, and lives once a process.
+
+    Attributes:
+        modality: "acoustic" or "visual".
+        name: Name among the modality's extractors.
+        revision: Raised whenever the same configuration gives other values.
+        Config: Frozen dataclass of its options; unknown options are errors.
+        not_values: Options that do not change the values, such as paths.
+
+    Args:
+        config: Its options; defaults where None.
+    """
+
+    modality: ClassVar[Literal["acoustic", "visual"]]
+    name: ClassVar[str]
+    revision: ClassVar[int]
+    Config: ClassVar[type[Any]]
+    not_values: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: C | None = None) -> None:
+        self.config: C = self.Config() if config is None else config
+        self.device = "cpu"
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream that it makes, as in ``acoustic.egemaps``."""
+        return f"{self.modality}.{self.name}"
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the D dimensions."""
+
+    def load(self, device: str = "cpu") -> None:
+        """Load the model, where there is one, and stay on a torch device from now on.
+
+        Raises:
+            MseError: A model is missing and cannot be fetched; the message says what to put where.
+        """
+        self.device = str(device)
+
+    def model_digest(self) -> str | None:
+        """Digest of the weights' content; None for an extractor without any."""
+        return None
+
+    def identity(self) -> dict[str, Any]:
+        """All that changes the values and nothing else, as plain JSON: what the cache's keys are made of."""
+        return {
+            "stream": self.stream,
+            "revision": self.revision,
+            "config": {k: v for k, v in _plain(self.config).items() if k not in self.not_values},
+            "model": self.model_digest(),
+        }
+
+
+class AudioExtractor(Extractor[C]):
+    """Makes features of a clip's sound."""
+
+    modality = "acoustic"
+
+    @abstractmethod
+    def __call__(self, audio: Audio) -> Features:
+        """Extract.
+
+        Args:
+            audio: The clip's sound.
+
+        Returns:
+            Features whose intervals go from 0 to the sound's end without a hole.
+
+        Raises:
+            ClipError: `too_short`.
+        """
+
+
+class FaceExtractor(Extractor[C]):
+    """Makes features of the face that was followed through a clip."""
+
+    modality = "visual"
+
+    @property
+    @abstractmethod
+    def face(self) -> FaceConfig:
+        """How faces are found; extractors with the same settings share one search."""
+
+    @abstractmethod
+    def __call__(self, faces: Faces) -> Features:
+        """Extract.
+
+        Args:
+            faces: What `FaceSession` found in the clip with the settings `face`.
+
+        Returns:
+            Features with one row a sampled frame; rows without a face are zero and not valid.
+
+        Raises:
+            ClipError: `no_face` where no frame has a face.
+        """
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON gives it back: a cache that is read again finds the same."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain

@@ -1,0 +1,1 @@
+"""Visual extractors: the face that was followed in, one row a sampled frame out."""

@@ -1,0 +1,129 @@
+"""visual.mtcnn: where the face is, and what the detector's last network sees in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.base import FaceExtractor
+from mse_pipeline.extractors.visual.detector import load_mtcnn, mtcnn_digest
+from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+from mse_pipeline.store.features import Features
+
+ACTIVATIONS = 256
+"""Width of O-Net's last hidden layer."""
+
+_MARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+NAMES = (
+    *("box_x1", "box_y1", "box_x2", "box_y2", "probability"),
+    *(f"{mark}_{axis}" for mark in _MARKS for axis in "xy"),
+    *(f"onet_{k:03d}" for k in range(ACTIVATIONS)),
+)
+"""Names of the 271 values."""
+
+BATCH = 64
+"""Faces that go through a network at once."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class MtcnnConfig(FaceConfig):
+    """Options of `Mtcnn`: how faces are found."""
+
+
+class Mtcnn(FaceExtractor[MtcnnConfig]):
+    """Stream ``visual.mtcnn``, (T, 271), one row a sampled frame.
+
+    Box (4, relative to the frame), probability (1), five landmarks (10, relative to the box), and the activations
+    of O-Net's last hidden layer (256). O-Net is the third network of MTCNN (Zhang et al. 2016, "Joint Face
+    Detection and Alignment using Multi-task Cascaded Convolutional Networks"); it finds landmarks from that layer,
+    which therefore knows the shape of eyes and mouth. The weights come with facenet-pytorch.
+    """
+
+    name = "mtcnn"
+    revision = 1
+    Config = MtcnnConfig
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """box_x1, ..., probability, left_eye_x, ..., onet_000, ..., onet_255."""
+        return NAMES
+
+    @property
+    def face(self) -> FaceConfig:
+        """How faces are found."""
+        return face_config(self.config)
+
+    def load(self, device: str = "cpu") -> None:
+        """Load the detector."""
+        super().load(device)
+        face = self.face
+        self._mtcnn = load_mtcnn(face.min_face_size, face.thresholds, face.factor, self.device)
+
+    def model_digest(self) -> str:
+        """Digest of the detector's weights."""
+        return mtcnn_digest()
+
+    def __call__(self, faces: Faces) -> Features:
+        """Extract.
+
+        Args:
+            faces: The followed face.
+
+        Returns:
+            (T, 271) features.
+
+        Raises:
+            ClipError: `no_face` where no frame has a face.
+        """
+        require_face(faces)
+        values = np.zeros((len(faces), len(NAMES)), np.float32)
+        values[:, :4] = faces.boxes
+        values[:, 4] = faces.probabilities
+        values[:, 5:15] = faces.landmarks.reshape(len(faces), 10)
+        values[faces.valid, 15:] = self._activations(faces.patches[faces.valid])
+        return Features(values, faces.intervals, faces.valid, NAMES, faces.notes)
+
+    def _activations(self, patches: np.ndarray) -> np.ndarray:
+        """O-Net's last hidden layer after its PReLU, (N, 256), of (N, 48, 48, 3) uint8 patches."""
+        import torch
+
+        if not hasattr(self, "_mtcnn"):
+            self.load(self.device)
+        onet = self._mtcnn.onet
+        caught: list[Any] = []
+        hook = onet.prelu5.register_forward_hook(lambda module, inputs, output: caught.append(output.cpu()))
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(patches), BATCH):
+                    onet(standardised(patches[start : start + BATCH], self.device))
+        finally:
+            hook.remove()
+        return torch.cat(caught).numpy()
+
+
+def standardised(pictures: np.ndarray, device: str) -> Any:
+    """Pictures as facenet-pytorch's networks take them: (N, 3, H, W) float32, (x - 127.5) / 128."""
+    import torch
+
+    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(torch.device(device))
+    return (pixels.permute(0, 3, 1, 2).float() - 127.5) / 128.0
+
+
+def face_config(config: FaceConfig) -> FaceConfig:
+    """The part of an extractor's options that says how faces are found."""
+    return FaceConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(FaceConfig)})
+
+
+def require_face(faces: Faces) -> None:
+    """Refuse a clip without any face.
+
+    Raises:
+        ClipError: `no_face`.
+    """
+    if not faces.valid.any():
+        raise ClipError("no_face", f"No face was found in any of the {len(faces)} sampled frames.")

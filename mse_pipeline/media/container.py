@@ -1,0 +1,131 @@
+"""Opening media files: only real containers, only from disk, with errors that say what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import av
+
+from mse_pipeline.errors import ClipError
+
+FORMATS = (
+    "mov,matroska,webm,mpeg,mpegvideo,mpegts,avi,flv,live_flv,asf,wav,w64,flac,ogg,mp3,aac,aiff,caf,amr,ac3,eac3,"
+    "au,mxf,nut,m4v,h264,hevc,dv,rm,ape,wv,tta,obu,ivf"
+)
+"""FFmpeg's names of the containers that are read. Playlists and scripts (HLS, DASH, concat, SDP, images by
+pattern) are left out on purpose: a file of a dataset must not make FFmpeg open other files or addresses."""
+
+PROTOCOLS = "file"
+"""FFmpeg's protocols that a container may use; no network."""
+
+MAX_PIXELS = 1 << 26
+"""Frames of more pixels (8192 x 8192) are refused: a few hostile bytes may announce gigabytes."""
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's own words of an error, without the path that PyAV appends.
+
+    Examples:
+        >>> reason(ValueError("bad"))
+        'bad'
+    """
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)
+
+
+def open_container(path: str | os.PathLike[str]) -> Any:
+    """Open a media file for reading.
+
+    Returns:
+        PyAV's input container, to be closed by the caller (it is a context manager).
+
+    Raises:
+        ClipError: `missing_media` where there is no such file, `undecodable` where FFmpeg cannot open it.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise ClipError("missing_media", f"{file} does not exist.")
+    if not file.is_file():
+        raise ClipError("missing_media", f"{file} is not a file.")
+    if file.stat().st_size == 0:
+        raise ClipError("undecodable", f"{file} is empty (0 bytes); fetch it again.")
+    try:
+        # With its protocol written out, no part of a file's name can be taken for another protocol.
+        return av.open(
+            f"file:{file.absolute()}",
+            metadata_errors="replace",
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS},
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ClipError("undecodable", f"{file} cannot be opened as media: {_explain(file, error)}") from error
+
+
+def _explain(file: Path, error: BaseException) -> str:
+    """FFmpeg's reason, and in plain words what the file seems to be."""
+    words = f"FFmpeg says {reason(error)!r}."
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    if head.lstrip().startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"v=0")):
+        return f"{words} It is a playlist or script, and those are not followed."
+    if b"\0" not in head and all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
+        return f"{words} Its content is text, not media."
+    if isinstance(error, av.error.InvalidDataError):
+        return f"{words} It may be cut off or damaged; fetch it again."
+    return words
+
+
+def find_stream(container: Any, kind: str) -> Any | None:
+    """The stream of a kind that a player would choose; None if there is none.
+
+    Args:
+        container: PyAV's input container.
+        kind: "audio" or "video". A still attached as cover art is no video.
+    """
+    streams = [s for s in container.streams if s.type == kind]
+    if kind == "video":
+        streams = [s for s in streams if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        return None
+    best = container.streams.best(kind)
+    if best is not None and any(best.index == s.index for s in streams):
+        return best
+    return streams[0]
+
+
+def prepare(stream: Any, path: str | os.PathLike[str]) -> Any:
+    """Make a stream ready to be decoded by one thread, with the size of its frames bounded.
+
+    Clips are decoded side by side, so a decoder's own threads would only fight over the cores.
+
+    Returns:
+        The stream's codec context.
+
+    Raises:
+        ClipError: `undecodable` where FFmpeg has no decoder for it or its frames are too large.
+    """
+    codec = stream.codec_context
+    if codec is None:
+        raise ClipError("undecodable", f"The {stream.type} of {path} is in a codec that FFmpeg here cannot decode.")
+    codec.thread_count = 1
+    if stream.type == "video":
+        if codec.width * codec.height > MAX_PIXELS:
+            raise ClipError(
+                "undecodable",
+                f"The video of {path} has frames of {codec.width} x {codec.height} pixels; "
+                f"up to {MAX_PIXELS} pixels are decoded.",
+            )
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # also holds where the size changes on the way
+    return codec
+
+
+def container_start(container: Any) -> float:
+    """The file's time zero on its streams' clock, in seconds.
+
+    MPEG program streams begin at any time, often 0.5 s; streams that begin later than the container are late.
+    """
+    if container.start_time is not None:
+        return float(container.start_time / av.time_base)
+    starts = [float(s.start_time * s.time_base) for s in container.streams if s.start_time is not None]
+    return min(starts, default=0.0)

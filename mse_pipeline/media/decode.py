@@ -1,0 +1,259 @@
+"""Decode: one pass over a media file gives a clip's sound and its frames, on one clock."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+
+from mse_pipeline.errors import ClipError
+from mse_pipeline.media.audio import Audio
+from mse_pipeline.media.container import container_start, find_stream, prepare, reason
+from mse_pipeline.media.picture import Picture
+from mse_pipeline.media.probe import MediaInfo, describe
+from mse_pipeline.media.sampling import FrameRequest
+from mse_pipeline.media.seeking import open_at
+from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
+
+__all__ = ["Decoded", "FrameRequest", "decode"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """What one pass over a file gave. A missing or broken stream never costs the other.
+
+    Attributes:
+        info: What the file's headers say.
+        audio: The clip's sound from its start on; None where it was not asked for or there is a problem.
+        duration: Length of the clip in seconds, as far as it was decoded: the longer of sound and video.
+        truncated: Whether the clip was longer than `max_seconds`, and only so much was decoded.
+        audio_problem: Why there is no sound: `no_audio` or `undecodable`.
+        video_problem: Why there are no frames: `no_video` or `undecodable`.
+        damage: What was wrong with streams that were used all the same, as sentences.
+    """
+
+    info: MediaInfo
+    audio: Audio | None
+    duration: float
+    truncated: bool = False
+    audio_problem: ClipError | None = None
+    video_problem: ClipError | None = None
+    damage: Sequence[str] = field(default_factory=tuple)
+
+
+def decode(
+    path: str | os.PathLike[str],
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    audio: bool = True,
+    frames: Sequence[FrameRequest] = (),
+    max_seconds: float | None = None,
+) -> Decoded:
+    """Decode a clip: its sound as mono 16 kHz float32, its frames at the requested rates.
+
+    Time zero is `start`, or the beginning of the file (of its earliest stream) where there is none. Frames go to
+    the requests' `on_batch` while the file is read; what these functions raise ends the decoding and is passed on.
+
+    Args:
+        path: The media file.
+        start: Begin of the clip in the file, in seconds.
+        end: End of the clip in the file, in seconds.
+        audio: Whether the sound is wanted.
+        frames: Which frames are wanted.
+        max_seconds: Longest clip that is decoded in full; of a longer one this much.
+
+    Returns:
+        The sound, and what was found out about both streams.
+
+    Raises:
+        ClipError: `missing_media`, `undecodable` (the file as a whole), `negative_start`, or `too_short` where
+            `end` is not after `start`.
+
+    Examples:
+        >>> decode("nowhere.mp4")
+        Traceback (most recent call last):
+        mse_pipeline.errors.ClipError: nowhere.mp4 does not exist.
+    """
+    file = Path(path)
+    begin, length = _span(file, start, end)
+    limited = max_seconds is not None and (length is None or length > max_seconds)
+    with open_at(file, begin, audio, bool(frames)) as container:
+        one = _Pass(container, file, begin, max_seconds if limited else length, limited)
+        if audio:
+            one.want_sound()
+        if frames:
+            one.want_frames(frames)
+        return one.run()
+
+
+def _span(path: Path, start: float | None, end: float | None) -> tuple[float, float | None]:
+    """Begin and length of the clip, in seconds; no length where it lasts to the end of the file."""
+    begin = 0.0 if start is None else float(start)
+    if begin < 0.0 or not math.isfinite(begin):
+        raise ClipError("negative_start", f"The clip would start at {begin} s of {path}; a start is 0 or later.")
+    length = None if end is None else float(end) - begin
+    if length is not None and not length > 0.0:
+        message = f"The clip would end at {end} s of {path}, which is not after its start, {begin} s."
+        raise ClipError("too_short", message)
+    return begin, None if length is None or math.isinf(length) else length
+
+
+class _Side:
+    """One stream of the pass, its sink and what went wrong with it."""
+
+    def __init__(self, stream: Any, sink: SoundTrack | Picture) -> None:
+        self.stream, self.sink = stream, sink
+        self.frames = 0
+        self.errors = 0
+        self.first_error: BaseException | None = None
+        self.ended = False
+
+    def take(self, packet: Any) -> None:
+        """Decode a packet; a broken one is counted and the next one tried."""
+        try:
+            for frame in packet.decode():
+                self.frames += 1
+                self.sink.add(frame)
+                if self.sink.done:
+                    self.ended = True
+                    return
+        except av.error.EOFError:
+            self.ended = True
+        except TimestampError as error:
+            self.note(error)
+            self.ended = True
+        except av.FFmpegError as error:
+            self.note(error)
+
+    def note(self, error: BaseException) -> None:
+        self.errors += 1
+        self.first_error = self.first_error or error
+
+
+class _Pass:
+    """One pass over an open container.
+
+    Args:
+        container: PyAV's input container, at or before the clip.
+        path: Its file, for messages.
+        begin: The clip's start, in seconds after the file's.
+        length: The most seconds to decode; None for all.
+        limited: Whether `length` is the caller's limit and not the clip's own end.
+    """
+
+    def __init__(self, container: Any, path: Path, begin: float, length: float | None, limited: bool) -> None:
+        self._container, self._path, self._begin, self._length = container, path, begin, length
+        self._limited = limited
+        self._info = describe(container, path)
+        self._zero = container_start(container)
+        self._sides: dict[int, _Side] = {}
+        self._sound: tuple[_Side, SoundTrack] | None = None
+        self._picture: tuple[_Side, Picture] | None = None
+        self._problems: dict[str, ClipError] = {}
+        self._damage: list[str] = []
+
+    def want_sound(self) -> None:
+        """Decode the sound, if there is one."""
+        end = None if self._length is None else self._begin + self._length
+        track = SoundTrack(self._zero, self._begin, end)
+        side = self._side("audio", track)
+        self._sound = None if side is None else (side, track)
+
+    def want_frames(self, frames: Sequence[FrameRequest]) -> None:
+        """Decode the video for these requests, if there is one."""
+        fps = self._info.fps if self._info.fps and self._info.fps > 0 else 25.0
+        picture = Picture(frames, self._zero + self._begin, self._length, fps)
+        side = self._side("video", picture)
+        self._picture = None if side is None else (side, picture)
+
+    def _side(self, kind: str, sink: SoundTrack | Picture) -> _Side | None:
+        stream = find_stream(self._container, kind)
+        if stream is None:
+            self._problems[kind] = ClipError(f"no_{kind}", f"{self._path} has no {kind} stream.")
+            return None
+        try:
+            prepare(stream, self._path)
+        except ClipError as problem:
+            self._problems[kind] = problem
+            return None
+        self._sides[stream.index] = _Side(stream, sink)
+        return self._sides[stream.index]
+
+    def run(self) -> Decoded:
+        """Read the file up to the clip's end and collect what came of it."""
+        if self._sides:
+            self._read()
+        audio, seen = self._finish_sound(), self._finish_picture()
+        duration = max(audio.duration if audio else 0.0, seen)
+        self._check_length(duration)
+        return Decoded(
+            info=self._info,
+            audio=audio,
+            duration=duration,
+            truncated=self._limited and any(side.sink.overrun for side in self._sides.values()),
+            audio_problem=self._problems.get("audio"),
+            video_problem=self._problems.get("video"),
+            damage=tuple(self._damage),
+        )
+
+    def _read(self) -> None:
+        sides = self._sides
+        try:
+            for packet in self._container.demux(*[side.stream for side in sides.values()]):
+                side = sides[packet.stream.index]  # the closing, empty packets have no stream_index of their own
+                if not side.ended:
+                    side.take(packet)
+                if all(side.ended for side in sides.values()):
+                    return
+        except av.FFmpegError as error:
+            for side in sides.values():
+                side.note(error)
+
+    def _finish_sound(self) -> Audio | None:
+        if self._sound is None:
+            return None
+        side, track = self._sound
+        samples = track.finish()
+        return Audio(samples) if self._settle("audio", side, len(samples) > 0) else None
+
+    def _finish_picture(self) -> float:
+        if self._picture is None:
+            return 0.0
+        side, picture = self._picture
+        seen = picture.finish()
+        return seen if self._settle("video", side, seen > 0.0) else 0.0
+
+    def _settle(self, kind: str, side: _Side, yielded: bool) -> bool:
+        """Name the problem of a stream that gave nothing, or the damage of one that gave something."""
+        why = "" if side.first_error is None else reason(side.first_error)
+        if yielded:
+            if side.errors:
+                self._damage.append(f"Parts of the {kind} of {self._path} were lost ({side.errors} times): {why}.")
+            return True
+        code, message = "undecodable", f"The {kind} stream of {self._path} holds nothing that can be decoded."
+        if side.errors:
+            message = f"The {kind} of {self._path} cannot be decoded: {why}."
+        elif self._begin > 0.0 or side.frames:
+            until = "" if self._length is None else f" to {self._begin + self._length:g} s"
+            code, message = f"no_{kind}", f"{self._path} has no {kind} from {self._begin:g} s{until}."
+        self._problems[kind] = ClipError(code, message)
+        return False
+
+    def _check_length(self, duration: float) -> None:
+        """Note a file that ends long before its headers say so: what is left of a broken download."""
+        announced = [
+            side.stream.duration and side.stream.duration * side.stream.time_base for side in self._sides.values()
+        ]
+        if self._limited or duration == 0.0 or not all(announced):
+            return
+        expected = float(max(announced)) - self._begin
+        if self._length is not None:
+            expected = min(expected, self._length)
+        if duration < 0.9 * expected and duration < expected - 1.0:
+            self._damage.append(f"{self._path} announces {expected:.2f} s but only {duration:.2f} s of it are there.")

@@ -1,0 +1,99 @@
+"""Sampling: which decoded frame stands for which piece of time, at a requested rate."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mse_pipeline.media.frames import FrameBatch
+from mse_pipeline.media.probe import right_angle
+
+_SLIVER = 1e-6
+"""Seconds: shorter pieces of time come from rounding and get no row."""
+
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """Frames of a clip at a fixed rate, handed over in batches as they are decoded.
+
+    Row k stands for [k/rate, (k+1)/rate) seconds of the clip, cut at the video's end, and shows the frame that
+    a player would show in the middle of that time, whatever the video's own frame rate is.
+
+    Attributes:
+        rate: Rows a second.
+        on_batch: Called with each batch in the order of time. All frames of a batch have one size.
+        batch_size: The most frames in a batch.
+
+    Raises:
+        ValueError: The rate or the batch size is not above 0.
+    """
+
+    rate: float
+    on_batch: Callable[[FrameBatch], None]
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1000:
+            raise ValueError(f"A frame rate must lie above 0 and up to 1000 a second, got {self.rate}.")
+        if self.batch_size < 1:
+            raise ValueError(f"A batch must hold at least 1 frame, got batch_size={self.batch_size}.")
+
+
+class FrameSampler:
+    """Serves one `FrameRequest` from a stream of decoded frames."""
+
+    def __init__(self, request: FrameRequest) -> None:
+        self._request = request
+        self._row = 0
+        self._recent: deque[tuple[float, Any]] = deque()
+        self._pixels: list[np.ndarray] = []
+        self._intervals: list[tuple[float, float]] = []
+
+    def add(self, time: float, frame: Any) -> None:
+        """Take the next decoded frame, shown from `time` on (seconds from the clip's start, may be negative)."""
+        rate = self._request.rate
+        # A row is decided once the video is known to last to its end: only then its middle is known.
+        while self._recent and time >= (self._row + 1) / rate:
+            self._emit(self._row / rate, (self._row + 1) / rate)
+        self._recent.append((time, frame))
+        while len(self._recent) > 1 and self._recent[1][0] <= self._row / rate:
+            self._recent.popleft()
+
+    def finish(self, end: float) -> None:
+        """Hand over what is left; `end` is where the video ends, in seconds from the clip's start."""
+        rate = self._request.rate
+        while self._recent and end - self._row / rate > _SLIVER:
+            self._emit(self._row / rate, min((self._row + 1) / rate, end))
+        self._recent.clear()
+        self._flush()
+
+    def _emit(self, begin: float, end: float) -> None:
+        middle = (begin + end) / 2
+        frame = self._recent[0][1]
+        for time, candidate in self._recent:
+            if time > middle:
+                break
+            frame = candidate
+        pixels = upright(frame)
+        if self._pixels and self._pixels[0].shape != pixels.shape:
+            self._flush()
+        self._pixels.append(pixels)
+        self._intervals.append((begin, end))
+        self._row += 1
+        if len(self._pixels) == self._request.batch_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pixels:
+            batch = FrameBatch(np.stack(self._pixels), np.array(self._intervals, np.float64))
+            self._pixels, self._intervals = [], []
+            self._request.on_batch(batch)
+
+
+def upright(frame: Any) -> np.ndarray:
+    """Pixels of a decoded frame as a player shows them, (H, W, 3) uint8 RGB."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), right_angle(frame.rotation) // 90)

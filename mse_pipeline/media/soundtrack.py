@@ -1,0 +1,209 @@
+"""Soundtrack: decoded audio frames of any kind become mono 16 kHz samples, placed on the clip's clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from mse_pipeline.media.audio import SAMPLE_RATE
+
+GAP = 0.05
+"""Seconds by which timestamps may disagree with the count of samples before the clock is believed. Containers
+round timestamps, Matroska to a millisecond, so smaller differences are no gaps."""
+
+PREROLL = 0.25
+"""Seconds decoded before a span and thrown away, so that codec and resampler have settled at its start."""
+
+MAX_SILENCE = 3600.0
+"""Seconds of silence that gaps may add up to; a file that announces more has broken timestamps."""
+
+
+class TimestampError(ValueError):
+    """Timestamps that no recording has."""
+
+
+class Converter:
+    """Mono float32 at some rate from frames of one kind, by FFmpeg's libswresample.
+
+    The downmix is normalised so that full scale in all channels stays full scale: libswresample's own default
+    for floating-point output lets a stereo sum reach 1.41.
+
+    Args:
+        source: The first frame; later ones must have its rate, sample format and layout.
+        rate: Samples a second to convert to.
+    """
+
+    def __init__(self, source: Any, rate: int) -> None:
+        self.kind = frame_kind(source)
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        self._source = self._graph.add(
+            "abuffer",
+            f"sample_rate={source.sample_rate}:sample_fmt={source.format.name}:"
+            f"channel_layout={source.layout.name}:time_base=1/{source.sample_rate}",
+        )
+        resample = self._graph.add("aresample", "rematrix_maxval=1")
+        mono = self._graph.add("aformat", f"sample_fmts=flt:channel_layouts=mono:sample_rates={rate}")
+        self._sink = self._graph.add("abuffersink")
+        self._graph.link_nodes(self._source, resample, mono, self._sink)
+        self._graph.configure()
+
+    def __call__(self, frame: Any | None) -> Iterator[np.ndarray]:
+        """Convert one frame, or with None what is still inside; chunks of (N,) float32."""
+        if frame is not None:
+            frame.pts = None  # the samples are counted here; FFmpeg shall not look at the time again
+        self._source.push(frame)
+        while True:
+            try:
+                yield self._sink.pull().to_ndarray()[0]
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+
+
+def frame_kind(frame: Any) -> tuple[int, str, str]:
+    """Rate, sample format and layout of an audio frame: what a converter is made for."""
+    return frame.sample_rate, frame.format.name, frame.layout.name
+
+
+class SoundTrack:
+    """Collects a clip's sound: padded where it starts late, trimmed where early, gaps filled with silence.
+
+    Samples are first made mono at their own rate, placed there, and resampled last, from a sample that lies on
+    the grid that both rates share. A span is therefore resampled in the same phase as the whole file.
+
+    Args:
+        zero: The file's time zero on the stream's clock, in seconds.
+        start: Begin of the clip after `zero`, in seconds.
+        end: End of the clip after `zero`, in seconds; None for the end of the file.
+    """
+
+    def __init__(self, zero: float, start: float, end: float | None) -> None:
+        self._zero, self._start, self._end = zero, start, end
+        self._mono: Converter | None = None
+        self._resampler: Converter | None = None
+        self._chunks: list[np.ndarray] = []
+        self._rate = 0
+        self._written = 0  # index after the last sample that was placed, at the source's rate after `zero`
+        self._position = 0  # the same of the samples that were resampled, at 16 kHz
+        self._placed = False
+        self._silence = 0.0
+        self._heard = False
+        self.overrun = False
+        self.done = False
+
+    def add(self, frame: Any) -> None:
+        """Take the next decoded frame.
+
+        Raises:
+            TimestampError: The timestamps leave more silence than `MAX_SILENCE`.
+            av.FFmpegError: libswresample cannot convert the frame.
+        """
+        if frame.sample_rate != self._rate:
+            self._restart(frame.sample_rate)
+        at = None
+        if frame.pts is not None and frame.time_base is not None:
+            at = float(frame.pts * frame.time_base) - self._zero
+        if self._mono is None or self._mono.kind != frame_kind(frame):
+            self._drain_mono()
+            self._mono = Converter(frame, self._rate)
+        for chunk in self._mono(frame):
+            self._place(chunk, at)
+            at = None
+
+    def finish(self) -> np.ndarray:
+        """The clip's samples, (N,) float32 in [-1, 1] at 16 kHz; N is 0 where the clip has no sound."""
+        self._drain()
+        if not self._heard:
+            return np.zeros(0, np.float32)
+        samples = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)
+        if self._end is not None:
+            samples = samples[: round(self._end * SAMPLE_RATE) - round(self._start * SAMPLE_RATE)]
+        np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        return np.clip(samples, -1.0, 1.0, out=samples)
+
+    @property
+    def end(self) -> float:
+        """Where the sound taken so far ends, in seconds after the clip's start."""
+        return self._written / self._rate - self._start if self._rate else 0.0
+
+    def _restart(self, rate: int) -> None:
+        """Begin at a source rate: on the common grid at first, later where the rate changes."""
+        if self._rate:
+            now = self._written / self._rate
+            self._drain()
+            self._written = round(now * rate)
+        else:
+            common = math.gcd(rate, SAMPLE_RATE)
+            blocks = math.floor(max(0.0, self._start - PREROLL) * common + 1e-9)
+            self._written = blocks * (rate // common)
+            self._position = blocks * (SAMPLE_RATE // common)
+        self._rate = rate
+
+    def _place(self, chunk: np.ndarray, at: float | None) -> None:
+        """Append mono samples at the source's rate where the clock says that they belong."""
+        if at is not None:
+            index = round(at * self._rate)
+            if not self._placed or abs(index - self._written) > GAP * self._rate:
+                if index > self._written:
+                    self._fill(index)
+                else:
+                    chunk = chunk[self._written - index :]
+        if len(chunk):
+            self._placed = True
+            self._write(chunk)
+
+    def _fill(self, index: int) -> None:
+        limit = math.inf if self._end is None else math.ceil((self._end + PREROLL) * self._rate)
+        missing = int(min(index, limit)) - self._written
+        self._silence += missing / self._rate
+        if self._silence > MAX_SILENCE:
+            raise TimestampError(
+                f"its timestamps leave {self._silence:.0f} s of silence, and over {MAX_SILENCE:.0f} s are not believed"
+            )
+        while missing > 0:
+            count = min(missing, self._rate)
+            self._write(np.zeros(count, np.float32), heard=False)
+            missing -= count
+
+    def _write(self, chunk: np.ndarray, *, heard: bool = True) -> None:
+        begin, self._written = self._written, self._written + len(chunk)
+        if self._end is not None:
+            limit = self._end * self._rate
+            self.overrun |= heard and self._written > limit + GAP * self._rate
+            self.done |= self._written >= limit + PREROLL * self._rate
+            self._heard |= heard and begin < limit and self._written > self._start * self._rate
+        else:
+            self._heard |= heard and self._written > self._start * self._rate
+        if self._rate == SAMPLE_RATE:
+            self._keep(chunk)
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk[None]), format="flt", layout="mono")
+        frame.sample_rate = self._rate
+        if self._resampler is None:
+            self._resampler = Converter(frame, SAMPLE_RATE)
+        for piece in self._resampler(frame):
+            self._keep(piece)
+
+    def _keep(self, piece: np.ndarray) -> None:
+        """Keep resampled samples from the clip's start on."""
+        first = round(self._start * SAMPLE_RATE)
+        begin, self._position = self._position, self._position + len(piece)
+        if self._position > first:
+            self._chunks.append(np.array(piece[max(0, first - begin) :], np.float32))
+
+    def _drain_mono(self) -> None:
+        if self._mono is not None:
+            for chunk in self._mono(None):
+                self._place(chunk, None)
+            self._mono = None
+
+    def _drain(self) -> None:
+        self._drain_mono()
+        if self._resampler is not None:
+            for piece in self._resampler(None):
+                self._keep(piece)
+            self._resampler = None
