@@ -1,0 +1,172 @@
+"""Checkpoint folders: what one must hold, told before anything heavy is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mse_pipeline.backbones.registry import conversion_sentence
+from mse_pipeline.errors import UsageError
+
+CONFIG = "config.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+"""Any one of these makes a tokenizer."""
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Where transformers looks for weights, in its order."""
+ORIGINAL_LAYOUTS = {"qwen": "qwen2.5-1.5b", "chatglm": "glm-4-9b"}
+"""Model types of 2023 whose code was never part of transformers, with the short name of a successor."""
+_LFS_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that holds a causal language model of today's transformers.
+
+    Attributes:
+        folder: Where it lies.
+        model_type: Architecture by transformers' name, as in ``llama``.
+        weights: The files of its weights.
+    """
+
+    folder: Path
+    model_type: str
+    weights: tuple[Path, ...]
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the weights are pickles, of which only tensors are taken."""
+        return self.weights[0].suffix == ".bin"
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Look at a folder's files without loading its weights.
+
+    Raises:
+        UsageError: The folder lacks configuration, weights or tokenizer, holds only an adapter, or holds a model
+            that is no causal language model of this transformers.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{folder} holds a PEFT adapter, which names another model to load: merge it into that model "
+            "(`merge_and_unload`), save the result, and give the folder of the result."
+        )
+    model_type = read_model_type(folder)
+    weights = _find_weights(folder)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise UsageError(
+            f"{folder} has weights but no tokenizer (none of {', '.join(TOKENIZER_FILES)}): copy the tokenizer "
+            "files of the model that it was made from into it."
+        )
+    return Checkpoint(folder=folder, model_type=model_type, weights=weights)
+
+
+def read_model_type(folder: Path) -> str:
+    """The architecture in a folder's ``config.json``, where it is a causal language model of this transformers.
+
+    Raises:
+        UsageError: There is no readable configuration, or it is that of another kind of model.
+    """
+    config = _read_json(folder / CONFIG, folder)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise UsageError(f"{folder / CONFIG} names no model_type: it is not the configuration of a transformers model.")
+    if model_type in ORIGINAL_LAYOUTS:
+        raise UsageError(conversion_sentence(str(folder), ORIGINAL_LAYOUTS[model_type]))
+    _require_known(folder, config, model_type)
+    _require_causal(folder, config, model_type)
+    return model_type
+
+
+def _require_known(folder: Path, config: dict[str, Any], model_type: str) -> None:
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if model_type in CONFIG_MAPPING:
+        return
+    own_code = " It brings code of its own, which mse never runs." if "auto_map" in config else ""
+    raise UsageError(
+        f"{folder} is a {model_type!r} model, which transformers {transformers.__version__} does not know.{own_code} "
+        "Take a model that transformers has built in, or a newer transformers."
+    )
+
+
+def _require_causal(folder: Path, config: dict[str, Any], model_type: str) -> None:
+    from transformers.models.auto import modeling_auto
+
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    declared = [name for name in config.get("architectures") or () if isinstance(name, str)]
+    if causal is None or config.get("is_encoder_decoder") is True:
+        fits = False
+    elif declared:
+        # A model that also reads images or sound holds the language model within.
+        fits = causal in declared or any(name.endswith("ForConditionalGeneration") for name in declared)
+    else:
+        # Encoders such as BERT have a causal class as well, which they were not trained for.
+        fits = model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not fits:
+        found = declared[0] if declared else f"model of type {model_type!r}"
+        raise UsageError(
+            f"{folder} holds a {found}, which is not a causal language model: take a decoder such as LLaMA, Qwen or "
+            "GLM, with its language-model head."
+        )
+
+
+def _find_weights(folder: Path) -> tuple[Path, ...]:
+    found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if found is None:
+        raise UsageError(
+            f"{folder} has a {CONFIG} but no weights (none of {', '.join(WEIGHT_FILES)}): download it again in full, "
+            "or give the folder that holds them."
+        )
+    weights = _shards(found) if found.name.endswith(".index.json") else (found,)
+    for path in weights:
+        with path.open("rb") as stream:
+            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise UsageError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in {folder}.")
+    return weights
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    names = _read_json(index, index.parent).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise UsageError(f"{index} has no weight_map of parameters to files: download it again.")
+    suffix = ".bin" if index.name.endswith(".bin.index.json") else ".safetensors"
+    shards = []
+    for name in sorted(set(names.values())):
+        # An index may come from anyone: it must not lead out of its folder, nor to a file of another kind.
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(suffix):
+            raise UsageError(f"{index} names {name!r}, which is not a {suffix} file of its own folder.")
+        if not (index.parent / name).is_file():
+            raise UsageError(f"{index.parent} lacks {name}, a part of its weights: download it again in full.")
+        shards.append(index.parent / name)
+    return tuple(shards)
+
+
+def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} has no {path.name}: a backbone is a folder with {CONFIG}, weights and tokenizer, as "
+            "`hf download NAME --local-dir DIR` or `save_pretrained` writes it."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read as JSON: {error}. Download it again.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds a JSON {type(content).__name__}, not an object: download it again.")
+    return content
