@@ -47,9 +47,7 @@ def to_grid(features: Features, step: float) -> Features:
     return Features(values, intervals, valid, features.names, features.notes)
 
 
-def _overlaps(
-    starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int
-) -> sparse.csr_array:
+def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
     """Shared seconds of each bin and each valid row as a sparse (bins, T) matrix: long audio stays small."""
     first = np.clip(np.floor(starts / step + _EDGE).astype(np.int64), 0, None)
     last = np.minimum(np.ceil(ends / step - _EDGE).astype(np.int64), bins)

@@ -39,11 +39,7 @@ class Cache(Mapping[str, Dataset]):
         self.path = path
 
     def __getitem__(self, name: str) -> Dataset:
-        if (
-            not isinstance(name, str)
-            or not _NAME.fullmatch(name)
-            or not (self.path / name / "dataset.json").is_file()
-        ):
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or not (self.path / name / "dataset.json").is_file():
             known = list(self)
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f" Did you mean {near[0]}?" if near else f" It holds: {', '.join(known) or 'nothing yet'}."
@@ -80,9 +76,7 @@ class Cache(Mapping[str, Dataset]):
         folder = self.path / name
         streams = Dataset(folder).manifest.streams if (folder / "dataset.json").is_file() else {}
         write_clips(folder / "clips.parquet", clips)
-        write_manifest(
-            folder / "dataset.json", Manifest(name, task, streams, dict(recipe or {}), dict(source or {}))
-        )
+        write_manifest(folder / "dataset.json", Manifest(name, task, streams, dict(recipe or {}), dict(source or {})))
         return Dataset(folder)
 
 

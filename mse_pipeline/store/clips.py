@@ -29,15 +29,11 @@ _COLUMNS = {
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     """Write the clip table, whole or not at all. A label is a class in `label`, or a number in `label_value`."""
-    columns = {
-        name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()
-    }
+    columns = {name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()}
     labels = [clip.label for clip in clips]
     columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
     columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
-    columns["labels"] = pa.array(
-        [json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string()
-    )
+    columns["labels"] = pa.array([json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string())
     with aside(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 

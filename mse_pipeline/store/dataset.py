@@ -60,8 +60,9 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             if opened.about.get("journal") == self.journal.fingerprint():
                 return opened
             opened.close()
-        if entry.alignment == {"kind": "none"}:
-            return self.native(stream)
+        native = self.native(stream)
+        if entry.alignment == {"kind": "none"} or not native:
+            return native
         raise MseError(
             f"{stream} of {self.name} is not packed on its {entry.alignment['kind']} clock yet. "
             f"Run `mse extract {self.name}` to finish."
@@ -85,9 +86,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         known = {clip.id for clip in self.clips}
         return [row for (clip, v), row in self.journal.read().items() if v == version and clip in known]
 
-    def put(
-        self, stream: str, features: Mapping[str, Features], *, source: Mapping[str, Any] | None = None
-    ) -> None:
+    def put(self, stream: str, features: Mapping[str, Features], *, source: Mapping[str, Any] | None = None) -> None:
         """Store features that were made elsewhere as a stream's current version.
 
         Args:
@@ -100,9 +99,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         """
         modality, _, kind = stream.partition(".")
         if modality not in {"acoustic", "visual", "text"} or not kind:
-            raise UsageError(
-                f"A stream is named by modality and kind, as in visual.action_units; got {stream!r}."
-            )
+            raise UsageError(f"A stream is named by modality and kind, as in visual.action_units; got {stream!r}.")
         strangers = sorted(set(features) - {clip.id for clip in self.clips})
         if strangers:
             raise UsageError(f"{len(strangers)} clips are not of {self.name}, the first is {strangers[0]!r}.")

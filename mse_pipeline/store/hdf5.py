@@ -49,9 +49,7 @@ def write_pack(
                 clips.append(clip)
                 offsets.append(offsets[-1] + len(features))
         file.create_dataset("offsets", data=np.asarray(offsets, np.int64), track_times=False)
-        file.create_dataset(
-            "clips", data=clips, dtype=h5py.string_dtype(), shape=(len(clips),), track_times=False
-        )
+        file.create_dataset("clips", data=clips, dtype=h5py.string_dtype(), shape=(len(clips),), track_times=False)
         file.create_dataset("names", data=list(names), dtype=h5py.string_dtype(), track_times=False)
         file.attrs["format"] = FORMAT
         file.attrs["about"] = json.dumps(dict(about), sort_keys=True, ensure_ascii=False)
@@ -95,10 +93,7 @@ class Pack(Mapping[str, Features]):
                 raise ValueError(f"format {self._file.attrs['format']}, expected {FORMAT}")
             for name in ("values", "intervals", "valid", "offsets", "clips", "names"):
                 # A hostile file may point its data to other files of this machine.
-                if (
-                    not isinstance(self._file.get(name, getlink=True), h5py.HardLink)
-                    or self._file[name].external
-                ):
+                if not isinstance(self._file.get(name, getlink=True), h5py.HardLink) or self._file[name].external:
                     raise ValueError(f"{name} lies outside of the file")
             self.names = tuple(self._file["names"].asstr()[:])
             self.about: dict[str, Any] = json.loads(self._file.attrs["about"])

@@ -69,8 +69,7 @@ class Journal:
     def commit(self, name: str, rows: Iterable[Row]) -> None:
         """Add rows in one file, whole or not at all. Names sort in the order of commits."""
         lines = (
-            json.dumps({k: v for k, v in asdict(row).items() if v is not None}, ensure_ascii=False)
-            for row in rows
+            json.dumps({k: v for k, v in asdict(row).items() if v is not None}, ensure_ascii=False) for row in rows
         )
         write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
 

@@ -15,9 +15,7 @@ def canonical(value: Any) -> bytes:
         >>> canonical({"b": 1, "a": [0.1, None]})
         b'{"a":[0.1,null],"b":1}'
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def stream_id(identity: Mapping[str, Any]) -> str:

@@ -77,12 +77,8 @@ def read_manifest(path: Path) -> Manifest:
             raise ValueError(f"it has another format than {FORMAT}; a newer mse may have written it")
         task = value.pop("task")
         kind = task.pop("kind")
-        value["task"] = (
-            Classification(tuple(task["classes"])) if kind == "classification" else Regression(**task)
-        )
+        value["task"] = Classification(tuple(task["classes"])) if kind == "classification" else Regression(**task)
         value["streams"] = {name: StreamEntry(**entry) for name, entry in value["streams"].items()}
         return Manifest(**value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MseError(
-            f"{path} cannot be read ({error}). Run `mse extract` for this dataset again."
-        ) from error
+        raise MseError(f"{path} cannot be read ({error}). Run `mse extract` for this dataset again.") from error

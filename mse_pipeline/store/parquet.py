@@ -45,9 +45,7 @@ def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features
         _flat([features.values for _, _, features in rows], pa.float32()),
         _flat([features.intervals for _, _, features in rows], pa.float64()),
         _flat([features.valid for _, _, features in rows], pa.bool_()),
-        pa.array(
-            [json.dumps(dict(features.notes), ensure_ascii=False) for _, _, features in rows], pa.string()
-        ),
+        pa.array([json.dumps(dict(features.notes), ensure_ascii=False) for _, _, features in rows], pa.string()),
     ]
     metadata = {
         "mse.format": "1",
@@ -85,8 +83,7 @@ def read_shard(path: Path, clips: set[str] | None = None) -> Iterator[tuple[str,
 
 def _rows(table: pa.Table, names: list[str], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
     columns = {
-        name: table.column(name).combine_chunks()
-        for name in ("values", "intervals", "valid", "length", "notes", "key")
+        name: table.column(name).combine_chunks() for name in ("values", "intervals", "valid", "length", "notes", "key")
     }
     for index, clip in enumerate(table.column("clip").to_pylist()):
         if clips is not None and clip not in clips:

@@ -30,9 +30,7 @@ class ShardView(Mapping[str, Features]):
         for _, key, features in read_shard(self.folder / str(row.shard), {clip}):
             if key == row.key:
                 return features
-        raise MseError(
-            f"The shard {row.shard} in {self.folder} lacks the clip {clip!r}. Run `mse extract` again."
-        )
+        raise MseError(f"The shard {row.shard} in {self.folder} lacks the clip {clip!r}. Run `mse extract` again.")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.rows)
@@ -48,9 +46,7 @@ class ShardView(Mapping[str, Features]):
             by_shard[str(row.shard)].add(clip)
         for clip, row in self.rows.items():
             if clip not in waiting:
-                for other, key, features in read_shard(
-                    self.folder / str(row.shard), by_shard[str(row.shard)]
-                ):
+                for other, key, features in read_shard(self.folder / str(row.shard), by_shard[str(row.shard)]):
                     if key == self.rows[other].key:
                         waiting[other] = features
             if clip not in waiting:

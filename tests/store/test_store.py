@@ -310,3 +310,12 @@ def test_a_stream_that_is_not_packed_on_its_grid_yet_is_told(dataset):
     )
     with pytest.raises(MseError, match="mse extract mine"):
         dataset["visual.x"]
+
+
+def test_a_stream_that_no_clip_has_is_empty_on_every_clock(dataset):
+    from mse_pipeline.store.manifest import StreamEntry
+
+    dataset.set_manifest(
+        dataset.manifest.with_stream("visual.x", StreamEntry(VERSION, {}, {"kind": "grid", "step": 0.1}))
+    )
+    assert not dataset["visual.x"]

@@ -1,0 +1,1 @@
+"""The extraction run: plan what is missing, run it on workers, write, pack, report."""

@@ -1,0 +1,85 @@
+"""What is missing: each clip's streams that the journal does not know as done for the media as it is now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.extraction.task import StreamSpec, Todo
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.journal import Row
+from mse_pipeline.store.keys import clip_key
+
+Span = tuple[float | None, float | None]
+_Stamp = tuple[int | None, int | None]
+
+
+def missing(
+    dataset: Dataset,
+    clips: Iterable[Clip],
+    specs: Sequence[StreamSpec],
+    *,
+    root: Path,
+    max_seconds: float | None,
+    retry_failed: bool,
+) -> list[Todo]:
+    """The clips that lack a stream.
+
+    A stream is there if the journal has it for the same content and span of the media; whether the content is the
+    same is told by the file's size and time, without reading it. Failures are not tried again unless asked for or
+    unless their file has changed.
+    """
+    journal = dataset.journal.read()
+    todo = []
+    for clip in clips:
+        known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
+        stamp = _stamp(root, clip)
+        span = span_of(clip, max_seconds)
+
+        def holds(row: Row | None, stamp: _Stamp = stamp, span: Span = span) -> bool:
+            if row is None or (row.status == "failed" and retry_failed):
+                return False
+            same_key = row.digest is None or row.key == clip_key(row.digest, span, row.version)
+            return (row.size, row.mtime_ns) == stamp and same_key
+
+        lacking = tuple(spec.stream for spec in specs if not holds(known.get(spec.stream)))
+        if lacking:
+            todo.append(Todo(clip, lacking, {name: known[name] for name in lacking if name in known}))
+    return todo
+
+
+def _stamp(root: Path, clip: Clip) -> _Stamp:
+    """Size and time of a clip's media file; both None where there is no file."""
+    if clip.media is None:
+        return None, None
+    try:
+        status = os.stat(root / clip.media)
+    except OSError:
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def span_of(clip: Clip, max_seconds: float | None) -> Span:
+    """The part of the media that is used, in seconds, for the key: begin, and end as far as it is asked for."""
+    if max_seconds is None:
+        return clip.start, clip.end
+    limit = (clip.start or 0.0) + max_seconds
+    return clip.start, limit if clip.end is None else min(clip.end, limit)
+
+
+def spread(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
+    """At most `limit` clips, taken from the splits in turn, so that a trial has all of them.
+
+    Examples:
+        >>> clips = [Clip(id=f"{s}/{i}", split=s) for s in Split for i in range(9)]
+        >>> [clip.id for clip in spread(clips, 4)]
+        ['train/0', 'train/1', 'valid/0', 'test/0']
+    """
+    if limit is None or limit >= len(clips):
+        return list(clips)
+    turns = zip_longest(*([clip for clip in clips if clip.split == split] for split in Split))
+    taken = {clip.id for clip in list(filter(None, chain.from_iterable(turns)))[:limit]}
+    return [clip for clip in clips if clip.id in taken]

@@ -1,0 +1,224 @@
+"""extract: a recipe and a root folder become features in the cache."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from mse_pipeline import corpora
+from mse_pipeline.clip import Defect
+from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.extraction import engine
+from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.plan import missing, spread
+from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
+from mse_pipeline.extraction.task import StreamSpec, Task, Todo
+from mse_pipeline.extractors.registry import create
+from mse_pipeline.recipe import Recipe
+from mse_pipeline.store.atomic import write_text
+from mse_pipeline.store.cache import Cache
+from mse_pipeline.store.commit import begin_run, run_lock
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.keys import stream_id
+from mse_pipeline.store.manifest import StreamEntry
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an extraction runs; nothing here changes a value.
+
+    Attributes:
+        workers: Processes; None for one a core.
+        device: Where models run.
+        limit: At most so many clips, spread over the splits.
+        streams: Only these of the recipe's streams; empty for all.
+        retry_failed: Try again what failed before.
+        strict: End before the extraction if the corpus is not as its official description says.
+    """
+
+    workers: int | None = None
+    device: str = "cpu"
+    limit: int | None = None
+    streams: tuple[str, ...] = ()
+    retry_failed: bool = False
+    strict: bool = False
+
+
+class Progress(Protocol):
+    """What is told while the run goes on."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+
+    def begin(self, total: int) -> None:
+        """So many clips are to be processed."""
+
+    def advance(self, clips: int, failed: int) -> None:
+        """So many more clips are through, so many of them lack a stream."""
+
+
+class Silent:
+    """Progress that tells nothing."""
+
+    def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, total: int) -> None:
+        """Say nothing."""
+
+    def advance(self, clips: int, failed: int) -> None:
+        """Say nothing."""
+
+
+def extract(
+    recipe: Recipe, root: Path, cache: Cache, options: Options = Options(), progress: Progress | None = None
+) -> Summary:
+    """Make what the cache lacks of a recipe's streams, and pack it for training.
+
+    A run that ends early, however it ends, leaves a cache that the next one completes.
+
+    Args:
+        recipe: Which corpus, streams and alignment.
+        root: The corpus's folder.
+        cache: Where features land, under the recipe's name.
+        options: How it runs.
+        progress: Told how far the run is.
+
+    Raises:
+        UsageError: The root or the request is unusable.
+        MseError: Another extraction of this dataset is running, or `strict` found a difference.
+    """
+    begun = time.monotonic()
+    progress = progress or Silent()
+    progress.stage("reading the corpus")
+    corpus = _read(recipe, root)
+    _refuse(corpus, options)
+    specs = stream_specs(recipe, options.streams)
+    try:
+        with run_lock(cache.path / recipe.name):
+            dataset = _register(cache, recipe, corpus, specs)
+            run = uuid.uuid4().hex[:8]
+            begin_run(dataset, run)
+            clips = spread(corpus.clips, options.limit)
+            progress.stage("planning")
+            todo = missing(
+                dataset,
+                clips,
+                specs,
+                root=corpus.root,
+                max_seconds=recipe.media.max_seconds,
+                retry_failed=options.retry_failed,
+            )
+            task = Task(
+                run=run,
+                dataset=dataset.path.resolve(),
+                root=corpus.root,
+                specs=specs,
+                max_seconds=recipe.media.max_seconds,
+                device=options.device,
+            )
+            made = _work(todo, task, options.workers, progress)
+            pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
+    except filelock.Timeout as error:
+        raise MseError(
+            f"Another extraction of {recipe.name} is running on {cache.path / recipe.name}. "
+            "Wait for its end, or give this one another --cache."
+        ) from error
+    asked = {clip.id for clip in clips}
+    rows = {spec.stream: dataset.rows(spec.stream) for spec in specs}
+    failures = tuple(row for one in rows.values() for row in one if row.status == "failed")
+    return Summary(
+        dataset=recipe.name,
+        path=dataset.path,
+        found=count_splits(corpus.clips),
+        expected={str(split): count for split, count in corpus.expected.items()},
+        asked=len(asked),
+        processed=len(todo),
+        streams={stream: count_stream(one, made) for stream, one in rows.items()},
+        failed_clips=len({row.clip for row in failures} & asked),
+        remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
+        defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
+        failures=failures,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def stream_specs(recipe: Recipe, only: Sequence[str] = ()) -> tuple[StreamSpec, ...]:
+    """The recipe's configured extractors as plain values.
+
+    Raises:
+        UsageError: `only` names a stream that the recipe has not, or an extractor refuses its options.
+    """
+    strangers = [stream for stream in only if stream not in recipe.streams]
+    if strangers:
+        raise UsageError(
+            f"The recipe {recipe.name} has no stream {strangers[0]!r}; it has {', '.join(recipe.streams)}."
+        )
+    specs = []
+    for stream, settings in recipe.streams.items():
+        if not only or stream in only:
+            identity = create(stream, settings).identity()
+            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity))
+    return tuple(specs)
+
+
+def _read(recipe: Recipe, root: Path) -> Corpus:
+    if not root.is_dir():
+        raise UsageError(
+            f"The root {root} is not a folder. Give the folder of the raw {recipe.name} files with --root DIR."
+        )
+    return corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
+
+
+def _refuse(corpus: Corpus, options: Options) -> None:
+    if not corpus.clips:
+        raise UsageError(f"No clip was found below {corpus.root}.")
+    if all(clip.media is None for clip in corpus.clips):
+        raise UsageError(
+            f"{len(corpus.clips)} clips are described below {corpus.root}, but no media file of them is there. "
+            "Unpack the archive of the clips below this folder, or give another --root."
+        )
+    different = [defect.message for defect in corpus.defects if defect.code == "split_count_mismatch"]
+    if options.strict and different:
+        raise MseError("--strict: the corpus is not as officially described. " + " ".join(different))
+
+
+def _register(cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[StreamSpec]) -> Dataset:
+    source = {
+        "corpus": recipe.corpus.name,
+        "labels": [str(path) for path in corpus.sources],
+        "expected": {str(split): count for split, count in corpus.expected.items()},
+        "notes": list(corpus.notes),
+    }
+    dataset = cache.create(recipe.name, corpus.clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
+    manifest = dataset.manifest
+    for spec in specs:
+        entry = StreamEntry(spec.version, spec.identity, recipe.alignment.model_dump())
+        manifest = manifest.with_stream(spec.stream, entry)
+    dataset.set_manifest(manifest)
+    write_text(dataset.path / "defects.jsonl", "".join(map(_defect_line, corpus.defects)))
+    return dataset
+
+
+def _defect_line(defect: Defect) -> str:
+    return json.dumps({k: v for k, v in asdict(defect).items() if v is not None}, ensure_ascii=False) + "\n"
+
+
+def _work(todo: Sequence[Todo], task: Task, workers: int | None, progress: Progress) -> set[tuple[str, str]]:
+    """Have the clips processed; returns (clip, stream) of what was made."""
+    progress.begin(len(todo))
+    made = set()
+    for outcomes in engine.run(todo, task, workers):
+        rows = [row for outcome in outcomes for row in outcome.rows]
+        made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
+        progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
+    return made
