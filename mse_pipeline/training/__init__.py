@@ -1,0 +1,1 @@
+"""Training the adapter on cached features while the backbone stays frozen."""

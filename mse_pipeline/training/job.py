@@ -1,0 +1,126 @@
+"""Job: all that the trainings of one run share, whatever the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mse_pipeline import metrics
+from mse_pipeline.adapter import AdapterConfig
+from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.prompt import Prompt, default_task_prompt
+from mse_pipeline.clip import Split
+from mse_pipeline.errors import UsageError
+from mse_pipeline.recipe import PromptSection, Training
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.features import Features
+from mse_pipeline.training.examples import Batcher, Example, examples
+from mse_pipeline.training.normaliser import Normaliser, fit
+from mse_pipeline.training.reading import text_room
+from mse_pipeline.training.streams import StreamChoice, open_streams
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained, on what.
+
+    Attributes:
+        backbone: The frozen model.
+        settings: The recipe's settings for this backbone.
+        config: Sizes of the adapter.
+        prompt: The fixed tokens around a clip.
+        answers: The possible answers.
+        metric_kind: Name under which `metrics.evaluate` knows the numbers.
+        examples: Labelled clips by split.
+        batcher: Makes batches of them.
+        normalisers: By modality.
+        about: All of it as plain values, for the run folder; runs with equal values differ by seed alone.
+    """
+
+    backbone: Backbone
+    settings: Training
+    config: AdapterConfig
+    prompt: Prompt
+    answers: Answers
+    metric_kind: str
+    examples: Mapping[Split, Sequence[Example]]
+    batcher: Batcher
+    normalisers: Mapping[str, Normaliser]
+    about: Mapping[str, Any]
+
+
+def prepare(
+    dataset: Dataset, backbone: Backbone, settings: Training, choice: StreamChoice, wording: PromptSection
+) -> Job:
+    """Open the features, fit the normalisers, tokenize the texts.
+
+    Raises:
+        UsageError: A split that training needs has no labelled clip.
+        MseError: Features are missing or damaged.
+    """
+    task = dataset.manifest.task
+    asked = wording.task or default_task_prompt(task, wording.language)
+    prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
+    answers = Answers(task, backbone.tokenizer, backbone.family)
+    room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
+    by_split = {split: examples(dataset.clips, split, backbone, answers, room) for split in Split}
+    for split in (Split.TRAIN, Split.VALID):
+        if not by_split[split]:
+            raise UsageError(
+                f"{dataset.name} has no labelled clip in its {split} split; training needs one to "
+                f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
+            )
+    streams = open_streams(dataset, choice)
+    train = [example.clip for example in by_split[Split.TRAIN]]
+    normalisers = {modality: _fit(stream, train) for modality, stream in streams.items()}
+    dims = {modality: len(normaliser.names) for modality, normaliser in normalisers.items()}
+    config = AdapterConfig(
+        hidden_size=backbone.hidden_size,
+        acoustic_dim=dims.get("acoustic"),
+        visual_dim=dims.get("visual"),
+        acoustic_hidden=settings.acoustic_hidden,
+        visual_hidden=settings.visual_hidden,
+        pseudo_tokens=settings.pseudo_tokens,
+        dropout=settings.dropout,
+    )
+    about = {
+        "dataset": dataset.name,
+        "variant": choice.variant,
+        "backbone": {
+            "name": backbone.name,
+            "source": backbone.source,
+            "revision": backbone.revision,
+            "digest": backbone.digest(),
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+        },
+        "streams": {
+            modality: name and {"name": name, **_version(dataset, name)} for modality, name in choice.names.items()
+        },
+        "prompt": {"language": wording.language, "task": asked},
+        "training": settings.model_dump(mode="json", exclude={"seeds"}),
+        "clips": {split.value: len(by_split[split]) for split in Split},
+    }
+    corpus = str(dataset.manifest.source.get("corpus", dataset.name))
+    return Job(
+        backbone=backbone,
+        settings=settings,
+        config=config,
+        prompt=prompt,
+        answers=answers,
+        metric_kind=metrics.kind(corpus, task),
+        examples=by_split,
+        batcher=Batcher(streams, normalisers),
+        normalisers=normalisers,
+        about=about,
+    )
+
+
+def _fit(stream: Mapping[str, Features], clips: Sequence[str]) -> Normaliser:
+    return fit(stream[clip] for clip in clips if clip in stream)
+
+
+def _version(dataset: Dataset, stream: str) -> dict[str, Any]:
+    entry = dataset.manifest.streams[stream]
+    return {"version": entry.version, "alignment": dict(entry.alignment)}

@@ -1,0 +1,159 @@
+"""One training: epochs over the train split, the best by the validation split, the test split once at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mse_pipeline import metrics
+from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.clip import Split
+from mse_pipeline.errors import MseError
+from mse_pipeline.task import Classification
+from mse_pipeline.training.examples import Example
+from mse_pipeline.training.job import Job
+from mse_pipeline.training.objective import answer_loss, predict, score_answers
+
+_EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predictions of a split.
+
+    Attributes:
+        examples: The clips.
+        values: Predicted class index or number of each.
+        probabilities: Of each answer, for each clip.
+    """
+
+    examples: Sequence[Example]
+    values: list[Any]
+    probabilities: list[list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training ends with.
+
+    Attributes:
+        adapter: With the weights of the best epoch.
+        best_epoch: Counted from 1.
+        history: One record an epoch: loss, learning rate, seconds, validation metrics.
+        predicted: By split: validation and, where there is one, test.
+        scores: Metrics by split, of the best epoch.
+    """
+
+    adapter: MSEAdapter
+    best_epoch: int
+    history: list[dict[str, Any]]
+    predicted: dict[Split, Predicted]
+    scores: dict[Split, dict[str, float]]
+
+
+def fit_adapter(job: Job, seed: int, on_epoch: Callable[[dict[str, Any]], None] = lambda record: None) -> Trained:
+    """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
+
+    Args:
+        job: What is trained, on what.
+        seed: Of the adapter's first weights, the order of clips and dropout.
+        on_epoch: Told each epoch's record.
+
+    Raises:
+        MseError: The loss is no longer a number.
+    """
+    from transformers import get_cosine_schedule_with_warmup
+
+    torch.manual_seed(seed)
+    settings, train = job.settings, job.examples[Split.TRAIN]
+    adapter = MSEAdapter(job.config).to(job.backbone.device)
+    optimiser = torch.optim.AdamW(
+        adapter.parameters(),
+        settings.learning_rate,
+        eps=settings.adam_epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+    schedule = get_cosine_schedule_with_warmup(optimiser, round(settings.warm_up * steps), steps)
+    order = torch.Generator().manual_seed(seed)
+    name, higher_is_better = metrics.primary(job.metric_kind)
+    best_score, best_epoch, best_state = -math.inf, 0, adapter.state_dict()
+    history = []
+    for epoch in range(1, settings.epochs + 1):
+        begun = time.monotonic()
+        adapter.train()
+        losses = []
+        for chosen in _batches(train, settings.batch_size, order):
+            loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, job.batcher.batch(chosen))
+            if not torch.isfinite(loss):
+                raise MseError(
+                    f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
+                    f"than {settings.learning_rate:g}, or set clip_norm in the recipe's training section."
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if settings.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip_norm)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        scores = evaluate(job, predict_split(job, adapter, Split.VALID))
+        record = {
+            "epoch": epoch,
+            "loss": sum(losses) / len(losses),
+            "learning_rate": schedule.get_last_lr()[0],
+            "valid": scores,
+            "seconds": time.monotonic() - begun,
+        }
+        history.append(record)
+        on_epoch(record)
+        score = scores[name] if higher_is_better else -scores[name]
+        if score > best_score:
+            best_score, best_epoch = score, epoch
+            best_state = {key: value.detach().clone() for key, value in adapter.state_dict().items()}
+        elif epoch - best_epoch >= settings.patience:
+            break
+    adapter.load_state_dict(best_state)
+    predicted = {
+        split: predict_split(job, adapter, split) for split in (Split.VALID, Split.TEST) if job.examples[split]
+    }
+    scores_by_split = {split: evaluate(job, one) for split, one in predicted.items()}
+    return Trained(adapter.eval(), best_epoch, history, predicted, scores_by_split)
+
+
+def _batches(train: Sequence[Example], size: int, order: torch.Generator) -> Iterator[list[Example]]:
+    shuffled = torch.randperm(len(train), generator=order).tolist()
+    for place in range(0, len(shuffled), size):
+        yield [train[index] for index in shuffled[place : place + size]]
+
+
+@torch.inference_mode()
+def predict_split(job: Job, adapter: MSEAdapter, split: Split) -> Predicted:
+    """Predict all labelled clips of a split, in their order."""
+    adapter.eval()
+    values: list[Any] = []
+    probabilities: list[list[float]] = []
+    chosen = job.examples[split]
+    for place in range(0, len(chosen), _EVALUATION_BATCH):
+        batch = job.batcher.batch(chosen[place : place + _EVALUATION_BATCH])
+        scores = score_answers(job.backbone, adapter, job.prompt, job.answers, batch)
+        prediction = predict(scores, job.answers.task)
+        values += prediction.values.tolist()
+        probabilities += prediction.probabilities.tolist()
+    return Predicted(chosen, values, probabilities)
+
+
+def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:
+    """Metrics of predictions against the annotations (not against their rounding to one decimal)."""
+    return metrics.evaluate(job.metric_kind, predicted.values, targets(job, predicted.examples))
+
+
+def targets(job: Job, chosen: Sequence[Example]) -> list[Any]:
+    """What predictions are compared with: class indices, or the annotated numbers."""
+    classes = isinstance(job.answers.task, Classification)
+    return [example.target if classes else example.label for example in chosen]
