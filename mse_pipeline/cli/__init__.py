@@ -1,0 +1,28 @@
+"""The commands: parse, call, print. Heavy things are imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run `mse`: errors that a user may meet become one sentence and an exit code, see `mse_pipeline.errors`."""
+    from mse_pipeline.cli.app import app
+    from mse_pipeline.cli.output import complain, settings
+    from mse_pipeline.errors import MseError
+
+    try:
+        app(prog_name="mse")
+    except MseError as error:
+        if settings.debug:
+            raise
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        complain("Stopped. What was done is kept; the same command goes on from there.")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `mse report | head` does: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

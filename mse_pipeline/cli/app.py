@@ -1,0 +1,39 @@
+"""The command line, put together from a module a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mse_pipeline import __version__
+from mse_pipeline.cli import cache, demo, extract, report, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Raw video of emotion and sentiment datasets in; aligned features, a trained adapter and a table out.",
+)
+app.command("extract")(extract.command)
+app.command("train")(train.command)
+app.command("report")(report.command)
+app.command("demo")(demo.command)
+app.add_typer(cache.app, name="cache")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options of `mse` itself."""

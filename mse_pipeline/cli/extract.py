@@ -1,0 +1,134 @@
+"""mse extract: raw clips into features."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet
+from mse_pipeline.cli.output import emit_json, settings, stdout
+from mse_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from mse_pipeline.extraction.summary import Summary
+    from mse_pipeline.recipe import Recipe
+
+_TABLES = {".csv", ".tsv", ".parquet"}
+_TABLE_STREAMS = ("acoustic.egemaps", "visual.mtcnn")
+
+
+def command(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
+    ] = None,
+    cache: CacheDir = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
+    ] = None,
+    device: Device = "cpu",
+    streams: Annotated[
+        list[str] | None,
+        typer.Option("--streams", help="Only this stream of the recipe; may be given several times."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the splits.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End at once if the official clip counts are not met.")
+    ] = False,
+    max_failures: Annotated[
+        str,
+        typer.Option(help="Clips that may lack a stream, as a number or a share, before the exit code is 3."),
+    ] = "5%",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Turn raw clips into cached features. Picks up where an earlier run stopped."""
+    bound = parse_bound(max_failures)
+    from mse_pipeline.cli.extract_summary import show
+    from mse_pipeline.cli.progress import ExtractionBar, bar
+    from mse_pipeline.extraction.run import Options, extract
+    from mse_pipeline.store.cache import open_cache
+
+    recipe, found_root = resolve(target)
+    options = Options(
+        workers=workers,
+        device=device,
+        limit=limit,
+        streams=tuple(streams or ()),
+        retry_failed=retry_failed,
+        strict=strict,
+    )
+    with bar("clips") as progress:
+        summary = extract(recipe, root or found_root, open_cache(cache), options, ExtractionBar(progress))
+    if settings.json:
+        emit_json(summary.to_dict())
+    else:
+        show(summary, stdout())
+    if exceeds(summary, bound):
+        raise typer.Exit(3)
+
+
+def resolve(target: str) -> tuple[Recipe, Path]:
+    """The recipe that a word on the command line means, and where its raw files lie unless --root says otherwise.
+
+    Raises:
+        UsageError: It is no dataset, recipe or table.
+    """
+    from mse_pipeline import corpora, recipe
+
+    path = Path(target)
+    if path.suffix.lower() in _TABLES:
+        if not path.is_file():
+            raise UsageError(f"There is no clip table {target}.")
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-") or "table"
+        plain = {"version": 1, "name": name, "corpus": {"name": "table", "options": {"table": path.name}}}
+        found = recipe.Recipe.model_validate({**plain, "streams": {stream: {} for stream in _TABLE_STREAMS}})
+        return found, path.parent
+    found = recipe.load(target, checks=(corpora.check, _check_streams))
+    home = os.environ.get("MSE_DATA", "data")
+    return found, Path(home) / found.name
+
+
+def _check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the extractors say of a recipe's streams, with the place in the file."""
+    from mse_pipeline import extractors
+
+    return [(f"streams.{place}", message) for place, message in extractors.check(plain.get("streams", {}))]
+
+
+def parse_bound(text: str) -> float | int:
+    """A number of clips, or a share as a float.
+
+    Examples:
+        >>> parse_bound("5%"), parse_bound("0")
+        (0.05, 0)
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise UsageError(f"--max-failures is a number of clips or a share as in 5%, got {text!r}.")
+    return value
+
+
+def exceeds(summary: Summary, bound: float | int) -> bool:
+    """Whether more clips failed than are allowed."""
+    allowed = bound * summary.asked if isinstance(bound, float) else bound
+    return summary.failed_clips > allowed

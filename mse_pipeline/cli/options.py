@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mse_pipeline.cli.output import settings
+
+
+def _set(name: str) -> object:
+    def store(value: bool) -> bool:
+        setattr(settings, name, value)
+        return value
+
+    return store
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_set("json"),
+        help="Print one JSON object, last on stdout.",
+        rich_help_panel="Output",
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", callback=_set("quiet"), help="No progress, no remarks.", rich_help_panel="Output"),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", callback=_set("debug"), help="Show the traceback of an error.", rich_help_panel="Output"),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of the feature cache. [default: $MSE_CACHE or ./cache]", show_default=False),
+]
+RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
+Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]

@@ -1,0 +1,63 @@
+"""What commands print: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class Settings:
+    """What the options common to all commands say."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+
+settings = Settings()
+
+
+def stdout() -> Console:
+    """The console of results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """The console of progress and remarks; silent with --quiet."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, quiet=settings.quiet)
+
+
+def remark(text: str) -> None:
+    """Say something beside the result."""
+    stderr().print(text, markup=False)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong; not silenced by --quiet."""
+    print(f"mse: {text}", file=sys.stderr)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object as the last thing on stdout; numbers that are not finite become null."""
+    sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,91 @@
+"""Progress bars on stderr, with rate and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mse_pipeline.cli.output import settings, stderr
+
+
+class RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, or nothing while it is unknown."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Progress]:
+    """A progress display; nothing is shown with --quiet."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=stderr(), disable=settings.quiet, transient=True) as progress:
+        yield progress
+
+
+class ExtractionBar:
+    """Shows an extraction on a progress display."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("extract", total=None, note="")
+        self._failed = 0
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+        self._progress.update(self._task, description=text)
+
+    def begin(self, total: int) -> None:
+        """So many clips are to be processed."""
+        self._progress.reset(self._task, total=total, description="extract", note="")
+
+    def advance(self, clips: int, failed: int) -> None:
+        """So many more clips are through."""
+        self._failed += failed
+        note = f"{self._failed} with failures" if self._failed else ""
+        self._progress.update(self._task, advance=clips, note=note)
+
+
+class TrainingBar:
+    """Shows trainings on a progress display."""
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress = progress
+        self._what = what
+        self._task = progress.add_task(f"{what}: preparing", total=None, note="")
+
+    def begin(self, seed: int, epochs: int) -> None:
+        """The training of a seed begins."""
+        self._progress.reset(self._task, total=epochs, description=f"{self._what}, seed {seed}", note="")
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch is through."""
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in list(record["valid"].items())[:2])
+        self._progress.update(self._task, advance=1, note=f"loss {record['loss']:.3f}  valid {scores}")

@@ -1,0 +1,36 @@
+"""mse report: runs into tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+
+
+def command(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders, or folders of them. [default: runs]", show_default=False)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the tables to a Markdown file too.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Tables of all runs: mean and deviation over seeds, beside the published numbers."""
+    from mse_pipeline import report
+    from mse_pipeline.store.atomic import write_text
+
+    built = report.build(runs or [Path("runs")])
+    if markdown is not None:
+        write_text(markdown, report.to_markdown(built))
+        remark(f"Written: {markdown}")
+    if settings.json:
+        emit_json(report.to_json(built))
+    else:
+        report.to_terminal(built, stdout())

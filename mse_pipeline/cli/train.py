@@ -1,0 +1,167 @@
+"""mse train: the adapter on cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, RunsDir
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from mse_pipeline.recipe import Recipe, Training
+    from mse_pipeline.store.cache import Cache
+    from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.training.run import SeedResult
+
+
+def command(
+    dataset: Annotated[
+        str | None, typer.Argument(help="Dataset in the cache. [default: the only one]", show_default=False)
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="A short name (tiny, llama2), a Hugging Face name, or a folder.")
+    ] = "tiny",
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--seed",
+            help="One training a seed; may be given several times. [default: the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Leave out acoustic or visual; given twice: text only."),
+    ] = None,
+    acoustic: Annotated[str | None, typer.Option(help="Acoustic stream, if the dataset has several.")] = None,
+    visual: Annotated[str | None, typer.Option(help="Visual stream, if the dataset has several.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]", show_default=False)] = None,
+    cache: CacheDir = None,
+    runs: RunsDir = Path("runs"),
+    device: Device = "cpu",
+    dtype: Annotated[str, typer.Option(help="Number format of the backbone: float32, bfloat16, float16.")] = "float32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train the adapter while the backbone stays frozen. Seeds that are done are not trained again."""
+    from mse_pipeline.store.cache import open_cache
+
+    opened = pick(open_cache(cache), dataset)
+    recipe = recipe_of(opened)
+    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    results = run(
+        opened,
+        recipe,
+        backbone=backbone,
+        training=changed(recipe.training_for(backbone), changes),
+        seeds=seeds,
+        asked={"acoustic": acoustic, "visual": visual},
+        without=tuple(without or ()),
+        runs=runs,
+        device=device,
+        dtype=dtype,
+        overwrite=overwrite,
+    )
+    if settings.json:
+        emit_json({"run": str(results[0].folder.parent), "seeds": [result.result for result in results]})
+    else:
+        console = stdout()
+        for result in results:
+            scores = result.result["test"] or result.result["valid"]
+            told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
+            console.print(
+                f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
+                f"{'  (done before)' if result.reused else ''}",
+                markup=False,
+            )
+            for alarm in result.result["alarms"]:
+                remark(f"seed {result.seed}: {alarm}")
+        console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False)
+
+
+def pick(cache: Cache, name: str | None) -> Dataset:
+    """The dataset asked for, or the only one.
+
+    Raises:
+        UsageError: There is none, or there are several and none is named.
+    """
+    if name is not None:
+        return cache[name]
+    known = list(cache)
+    if len(known) == 1:
+        return cache[known[0]]
+    if not known:
+        raise UsageError(f"The cache {cache.path} is empty. Extract features first, as in: mse extract meld --root DIR")
+    raise UsageError(f"The cache {cache.path} has several datasets; name one: mse train {' | '.join(known)}")
+
+
+def recipe_of(dataset: Dataset) -> Recipe:
+    """The recipe that the dataset was extracted with; one of defaults for a dataset that was made without."""
+    from pydantic import ValidationError
+
+    from mse_pipeline.recipe import Recipe
+
+    plain = dict(dataset.manifest.recipe) or {"version": 1, "name": dataset.name, "corpus": {"name": "table"}}
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        raise UsageError(
+            f"The recipe that {dataset.path / 'dataset.json'} holds is not one of this version; "
+            f"run `mse extract {dataset.name}` again."
+        ) from error
+
+
+def changed(training: Training, changes: dict[str, Any]) -> Training:
+    """Settings with what the command line says of them.
+
+    Raises:
+        UsageError: A value is impossible.
+    """
+    from pydantic import ValidationError
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return type(training).model_validate({**training.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{name} {first['input']}: {first['msg']}.") from error
+
+
+def run(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    training: Training,
+    seeds: list[int] | None = None,
+    asked: dict[str, str | None] | None = None,
+    without: tuple[str, ...] = (),
+    runs: Path,
+    device: str = "cpu",
+    dtype: str = "float32",
+    overwrite: bool = False,
+) -> list[SeedResult]:
+    """Choose the streams, load the backbone and train, with a progress display."""
+    from mse_pipeline import backbones
+    from mse_pipeline.cli.progress import TrainingBar, bar
+    from mse_pipeline.training.job import prepare
+    from mse_pipeline.training.run import train
+    from mse_pipeline.training.streams import choose_streams
+
+    choice = choose_streams(dataset, asked=asked or {}, without=without)
+    for reason in choice.left_out:
+        remark(reason)
+    with bar("epochs") as progress:
+        shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
+        loaded = backbones.load(backbone, dtype=dtype, device=device)
+        job = prepare(dataset, loaded, training, choice, recipe.prompt)
+        return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown)
