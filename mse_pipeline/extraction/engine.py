@@ -46,6 +46,7 @@ def _results(tasks: Sequence[Task], workers: int) -> Iterator[list[Outcome]]:
         yield from map(run_task, tasks)
         return
     import joblib
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with joblib.parallel_config("loky", inner_max_num_threads=tasks[0].threads):
@@ -57,3 +58,6 @@ def _results(tasks: Sequence[Task], workers: int) -> Iterator[list[Outcome]]:
                 "A worker process died, as a broken codec or too little memory makes it. What was done is kept: "
                 "run the same command again, with fewer --workers if memory was short."
             ) from error
+        finally:
+            # Idle workers would keep their models in memory, and loky restarts one that later grows.
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -184,11 +184,13 @@ def _script(counts: Mapping[Split, int], seed: int) -> list[_Utterance]:
 
 def _write(root: Path, script: Sequence[_Utterance], seed: int, workers: int) -> float:
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     for folder in FOLDERS.values():
         (root / folder).mkdir(parents=True)
     shoot = delayed(_shoot)
     lengths = list(Parallel(n_jobs=workers)(shoot(root, utterance, seed) for utterance in script))
+    get_reusable_executor().shutdown(wait=True)  # the next pool of this process starts with workers of its own
     for split, name in LABEL_FILES.items():
         rows = [(u, length) for u, length in zip(script, lengths, strict=True) if u.split is split]
         write_text(root / name, _label_file(rows))
