@@ -16,10 +16,10 @@ from mse_pipeline.store.atomic import write_json
 from mse_pipeline.store.clips import read_clips
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5 import Pack
 from mse_pipeline.store.journal import Journal, Row
 from mse_pipeline.store.keys import canonical, stream_id
 from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
+from mse_pipeline.store.packing import open_current, pack_stream
 from mse_pipeline.store.shards import ShardView
 
 
@@ -54,12 +54,9 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 
     def __getitem__(self, stream: str) -> Mapping[str, Features]:
         entry = self._entry(stream)
-        pack = self.pack_path(stream)
-        if pack.is_file():
-            opened = Pack(pack)
-            if opened.about.get("journal") == self.journal.fingerprint():
-                return opened
-            opened.close()
+        pack = open_current(self, stream)
+        if pack is not None:
+            return pack
         native = self.native(stream)
         if entry.alignment == {"kind": "none"} or not native:
             return native
@@ -117,6 +114,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             commit.add(row, one)
         commit.write()
         self.set_manifest(self.manifest.with_stream(stream, entry))
+        pack_stream(self, stream)
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, and each stream's identity beside its shards."""

@@ -212,13 +212,6 @@ def test_a_stream_put_in_reads_back_packed_or_not(dataset):
     assert set(stream) == set(given)
     assert all(stream[clip].equals(given[clip]) for clip in given)
     assert again.manifest.streams["visual.action_units"].identity["imported"] == {"tool": "OpenFace"}
-    about = {"journal": again.journal.fingerprint()}
-    write_pack(
-        again.pack_path("visual.action_units"),
-        again.native("visual.action_units").in_order(),
-        stream["train/a"].names,
-        about,
-    )
     packed = again["visual.action_units"]
     assert isinstance(packed, Pack)
     assert list(packed) == ["train/a", "test/a"]
@@ -289,7 +282,7 @@ def test_a_missing_shard_and_a_foreign_manifest_are_told(dataset):
     for shard in dataset.path.rglob("shard-*.parquet"):
         shard.unlink()
     with pytest.raises(MseError, match="Remove it"):
-        dataset["visual.x"]["train/a"]
+        dataset.native("visual.x")["train/a"]
     (dataset.path / "dataset.json").write_text(json.dumps({"format": 99, "name": "mine"}))
     with pytest.raises(MseError, match="another format"):
         store.open(dataset.path.parent)["mine"].manifest  # noqa: B018
@@ -319,3 +312,19 @@ def test_a_stream_that_no_clip_has_is_empty_on_every_clock(dataset):
         dataset.manifest.with_stream("visual.x", StreamEntry(VERSION, {}, {"kind": "grid", "step": 0.1}))
     )
     assert not dataset["visual.x"]
+
+
+def test_a_pack_stays_current_while_other_streams_grow(dataset):
+    dataset.put("visual.x", {"train/a": features(3)})
+    dataset.put("acoustic.y", {"train/a": features(2), "train/b": features(2)})
+    assert isinstance(dataset["visual.x"], Pack)
+    assert isinstance(dataset["acoustic.y"], Pack)
+
+
+def test_a_pack_that_lacks_a_clip_is_not_used(dataset):
+    dataset.put("visual.x", {"train/a": features(3)})
+    version = dataset.manifest.streams["visual.x"].version
+    commit = Commit(dataset, "later")
+    commit.add(Row(clip="train/b", stream="visual.x", version=version, status="done", key="k"), features(2))
+    commit.write()
+    assert sorted(dataset["visual.x"]) == ["train/a", "train/b"]
