@@ -2,8 +2,8 @@
 
 Examples:
     >>> from mse_pipeline import corpora
-    >>> corpora.available()
-    ('meld', 'table')
+    >>> {"meld", "mosei", "mosi", "table"} <= set(corpora.available())
+    True
     >>> list(corpora.check({"corpus": {"name": "meld", "options": {"targt": "emotion"}}}))
     [('corpus.options.targt', 'unknown key; did you mean target?')]
 """
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from mse_pipeline.corpora.base import Corpus as Corpus
     from mse_pipeline.task import Task
 
-_MODULES = {"meld": "mse_pipeline.corpora.meld", "table": "mse_pipeline.corpora.table"}
+_MODULES = {
+    "cherma": "mse_pipeline.corpora.cherma",
+    "iemocap": "mse_pipeline.corpora.iemocap",
+    "meld": "mse_pipeline.corpora.meld",
+    "mosei": "mse_pipeline.corpora.mosei",
+    "mosi": "mse_pipeline.corpora.mosi",
+    "sims": "mse_pipeline.corpora.sims",
+    "simsv2": "mse_pipeline.corpora.simsv2",
+    "table": "mse_pipeline.corpora.table",
+}
 """Name -> module with `OptionsModel` and `read(root, options, task)`."""
 
 
