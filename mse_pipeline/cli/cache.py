@@ -108,3 +108,9 @@ def show(
     for line in lines:
         table.add_row(*map(escape, line))
     stdout().print(table if lines else "Nothing failed." if failures else "It has no streams yet.")
+    for one in value["source"].get("imports", []):
+        files = one.get("files", "")
+        told = f"{', '.join(one['streams'])}: imported from {one.get('format', 'elsewhere')}"
+        told += f", {', '.join(map(str, files))}" if isinstance(files, list | dict) else ""
+        told += f", the published {one['published']}" if one.get("published") else ""
+        stdout().print("\n".join([told, *(f"  {note}" for note in one["notes"])]), markup=False)

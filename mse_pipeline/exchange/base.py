@@ -1,0 +1,152 @@
+"""Imported: what a reader makes of a foreign file, and how it enters the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from mse_pipeline.clip import Clip
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.exchange.recipe import recipe_for
+from mse_pipeline.store.cache import Cache
+from mse_pipeline.store.commit import Commit, run_lock
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.features import Features
+from mse_pipeline.store.journal import Row
+from mse_pipeline.store.keys import stream_id
+from mse_pipeline.store.manifest import StreamEntry
+from mse_pipeline.store.packing import pack_stream
+from mse_pipeline.task import Task
+
+_CLIPS_PER_SHARD = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A foreign file as clips and streams.
+
+    Attributes:
+        task: What is to be predicted.
+        clips: The clip table.
+        streams: By stream name (``acoustic.covarep``), a function that gives clip id and features one after the
+            other, so that never more than a few clips are in memory; it may be called once.
+        source: ``format``, ``files``, digests, and under which name a published file is known. Plain JSON. With
+            ``corpus``, the name of one of `mse_pipeline.corpora`, if clips and task are that corpus's own: its metrics
+            and its recipe's settings then hold for the import.
+        notes: What was repaired or left out, with counts, as sentences. Readers of streams may add to it while they
+            are read.
+    """
+
+    task: Task
+    clips: tuple[Clip, ...]
+    streams: Mapping[str, Callable[[], Iterator[tuple[str, Features]]]]
+    source: Mapping[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def bring_in(imported: Imported, cache: Cache, name: str, *, replace_clips: bool = False) -> Dataset:
+    """Write an import into the cache as a dataset, in shards of a few hundred clips, and pack it.
+
+    If the cache has a dataset of that name whose clips are all that the import has or more, that one keeps its clip
+    table and its other streams, and gets the import's streams.
+
+    Args:
+        imported: What a reader gave.
+        cache: Where to.
+        name: The dataset's name in the cache.
+        replace_clips: Let the import's clips take the place of a dataset's other clips.
+
+    Raises:
+        UsageError: The name is unfit, ids are not unique, or there is a dataset of that name with other clips or other
+            labels.
+        MseError: The foreign file turns out to be damaged, or an extraction into the dataset is running.
+    """
+    before = cache.get(name)
+    if before is None or (replace_clips and not _is_part(imported, before)):
+        recipe = recipe_for(name, imported.source.get("corpus"), imported.clips)
+        dataset = cache.create(name, imported.clips, task=imported.task, recipe=recipe)
+    else:
+        _compare(imported, before)
+        dataset = before
+    try:
+        with run_lock(dataset.path):
+            for stream, read in imported.streams.items():
+                _bring_stream(dataset, stream, read(), imported.source)
+            known = dict(dataset.manifest.source)
+            known.setdefault("corpus", imported.source.get("corpus", name))
+            this = {**imported.source, "streams": list(imported.streams), "notes": list(imported.notes)}
+            earlier = [one for one in known.get("imports", []) if one.get("streams") != this["streams"]]
+            dataset.set_manifest(replace(dataset.manifest, source={**known, "imports": [*earlier, this]}))
+            for stream in imported.streams:
+                pack_stream(dataset, stream)
+    except Timeout as error:
+        raise MseError(f"An extraction into {name} is running; import when it has ended.") from error
+    return dataset
+
+
+def _is_part(imported: Imported, dataset: Dataset) -> bool:
+    return {clip.id for clip in imported.clips} <= {clip.id for clip in dataset.clips}
+
+
+def _compare(imported: Imported, dataset: Dataset) -> None:
+    """See to it that a dataset is about the same clips with the same labels.
+
+    Raises:
+        UsageError: It is not.
+    """
+    name = dataset.name
+    known = {clip.id: clip for clip in dataset.clips}
+    strangers = [clip.id for clip in imported.clips if clip.id not in known]
+    if strangers:
+        raise UsageError(
+            f"The cache has a dataset {name} with other clips: {len(strangers):,} of the {len(imported.clips):,} "
+            f"clips are not of it, the first is {strangers[0]!r}. Give another --name, or --replace to have the file's "
+            "clips in its place."
+        )
+    for clip in imported.clips:
+        other = known[clip.id]
+        if clip.split != other.split:
+            raise UsageError(
+                f"{clip.id} is in split {clip.split} of the file and in {other.split} of the dataset {name}. "
+                "Give another --name."
+            )
+        if clip.label is not None and other.label is not None and not _same_label(clip.label, other.label):
+            raise UsageError(
+                f"{clip.id} has the label {clip.label!r} in the file and {other.label!r} in the dataset {name}. "
+                "Give another --name."
+            )
+
+
+def _same_label(one: str | float, other: str | float) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return abs(one - other) < 1e-3  # files round thirds to three or four digits
+
+
+def _bring_stream(
+    dataset: Dataset, stream: str, items: Iterator[tuple[str, Features]], source: Mapping[str, Any]
+) -> None:
+    identity = {"stream": stream, "imported": dict(source)}
+    entry = StreamEntry(stream_id(identity), identity)
+    commit = Commit(dataset, run="import")
+    for count, (clip, features) in enumerate(items, start=1):
+        digest = hashlib.blake2b(features.values.tobytes() + features.intervals.tobytes(), digest_size=16)
+        digest.update(features.valid.tobytes())
+        row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=digest.hexdigest())
+        commit.add(row, features)
+        if count % _CLIPS_PER_SHARD == 0:
+            commit.write()
+            commit = Commit(dataset, run="import")
+    commit.write()
+    dataset.set_manifest(dataset.manifest.with_stream(stream, entry))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,179 @@
+"""The clips beside a folder of features: clips.csv and about.json, as we write them, or a user's label table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label_table
+from mse_pipeline.corpora.table_cells import Complaints, infer_task
+from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
+from mse_pipeline.corpora.table_file import Table, read_table
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.exchange.split_list import HELP
+from mse_pipeline.store.atomic import write_json, write_text
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.task import Classification, Regression, Task
+
+TABLE, ABOUT = "clips.csv", "about.json"
+_FORMAT = 1
+_ALIASES = {
+    "id": ("id", "name", "filename"),
+    "split": ("split", "mode"),
+    "label": ("label", "emotion", "emo", "discrete"),
+    "text": ("text", "utterance", "english", "chinese", "sentence"),
+}
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The clips of a table, and what is to be predicted.
+
+    Attributes:
+        task: From `ABOUT`, else from the labels.
+        clips: In the table's order.
+        names: Names of a stream's dimensions, where `ABOUT` tells them.
+        notes: What was chosen, as sentences.
+        corpus: Whose clips and task these are, where `ABOUT` tells it.
+    """
+
+    task: Task
+    clips: tuple[Clip, ...]
+    names: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    corpus: str | None = None
+
+
+def write_clip_table(dataset: Dataset, folder: Path, streams: Sequence[str]) -> None:
+    """Write the clips of a dataset as `TABLE`, which the ``table`` corpus reads too, and its task as `ABOUT`.
+
+    Args:
+        dataset: In the cache.
+        folder: Where to.
+        streams: Names of the streams that lie beside.
+    """
+    further = sorted({name for clip in dataset.clips for name in clip.labels})
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*REQUIRED, *OPTIONAL, *(FURTHER + name for name in further)])
+    for clip in dataset.clips:
+        cells = [getattr(clip, name) for name in (*REQUIRED, *OPTIONAL)] + [clip.labels.get(name) for name in further]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    write_text(folder / TABLE, out.getvalue())
+    task = dataset.manifest.task
+    told: dict[str, Any] = (
+        {"classes": list(task.classes)} if isinstance(task, Classification) else {"low": task.low, "high": task.high}
+    )
+    names = {stream: list(_names_of(dataset, stream)) for stream in streams}
+    corpus = dataset.manifest.source.get("corpus")
+    about = {"format": _FORMAT, "dataset": dataset.name, "corpus": corpus, "task": told, "streams": names}
+    write_json(folder / ABOUT, about)
+
+
+def read_clip_table(path: Path, *, split: str | None = None, label_column: str | None = None) -> LabelTable:
+    """Read the clips of a table: our `TABLE`, MMSA's label.csv, or columns like id, split, text and label.
+
+    Args:
+        path: CSV, TSV or Parquet; `ABOUT` beside it, if there, tells the task.
+        split: The split of all clips, for a table without such a column.
+        label_column: The column of the labels; None for the usual names.
+
+    Raises:
+        UsageError: It cannot be read, columns are missing, or a label is none of the task's.
+    """
+    about = _about(path.with_name(ABOUT)) if path.name == TABLE else {}
+    task: Task | None = about.get("task")
+    if is_label_table(path) and label_column is None:
+        return _from_mmsa(path, read_label_table(path), split)
+    table = read_table(path.parent, path.name)
+    columns = _columns(path, table, split, label_column)
+    notes = []
+    if task is None:
+        task, note = infer_task([value.strip() for value in columns["label"]], label_column or "label")
+        notes.append(note)
+    complaints = Complaints(str(path))
+    media: list[str | None] = [value or None for value in columns["media"]]
+    clips, defects = make_clips(Cells(table.rows, columns, media, {}, "en"), task, complaints)
+    complaints.settle()
+    foreign = [defect.message for defect in defects if defect.code == "label_out_of_range"]
+    if foreign:
+        raise UsageError(f"{path} has {len(foreign):,} labels that are none of the task's. {foreign[0]}")
+    return LabelTable(task, tuple(clips), about.get("streams", {}), tuple(notes), about.get("corpus"))
+
+
+def _columns(path: Path, table: Table, split: str | None, label_column: str | None) -> dict[str, list[str]]:
+    there = {name.lower(): name for name in table.columns}
+    columns = {name: cells for name, cells in table.columns.items() if name in OPTIONAL or name.startswith(FURTHER)}
+    blank = [""] * len(table.rows)
+    columns["media"] = table.columns.get("media", blank)
+    for ours, theirs in _ALIASES.items():
+        names = (label_column,) if ours == "label" and label_column else theirs
+        found = next((there[name.lower()] for name in names if name.lower() in there), None)
+        if found is not None:
+            columns[ours] = table.columns[found]
+        elif ours == "text":
+            columns[ours] = blank
+        elif ours == "split" and split:
+            columns[ours] = [split] * len(table.rows)
+        elif ours == "split":
+            raise UsageError(
+                f"{path} does not tell the splits: it has the columns {', '.join(table.columns)}. Add a column split "
+                "with train, valid and test, or set the option split for all clips."
+            )
+        else:
+            raise UsageError(f"{path} has no column {' or '.join(names)}; it has {', '.join(table.columns)}.")
+    return columns
+
+
+def _from_mmsa(path: Path, rows: Sequence[LabelRow], split: str | None) -> LabelTable:
+    task, note = infer_task(["" if row.label is None else repr(row.label) for row in rows], "label")
+    if split is not None and split not in set(Split):
+        raise UsageError(f"Option split must be train, valid or test; got {split!r}.")
+    without = [row.id for row in rows if row.split is None]
+    if without and split is None:
+        raise UsageError(f"{path} tells no split of {enumerate_some(without, 5)}. A list of splits is {HELP}.")
+    clips = tuple(
+        Clip(
+            id=row.id,
+            split=row.split or Split(str(split)),
+            media=f"Raw/{row.video_id}/{row.clip_id}.mp4",
+            text=row.text,
+            label=row.label,
+            labels=dict(row.modality_labels),
+        )
+        for row in rows
+    )
+    return LabelTable(task, clips, {}, (note,))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] != _FORMAT:
+            raise ValueError(f"its format is {value['format']}, expected {_FORMAT}")
+        told = value["task"]
+        task = (
+            Classification(tuple(str(one) for one in told["classes"]))
+            if "classes" in told
+            else Regression(float(told["low"]), float(told["high"]))
+        )
+        names = {stream: tuple(str(one) for one in given) for stream, given in value["streams"].items()}
+        corpus = value.get("corpus")
+        return {"task": task, "streams": names, "corpus": corpus if isinstance(corpus, str) else None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MseError(f"{path} cannot be read ({error}). Export the dataset again, or remove the file.") from error
+
+
+def _names_of(dataset: Dataset, stream: str) -> Sequence[str]:
+    features = dataset[stream]
+    first = next(iter(features), None)
+    return () if first is None else features[first].names

@@ -1,0 +1,187 @@
+"""Rows of a .csd file -> features and text of clips, one clip after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mse_pipeline.corpora.text import repair
+from mse_pipeline.errors import MseError
+from mse_pipeline.exchange.hdf5_guard import child, keys, numbers, opened, text_of
+from mse_pipeline.exchange.values import Repairs
+from mse_pipeline.store.features import Features
+
+_OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour
+_WHOLE = 48 << 20  # bytes up to which a video's rows are read at once
+_CLIP_LIMIT = 128 << 20  # bytes of one clip
+_SILENCE = {"", "sp"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a clip's rows are.
+
+    Attributes:
+        clip: Its id; an entry of this name is the clip's own, as after alignment.
+        entry: Else its entry, as the video's.
+        span: Begin and end in the entry, in seconds; None for all of it.
+        offset: What is taken from the rows' times, in seconds.
+    """
+
+    clip: str
+    entry: str
+    span: tuple[float, float] | None
+    offset: float
+
+
+@dataclass
+class _Entry:
+    """One entry; a video's rows are read once for all of its clips where they fit."""
+
+    file: str
+    values: h5py.Dataset | np.ndarray
+    intervals: np.ndarray
+    valid: np.ndarray
+
+
+def read_rows(
+    path: Path, root: str, stream: str, places: Sequence[Place], notes: list[str]
+) -> Iterator[tuple[str, Features]]:
+    """Features of the clips that have rows, in the order of `places`; never more than a video in memory.
+
+    Args:
+        path: The file.
+        root: Its root.
+        stream: Name of the stream, for messages.
+        places: The clips.
+        notes: Gets what was repaired or is missing, once all was read.
+
+    Raises:
+        MseError: The file is damaged or hostile.
+    """
+    repairs = Repairs(stream)
+    absent = empty = 0
+    with opened(path) as file:
+        home = child(file, root)
+        data = child(home, "data")
+        there = set(keys(data))
+        names: tuple[str, ...] = ()
+        entry_name, entry = "", None
+        for place in places:
+            own = place.clip in there and place.span is not None
+            name = place.clip if own else place.entry
+            if name not in there:
+                absent += 1
+                continue
+            if entry is None or name != entry_name:
+                entry_name, entry = name, _open_entry(data, name)
+            width = entry.values.shape[1]
+            names = names or _names(home, stream, width)
+            if width != len(names):
+                raise MseError(f"{path}: {name} has {width} columns, others have {len(names)}; all must be alike.")
+            chosen = _chosen(entry.intervals, None if own else place.span)
+            if not len(chosen) and place.span is not None:
+                empty += 1
+                continue
+            yield place.clip, _cut(entry, chosen, place, names, repairs)
+    notes += repairs.notes()
+    if absent:
+        notes.append(f"{stream}: {absent:,} clips are not in {path.name} and have no features.")
+    if empty:
+        notes.append(f"{stream}: {empty:,} clips have no row within their interval, and no features.")
+
+
+def read_texts(
+    path: Path, root: str, spans: Sequence[tuple[str, str, float, float]]
+) -> tuple[dict[str, str], list[str]]:
+    """The words of each clip, silences left out; a word belongs where its middle is.
+
+    Args:
+        path: The file of TimestampedWords.
+        root: Its root.
+        spans: Video, clip id, begin and end in seconds.
+
+    Returns:
+        Text by clip id, and what was missing or repaired, as sentences.
+
+    Raises:
+        MseError: The file is damaged or hostile.
+    """
+    texts: dict[str, str] = {}
+    damaged = silent = 0
+    with opened(path) as file:
+        data = child(child(file, root), "data")
+        there = set(keys(data))
+        current, words, spoken = None, np.zeros(0, "S1"), np.zeros((0, 2))
+        for video, clip, start, end in spans:
+            name = clip if clip in there else video
+            if name != current:
+                current, words, spoken = name, np.zeros(0, "S1"), np.zeros((0, 2))
+                if name in there:
+                    group = child(data, name)
+                    stored, intervals = numbers(group, "features", text=True), numbers(group, "intervals")
+                    words, spoken = stored[:].reshape(-1), np.asarray(intervals[:], np.float64)
+                    if spoken.shape != (len(words), 2):
+                        raise MseError(f"{path}: {name} has {len(words)} words but intervals {spoken.shape}.")
+            middles = spoken.mean(axis=1)
+            inside = (middles >= start) & (middles < end) if name != clip else np.ones(len(words), bool)
+            said = [repair(word.decode("utf-8", "replace")) for word in words[inside].tolist()]
+            texts[clip] = " ".join(word for word in said if word not in _SILENCE)
+            damaged += "\ufffd" in texts[clip]
+            silent += not texts[clip]
+    notes = [f"{silent:,} clips have no word in {path.name}."] if silent else []
+    if damaged:
+        notes.append(f"{damaged:,} clips have words in {path.name} that are not UTF-8; signs were replaced.")
+    return texts, notes
+
+
+def _open_entry(data: h5py.Group, name: str) -> _Entry:
+    group, file = child(data, name), Path(data.file.filename).name
+    values, stored = numbers(group, "features"), numbers(group, "intervals")
+    if values.ndim != 2 or stored.shape != (len(values), 2):
+        raise MseError(
+            f"{file}: {name} has features {values.shape} and intervals {stored.shape}; expected (N, d) and (N, 2)."
+        )
+    valid = np.ones(len(values), bool)
+    if "valid" in group:
+        flags = numbers(group, "valid")
+        if flags.shape != valid.shape:
+            raise MseError(f"{file}: {name} has {len(values)} rows but flags of shape {flags.shape}.")
+        valid = flags[:] != 0
+    # Packed files may hold a video in one chunk, which each slice would unpack again.
+    rows = values[:] if values.nbytes <= _WHOLE else values
+    return _Entry(file, rows, np.asarray(stored[:], np.float64), valid)
+
+
+def _chosen(intervals: np.ndarray, span: tuple[float, float] | None) -> np.ndarray:
+    if span is None:
+        return np.arange(len(intervals))
+    overlap = np.minimum(intervals[:, 1], span[1]) - np.maximum(intervals[:, 0], span[0])
+    return np.flatnonzero(overlap > min(_OVERLAP, (span[1] - span[0]) / 2))
+
+
+def _cut(entry: _Entry, chosen: np.ndarray, place: Place, names: tuple[str, ...], repairs: Repairs) -> Features:
+    low, high = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
+    size = (high - low) * len(names) * entry.values.dtype.itemsize
+    if size > _CLIP_LIMIT:
+        raise MseError(f"{entry.file}: the rows of {place.clip} take {size:,} bytes; {_CLIP_LIMIT:,} are read at most.")
+    values = repairs.finite(entry.values[low:high][chosen - low])
+    intervals = entry.intervals[chosen]
+    if not np.isfinite(intervals).all():
+        raise MseError(f"{entry.file}: {place.clip} has intervals that are no finite numbers of seconds.")
+    intervals = intervals - place.offset
+    if place.span is not None:
+        intervals = np.clip(intervals, 0.0, place.span[1] - place.span[0])
+    return Features(values, intervals, entry.valid[chosen], names)
+
+
+def _names(home: h5py.Group, stream: str, width: int) -> tuple[str, ...]:
+    told = text_of(child(home, "metadata"), "dimension names") if "metadata" in home else None
+    if isinstance(told, list) and len(told) == width and len(set(map(str, told))) == width:
+        return tuple(map(str, told))
+    # Published files hold placeholders there.
+    return tuple(f"{stream.partition('.')[2]}_{index}" for index in range(width))

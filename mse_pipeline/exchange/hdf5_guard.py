@@ -1,0 +1,153 @@
+"""HDF5 files from strangers: nothing outside of the file is opened, and no claim of size is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mse_pipeline.errors import MseError
+
+# gzip, shuffle, checksum, lzf: what h5py itself writes. Other filters would be loaded as plug-ins of the system.
+_FILTERS = {1, 2, 3, 32000}
+# Deflate makes at most 1,032 bytes of one; what claims more was never written.
+_MAX_RATIO = 1100
+_SMALL = 1 << 16
+_MAX_BYTES = 4 << 30
+_MAX_CHUNK = 1 << 30
+_MAX_ITEM = 1 << 12
+_MAX_NAMES = 1_000_000
+_MAX_NAME = 700
+_MAX_TEXT = 1 << 20
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; what HDF5 itself finds wrong within the block becomes a sentence.
+
+    Raises:
+        MseError: It is no HDF5 file, or is damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
+        raise MseError(f"{path} cannot be read as HDF5: {error}. It is damaged or none; download it again.") from error
+
+
+def keys(group: h5py.Group) -> list[str]:
+    """Names of a group's members.
+
+    Raises:
+        MseError: There are more than a dataset can have, or one is no text.
+    """
+    if len(group) > _MAX_NAMES:
+        raise MseError(f"{_place(group)} has {len(group):,} members; at most {_MAX_NAMES:,} are read.")
+    names = list(group)
+    for name in names:
+        # Names become ids of clips, and so parts of tables and messages.
+        if len(name) > _MAX_NAME or not name.isprintable():
+            raise MseError(f"{_place(group)} has a member called {name[:50]!a}, which is no plain name.")
+    return names
+
+
+def child(group: h5py.Group, name: str) -> h5py.Group:
+    """A group below a group.
+
+    Raises:
+        MseError: There is none, or it is a link to another place.
+    """
+    found = _member(group, name)
+    if not isinstance(found, h5py.Group):
+        raise MseError(f"{_place(group)}/{name} is no group, which it must be in a .csd file.")
+    return found
+
+
+def numbers(group: h5py.Group, name: str, *, text: bool = False) -> h5py.Dataset:
+    """A dataset of numbers with its claims checked; nothing of it is read yet.
+
+    Args:
+        group: Where it is.
+        name: Its name.
+        text: Whether fixed-length strings are accepted, as TimestampedWords has them, instead of numbers.
+
+    Raises:
+        MseError: There is none; it lies outside of the file; its kind is not accepted; or it claims more values than
+            the file can hold.
+    """
+    found = _member(group, name)
+    where = f"{_place(group)}/{name}"
+    if not isinstance(found, h5py.Dataset):
+        raise MseError(f"{where} is no dataset, which it must be in a .csd file.")
+    if found.is_virtual or found.external:
+        raise MseError(f"{where} keeps its values in other files; that is refused. Copy them into the file.")
+    wanted = "S" if text else "fiu"
+    if found.dtype.kind not in wanted or found.dtype.itemsize > _MAX_ITEM:
+        what = "strings of fixed length" if text else "numbers"
+        raise MseError(f"{where} holds values of type {found.dtype}; only {what} are read.")
+    _check_storage(found, where)
+    return found
+
+
+def text_of(group: h5py.Group, name: str) -> Any:
+    """A metadata entry: JSON where it is JSON, else the text; None if there is none.
+
+    Raises:
+        MseError: It is a link, or not one string.
+    """
+    if name not in group:
+        return None
+    found = _member(group, name)
+    where = f"{_place(group)}/{name}"
+    if not isinstance(found, h5py.Dataset) or h5py.check_string_dtype(found.dtype) is None or found.size != 1:
+        raise MseError(f"{where} must be one string, as the metadata of a .csd file are.")
+    if found.is_virtual or found.external:
+        raise MseError(f"{where} keeps its text in other files; that is refused.")
+    text = found.asstr(errors="replace")[()]
+    text = str(text if found.shape == () else text[0])
+    if len(text) > _MAX_TEXT:
+        raise MseError(f"{where} has {len(text):,} characters; at most {_MAX_TEXT:,} are read.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    where = f"{_place(group)}/{name}"
+    try:
+        link = group.get(name, getlink=True)
+    except KeyError:
+        raise MseError(f"{where} is missing.") from None
+    if link is None:
+        raise MseError(f"{where} is missing.")
+    if isinstance(link, h5py.ExternalLink):
+        raise MseError(f"{where} is a link to another file, {link.filename!r}; that is refused.")
+    if not isinstance(link, h5py.HardLink):
+        raise MseError(f"{where} is a link to another place; that is refused.")
+    return group[name]
+
+
+def _check_storage(dataset: h5py.Dataset, where: str) -> None:
+    plan = dataset.id.get_create_plist()
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    if filters - _FILTERS:
+        raise MseError(f"{where} is packed with HDF5 filter {min(filters - _FILTERS)}; only gzip and lzf are read.")
+    claimed = int(np.prod([int(size) for size in dataset.shape], dtype=object)) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if claimed > _MAX_BYTES:
+        raise MseError(f"{where} claims {claimed:,} bytes; at most {_MAX_BYTES:,} are read.")
+    if claimed > max(_SMALL, stored * (_MAX_RATIO if filters else 1)):
+        raise MseError(f"{where} claims {claimed:,} bytes but the file holds {stored:,} for it.")
+    chunk = int(np.prod([int(size) for size in dataset.chunks or ()], dtype=object)) * dataset.dtype.itemsize
+    if dataset.chunks and chunk > _MAX_CHUNK:
+        raise MseError(f"{where} is stored in chunks of {chunk:,} bytes; at most {_MAX_CHUNK:,} are read.")
+
+
+def _place(group: h5py.Group) -> str:
+    return f"{Path(group.file.filename).name}:{group.name.rstrip('/')}"

@@ -1,0 +1,166 @@
+"""LFMIM's feature folders of CHERMA (CHERMA0723): three JSON files, and a .npy file a clip and modality."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mse_pipeline.clip import Clip, Label, Split
+from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.text import decode, repair
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
+from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.npy_file import as_rows, read_npy
+from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
+from mse_pipeline.store.features import Features
+from mse_pipeline.task import Classification
+
+CLASSES = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")
+"""Anger, disgust, fear, happiness, neutral, sadness, surprise: the release's order. Copies of the code number them
+otherwise, so that labels count as texts alone."""
+STAGES = {"train": Split.TRAIN, "dev": Split.VALID, "test": Split.TEST}
+LABELS = {"txt_label": "text", "audio_label": "acoustic", "visual_label": "visual"}
+_TARGETS = ("video_label", *LABELS)
+_FOLDERS = {
+    "acoustic.lfmim": ("audio", ".npy"),
+    "visual.lfmim": ("visual", ".mp4.npy"),
+    "text.lfmim": ("text", ".npy"),
+}
+_WIDTHS = {"acoustic.lfmim": 1024, "visual.lfmim": 2048, "text.lfmim": 1024}
+_TEXT_KEYS = ("text", "txt", "transcript")
+_MAX_JSON = 256 << 20
+
+
+def read(path: Path, *, target: str = "video_label") -> Imported:
+    """Read a folder with ``{train,dev,test}.json`` and ``{text,audio,visual}/{train,dev,test}/``.
+
+    Args:
+        path: The folder, or one above it.
+        target: Which annotation is to be predicted: video_label, the multimodal one, or txt_label, audio_label,
+            visual_label. The others become further labels.
+
+    Raises:
+        UsageError: The JSON files are missing or have errors, or a label is none of `CLASSES`.
+        MseError: A .npy file is damaged or hostile; told while streams are read.
+    """
+    if target not in _TARGETS:
+        near = did_you_mean(target, _TARGETS)
+        raise UsageError(f"Option target must be one of {', '.join(_TARGETS)}; got {target!r}{near}.")
+    root = open_root(path)
+    listing = list_files(root)
+    home, stages = _home(root, listing.files)
+    there = set(listing.files)
+    clips: list[Clip] = []
+    files: dict[str, dict[str, str]] = {stream: {} for stream in _FOLDERS}
+    for stage in stages:
+        for clip, bare in _clips(root, f"{home}{stage}.json", stage, target):
+            clips.append(clip)
+            for stream, (folder, suffix) in _FOLDERS.items():
+                name = f"{home}{folder}/{stage}/{bare}{suffix}"
+                if name in there:
+                    files[stream][clip.id] = name
+    notes = [*listing.refused]
+    notes += [f"There is no {stage}.json; the dataset has no such split." for stage in STAGES if stage not in stages]
+    if not any(clip.text for clip in clips):
+        notes.append("The release holds no transcripts: clips have no text.")
+    for stream, found in files.items():
+        if len(found) < len(clips):
+            notes.append(f"{stream}: {len(clips) - len(found):,} of {len(clips):,} clips have no file.")
+    if not any(files.values()):
+        raise UsageError(f"{path} has {home}train.json, but no feature file as {home}audio/train/ID.npy.")
+    streams: dict[str, Callable[[], Iterator[tuple[str, Features]]]] = {
+        stream: partial(_read_stream, root, stream, found, notes) for stream, found in files.items() if found
+    }
+    source: dict[str, Any] = {
+        "format": "lfmim",
+        "files": {f"{stage}.json": file_digest(root / f"{home}{stage}.json") for stage in stages},
+        "target": target,
+        "clock": "rows",
+    }
+    if target == "video_label":
+        source["corpus"] = "cherma"
+    return Imported(task=Classification(CLASSES), clips=tuple(clips), streams=streams, source=source, notes=notes)
+
+
+def _home(root: Path, listed: Sequence[str]) -> tuple[str, list[str]]:
+    """Folder of the JSON files below the root, with a slash, and which of them are there."""
+    homes = {
+        posixpath.dirname(name) for name in listed if posixpath.basename(name) in {f"{stage}.json" for stage in STAGES}
+    }
+    if len(homes) != 1:
+        told = f"in several folders: {enumerate_some(sorted(homes), 5)}" if homes else "nowhere"
+        raise UsageError(f"train.json, dev.json and test.json must lie in one folder below {root}; they are {told}.")
+    home = homes.pop()
+    prefix = f"{home}/" if home else ""
+    return prefix, [stage for stage in STAGES if f"{prefix}{stage}.json" in listed]
+
+
+def _clips(root: Path, name: str, stage: str, target: str) -> Iterator[tuple[Clip, str]]:
+    """Each clip of a JSON file, and its id in file names."""
+    rows = _rows(root / name, name)
+    wrong: list[str] = []
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        audio = row.get("audio_file")
+        bare = audio.removesuffix(".wav") if isinstance(audio, str) else ""
+        if not bare or "/" in bare or "\\" in bare or not bare.isprintable() or bare.startswith("."):
+            wrong.append(f"entry {number} has the audio_file {str(audio)[:80]!r}, which is no plain file name")
+        elif bare in seen:
+            wrong.append(f"entry {number} has the audio_file {audio!r} of an entry before it")
+        elif row.get(target) not in CLASSES:
+            known = ", ".join(CLASSES)
+            wrong.append(f"entry {number} has the {target} {str(row.get(target))[:40]!r}; the classes are {known}")
+        else:
+            seen.add(bare)
+            further: dict[str, Label] = {
+                ours: row[theirs] for theirs, ours in LABELS.items() if theirs != target and row.get(theirs) in CLASSES
+            }
+            text = next((row[key] for key in _TEXT_KEYS if isinstance(row.get(key), str)), "")
+            clip = Clip(
+                id=f"{stage}/{bare}",
+                split=STAGES[stage],
+                text=repair(text),
+                language="zh",
+                label=row[target],
+                labels=further,
+            )
+            yield clip, bare
+    if wrong:
+        raise UsageError(f"{name} has {len(wrong):,} entries with errors: {'; '.join(wrong[:5])}.")
+
+
+def _rows(path: Path, name: str) -> list[Mapping[str, Any]]:
+    if path.stat().st_size > _MAX_JSON:
+        raise UsageError(f"{name} has more than {_MAX_JSON:,} bytes; it should be a list of some thousand entries.")
+    text, _ = decode(path.read_bytes(), name)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is no JSON: {error}. Download it again.") from None
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise UsageError(f"{name} must be a list of entries with the keys audio_file, {', '.join(_TARGETS)}.")
+    return value
+
+
+def _read_stream(root: Path, stream: str, files: Mapping[str, str], notes: list[str]) -> Iterator[tuple[str, Features]]:
+    repairs = Repairs(stream)
+    width = _WIDTHS[stream]
+    names = tuple(f"lfmim_{index}" for index in range(width))
+    longest, shortest = 0, math.inf
+    for clip, name in files.items():
+        rows = as_rows(read_npy(root / name), root / name)
+        if rows.shape[1] != width:
+            raise MseError(f"{name} has {rows.shape[1]} columns; {stream} has {width} in LFMIM's release.")
+        longest, shortest = max(longest, len(rows)), min(shortest, len(rows))
+        values = repairs.finite(rows)
+        yield clip, Features(values, row_clock(len(values)), np.ones(len(values), bool), names, dict(ROWS_CLOCK))
+    notes.append(f"{stream}: {shortest:.0f} to {longest} rows a clip, without times.")
+    notes += repairs.notes()

@@ -1,0 +1,172 @@
+"""The formats that come in and go out, each in its own module, which is imported when it is asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mse_pipeline.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from mse_pipeline.exchange.base import Imported
+    from mse_pipeline.store.dataset import Dataset
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of feature files.
+
+    Attributes:
+        summary: One line: what it is, and who writes it.
+        reader: ``module:function`` below this package, as in ``mmsa:read``; the function is called
+            ``read(path: Path, **options) -> Imported``, its options are keywords with defaults. None: not read.
+        writer: Likewise, called ``write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None`` with
+            stream names by modality. None: not written.
+        extends: Whether it holds features for the clips of a dataset that is in the cache already: the reader is then
+            called with that one as keyword ``dataset``.
+        loses: What a dataset has and a file of this format does not; told after an export.
+    """
+
+    summary: str
+    reader: str | None = None
+    writer: str | None = None
+    extends: bool = False
+    loses: str = ""
+
+
+FORMATS: dict[str, Format] = {
+    "mmsa": Format(
+        "MMSA pickle (MOSI, MOSEI, SIMS, SIMS-V2; aligned or not), also of MMSA-FET",
+        "mmsa:read",
+        "mmsa_write:write",
+        loses="times and validity of rows, names of dimensions, token ids of BERT (text_bert)",
+    ),
+    "mse-adapter": Format(
+        "MSE-Adapter pickles of one split each (MELD, CHERMA, IEMOCAP)",
+        "mse_adapter:read",
+        "mse_adapter_write:write",
+        loses="ids, speakers, times and validity of rows, names of dimensions, clips without a label",
+    ),
+    "mmgcn": Format("Pickle of a tuple of dictionaries by dialogue (MMGCN, DialogueGCN; MELD, IEMOCAP)", "mmgcn:read"),
+    "csd": Format(
+        "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)", "csd:read", "csd_write:write"
+    ),
+    "npy": Format(
+        "Folders of .npy files, one a clip, with a label table (MERBench)", "npy_folder:read", "npy_folder:write"
+    ),
+    "lfmim": Format("Feature folders with three JSON files (LFMIM; CHERMA0723)", "lfmim:read"),
+    "openface": Format(
+        "CSV files of OpenFace's FeatureExtraction, for a dataset in the cache", "openface:read", extends=True
+    ),
+}
+
+
+def find(name: str) -> Format:
+    """A format by its name.
+
+    Raises:
+        UsageError: There is none of that name.
+
+    Examples:
+        >>> find("mmsa").extends
+        False
+    """
+    try:
+        return FORMATS[name]
+    except KeyError:
+        known = ", ".join(FORMATS)
+        raise UsageError(f"There is no format {name!r}{did_you_mean(name, FORMATS)}; there are {known}.") from None
+
+
+def read(name: str, path: Path, options: Mapping[str, str] | None = None, dataset: Dataset | None = None) -> Imported:
+    """Read a foreign file or folder.
+
+    Args:
+        name: Of the format.
+        path: The file or folder.
+        options: The reader's options as a command line gives them: texts, which become what the option's default is.
+        dataset: The dataset that the file has features for, if the format extends one.
+
+    Raises:
+        UsageError: The format is unknown or not read, there is no such path, or an option does not fit.
+        MseError: The file is damaged, hostile or of another format.
+    """
+    form = find(name)
+    if form.reader is None:
+        raise UsageError(f"{name} is written, not read.")
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give the file or folder that is to be imported.")
+    if form.extends and dataset is None:
+        raise UsageError(f"{name} files hold features alone: name a dataset of the cache that has the clips.")
+    function = _function(form.reader)
+    given: dict[str, Any] = _converted(name, function, options or {})
+    if form.extends:
+        given["dataset"] = dataset
+    imported: Imported = function(path, **given)
+    return imported
+
+
+def write(name: str, dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
+    """Write a dataset's clips and streams in a foreign format.
+
+    Args:
+        name: Of the format.
+        dataset: What is written.
+        path: The file or folder that is made.
+        streams: Name of the stream by modality.
+
+    Raises:
+        UsageError: The format is unknown or not written, or cannot hold the dataset.
+    """
+    form = find(name)
+    if form.writer is None:
+        written = ", ".join(other for other, one in FORMATS.items() if one.writer)
+        raise UsageError(f"{name} is read, not written; written are {written}.")
+    _function(form.writer)(dataset, path, streams=streams)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a format's reader with their defaults."""
+    form = find(name)
+    return {} if form.reader is None else _options(_function(form.reader))
+
+
+def _function(home: str) -> Callable[..., Any]:
+    module, _, function = home.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"mse_pipeline.exchange.{module}"), function)
+    return found
+
+
+def _options(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return {one.name: one.default for one in parameters if one.name != "dataset"}
+
+
+def _converted(name: str, function: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:
+    known = _options(function)
+    made: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{name} has no option {key!r}{did_you_mean(key, known)}; {has}.")
+        made[key] = _value(name, key, text, known[key])
+    return made
+
+
+def _value(name: str, key: str, text: str, default: Any) -> Any:
+    """A text as the type of the option's default; options without one (None) are texts."""
+    try:
+        if isinstance(default, bool):
+            return _WORDS[text.lower()]
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except (KeyError, ValueError):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise UsageError(f"Option {key} of {name} must be {kind}, got {text!r}.") from None
+    return text
