@@ -23,6 +23,8 @@ BELOW = {
     "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
+    "exchange": FOUNDATION | {"recipe", "store", "corpora"},
+    "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
     "sample": FOUNDATION | {"store"},
 }
 BELOW["cli"] = set(BELOW)

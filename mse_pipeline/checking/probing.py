@@ -1,0 +1,159 @@
+"""Probing: what a media file announces, and whether its streams begin and end as announced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+
+from mse_pipeline.errors import ClipError
+from mse_pipeline.media.container import find_stream, open_container, prepare, reason
+from mse_pipeline.media.probe import MediaInfo, describe, right_angle
+
+_KINDS = {"audio": "sound", "video": "video"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What was found out about a media file.
+
+    Attributes:
+        media: The file, below the root.
+        info: What its headers say; None if it cannot be read.
+        sound_seconds: Length of the sound as announced; None if unknown.
+        frames: Number of pictures as announced; None if unknown.
+        problems: (defect code, sentence) of all that is wrong with the file itself.
+    """
+
+    media: str
+    info: MediaInfo | None = None
+    sound_seconds: float | None = None
+    frames: int | None = None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+def examine(root: Path, media: str) -> Probed:
+    """Probe a file: its headers, the first sound and picture of it, and for MP4 its last packets.
+
+    A few milliseconds a file, however long it is, unless a stream holds nothing that can be decoded.
+
+    Args:
+        root: As `mse_pipeline.corpora.base.Corpus` has it.
+        media: The file below the root.
+
+    Returns:
+        What was found; what is wrong is in `problems`, never raised.
+    """
+    path = root / media
+    try:
+        found = _examine(path, media)
+    except ClipError as error:
+        found = Probed(media=media, problems=((error.code, str(error)),))
+    except Exception as error:  # whatever one file does to the demuxer must not end the check of 20,000 others
+        told = f"{path} makes the reading fail: {type(error).__name__}: {error}"
+        found = Probed(media=media, problems=(("undecodable", told),))
+    problems = tuple((code, message.replace(str(path), media)) for code, message in found.problems)
+    return replace(found, problems=problems)
+
+
+def _examine(path: Path, media: str) -> Probed:
+    with open_container(path) as container:
+        info = describe(container, path)
+        streams = {kind: stream for kind in _KINDS if (stream := find_stream(container, kind)) is not None}
+        if not streams:
+            return Probed(media=media, problems=(("undecodable", f"{path} holds neither sound nor video."),))
+        sound, video = streams.get("audio"), streams.get("video")
+        seconds, frames = _seconds(sound), _frames(video, info.fps)
+        problems = []
+        playable = {}
+        for kind, stream in streams.items():
+            try:
+                prepare(stream, path)
+                playable[kind] = stream
+            except ClipError as error:
+                problems.append((error.code, str(error)))
+        rotation, silent = _first_frames(container, playable)
+        problems += [("undecodable", f"The {_KINDS[kind]} of {path} {why}") for kind, why in silent.items()]
+        if not problems and _is_cut_off(container, info):
+            announced = f"announces {info.duration:.2f} s, but its end is not there"
+            problems.append(("undecodable", f"{path} {announced}: the file is cut off. Fetch it again."))
+    info = replace(info, rotation=rotation)
+    return Probed(media=media, info=info, sound_seconds=seconds, frames=frames, problems=tuple(problems))
+
+
+def _seconds(stream: Any | None) -> float | None:
+    if stream is None or not stream.duration:
+        return None
+    return float(stream.duration * stream.time_base)
+
+
+def _frames(video: Any | None, fps: float | None) -> int | None:
+    """Number of pictures: as the container counts them, or from length and rate, where that is more.
+
+    A fragmented MP4 counts the pictures of its first fragment alone.
+    """
+    if video is None:
+        return None
+    seconds = _seconds(video)
+    reckoned = None if seconds is None or not fps else max(1, round(seconds * fps))
+    return max(filter(None, (video.frames, reckoned)), default=None)
+
+
+def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[int, dict[str, str]]:
+    """Decode each stream until it gives something.
+
+    Returns:
+        Rotation of the first picture in degrees, and for each stream that gave nothing the reason.
+    """
+    waiting = {stream.index: kind for kind, stream in streams.items()}
+    errors: dict[str, str] = {}
+    rotation = 0
+    for packet, error in _packets(container, list(streams.values())):
+        if packet is None:
+            errors.update({kind: error for kind in waiting.values() if kind not in errors})
+            break
+        kind = waiting.get(packet.stream.index)
+        if kind is None:
+            continue
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as failure:
+            # The decoder of a clip goes on after a broken packet, so one alone does not condemn the file.
+            errors.setdefault(kind, reason(failure))
+            continue
+        if frames:
+            rotation = right_angle(frames[0].rotation) if kind == "video" else rotation
+            del waiting[packet.stream.index]
+            if not waiting:
+                break
+    told = {kind: f"cannot be decoded: {errors[kind]}." for kind in waiting.values() if kind in errors}
+    return rotation, {kind: told.get(kind, "holds nothing that can be decoded.") for kind in waiting.values()}
+
+
+def _packets(container: Any, streams: list[Any]) -> Iterator[tuple[Any | None, str]]:
+    """(packet, "") for each packet of the streams, and (None, reason) where reading fails."""
+    if not streams:
+        return
+    try:
+        for packet in container.demux(*streams):
+            yield packet, ""
+    except av.FFmpegError as error:
+        yield None, reason(error)
+
+
+def _is_cut_off(container: Any, info: MediaInfo) -> bool:
+    """Whether the last part of an MP4 is missing: its index, at the front, tells packets that the file has not.
+
+    Other containers have no such index, or lose it with their end; how much of them is there only decoding tells.
+    """
+    if "mp4" not in info.container or not container.duration:
+        return False
+    try:
+        container.seek(max(container.duration - av.time_base // 10, 0), any_frame=True)
+    except av.FFmpegError:
+        # A file that cannot be positioned is read from its beginning by the decoder, too: nothing is told by that.
+        return False
+    return not any(packet is not None and packet.size for packet, _ in _packets(container, list(container.streams)))

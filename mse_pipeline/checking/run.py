@@ -1,0 +1,169 @@
+"""check: a recipe and a root folder -> a report, every media file probed and nothing extracted."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mse_pipeline import corpora
+from mse_pipeline.checking import pool
+from mse_pipeline.checking.judging import judge, length, merge, same_content
+from mse_pipeline.checking.probing import Probed, examine
+from mse_pipeline.checking.report import Report, SplitReport
+from mse_pipeline.checking.statistics import label_counts, properties, spread
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.errors import ClipError, UsageError
+from mse_pipeline.media.digest import media_digest
+from mse_pipeline.recipe import Recipe
+
+
+class Progress(Protocol):
+    """What is told while the check goes on."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """A new stage begins, of so many files."""
+
+    def advance(self, files: int) -> None:
+        """So many more files are through."""
+
+
+class Silent:
+    """Progress that tells nothing."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """Say nothing."""
+
+    def advance(self, files: int) -> None:
+        """Say nothing."""
+
+
+def check(
+    recipe: Recipe,
+    root: Path,
+    *,
+    workers: int | None = None,
+    digests: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Read a corpus and probe each of its media files.
+
+    Args:
+        recipe: Which corpus, with which options; its streams do not matter.
+        root: The corpus's folder.
+        workers: Processes; None for one a core.
+        digests: Also look for clips whose files are equal in content, which reads files of equal size in full.
+        progress: Told how far the check is.
+
+    Raises:
+        UsageError: The root or the request is unusable, or there is no clip.
+    """
+    begun = time.monotonic()
+    progress = progress or Silent()
+    progress.stage("reading the corpus")
+    corpus = read(recipe, root)
+    media = list(dict.fromkeys(clip.media for clip in corpus.clips if clip.media is not None))
+    progress.stage("probing", len(media))
+    files: dict[str, Probed] = {}
+    for part in pool.each(functools.partial(examine, corpus.root), media, lost=_died, workers=workers):
+        files.update((probed.media, probed) for probed in part)
+        progress.advance(len(part))
+    files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
+    contents: dict[str, str] = {}
+    if digests:
+        files, contents = _digests(corpus.root, files, workers, progress)
+    return _report(recipe, corpus, files, contents, begun)
+
+
+def read(recipe: Recipe, root: Path) -> Corpus:
+    """The corpus that a recipe names.
+
+    Raises:
+        UsageError: The root or the options are unusable, or there is no clip.
+    """
+    if not root.exists():
+        raise UsageError(f"The root {root} does not exist. Give the folder of the raw {recipe.name} files with --root.")
+    corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
+    if not corpus.clips:
+        raise UsageError(f"No clip was found below {corpus.root}.")
+    return corpus
+
+
+def _died(media: str) -> Probed:
+    return Probed(media=media, problems=(("worker_died", f"{media} ends the process that reads it."),))
+
+
+def _report(recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: dict[str, str], begun: float) -> Report:
+    probed = [
+        defect
+        for clip in corpus.clips
+        if clip.media is not None
+        for defect in judge(clip, files[clip.media], recipe.media.max_seconds)
+    ]
+    probed += same_content(corpus.clips, digests)
+    return Report(
+        dataset=recipe.name,
+        corpus=corpus.name,
+        root=corpus.root,
+        splits={split: _split(split, corpus, files) for split in Split},
+        labels=label_counts(corpus.clips, corpus.task),
+        media=properties(files.values()),
+        files=files,
+        clips=corpus.clips,
+        defects=merge(corpus.defects, probed),
+        sources=corpus.sources,
+        notes=corpus.notes,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> SplitReport:
+    clips: Sequence[Clip] = [clip for clip in corpus.clips if clip.split == split]
+    held = [(clip, files[clip.media]) for clip in clips if clip.media is not None]
+    readable = [(clip, probed) for clip, probed in held if probed.info is not None]
+    lengths = (length(clip, probed) for clip, probed in readable)
+    return SplitReport(
+        found=len(clips),
+        expected=corpus.expected.get(split),
+        with_media=len(held),
+        readable=len(readable),
+        seconds=spread(seconds for seconds in lengths if seconds is not None),
+        labels=spread(clip.label for clip in clips if isinstance(clip.label, int | float)),
+    )
+
+
+def _digests(
+    root: Path, files: dict[str, Probed], workers: int | None, progress: Progress
+) -> tuple[dict[str, Probed], dict[str, str]]:
+    """Digests of the files that have the size of another one, and `files` with those that could not be read marked."""
+    sizes = Counter(probed.info.size for probed in files.values() if probed.info is not None)
+    alike = [path for path, probed in files.items() if probed.info is not None and sizes[probed.info.size] > 1]
+    progress.stage("comparing contents", len(alike))
+    found: dict[str, str] = {}
+    marked = dict(files)
+    for part in pool.each(functools.partial(_digest, root), alike, lost=_undigested, workers=workers):
+        for path, digest, problem in part:
+            if problem:
+                told = (*files[path].problems, ("undecodable", problem))
+                marked[path] = replace(files[path], info=None, problems=told)
+            else:
+                found[path] = digest
+        progress.advance(len(part))
+    return marked, found
+
+
+def _digest(root: Path, path: str) -> tuple[str, str, str]:
+    """Path, digest of its content, and why there is none."""
+    try:
+        return path, media_digest(root / path), ""
+    except (ClipError, OSError) as error:
+        return path, "", f"{path} cannot be read to its end: {getattr(error, 'strerror', None) or error}."
+
+
+def _undigested(path: str) -> tuple[str, str, str]:
+    return path, "", f"{path} ends the process that reads it."
