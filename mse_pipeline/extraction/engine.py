@@ -30,8 +30,10 @@ def run(todo: Sequence[Todo], task: Task, workers: int | None = None) -> Iterato
     threads = max(1, cores // workers)
     # Large enough for a shard, small enough that all workers end together.
     size = max(1, min(_CLIPS_PER_TASK, len(todo) // (16 * workers)))
+    parent = os.getpid() if workers > 1 else None
     tasks = [
-        replace(task, todo=tuple(todo[place : place + size]), threads=threads) for place in range(0, len(todo), size)
+        replace(task, todo=tuple(todo[place : place + size]), threads=threads, parent=parent)
+        for place in range(0, len(todo), size)
     ]
     for outcomes in _results(tasks, workers):
         if not outcomes:
