@@ -19,9 +19,6 @@ def main() -> None:
             raise
         complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        complain("Stopped. What was done is kept; the same command goes on from there.")
-        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output has gone, as `mse report | head` does: nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mse_pipeline.cli.output import settings, stderr
+from mse_pipeline.errors import MseError
 
 
 class RateColumn(ProgressColumn):
@@ -33,7 +34,11 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def bar(unit: str) -> Iterator[Progress]:
-    """A progress display; nothing is shown with --quiet."""
+    """A progress display; nothing is shown with --quiet.
+
+    Raises:
+        MseError: The user has interrupted the work.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -47,7 +52,10 @@ def bar(unit: str) -> Iterator[Progress]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=stderr(), disable=settings.quiet, transient=True) as progress:
-        yield progress
+        try:
+            yield progress
+        except KeyboardInterrupt as error:
+            raise MseError("Stopped. What was done is kept; the same command goes on from there.") from error
 
 
 class ExtractionBar:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.task import Outcome, Task, Todo
 
-_CLIPS_PER_TASK = 32  # what a shard holds at most
+_CLIPS_PER_TASK = 16  # what a shard holds at most, and what a kill can cost
 
 
 def run(todo: Sequence[Todo], task: Task, workers: int | None = None) -> Iterator[list[Outcome]]:
@@ -29,9 +29,11 @@ def run(todo: Sequence[Todo], task: Task, workers: int | None = None) -> Iterato
     workers = max(1, min(workers or cores, len(todo)))
     threads = max(1, cores // workers)
     # Large enough for a shard, small enough that all workers end together.
-    size = max(1, min(_CLIPS_PER_TASK, len(todo) // (4 * workers)))
+    size = max(1, min(_CLIPS_PER_TASK, len(todo) // (16 * workers)))
+    parent = os.getpid() if workers > 1 else None
     tasks = [
-        replace(task, todo=tuple(todo[place : place + size]), threads=threads) for place in range(0, len(todo), size)
+        replace(task, todo=tuple(todo[place : place + size]), threads=threads, parent=parent)
+        for place in range(0, len(todo), size)
     ]
     for outcomes in _results(tasks, workers):
         if not outcomes:

@@ -57,6 +57,7 @@ class Task:
         device: Where models run, as in ``cpu`` or ``cuda``.
         todo: The clips.
         threads: Threads that the worker may use.
+        parent: Process that the worker belongs to and must not outlive; None where a worker belongs to none.
     """
 
     run: str
@@ -67,6 +68,7 @@ class Task:
     device: str
     todo: tuple[Todo, ...] = ()
     threads: int = 1
+    parent: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
+import threading
+import time
 
 from mse_pipeline.extraction.clip_run import ClipRun
 from mse_pipeline.extraction.task import Outcome, StreamSpec, Task
@@ -16,6 +20,8 @@ _LOADED: dict[tuple[tuple[str, ...], str], dict[str, Extractor]] = {}
 
 def run_task(task: Task) -> list[Outcome]:
     """Process a task's clips and commit them; an empty list means that another run has begun meanwhile."""
+    if task.parent is not None:
+        _leave_with(task.parent)
     extractors = _extractors(task.specs, task.device)
     if "torch" in sys.modules:  # its import takes seconds, which sound alone does not need
         sys.modules["torch"].set_num_threads(task.threads)
@@ -38,3 +44,15 @@ def _extractors(specs: tuple[StreamSpec, ...], device: str) -> dict[str, Extract
             extractor.load(device)
         _LOADED[key] = made
     return _LOADED[key]
+
+
+@functools.cache
+def _leave_with(parent: int) -> None:
+    """End this process soon after `parent` has ended, however it ended: joblib's workers would stay for good."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="leave-with-parent").start()

@@ -88,7 +88,7 @@ class Pack(Mapping[str, Features]):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(path, "r", rdcc_nbytes=0)  # chunks are unfiltered: read the slice, not the chunk
             if int(self._file.attrs["format"]) != FORMAT:
                 raise ValueError(f"format {self._file.attrs['format']}, expected {FORMAT}")
             for name in ("values", "intervals", "valid", "offsets", "clips", "names"):
@@ -98,6 +98,8 @@ class Pack(Mapping[str, Features]):
             self.names = tuple(self._file["names"].asstr()[:])
             self.about: dict[str, Any] = json.loads(self._file.attrs["about"])
             self.offsets: np.ndarray = self._file["offsets"][:]
+            # Opened once: looking a dataset up by name takes longer than reading a slice of it.
+            self._values, self._intervals, self._valid = (self._file[name] for name in ("values", "intervals", "valid"))
             self._places = {clip: index for index, clip in enumerate(self._file["clips"].asstr()[:])}
         except (OSError, KeyError, ValueError) as error:
             raise MseError(
@@ -107,9 +109,7 @@ class Pack(Mapping[str, Features]):
     def __getitem__(self, clip: str) -> Features:
         index = self._places[clip]
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return Features(
-            self._file["values"][rows], self._file["intervals"][rows], self._file["valid"][rows], self.names
-        )
+        return Features(self._values[rows], self._intervals[rows], self._valid[rows], self.names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

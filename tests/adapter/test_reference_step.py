@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from qwen1 import load_qwen1
 from safetensors.torch import load_file
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter, load_reference_state, reference_names
@@ -14,6 +13,7 @@ from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.prompt import Prompt, encode, start_ids
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training.objective import Batch, answer_loss
+from tests.adapter.qwen1 import load_qwen1
 
 MELD = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 TASKS = {"mosei": Regression(-3, 3), "meld": Classification(MELD), "simsv2": Regression(-1, 1)}

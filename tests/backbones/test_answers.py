@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from small_models import byte_tokenizer
 
 from mse_pipeline.backbones.answers import Answers, Trie, answer_values
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.small_models import byte_tokenizer
 
 BYTES = byte_tokenizer()
 MELD = Classification(("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from small_models import byte_tokenizer
 
 from mse_pipeline.backbones.prompt import Prompt, class_indices, default_task_prompt, encode, start_ids
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.small_models import byte_tokenizer
 
 PLAIN = byte_tokenizer()
 LLAMA = byte_tokenizer(bos_token="<s>", eos_token="</s>")

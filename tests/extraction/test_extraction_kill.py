@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 from mse_pipeline.store.atomic import ASIDE
 
 CODE = """
@@ -45,3 +47,19 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(corpus, recipe, run,
     assert not list(dataset.rglob(f"{ASIDE}*"))
     lines = [line for part in journal.glob("*.jsonl") for line in part.read_text().splitlines()]
     assert len(lines) == 60  # each clip once
+
+
+def test_workers_do_not_outlive_a_killed_run(corpus, tmp_path):
+    root = corpus(60, 1.0)
+    process = subprocess.Popen([sys.executable, "-c", CODE, str(root), str(tmp_path / "cache")])
+    journal = tmp_path / "cache" / "mine" / "journal"
+    while process.poll() is None and not list(journal.glob("*.jsonl")):
+        time.sleep(0.02)
+    workers = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "loky" in " ".join(child.cmdline())
+    ]
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive

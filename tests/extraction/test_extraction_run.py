@@ -3,13 +3,13 @@ import shutil
 
 import filelock
 import pytest
-from conftest import write_wav
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction import engine
 from mse_pipeline.extractors.acoustic.egemaps import Egemaps
 from mse_pipeline.store.commit import run_lock
+from tests.extraction.conftest import write_wav
 
 
 def test_every_clip_gets_its_stream_and_a_pack(corpus, recipe, run, tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from media_files import MediaMaker, write_media
+
+from tests.media.media_files import MediaMaker, write_media
 
 
 @pytest.fixture

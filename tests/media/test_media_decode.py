@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import MediaMaker, numbered, rotate_mp4, tone
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.decode import Decoded, FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
+from tests.media.media_files import MediaMaker, numbered, rotate_mp4, tone
 
 
 def frames_of(path: Path, rate: float = 25.0, **options: object) -> tuple[Decoded, np.ndarray, np.ndarray]:

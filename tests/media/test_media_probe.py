@@ -7,11 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import MediaMaker, numbered, rotate_mp4, tone
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.digest import media_digest
 from mse_pipeline.media.probe import probe
+from tests.media.media_files import MediaMaker, numbered, rotate_mp4, tone
 
 
 def test_probe_tells_both_streams(make_media: MediaMaker) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import byte_tokenizer, small_backbone
 from torch.nn import functional
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
@@ -14,6 +13,7 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
 from mse_pipeline.training.objective import Batch, answer_loss, predict, score_answers, text_room
+from tests.small_models import byte_tokenizer, small_backbone
 
 CLASSES = Classification(("neutral", "joy", "anger"))
 NUMBERS = Regression(-1.5, 1.5)
