@@ -24,6 +24,7 @@ from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.task import Task
 
 _CLIPS_PER_SHARD = 256
+_BYTES_PER_SHARD = 24 << 20  # wide features would fill the memory before the clips are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +134,17 @@ def _bring_stream(
 ) -> None:
     identity = {"stream": stream, "imported": dict(source)}
     entry = StreamEntry(stream_id(identity), identity)
-    commit = Commit(dataset, run="import")
-    for count, (clip, features) in enumerate(items, start=1):
+    commit, count, size = Commit(dataset, run="import"), 0, 0
+    for clip, features in items:
         digest = hashlib.blake2b(features.values.tobytes() + features.intervals.tobytes(), digest_size=16)
         digest.update(features.valid.tobytes())
         row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=digest.hexdigest())
         commit.add(row, features)
-        if count % _CLIPS_PER_SHARD == 0:
+        count += 1
+        size += features.values.nbytes + features.intervals.nbytes
+        if count == _CLIPS_PER_SHARD or size >= _BYTES_PER_SHARD:
             commit.write()
-            commit = Commit(dataset, run="import")
+            commit, count, size = Commit(dataset, run="import"), 0, 0
     commit.write()
     dataset.set_manifest(dataset.manifest.with_stream(stream, entry))
 

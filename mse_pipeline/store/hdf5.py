@@ -15,7 +15,7 @@ from mse_pipeline.store.atomic import aside
 from mse_pipeline.store.features import Features
 
 FORMAT = 1
-_BLOCK = 1 << 16  # rows that are held before they are written
+_BLOCK = 16 << 20  # bytes that are held before they are written
 
 
 def write_pack(
@@ -65,13 +65,13 @@ def _growing(file: h5py.File, name: str, dtype: type, width: int | None) -> h5py
 
 def _blocks(items: Iterable[tuple[str, Features]]) -> Iterator[list[tuple[str, Features]]]:
     block: list[tuple[str, Features]] = []
-    rows = 0
+    size = 0
     for item in items:
         block.append(item)
-        rows += len(item[1])
-        if rows >= _BLOCK:
+        size += item[1].values.nbytes + item[1].intervals.nbytes
+        if size >= _BLOCK:
             yield block
-            block, rows = [], 0
+            block, size = [], 0
     if block:
         yield block
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees import write_seeds
+
+from tests.checking.trees import write_seeds
 
 
 @pytest.fixture(scope="session")

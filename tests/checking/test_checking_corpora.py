@@ -6,7 +6,6 @@ import csv
 from collections import Counter
 
 import numpy as np
-from trees import cherma_tree, mmsa_tree
 
 from mse_pipeline import recipe
 from mse_pipeline.checking.run import check
@@ -14,6 +13,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.corpora import mosei_known_bad
 from mse_pipeline.corpora.cherma import EMOTIONS
 from mse_pipeline.corpora.simsv2 import OFFICIAL_BINS
+from tests.checking.trees import cherma_tree, mmsa_tree
 
 COUNTS = {"mosei": (16326, 1871, 4659), "simsv2": (2722, 647, 1034)}
 

@@ -6,7 +6,6 @@ import csv
 from collections import Counter
 
 import pytest
-from trees import meld_media, meld_tree
 
 from mse_pipeline import recipe
 from mse_pipeline.checking.report import Report, write_csv
@@ -14,6 +13,7 @@ from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import meld_known_bad
 from mse_pipeline.corpora.meld import EMOTIONS, OFFICIAL_EMOTIONS
+from tests.checking.trees import meld_media, meld_tree
 
 PLANTED: dict[str, tuple[str | None, str]] = {  # clip -> kind of its file, defect to be found
     "train/dia125_utt3": ("no index", "known_bad"),

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import av
 import pytest
-from trees import link, write_clip
 
 from mse_pipeline.checking import probing
 from mse_pipeline.checking.judging import judge, length, merge, same_content
 from mse_pipeline.checking.pool import each
 from mse_pipeline.checking.probing import examine
 from mse_pipeline.clip import Clip, Defect, Split
+from tests.checking.trees import link, write_clip
 
 
 def clip(media="good.mp4", **more):

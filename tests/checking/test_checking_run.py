@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees import link
 
 from mse_pipeline.checking import run
 from mse_pipeline.checking.catalogue import ENTRIES, find
@@ -16,6 +15,7 @@ from mse_pipeline.corpora import available
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.task import Classification, Regression
+from tests.checking.trees import link
 
 TABLE = Recipe.model_validate({"version": 1, "name": "mine", "corpus": {"name": "table"}})
 

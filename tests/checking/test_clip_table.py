@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees import link
 
 from mse_pipeline import corpora
 from mse_pipeline.checking.clip_table import export
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.checking.trees import link
 
 CLASSES = Classification(("joy", "平静", "a, b"))
 NUMBERS = Regression(-3, 3)

@@ -20,7 +20,7 @@ def test_every_corpus_says_in_a_line_what_it_is():
 
 
 def test_unknown_corpus_is_told_with_the_nearest():
-    with pytest.raises(UsageError, match=r"no corpus 'meldd'; did you mean meld\?\. Corpora: meld, table"):
+    with pytest.raises(UsageError, match=r"no corpus 'meldd'; did you mean meld\?\. Corpora: .*meld, .*table"):
         corpora.read("meldd", ".")
 
 
@@ -36,7 +36,15 @@ def test_wrong_options_are_all_told(tmp_path):
     [
         ({"name": "meld"}, []),
         ({"name": "meld", "options": {"target": "sentiment", "official": False}}, []),
-        ({"name": "tabel"}, [("corpus.name", "there is no corpus tabel; did you mean table?; there are meld, table")]),
+        (
+            {"name": "tabel"},
+            [
+                (
+                    "corpus.name",
+                    f"there is no corpus tabel; did you mean table?; there are {', '.join(corpora.available())}",
+                )
+            ],
+        ),
         (
             {"name": "meld", "options": {"target": "joy"}},
             [("corpus.options.target", "must be 'emotion' or 'sentiment', got 'joy'")],
