@@ -47,19 +47,15 @@ def to_dict(entry: Entry) -> dict[str, Any]:
 
 def show_list(entries: Sequence[Entry], console: Console) -> None:
     """Print one row a dataset."""
-    names = ("dataset", "language", "train", "valid", "test", "task", "labels", "licence", "reader")
+    names = ("dataset", "language", "train", "valid", "test", "task")
     table = _table(None, names, numbers=range(2, 5))
     for column in table.columns[:5]:
         column.no_wrap = True
     for entry in entries:
         counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in ("train", "valid", "test")]
-        reader = "yes" if entry.supported else "no"
-        _add(
-            table,
-            (entry.name, entry.language or "any", *counts, entry.task, entry.labels, entry.licence, reader),
-        )
+        _add(table, (entry.name, entry.language or "any", *counts, entry.task))
     console.print(table)
-    console.print("Source, layouts and known defects of one: mse datasets show NAME", markup=False)
+    console.print("Labels, licence, source, layouts and known defects of one: mse datasets show NAME", markup=False)
 
 
 def show_entry(entry: Entry, console: Console) -> None:

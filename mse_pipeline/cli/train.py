@@ -12,10 +12,13 @@ from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from mse_pipeline.backbones.backbone import Backbone
     from mse_pipeline.recipe import Recipe, Training
     from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.training.run import SeedResult
+
+_SMALL = 5_000_000  # parameters
 
 
 def command(
@@ -136,6 +139,15 @@ def changed(training: Training, changes: dict[str, Any]) -> Training:
         raise UsageError(f"--{name} {first['input']}: {first['msg']}.") from error
 
 
+def spare_threads(backbone: Backbone) -> None:
+    """Compute on one thread with a small model on the CPU: its products are so short that sharing them costs time."""
+    import torch
+
+    small = sum(parameter.numel() for parameter in backbone.model.parameters()) < _SMALL
+    if small and backbone.device.type == "cpu":
+        torch.set_num_threads(1)
+
+
 def run(
     dataset: Dataset,
     recipe: Recipe,
@@ -163,5 +175,6 @@ def run(
     with bar("epochs") as progress:
         shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
         loaded = backbones.load(backbone, dtype=dtype, device=device)
+        spare_threads(loaded)
         job = prepare(dataset, loaded, training, choice, recipe.prompt)
         return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown)
