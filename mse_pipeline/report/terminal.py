@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mse_pipeline import metrics
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
+from mse_pipeline.report.runs import RunGroup
 from mse_pipeline.report.table import Cell, Column
 from mse_pipeline.report.table import Table as Results
 
@@ -93,7 +94,7 @@ def _render(
         padding=(0, 1, 0, 0),
     )
     made.add_column("run", max_width=name_width, no_wrap=True, overflow="ellipsis")
-    made.add_column("reads", max_width=reads_width, no_wrap=True, overflow="ellipsis")
+    made.add_column("reads", max_width=reads_width, overflow="fold")
     made.add_column("n", justify="right", no_wrap=True)
     for column in columns:
         # With a column's numbers padded to one shape, the left edge lines up the decimal points.
@@ -107,7 +108,7 @@ def _render(
             for c in columns
         ]
         last = i == len(table.rows) - 1
-        label = [Text(_cropped(row.run.name, name_width)), Text(row.reads), Text(str(len(row.run.seeds)))]
+        label = [Text(_named(row.run, name_width)), Text(row.reads), Text(str(len(row.run.seeds)))]
         made.add_row(*label, *cells, end_section=last and bool(others))
     for i, other in enumerate(others, start=len(ours)):
         label = [Text(other.system), Text(f"published ({other.source})"), Text(str(other.seeds or ""))]
@@ -115,9 +116,11 @@ def _render(
     return made
 
 
-def _cropped(name: str, width: int) -> str:
-    """A long name without its middle: run names begin with what they are and end with what tells them apart."""
-    return name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
+def _named(run: RunGroup, width: int) -> str:
+    """A run's name, or where that is too long, what tells it apart: its variant and its digest."""
+    if len(run.name) <= width:
+        return run.name
+    return f"{run.variant[: width - 9]} {run.config_digest[:8]}"
 
 
 def _aligned(column: Column, rows: Sequence[Mapping[str, Cell]], join: str) -> list[str]:
