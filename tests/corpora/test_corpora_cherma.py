@@ -13,6 +13,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.corpora import cherma, cherma_labels
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import codes
 
 
 def entry(name="qyz_0001", label="高兴", **more):
@@ -40,10 +41,6 @@ def tree(root: Path, files: dict[str, bytes]) -> Path:
 
 def small(root: Path, files: dict[str, bytes], **options):
     return corpora.read("cherma", tree(root, files), {"official": False, **options})
-
-
-def codes(corpus, code):
-    return [(defect.clip, defect.path) for defect in corpus.defects if defect.code == code]
 
 
 THREE = {

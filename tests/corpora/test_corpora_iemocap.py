@@ -12,6 +12,7 @@ from mse_pipeline.corpora import iemocap, iemocap_dialogues
 from mse_pipeline.corpora.iemocap_split import split_of_dialogues
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import codes, tree
 
 HEADING = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 RATERS = "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
@@ -36,20 +37,8 @@ def dialogue(name, *lines, said="Excuse me."):
     }
 
 
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
 def small(root: Path, files: dict[str, str | bytes], **options):
     return corpora.read("iemocap", tree(root, files), {"official": False, **options})
-
-
-def codes(corpus, code):
-    return [(defect.clip, defect.path) for defect in corpus.defects if defect.code == code]
 
 
 ONE = dialogue("Ses01F_impro01")

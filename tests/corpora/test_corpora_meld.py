@@ -14,6 +14,7 @@ from mse_pipeline.corpora import meld, meld_labels
 from mse_pipeline.corpora.meld_layout import split_of_table
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import codes, tree
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 
@@ -32,20 +33,8 @@ def rows(*cells):
     return "\r\n".join(lines) + "\r\n"
 
 
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
 def small(root: Path, files: dict[str, str | bytes], **options):
     return corpora.read("meld", tree(root, files), {"official": False, **options})
-
-
-def codes(corpus, code):
-    return [(defect.clip, defect.path) for defect in corpus.defects if defect.code == code]
 
 
 LABELS = {name: rows((0, 0)) for name in ("train_sent_emo.csv", "dev_sent_emo.csv", "test_sent_emo.csv")}

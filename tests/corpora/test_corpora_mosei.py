@@ -18,6 +18,7 @@ from mse_pipeline.corpora.mosei_csd import EMOTIONS
 from mse_pipeline.corpora.mosei_layout import Media
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import tree
 
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
 SEGMENTED = "Raw/Videos/Segmented/Combined"
@@ -40,14 +41,6 @@ TRANSCRIPTS = {
     f"{SPOKEN}/A_1.txt": "A_1___3___10.5___12.25___No.\n",
     f"{SPOKEN}/x.txt": "x___12___1.0___2.0___Hm.\n",
 }
-
-
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
 
 
 def small(root: Path, files: dict[str, str | bytes], **options):

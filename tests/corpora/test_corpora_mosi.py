@@ -11,19 +11,12 @@ from mse_pipeline.clip import Split
 from mse_pipeline.corpora import mosi
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import tree
 
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
 LABELS = (
     f"{HEADER}\n03bSn,1,Yes.,2.4,,,,Positive,train\n_dI--e,12,,-1.75,,,,Negative,valid\nZ_9,3,Hm.,0,,,,Neutral,test\n"
 )
-
-
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
 
 
 def small(root: Path, files: dict[str, str | bytes], **options):

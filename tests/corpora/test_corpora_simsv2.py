@@ -14,6 +14,7 @@ from mse_pipeline.corpora import simsv2
 from mse_pipeline.corpora.simsv2_clips import BINS, bin_of
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
+from tests.corpora.raw_folder import codes, tree
 
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
 
@@ -22,20 +23,8 @@ def table(*rows: str, header: str = HEADER) -> str:
     return "\r\n".join([header, *rows]) + "\r\n"
 
 
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
 def small(root: Path, files: dict[str, str | bytes], **options):
     return corpora.read("simsv2", tree(root, files), {"official": False, **options})
-
-
-def codes(corpus, code):
-    return [(defect.clip, defect.path) for defect in corpus.defects if defect.code == code]
 
 
 ONE = table("video_0013,0035,我不想嫁给李茶,-0.6,-0.4,-0.2,0.0,Negative,train")
