@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import ClipError, MseError
-from mse_pipeline.extraction.plan import span_of
+from mse_pipeline.extraction.sessions import Sessions
 from mse_pipeline.extraction.task import Task, Todo
-from mse_pipeline.extractors.base import AudioExtractor, Extractor, FaceExtractor
-from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceSession
-from mse_pipeline.media.decode import Decoded, FrameRequest, decode
+from mse_pipeline.extractors.base import (
+    AudioExtractor,
+    Extractor,
+    FaceExtractor,
+    FrameExtractor,
+    SpokenTextExtractor,
+    TextExtractor,
+)
+from mse_pipeline.media.decode import Decoded, decode
 from mse_pipeline.media.digest import media_digest
-from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row, Stage
-from mse_pipeline.store.keys import clip_key
 
 Made = list[tuple[Row, Features | None]]
 """A row of the journal for each stream, with its features where they were made."""
@@ -36,8 +40,7 @@ class ClipRun:
         self.clip = todo.clip
         self._known = todo.known
         self._task = task
-        self._versions = {spec.stream: spec.version for spec in task.specs}
-        self._span = span_of(todo.clip, task.max_seconds)
+        self._specs = {spec.stream: spec for spec in task.specs}
         self._media: dict[str, Any] = {}  # digest, size and time of the media file, once it is found
         self._made: Made = []
 
@@ -47,13 +50,19 @@ class ClipRun:
         Args:
             extractors: By stream name.
         """
+        for stream, extractor in extractors.items():
+            if isinstance(extractor, TextExtractor):
+                self._attempt(stream, functools.partial(extractor, self.clip, self._task.root))
+        of_media = {name: one for name, one in extractors.items() if not isinstance(one, TextExtractor)}
+        if not of_media:
+            return self._made
         try:
             path = self._find()
         except ClipError as error:
-            return self._fail_all(extractors, "find", error)
-        wanted = self._without_unchanged(extractors)
+            return self._fail_all(of_media, "find", error)
+        wanted = self._without_unchanged(of_media)
         if wanted:
-            sessions = FaceSessions(wanted.values(), self._task.device)
+            sessions = Sessions(wanted.values(), self._task.device)
             try:
                 decoded = self._decode(path, wanted.values(), sessions)
             except ClipError as error:
@@ -85,37 +94,44 @@ class ClipRun:
                 wanted[stream] = extractor
         return wanted
 
-    def _decode(self, path: Path, extractors: Iterable[Extractor], sessions: FaceSessions) -> Decoded:
+    def _decode(self, path: Path, extractors: Iterable[Extractor], sessions: Sessions) -> Decoded:
         return decode(
             path,
             start=self.clip.start,
             end=self.clip.end,
-            audio=any(isinstance(extractor, AudioExtractor) for extractor in extractors),
+            audio=any(isinstance(one, (AudioExtractor, SpokenTextExtractor)) for one in extractors),
             frames=sessions.requests(),
             max_seconds=self._task.max_seconds,
         )
 
-    def _extract(self, stream: str, extractor: Extractor, decoded: Decoded, sessions: FaceSessions) -> None:
-        stage: Stage = "decode"
-        try:
-            if isinstance(extractor, AudioExtractor):
-                if decoded.audio is None:
-                    raise decoded.audio_problem or ClipError("no_audio", f"{self.clip.media} has no sound.")
-                stage = "extract"
-                features = extractor(decoded.audio)
-            elif isinstance(extractor, FaceExtractor):
-                if decoded.video_problem is not None:
-                    raise decoded.video_problem
-                stage = "extract"
-                features = extractor(sessions.faces(extractor.face))
-            else:
-                raise TypeError(f"{type(extractor).__name__} is neither an AudioExtractor nor a FaceExtractor.")
-        except Exception as error:  # whatever a clip does to an extractor must not end the run of 20,000 others
-            self._fail(stream, stage, error)
+    def _extract(self, stream: str, extractor: Extractor, decoded: Decoded, sessions: Sessions) -> None:
+        hears = isinstance(extractor, (AudioExtractor, SpokenTextExtractor))
+        problem = decoded.audio_problem if hears else decoded.video_problem
+        if problem is not None:
+            self._fail(stream, "decode", problem)
             return
         remark: dict[str, Any] = {}
         if decoded.truncated:
             remark = {"code": "too_long", "message": f"Longer than {self._task.max_seconds:g} s: cut there."}
+        self._attempt(stream, lambda: self._call(extractor, decoded, sessions), **remark)
+
+    def _call(self, extractor: Extractor, decoded: Decoded, sessions: Sessions) -> Features:
+        if decoded.audio is not None and isinstance(extractor, AudioExtractor):
+            return extractor(decoded.audio)
+        if decoded.audio is not None and isinstance(extractor, SpokenTextExtractor):
+            return extractor(self.clip, decoded.audio)
+        if isinstance(extractor, FaceExtractor):
+            return extractor(sessions.faces(extractor.face))
+        if isinstance(extractor, FrameExtractor):
+            return extractor(sessions.frames(extractor.frames))
+        raise TypeError(f"{type(extractor).__name__} is none of the kinds of extractors that a clip is put through.")
+
+    def _attempt(self, stream: str, make: Callable[[], Features], **remark: Any) -> None:
+        try:
+            features = make()
+        except Exception as error:  # whatever a clip does to an extractor must not end the run of 20,000 others
+            self._fail(stream, "extract", error)
+            return
         self._made.append((self._row(stream, status="done", **remark), features))
 
     def _fail_all(self, streams: Iterable[str], stage: Stage, error: Exception) -> Made:
@@ -129,47 +145,12 @@ class ClipRun:
         self._made.append((self._row(stream, status="failed", code=code, stage=stage, message=message), None))
 
     def _row(self, stream: str, **more: Any) -> Row:
-        version = self._versions[stream]
-        return Row(clip=self.clip.id, stream=stream, version=version, key=self._key(stream), **self._media, **more)
+        spec = self._specs[stream]
+        media = self._media if spec.reads_media else {}
+        return Row(clip=self.clip.id, stream=stream, version=spec.version, key=self._key(stream), **media, **more)
 
     def _key(self, stream: str) -> str:
-        digest = self._media.get("digest")
-        return clip_key(digest, self._span, self._versions[stream]) if digest else ""
-
-
-class FaceSessions:
-    """The faces of one clip, found once for all extractors with the same face settings.
-
-    Args:
-        extractors: The clip's extractors; those that look at no face are left out.
-        device: Where the detector runs.
-    """
-
-    def __init__(self, extractors: Iterable[Extractor], device: str) -> None:
-        configs = {extractor.face for extractor in extractors if isinstance(extractor, FaceExtractor)}
-        self._sessions = {config: FaceSession(config, device) for config in configs}
-        self._found: dict[FaceConfig, Faces] = {}
-        self._errors: dict[FaceConfig, Exception] = {}
-
-    def requests(self) -> list[FrameRequest]:
-        """What the decoder is to hand over."""
-        return [FrameRequest(config.rate, functools.partial(self._add, config)) for config in self._sessions]
-
-    def _add(self, config: FaceConfig, batch: FrameBatch) -> None:
-        if config in self._errors:
-            return
-        try:
-            self._sessions[config].add(batch)
-        except Exception as error:  # told by `faces`, so that the sound that is decoded beside it is kept
-            self._errors[config] = error
-
-    def faces(self, config: FaceConfig) -> Faces:
-        """The faces found; raises what went wrong while they were looked for."""
-        if config in self._errors:
-            raise self._errors[config]
-        if config not in self._found:
-            self._found[config] = self._sessions[config].finish()
-        return self._found[config]
+        return self._specs[stream].key(self.clip, self._media.get("digest"), self._task.max_seconds)
 
 
 @functools.lru_cache(maxsize=64)

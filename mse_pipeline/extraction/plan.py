@@ -11,9 +11,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.task import StreamSpec, Todo
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.keys import clip_key
 
-Span = tuple[float | None, float | None]
 _Stamp = tuple[int | None, int | None]
 
 
@@ -37,15 +35,14 @@ def missing(
     for clip in clips:
         known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
         stamp = _stamp(root, clip)
-        span = span_of(clip, max_seconds)
 
-        def holds(row: Row | None, stamp: _Stamp = stamp, span: Span = span) -> bool:
+        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: _Stamp = stamp) -> bool:
             if row is None or (row.status == "failed" and retry_failed):
                 return False
-            same_key = row.digest is None or row.key == clip_key(row.digest, span, row.version)
-            return (row.size, row.mtime_ns) == stamp and same_key
+            same_file = not spec.reads_media or (row.size, row.mtime_ns) == stamp
+            return same_file and row.key == spec.key(clip, row.digest, max_seconds)
 
-        lacking = tuple(spec.stream for spec in specs if not holds(known.get(spec.stream)))
+        lacking = tuple(spec.stream for spec in specs if not holds(spec, known.get(spec.stream)))
         if lacking:
             todo.append(Todo(clip, lacking, {name: known[name] for name in lacking if name in known}))
     return todo
@@ -60,14 +57,6 @@ def _stamp(root: Path, clip: Clip) -> _Stamp:
     except OSError:
         return None, None
     return status.st_size, status.st_mtime_ns
-
-
-def span_of(clip: Clip, max_seconds: float | None) -> Span:
-    """The part of the media that is used, in seconds, for the key: begin, and end as far as it is asked for."""
-    if max_seconds is None:
-        return clip.start, clip.end
-    limit = (clip.start or 0.0) + max_seconds
-    return clip.start, limit if clip.end is None else min(clip.end, limit)
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> list[Clip]:

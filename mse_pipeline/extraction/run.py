@@ -166,8 +166,13 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = ()) -> tuple[StreamSpec, 
     specs = []
     for stream, settings in recipe.streams.items():
         if not only or stream in only:
-            identity = create(stream, settings).identity()
-            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity))
+            extractor = create(stream, settings)
+            identity = extractor.identity()
+            if identity["stream"] != stream:
+                # Two streams of one dataset may be alike in all but their names, and each has its own shards.
+                identity = {**identity, "named": stream}
+            reads = {"reads_media": extractor.reads_media, "reads_text": extractor.reads_text}
+            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
     return tuple(specs)
 
 

@@ -9,6 +9,17 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.store.journal import Row
+from mse_pipeline.store.keys import clip_key
+
+Span = tuple[float | None, float | None]
+
+
+def span_of(clip: Clip, max_seconds: float | None) -> Span:
+    """The part of the media that is used, in seconds, for the key: begin, and end as far as it is asked for."""
+    if max_seconds is None:
+        return clip.start, clip.end
+    limit = (clip.start or 0.0) + max_seconds
+    return clip.start, limit if clip.end is None else min(clip.end, limit)
 
 
 @dataclass(frozen=True)
@@ -20,12 +31,30 @@ class StreamSpec:
         options: The recipe's options of it.
         version: Id of the stream with these options, 12 hex digits.
         identity: What the id is the hash of.
+        reads_media: Whether the values depend on the clip's media file.
+        reads_text: Whether they depend on the clip's text.
     """
 
     stream: str
     options: Mapping[str, Any]
     version: str
     identity: Mapping[str, Any]
+    reads_media: bool = True
+    reads_text: bool = False
+
+    def key(self, clip: Clip, digest: str | None, max_seconds: float | None) -> str:
+        """Key of a clip's features; empty where the media file that they depend on could not be read.
+
+        Args:
+            clip: The clip.
+            digest: Digest of its media file's content.
+            max_seconds: Longer clips are cut to this length; None for no limit.
+        """
+        if self.reads_media and digest is None:
+            return ""
+        span = span_of(clip, max_seconds) if self.reads_media else (None, None)
+        text = (clip.text, clip.language) if self.reads_text else None
+        return clip_key(digest if self.reads_media else None, span, self.version, text)
 
 
 @dataclass(frozen=True)

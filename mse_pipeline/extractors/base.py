@@ -11,7 +11,11 @@ from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mse_pipeline.clip import Clip
     from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+    from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
 
 C = TypeVar("C")
 
@@ -22,21 +26,25 @@ class Extractor(ABC, Generic[C]):
     Making one is cheap; its model is loaded by `load`, or at the first call, and lives once a process.
 
     Attributes:
-        modality: "acoustic" or "visual".
+        modality: "acoustic", "visual" or "text".
         name: Name among the modality's extractors.
         revision: Raised whenever the same configuration gives other values.
         Config: Frozen dataclass of its options; unknown options are errors.
         not_values: Options that do not change the values, such as paths.
+        reads_media: Whether the values depend on the clip's media file.
+        reads_text: Whether the values depend on the clip's text.
 
     Args:
         config: Its options; defaults where None.
     """
 
-    modality: ClassVar[Literal["acoustic", "visual"]]
+    modality: ClassVar[Literal["acoustic", "visual", "text"]]
     name: ClassVar[str]
     revision: ClassVar[int]
     Config: ClassVar[type[Any]]
     not_values: ClassVar[frozenset[str]] = frozenset()
+    reads_media: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
         self.config: C = self.Config() if config is None else config
@@ -51,6 +59,16 @@ class Extractor(ABC, Generic[C]):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Names of the D dimensions."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the D dimensions, as in ``Hz``; empty where a value has none."""
+        return ("",) * len(self.names)
+
+    @property
+    def step(self) -> float | None:
+        """Seconds from one row to the next; None where rows have no fixed distance."""
+        return None
 
     def load(self, device: str = "cpu") -> None:
         """Load the model, where there is one, and stay on a torch device from now on.
@@ -116,6 +134,74 @@ class FaceExtractor(Extractor[C]):
 
         Raises:
             ClipError: `no_face` where no frame has a face.
+        """
+
+
+class FrameExtractor(Extractor[C]):
+    """Makes features of whole frames."""
+
+    modality = "visual"
+
+    @property
+    @abstractmethod
+    def frames(self) -> FrameConfig:
+        """Which frames it looks at, and how large; extractors with the same settings share them."""
+
+    @abstractmethod
+    def __call__(self, frames: Frames) -> Features:
+        """Extract.
+
+        Args:
+            frames: The clip's sampled frames.
+
+        Returns:
+            Features with one row a sampled frame.
+        """
+
+
+class TextExtractor(Extractor[C]):
+    """Makes features of a clip's text, or of what other files say of it; its media file is not opened."""
+
+    modality = "text"
+    reads_media = False
+    reads_text = True
+
+    @abstractmethod
+    def __call__(self, clip: Clip, root: Path) -> Features:
+        """Extract.
+
+        Args:
+            clip: The clip, with its text and language.
+            root: The folder of the corpus's raw files.
+
+        Returns:
+            Features with one row a token or word; intervals are NaN where no time is known. The notes say which
+            token a row is (``tokens``) and where it stands in the text (``spans``).
+
+        Raises:
+            ClipError: The text cannot be used.
+        """
+
+
+class SpokenTextExtractor(Extractor[C]):
+    """Makes features of a clip's text together with its sound."""
+
+    modality = "text"
+    reads_text = True
+
+    @abstractmethod
+    def __call__(self, clip: Clip, audio: Audio) -> Features:
+        """Extract.
+
+        Args:
+            clip: The clip, with its text and language.
+            audio: The clip's sound.
+
+        Returns:
+            Features with one row a token or word, as a `TextExtractor` gives them.
+
+        Raises:
+            ClipError: The text or the sound cannot be used.
         """
 
 

@@ -85,8 +85,9 @@ def create(stream: str, options: Mapping[str, Any] | None = None) -> Any:
     """Make an extractor. Cheap: no model is loaded yet.
 
     Args:
-        stream: Its stream name.
-        options: Its options, as a recipe gives them.
+        stream: The stream's name.
+        options: Its options, as a recipe gives them. ``extractor`` among them names the extractor where the stream
+            has a name of its own, so that one recipe may use an extractor several times.
 
     Returns:
         An `Extractor`.
@@ -97,18 +98,21 @@ def create(stream: str, options: Mapping[str, Any] | None = None) -> Any:
     Examples:
         >>> create("acoustic.librosa", {"hop_length": 256}).config.hop_length
         256
+        >>> create("acoustic.fast", {"extractor": "acoustic.librosa", "hop_length": 128}).stream
+        'acoustic.librosa'
         >>> create("acoustic.egemap")
         Traceback (most recent call last):
         mse_pipeline.errors.UsageError: There is no extractor acoustic.egemap; did you mean acoustic.egemaps?
     """
     problems = check({stream: options})
+    name, settings = _named(stream, options)
     if problems:
-        if stream not in _ENTRIES:
+        if name not in _ENTRIES:
             raise UsageError(problems[0][1])
         told = "; ".join(f"{path}: {message}" for path, message in problems)
         raise UsageError(f"The options of {stream} cannot be used: {told}")
-    extractor = _ENTRIES[stream].load()
-    return extractor(_validated(extractor.Config, options))
+    extractor = _ENTRIES[name].load()
+    return extractor(_validated(extractor.Config, settings))
 
 
 def check(options_by_stream: Mapping[str, Mapping[str, Any] | None]) -> list[tuple[str, str]]:
@@ -128,23 +132,33 @@ def check(options_by_stream: Mapping[str, Mapping[str, Any] | None]) -> list[tup
 
     problems: list[tuple[str, str]] = []
     for stream, options in options_by_stream.items():
-        if stream not in _ENTRIES:
-            problems.append((str(stream), f"There is no extractor {stream}; {_nearest(str(stream), _ENTRIES)}"))
-        elif options is not None and not isinstance(options, Mapping):
+        if options is not None and not isinstance(options, Mapping):
             problems.append((stream, f"Options are names with values, but this is {options!r}."))
+            continue
+        name, settings = _named(str(stream), options)
+        if name not in _ENTRIES:
+            problems.append((str(stream), f"There is no extractor {name}; {_nearest(name, _ENTRIES)}"))
+        elif name.partition(".")[0] != stream.partition(".")[0]:
+            problems.append((f"{stream}.extractor", f"{name} cannot make a {stream.partition('.')[0]} stream."))
         else:
-            config = _ENTRIES[stream].load().Config
+            config = _ENTRIES[name].load().Config
             try:
-                _validated(config, options)
+                _validated(config, settings)
             except ValidationError as error:
                 problems += [_problem(stream, config, detail) for detail in error.errors()]
     return problems
 
 
+def _named(stream: str, options: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """The extractor that a stream is made by, and its options without that name."""
+    settings = {str(key): value for key, value in (options or {}).items()}
+    return str(settings.pop("extractor", stream)), settings
+
+
 def _validated(config: type[Any], options: Mapping[str, Any] | None) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(config).validate_python({str(k): v for k, v in (options or {}).items()})
+    return TypeAdapter(config).validate_python(dict(options or {}))
 
 
 def _problem(stream: str, config: type[Any], detail: Any) -> tuple[str, str]:

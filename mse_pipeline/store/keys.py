@@ -23,16 +23,20 @@ def stream_id(identity: Mapping[str, Any]) -> str:
     return hashlib.blake2b(canonical(dict(identity)), digest_size=6).hexdigest()
 
 
-def clip_key(media_digest: str, span: tuple[float | None, float | None], stream: str) -> str:
-    """32 hex digits that name the features of one span of one media file in one stream.
+def clip_key(
+    media_digest: str | None, span: tuple[float | None, float | None], stream: str, text: tuple[str, str] | None = None
+) -> str:
+    """32 hex digits that name the features of one clip in one stream.
 
     Args:
-        media_digest: Digest of the media file's content.
+        media_digest: Digest of the media file's content; None for a stream that does not look at it.
         span: Begin and end in seconds, None for the file's own.
         stream: What `stream_id` gave.
+        text: The clip's text and its language, for a stream that reads them.
 
     Examples:
         >>> clip_key("00ff", (None, 30.0), "a1b2c3") == clip_key("00ff", (None, 30.0), "a1b2c3")
         True
     """
-    return hashlib.blake2b(canonical([media_digest, list(span), stream]), digest_size=16).hexdigest()
+    parts = [media_digest, list(span), stream] + ([] if text is None else [list(text)])
+    return hashlib.blake2b(canonical(parts), digest_size=16).hexdigest()
