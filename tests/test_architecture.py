@@ -25,6 +25,7 @@ BELOW = {
     "report": FOUNDATION | {"metrics", "store"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora"},
     "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
+    "inspection": FOUNDATION | {"media", "store"},
     "sample": FOUNDATION | {"store"},
 }
 BELOW["cli"] = set(BELOW)
@@ -39,6 +40,7 @@ HEAVY = {
     "sklearn",
     "scipy",
     "facenet_pytorch",
+    "matplotlib",
 }
 
 

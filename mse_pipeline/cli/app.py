@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mse_pipeline import __version__
-from mse_pipeline.cli import cache, datasets, demo, exchange, extract, report, train
+from mse_pipeline.cli import cache, datasets, demo, exchange, extract, inspect, report, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app.command("extract")(extract.command)
 app.command("train")(train.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)
+app.command("inspect")(inspect.command)
 app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
