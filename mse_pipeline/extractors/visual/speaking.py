@@ -1,0 +1,116 @@
+"""Speaking: how well a mouth's opening and closing agrees with the sound, without any further model.
+
+A talking mouth opens as the voice swells and closes as it fades. Of each frame the darkness of the mouth's inside
+is taken, of the sound its loudness; the changes of both from frame to frame are correlated. Changes, not values:
+two people who talk at the same time are alike in when they are loud, but not in each syllable's rise and fall.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mse_pipeline.media.audio import Audio
+
+RATE = 25.0
+"""Frames a second at which mouths are looked at: half as many miss the syllables."""
+
+MIN_SECONDS = 0.6
+"""Time that a face must be seen in all; less says nothing."""
+
+_SIZE = (32, 24)  # pixels, width and height, that the mouth's region is reduced to
+_DARKEST = 0.1  # share of the region's pixels that count as the mouth's inside
+_BAND = (200.0, 3500.0)  # hertz of the voice
+_LAG = 1  # frames that sound and picture may be apart
+
+
+def opening(grey: np.ndarray, landmarks: np.ndarray) -> float:
+    """How far a mouth is open: how much darker its darkest tenth is than the region around it.
+
+    Args:
+        grey: (H, W) uint8, the frame's brightness.
+        landmarks: (5, 2) pixels of the frame: eyes, nose, corners of the mouth.
+
+    Returns:
+        From 0, nothing dark there, to 1, a black hole; 0 where the mouth lies outside of the frame.
+
+    Examples:
+        >>> face = np.full((100, 100), 200, np.uint8)
+        >>> marks = np.array([[35, 30], [65, 30], [50, 50], [40, 70], [60, 70]], float)
+        >>> closed = opening(face, marks)
+        >>> face[66:78, 42:58] = 20
+        >>> opening(face, marks) > closed
+        True
+    """
+    from PIL import Image
+
+    height, width = grey.shape
+    mouth = landmarks[3:].mean(0)
+    scale = float(np.linalg.norm(mouth - landmarks[:2].mean(0)))
+    x, y = mouth[0], mouth[1] + 0.1 * scale
+    box = (max(x - 0.55 * scale, 0.0), max(y - 0.45 * scale, 0.0), x + 0.55 * scale, y + 0.45 * scale)
+    box = (box[0], box[1], min(box[2], width), min(box[3], height))
+    if box[2] - box[0] < 2.0 or box[3] - box[1] < 2.0:
+        return 0.0
+    region = np.asarray(Image.fromarray(grey).resize(_SIZE, Image.Resampling.BILINEAR, box=box), np.float64).ravel()
+    darkest = np.partition(region, int(_DARKEST * region.size))[: int(_DARKEST * region.size)]
+    return float(1.0 - darkest.mean() / max(region.mean(), 1.0))
+
+
+def loudness(audio: Audio, count: int) -> np.ndarray:
+    """Loudness of the voice in each of the frames that `RATE` makes of a clip.
+
+    Args:
+        audio: The clip's sound.
+        count: Number of frames T.
+
+    Returns:
+        (T,) float64, square root of the amplitude in the voice's band; 0 after the sound's end.
+    """
+    from scipy.signal import butter, sosfiltfilt
+
+    out = np.zeros(count)
+    if len(audio.samples) < 64:
+        return out
+    band = butter(4, _BAND, "bandpass", fs=audio.rate, output="sos")
+    power = sosfiltfilt(band, audio.samples.astype(np.float64)) ** 2
+    edges = np.minimum(np.round(np.arange(count + 1) * audio.rate / RATE).astype(int), len(power))
+    total = np.concatenate([[0.0], np.cumsum(power)])
+    widths = np.diff(edges)
+    heard = widths > 0
+    out[heard] = ((total[edges[1:]] - total[edges[:-1]])[heard] / widths[heard]).clip(0.0) ** 0.25
+    return out
+
+
+def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
+    """Correlation of a mouth's movement with the sound's.
+
+    Args:
+        openings: (T,) what `opening` gave at each frame; NaN where the face was not seen.
+        voice: (T,) what `loudness` gave.
+
+    Returns:
+        From -1 to 1, the best within a frame's shift; None where there is too little to say: the face is seen for
+        less than `MIN_SECONDS`, or nothing moves or sounds.
+
+    Examples:
+        >>> wave = np.abs(np.sin(np.arange(50) / 2))
+        >>> round(agreement(wave, wave), 2), agreement(np.ones(50), wave)
+        (1.0, None)
+    """
+    moved, changed = np.gradient(openings), np.gradient(voice)
+    found = [
+        value
+        for lag in range(-_LAG, _LAG + 1)
+        if (value := _correlation(moved[max(lag, 0) : len(moved) + min(lag, 0)], changed[max(-lag, 0) :])) is not None
+    ]
+    return max(found, default=None)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    other = other[: len(one)]
+    known = np.isfinite(one)
+    if known.sum() < MIN_SECONDS * RATE:
+        return None
+    a, b = one[known] - one[known].mean(), other[known] - other[known].mean()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 1e-12 else None
