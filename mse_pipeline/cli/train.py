@@ -45,6 +45,10 @@ def command(
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]", show_default=False)] = None,
+    decoding: Annotated[
+        str | None,
+        typer.Option(help="greedy, likeliest, expected or median. [default: the recipe's]", show_default=False),
+    ] = None,
     cache: CacheDir = None,
     runs: RunsDir = Path("runs"),
     device: Device = "cpu",
@@ -59,7 +63,7 @@ def command(
 
     opened = pick(open_cache(cache), dataset)
     recipe = recipe_of(opened)
-    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "decoding": decoding}
     results = run(
         opened,
         recipe,

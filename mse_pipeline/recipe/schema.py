@@ -122,6 +122,8 @@ class Training(Section):
         acoustic_hidden: Width of the acoustic LSTM.
         visual_hidden: Width of the visual LSTM.
         dropout: Share of the LSTMs' last state that is dropped in training.
+        decoding: How a prediction is made of the answers' probabilities: ``greedy`` (token by token, the paper's),
+            ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -141,6 +143,7 @@ class Training(Section):
     acoustic_hidden: Annotated[Whole, Field(ge=1)] = 64
     visual_hidden: Annotated[Whole, Field(ge=1)] = 32
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
 
     @field_validator("seeds")
     @classmethod

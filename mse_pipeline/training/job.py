@@ -16,6 +16,7 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.training.decoding import check_decoding
 from mse_pipeline.training.examples import Batcher, Example, examples
 from mse_pipeline.training.normaliser import Normaliser, fit
 from mse_pipeline.training.reading import text_room
@@ -57,10 +58,11 @@ def prepare(
     """Open the features, fit the normalisers, tokenize the texts.
 
     Raises:
-        UsageError: A split that training needs has no labelled clip.
+        UsageError: A split that training needs has no labelled clip, or the settings do not fit the task.
         MseError: Features are missing or damaged.
     """
     task = dataset.manifest.task
+    check_decoding(task, settings.decoding)
     asked = wording.task or default_task_prompt(task, wording.language)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
     answers = Answers(task, backbone.tokenizer, backbone.family)

@@ -15,9 +15,11 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.task import Classification
+from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
-from mse_pipeline.training.objective import answer_loss, predict, score_answers
+from mse_pipeline.training.objective import answer_loss
+from mse_pipeline.training.scoring import score_steps
 
 _EVALUATION_BATCH = 64
 
@@ -141,8 +143,8 @@ def predict_split(job: Job, adapter: MSEAdapter, split: Split) -> Predicted:
     chosen = job.examples[split]
     for place in range(0, len(chosen), _EVALUATION_BATCH):
         batch = job.batcher.batch(chosen[place : place + _EVALUATION_BATCH])
-        scores = score_answers(job.backbone, adapter, job.prompt, job.answers, batch)
-        prediction = predict(scores, job.answers.task)
+        steps = score_steps(job.backbone, adapter, job.prompt, job.answers, batch)
+        prediction = decode(steps, job.answers, job.settings.decoding)
         values += prediction.values.tolist()
         probabilities += prediction.probabilities.tolist()
     return Predicted(chosen, values, probabilities)

@@ -1,4 +1,4 @@
-"""score_answers: the exact log-likelihood of every possible answer, in one pass where the backbone allows."""
+"""Scoring: the exact log-likelihood of every possible answer, in one pass where the backbone allows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.backbones.answers import Answers, Trie
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
+from mse_pipeline.training.decoding import sum_steps
 from mse_pipeline.training.reading import Batch, Reading, answer_logits, read
 
 TREE_FAMILIES = frozenset(
@@ -30,11 +31,18 @@ TREE_FAMILIES = frozenset(
 """Architectures whose attention is known to take any mask and any position ids."""
 
 
-@torch.no_grad()
 def score_answers(
     backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
 ) -> torch.Tensor:
-    """Log-likelihood of every answer to every clip; no text is generated, so there is none to parse.
+    """Log-likelihood of every answer to every clip, (B, A) float32: the sums of what `score_steps` gives."""
+    return sum_steps(score_steps(backbone, adapter, prompt, answers, batch), answers.trie, len(answers))
+
+
+@torch.no_grad()
+def score_steps(
+    backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
+) -> torch.Tensor:
+    """Log-probability of each token of every answer; no text is generated, so there is none to parse.
 
     What answers share is read once: the tree of their tokens stands behind the prompt in one forward pass, where each
     token sees the prompt and the tokens on its own branch (tree attention). Answers of one token cost no more than
@@ -48,7 +56,7 @@ def score_answers(
         batch: Clips, with or without targets.
 
     Returns:
-        (B, A) float32 natural logarithms, without gradient.
+        (B, S) float32 natural logarithms of the steps of ``answers.trie``, without gradient.
 
     Raises:
         ValueError: Adapter, backbone and batch do not fit together.
@@ -56,11 +64,11 @@ def score_answers(
     """
     reading = read(backbone, adapter, prompt, batch)
     trie = answers.trie
-    scores = torch.zeros(len(batch), len(answers), device=reading.embeddings.device)
+    steps = torch.zeros(len(batch), len(trie.step_nodes), device=reading.embeddings.device)
     in_one = bool(trie.tokens) and takes_trees(backbone, reading.mask.shape[1] + max(trie.depths))
     for nodes, logits in (_tree if in_one else _branches)(backbone, reading, trie):
-        _add_steps(scores, trie, nodes, logits)
-    return scores
+        _fill_steps(steps, trie, nodes, logits)
+    return steps
 
 
 def takes_trees(backbone: Backbone, length: int) -> bool:
@@ -128,12 +136,11 @@ def _branches(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tupl
         yield tuple(line[place] for place in new), logits[:, new]
 
 
-def _add_steps(scores: torch.Tensor, trie: Trie, nodes: tuple[int, ...], logits: torch.Tensor) -> None:
-    """Add to `scores` (B, A) the log-probabilities of all steps that `nodes` predict."""
+def _fill_steps(steps: torch.Tensor, trie: Trie, nodes: tuple[int, ...], logits: torch.Tensor) -> None:
+    """Write into `steps` (B, S) the log-probabilities of all steps that `nodes` predict."""
     places = {node: place for place, node in enumerate(nodes)}
-    steps = [step for step, node in enumerate(trie.step_nodes) if node in places]
-    at = torch.tensor([places[trie.step_nodes[step]] for step in steps], device=scores.device)
-    token = torch.tensor([trie.step_tokens[step] for step in steps], device=scores.device)
-    answer = torch.tensor([trie.step_answers[step] for step in steps], device=scores.device)
+    own = [step for step, node in enumerate(trie.step_nodes) if node in places]
+    at = torch.tensor([places[trie.step_nodes[step]] for step in own], device=steps.device)
+    token = torch.tensor([trie.step_tokens[step] for step in own], device=steps.device)
     logits = logits.float()
-    scores.index_add_(1, answer, logits[:, at, token] - logits.logsumexp(2)[:, at])
+    steps[:, own] = logits[:, at, token] - logits.logsumexp(2)[:, at]

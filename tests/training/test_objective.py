@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.prompt import Prompt, default_task_prompt, encode
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
-from mse_pipeline.training.objective import Batch, answer_loss, predict, score_answers, text_room
+from mse_pipeline.training.decoding import decode
+from mse_pipeline.training.objective import answer_loss
+from mse_pipeline.training.reading import Batch, text_room
+from mse_pipeline.training.scoring import score_answers, score_steps
 from tests.small_models import byte_tokenizer, small_backbone
 
 CLASSES = Classification(("neutral", "joy", "anger"))
@@ -229,7 +231,7 @@ def test_the_adapter_learns_sixteen_clips_by_heart_and_the_backbone_stays_as_it_
         if loss.item() < 0.05:
             break
     assert answer_loss(backbone, adapter, prompt, answers, batch).item() < 0.1
-    predicted = predict(score_answers(backbone, adapter.eval(), prompt, answers, batch), task)
+    predicted = decode(score_steps(backbone, adapter.eval(), prompt, answers, batch), answers)
     assert torch.equal(predicted.values, batch.targets)
     assert backbone.digest() == before
     assert all(parameter.grad is None for parameter in backbone.model.parameters())
@@ -246,25 +248,6 @@ def test_a_backbone_in_half_precision_trains_an_adapter_in_float32():
     assert all(torch.isfinite(p.grad).all() for p in adapter.parameters())
     # Eight bits of mantissa: sums of four log-probabilities agree to a few tenths.
     check_scores(backbone, tolerance=0.5)
-
-
-def test_predict_takes_the_likeliest_answer():
-    scores = torch.tensor([[-1.0, -2.0, -3.0], [-9.0, -8.0, -1.0]])
-    prediction = predict(scores, CLASSES)
-    assert prediction.values.tolist() == [0, 2]
-    torch.testing.assert_close(prediction.probabilities, functional.softmax(scores, dim=1))
-    numbers = predict(torch.eye(31), NUMBERS).values
-    assert numbers.tolist() == [tenths / 10 for tenths in range(-15, 16)]
-
-
-def test_predict_refuses_scores_that_are_no_numbers():
-    with pytest.raises(MseError, match="not finite"):
-        predict(torch.tensor([[0.0, float("nan"), 0.0]]), CLASSES)
-
-
-def test_predict_refuses_scores_of_another_task():
-    with pytest.raises(ValueError, match="31 answers"):
-        predict(torch.zeros(2, 3), NUMBERS)
 
 
 def test_a_loss_without_targets_is_refused():
