@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.task import Classification
+from mse_pipeline.training.checkpoint import Checkpoint, Progress
 from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
@@ -58,16 +60,23 @@ class Trained:
     scores: dict[Split, dict[str, float]]
 
 
-def fit_adapter(job: Job, seed: int, on_epoch: Callable[[dict[str, Any]], None] = lambda record: None) -> Trained:
+def fit_adapter(
+    job: Job,
+    seed: int,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+    checkpoint: Path | None = None,
+) -> Trained:
     """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
 
     Args:
         job: What is trained, on what.
         seed: Of the adapter's first weights, the order of clips and dropout.
-        on_epoch: Told each epoch's record.
+        on_epoch: Told each epoch's record; after an interruption also those of the epochs before.
+        checkpoint: File that the training is saved to as it goes on, and goes on from where it is there. On a CPU the
+            weights end the same, bit for bit, as without an interruption.
 
     Raises:
-        MseError: The loss is no longer a number.
+        MseError: The loss is no longer a number, or the checkpoint cannot be used.
     """
     from transformers import get_cosine_schedule_with_warmup
 
@@ -83,49 +92,63 @@ def fit_adapter(job: Job, seed: int, on_epoch: Callable[[dict[str, Any]], None] 
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     schedule = get_cosine_schedule_with_warmup(optimiser, round(settings.warm_up * steps), steps)
     order = torch.Generator().manual_seed(seed)
+    saved = Checkpoint(checkpoint, {"adapter": adapter, "optimiser": optimiser, "schedule": schedule})
+    progress = saved.restore() or Progress(order.get_state())
+    order.set_state(progress.order)
+    for record in progress.history:
+        on_epoch(record)
     name, higher_is_better = metrics.primary(job.metric_kind)
-    best_score, best_epoch, best_state = -math.inf, 0, adapter.state_dict()
-    history = []
-    for epoch in range(1, settings.epochs + 1):
-        begun = time.monotonic()
+    while progress.epoch <= settings.epochs and progress.epoch - 1 - progress.best_epoch < settings.patience:
+        begun = time.monotonic() - progress.seconds
         adapter.train()
-        losses = []
-        for chosen in _batches(train, settings.batch_size, order):
-            loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, job.batcher.batch(chosen))
-            if not torch.isfinite(loss):
-                raise MseError(
-                    f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
-                    f"than {settings.learning_rate:g}, or set clip_norm in the recipe's training section."
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if settings.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip_norm)
-            optimiser.step()
+        for chosen in list(_batches(train, settings.batch_size, order))[progress.step :]:
+            progress.losses.append(_step(job, adapter, optimiser, chosen, progress.epoch))
             schedule.step()
-            losses.append(loss.item())
+            progress.step += 1
+            progress.seconds = time.monotonic() - begun
+            saved.save_if_due(progress)
         scores = evaluate(job, predict_split(job, adapter, Split.VALID))
         record = {
-            "epoch": epoch,
-            "loss": sum(losses) / len(losses),
+            "epoch": progress.epoch,
+            "loss": sum(progress.losses) / len(progress.losses),
             "learning_rate": schedule.get_last_lr()[0],
             "valid": scores,
             "seconds": time.monotonic() - begun,
         }
-        history.append(record)
-        on_epoch(record)
         score = scores[name] if higher_is_better else -scores[name]
-        if score > best_score:
-            best_score, best_epoch = score, epoch
-            best_state = {key: value.detach().clone() for key, value in adapter.state_dict().items()}
-        elif epoch - best_epoch >= settings.patience:
-            break
-    adapter.load_state_dict(best_state)
+        if score > progress.best_score:
+            progress.best_score, progress.best_epoch = score, progress.epoch
+            progress.best_state = {key: value.detach().clone() for key, value in adapter.state_dict().items()}
+        progress.history.append(record)
+        progress.epoch, progress.step, progress.losses, progress.seconds = progress.epoch + 1, 0, [], 0.0
+        progress.order = order.get_state()
+        saved.save(progress)
+        on_epoch(record)
+    if progress.best_state:
+        adapter.load_state_dict(progress.best_state)
     predicted = {
         split: predict_split(job, adapter, split) for split in (Split.VALID, Split.TEST) if job.examples[split]
     }
     scores_by_split = {split: evaluate(job, one) for split, one in predicted.items()}
-    return Trained(adapter.eval(), best_epoch, history, predicted, scores_by_split)
+    return Trained(adapter.eval(), progress.best_epoch, progress.history, predicted, scores_by_split)
+
+
+def _step(
+    job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, chosen: Sequence[Example], epoch: int
+) -> float:
+    """One step of the optimiser; returns the loss before it."""
+    loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, job.batcher.batch(chosen))
+    if not torch.isfinite(loss):
+        raise MseError(
+            f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
+            f"than {job.settings.learning_rate:g}, or set clip_norm in the recipe's training section."
+        )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if job.settings.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(adapter.parameters(), job.settings.clip_norm)
+    optimiser.step()
+    return loss.item()
 
 
 def _batches(train: Sequence[Example], size: int, order: torch.Generator) -> Iterator[list[Example]]:

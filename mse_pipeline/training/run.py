@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +67,9 @@ class SeedResult:
 def train(
     job: Job, runs: Path, seeds: Sequence[int], *, overwrite: bool = False, progress: Progress | None = None
 ) -> list[SeedResult]:
-    """Train one adapter a seed; a seed that is done under the same configuration is not trained again.
+    """Train one adapter a seed; what is done under the same configuration is not trained again.
+
+    A seed that was interrupted goes on from where it was saved last: at the end of an epoch, and every minute.
 
     Args:
         job: What is trained, on what.
@@ -89,7 +90,7 @@ def train(
         done = None if overwrite else _done(home)
         if done is None:
             progress.begin(seed, job.settings.epochs)
-            results.append(SeedResult(seed, home, _train_seed(job, seed, home, progress), reused=False))
+            results.append(SeedResult(seed, home, _train_seed(job, seed, home, progress, overwrite), reused=False))
         else:
             results.append(SeedResult(seed, home, done, reused=True))
     return results
@@ -132,10 +133,12 @@ def _done(home: Path) -> dict[str, Any] | None:
     return result if result.get("status") == "done" else None
 
 
-def _train_seed(job: Job, seed: int, home: Path, progress: Progress) -> dict[str, Any]:
-    begun = time.monotonic()
+def _train_seed(job: Job, seed: int, home: Path, progress: Progress, overwrite: bool) -> dict[str, Any]:
     home.mkdir(parents=True, exist_ok=True)
     (home / "result.json").unlink(missing_ok=True)
+    checkpoint = home / "checkpoint.pt"
+    if overwrite:
+        checkpoint.unlink(missing_ok=True)
     write_json(home / "environment.json", describe(str(job.backbone.device)))
     log = home / "metrics.jsonl"
     write_text(log, "")
@@ -145,7 +148,7 @@ def _train_seed(job: Job, seed: int, home: Path, progress: Progress) -> dict[str
             handle.write(json.dumps(record) + "\n")
         progress.epoch(record)
 
-    trained = fit_adapter(job, seed, on_epoch)
+    trained = fit_adapter(job, seed, on_epoch, checkpoint)
     digest = job.backbone.digest()
     if digest != job.about["backbone"]["digest"]:
         raise MseError(
@@ -165,9 +168,10 @@ def _train_seed(job: Job, seed: int, home: Path, progress: Progress) -> dict[str
         "test": trained.scores.get(Split.TEST, {}),
         "alarms": _alarms(job, trained),
         "backbone_digest": digest,
-        "seconds": time.monotonic() - begun,
+        "seconds": sum(record["seconds"] for record in trained.history),
     }
     write_json(home / "result.json", result)
+    checkpoint.unlink(missing_ok=True)
     return result
 
 

@@ -1,0 +1,84 @@
+"""A training that is interrupted ends with the same weights as one that is not."""
+
+import json
+import random
+
+import pytest
+import torch
+
+from mse_pipeline.errors import MseError
+from mse_pipeline.training import loop
+from mse_pipeline.training.loop import fit_adapter
+from mse_pipeline.training.run import train
+from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
+
+FEW = SETTINGS.model_copy(update={"epochs": 4, "patience": 4, "dropout": 0.2})
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Raise after so many steps, as a pulled plug would; what is saved is saved at every step."""
+
+    def after(steps):
+        done = 0
+        step = loop._step
+
+        def counted(*arguments):
+            nonlocal done
+            if done == steps:
+                raise Interrupted
+            done += 1
+            return step(*arguments)
+
+        monkeypatch.setattr(loop, "_step", counted)
+        monkeypatch.setattr(loop.Checkpoint, "save_if_due", loop.Checkpoint.save)
+        return lambda: monkeypatch.setattr(loop, "_step", step)
+
+    return after
+
+
+@pytest.mark.parametrize("chance", range(3))
+def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance):  # noqa: F811
+    made = job(settings=FEW)
+    undisturbed = fit_adapter(made, 5)
+    steps = FEW.epochs * -(-len(made.examples["train"]) // FEW.batch_size)
+    go_on = interrupt(random.Random(chance).randrange(1, steps))
+    with pytest.raises(Interrupted):
+        fit_adapter(made, 5, checkpoint=tmp_path / "checkpoint.pt")
+    go_on()
+    told = []
+    resumed = fit_adapter(made, 5, told.append, checkpoint=tmp_path / "checkpoint.pt")
+    for name, value in undisturbed.adapter.state_dict().items():
+        assert torch.equal(value, resumed.adapter.state_dict()[name]), name
+    assert resumed.best_epoch == undisturbed.best_epoch
+    assert [record["loss"] for record in told] == [record["loss"] for record in undisturbed.history]
+    assert resumed.predicted["test"].probabilities == undisturbed.predicted["test"].probabilities
+
+
+def test_a_run_goes_on_where_it_was_interrupted_and_leaves_no_checkpoint(job, interrupt, tmp_path):  # noqa: F811
+    made = job(settings=FEW)
+    go_on = interrupt(7)
+    with pytest.raises(Interrupted):
+        train(made, tmp_path / "runs", [3])
+    go_on()
+    (home,) = (tmp_path / "runs").glob("*/seed-3")
+    assert (home / "checkpoint.pt").is_file()
+    (result,) = train(made, tmp_path / "runs", [3])
+    epochs = [json.loads(line)["epoch"] for line in (home / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, result.result["epochs"] + 1))
+    assert not (home / "checkpoint.pt").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_and_overwritten_on_request(job, tmp_path):  # noqa: F811
+    made = job(settings=FEW)
+    (result,) = train(made, tmp_path / "runs", [3])
+    (result.folder / "result.json").unlink()
+    (result.folder / "checkpoint.pt").write_bytes(b"broken")
+    with pytest.raises(MseError, match="--overwrite"):
+        train(made, tmp_path / "runs", [3])
+    (again,) = train(made, tmp_path / "runs", [3], overwrite=True)
+    assert again.result["test"] == result.result["test"]
