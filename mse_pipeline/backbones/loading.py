@@ -176,7 +176,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype, where: torch.device, name:
     layout = checkpoint.layout
     if layout is None:
         model = _read_plain(
-            checkpoint, dtype, squeezed and {"quantization_config": squeezed, "device_map": {"": where}}
+            checkpoint, dtype, {"quantization_config": squeezed, "device_map": {"": where}} if squeezed else {}
         )
         return model if squeezed else _move(model, where, name)
     if squeezed:
@@ -191,11 +191,12 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype, where: torch.device, name:
     except torch.OutOfMemoryError as error:
         size = sum(path.stat().st_size for path in checkpoint.weights) / 2**30
         raise MseError(
-            f"Backbone {name} has {size:.1f} GiB of weights, more than {where} has free: take a smaller one, or bfloat16."
+            f"Backbone {name} has {size:.1f} GiB of weights, more than {where} has free: take a smaller one, or "
+            "bfloat16."
         ) from error
 
 
-def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any] | None) -> Any:
+def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any]) -> Any:
     """A model that transformers reads itself."""
     from transformers import AutoModelForCausalLM
 
@@ -212,7 +213,7 @@ def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any]
                 ignore_mismatched_sizes=True,
                 trust_remote_code=False,
                 local_files_only=True,
-                **(more or {}),
+                **more,
             )
     except pickle.UnpicklingError as error:
         raise UsageError(unsafe_sentence(checkpoint.folder, checkpoint.weights[0].name)) from error

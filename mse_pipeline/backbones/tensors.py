@@ -1,4 +1,4 @@
-"""Weight files: names and shapes first, then one tensor after the other, so that a checkpoint is never in memory twice."""
+"""Weight files: names and shapes first, then one tensor after the other, never the whole checkpoint at once."""
 
 from __future__ import annotations
 

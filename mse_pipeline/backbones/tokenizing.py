@@ -32,10 +32,10 @@ def read_tokenizer(folder: Path, model_type: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of another library, as the end of a sentence.
+    r"""The first line of an error of another library, as the end of a sentence.
 
     Examples:
-        >>> first_line(OSError("no such file:\\n  a"))
+        >>> first_line(OSError("no such file:\n  a"))
         'OSError: no such file.'
     """
     lines = str(error).strip().splitlines()

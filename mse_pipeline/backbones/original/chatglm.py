@@ -25,6 +25,7 @@ CONTROL = (
     "<|observation|>",
 )
 """Control tokens; their ids follow those of the file. ChatGLM2 knows the first five."""
+UNKNOWN, END = "<unk>", "</s>"
 LARGEST_VOCABULARY = 100_000
 """ChatGLM2 and ChatGLM3 have 65,024 tokens, GLM-4, of the same model type, 151,552."""
 LAYER = {
@@ -65,8 +66,8 @@ def _configure(old: Section) -> Any:
     vocabulary = old.whole("padded_vocab_size", "vocabulary")
     if vocabulary > LARGEST_VOCABULARY:
         raise UsageError(
-            f"{old.path} says padded_vocab_size = {vocabulary}: this is GLM-4 in its original layout, which mse does not "
-            "read. Take --backbone glm-4-9b, the same weights in the layout of transformers."
+            f"{old.path} says padded_vocab_size = {vocabulary}: this is GLM-4 in its original layout, which mse does "
+            "not read. Take --backbone glm-4-9b, the same weights in the layout of transformers."
         )
     width, heads = old.whole("hidden_size", "width"), old.whole("num_attention_heads", "heads")
     groups, head = old.whole("multi_query_group_num", "heads"), old.whole("kv_channels", "width")
@@ -97,7 +98,7 @@ def _configure(old: Section) -> Any:
 
 
 def _plan(config: Any) -> Plan:
-    plan = {
+    plan: dict[str, tuple[str, ...]] = {
         "transformer.embedding.word_embeddings.weight": ("model.embed_tokens.weight",),
         "transformer.encoder.final_layernorm.weight": ("model.norm.weight",),
     }
@@ -121,16 +122,16 @@ def _tokenizer(folder: Path) -> Any:
     from mse_pipeline.backbones.original.sentencepiece_file import build, read_pieces
 
     tokenizer = build(read_pieces(folder / TOKENIZER_FILE))
-    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", *CONTROL])
+    tokenizer.add_special_tokens([UNKNOWN, "<s>", END, *CONTROL])
     begin = ("[gMASK]", "sop")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{' '.join(begin)} $A", special_tokens=[(name, tokenizer.token_to_id(name)) for name in begin]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        eos_token="</s>",
-        pad_token="<unk>",
+        unk_token=UNKNOWN,
+        eos_token=END,
+        pad_token=UNKNOWN,
         additional_special_tokens=list(CONTROL),
         split_special_tokens=True,
         padding_side="left",

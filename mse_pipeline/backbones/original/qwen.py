@@ -63,7 +63,10 @@ def _configure(old: Section) -> Any:
 
 
 def _plan(config: Any) -> Plan:
-    plan = {"transformer.wte.weight": ("model.embed_tokens.weight",), "transformer.ln_f.weight": ("model.norm.weight",)}
+    plan: dict[str, tuple[str, ...]] = {
+        "transformer.wte.weight": ("model.embed_tokens.weight",),
+        "transformer.ln_f.weight": ("model.norm.weight",),
+    }
     for layer in range(config.num_hidden_layers):
         for old, new in LAYER.items():
             plan[f"transformer.h.{layer}.{old}"] = tuple(f"model.layers.{layer}.{name}" for name in new)

@@ -72,10 +72,10 @@ def merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def letters(token: bytes) -> str:
-    """A token's bytes as the letters that the library `tokenizers` writes for them, one a byte.
+    r"""A token's bytes as the letters that the library `tokenizers` writes for them, one a byte.
 
     Examples:
-        >>> letters(b" a\\n")
+        >>> letters(b" a\n")
         'ĠaĊ'
     """
     return token.decode("latin-1").translate(_LETTERS)
