@@ -85,4 +85,4 @@ def _piece(tokenizer: Any, id_: int | None) -> str:
         return "*"
     spelled = tokenizer.convert_ids_to_tokens(id_)
     read = tokenizer.decode([id_])
-    return read if read.strip() and "\ufffd" not in read and "▁" not in spelled else spelled
+    return read if read and "\ufffd" not in read and "▁" not in spelled else spelled

@@ -68,7 +68,9 @@ def test_the_backbone_reads_the_context_and_the_adapter_does_not():
     answers = Answers(task, tiny.tokenizer, tiny.family)
     prompt = Prompt.build(tiny.tokenizer, family=tiny.family, task_prompt="It is")
     torch.manual_seed(0)
-    adapter = MSEAdapter(AdapterConfig(tiny.hidden_size, acoustic_dim=None, visual_dim=2, visual_hidden=4)).eval()
+    adapter = MSEAdapter(
+        AdapterConfig(hidden_size=tiny.hidden_size, acoustic_dim=None, visual_dim=2, visual_hidden=4)
+    ).eval()
 
     def reading(dialogues):
         made = examples(FRIENDS, Split.TRAIN, tiny, answers, 100, dialogues=dialogues)
