@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mse_pipeline.backbones.backbone import Backbone as Backbone
+    from mse_pipeline.backbones.conversion import convert as convert
     from mse_pipeline.backbones.loading import load as load
+    from mse_pipeline.backbones.loading import load_tokenizer as load_tokenizer
     from mse_pipeline.backbones.registry import Availability as Availability
     from mse_pipeline.backbones.registry import Entry as Entry
     from mse_pipeline.backbones.registry import describe as describe
@@ -24,10 +26,12 @@ _HOMES = {
     "Availability": "mse_pipeline.backbones.registry",
     "Backbone": "mse_pipeline.backbones.backbone",
     "Entry": "mse_pipeline.backbones.registry",
+    "convert": "mse_pipeline.backbones.conversion",
     "describe": "mse_pipeline.backbones.registry",
     "load": "mse_pipeline.backbones.loading",
+    "load_tokenizer": "mse_pipeline.backbones.loading",
 }
-__all__ = ["Availability", "Backbone", "Entry", "describe", "load"]
+__all__ = ["Availability", "Backbone", "Entry", "convert", "describe", "load", "load_tokenizer"]
 
 
 def __getattr__(name: str) -> Any:

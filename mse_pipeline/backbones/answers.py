@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mse_pipeline.backbones.prompt import class_indices, encode, is_qwen
+from mse_pipeline.backbones.prompt import class_indices, class_words, encode, is_qwen
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
+
+SPACE = "▁"
+"""How tokenizers that follow sentencepiece spell a space."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Answers:
     """Every answer to a task, as text and as tokens; one of them is right, and the likeliest is the prediction.
 
     Classification: the class index as text, "0" to "6"; from eleven classes on with leading zeros, "00" to "10".
+    With `label_words`, the class's name, behind a space where the language and the tokenizer have one between words.
     Regression: every number with one decimal in the range, ascending; Qwen's with a sign in front of positive ones and
     of zero (arXiv 2502.12478, implementation).
 
@@ -85,6 +90,7 @@ class Answers:
         task: What is to be predicted.
         tokenizer: Of the backbone.
         family: Architecture by transformers' name, as in ``llama`` or ``qwen2``.
+        label_words: Whether classes are answered by their names, not by their indices.
 
     Attributes:
         texts: The answers.
@@ -95,11 +101,12 @@ class Answers:
         UsageError: The task has no answer, or the tokenizer cannot tell two answers apart.
     """
 
-    def __init__(self, task: Task, tokenizer: Any, family: str) -> None:
+    def __init__(self, task: Task, tokenizer: Any, family: str, *, label_words: bool = False) -> None:
         self.task = task
         self._values = answer_values(task)
         if isinstance(task, Classification):
-            self.texts = class_indices(len(task.classes))
+            words = class_words(task.classes) if label_words else ()
+            self.texts = tuple(_after_a_word(tokenizer, word) for word in words) or class_indices(len(task.classes))
         else:
             sign = "+" if is_qwen(family) else "-"
             self.texts = tuple(f"{value:{sign}.1f}" for value in self._values)
@@ -160,6 +167,14 @@ def answer_values(task: Task) -> tuple[int, ...] | tuple[float, ...]:
         raise UsageError(f"The range [{task.low}, {task.high}] contains no number with one decimal.")
     # Whole tenths divided, so that there is neither 0.30000000000000004 nor -0.0.
     return tuple(tenths / 10 for tenths in range(first, last + 1))
+
+
+def _after_a_word(tokenizer: Any, word: str) -> str:
+    """A word as it follows another one: behind a space, but for scripts and tokenizers that need none."""
+    if unicodedata.east_asian_width(word[0]) in {"W", "F"}:
+        return word
+    pieces = tokenizer.convert_ids_to_tokens(list(encode(tokenizer, word)))
+    return word if pieces and pieces[0].startswith(SPACE) else f" {word}"
 
 
 def _tenths(task: Regression) -> tuple[int, int]:

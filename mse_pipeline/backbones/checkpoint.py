@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mse_pipeline.backbones.registry import conversion_sentence
+from mse_pipeline.backbones.original import LAYOUTS, Layout
 from mse_pipeline.errors import UsageError
 
 CONFIG = "config.json"
@@ -19,6 +19,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
     "tekken.json",
+    "qwen.tiktoken",
 )
 """Any one of these makes a tokenizer."""
 WEIGHT_FILES = (
@@ -28,24 +29,31 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """Where transformers looks for weights, in its order."""
-ORIGINAL_LAYOUTS = {"qwen": "qwen2.5-1.5b", "chatglm": "glm-4-9b"}
-"""Model types of 2023 whose code was never part of transformers, with the short name of a successor."""
+MOST_LAYERS = 10_000
+"""Far beyond any model; a configuration that asks for more is damaged or hostile."""
+SMALL_EMBEDDINGS = 10**8
+"""Numbers of an embedding that may be asked for without a second look."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that holds a causal language model of today's transformers.
+    """A folder that holds a causal language model.
 
     Attributes:
         folder: Where it lies.
-        model_type: Architecture by transformers' name, as in ``llama``.
+        model_type: Architecture by the name in its configuration, as in ``llama``.
         weights: The files of its weights.
     """
 
     folder: Path
     model_type: str
     weights: tuple[Path, ...]
+
+    @property
+    def layout(self) -> Layout | None:
+        """The original layout of 2023 that it has; None for a folder that transformers reads itself."""
+        return LAYOUTS.get(self.model_type)
 
     @property
     def pickled(self) -> bool:
@@ -67,26 +75,38 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     model_type = read_model_type(folder)
     weights = _find_weights(folder)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise UsageError(
-            f"{folder} has weights but no tokenizer (none of {', '.join(TOKENIZER_FILES)}): copy the tokenizer "
-            "files of the model that it was made from into it."
-        )
+    if model_type not in LAYOUTS:
+        _require_plausible(folder, read_json(folder / CONFIG, folder), weights)
+    require_tokenizer(folder, model_type)
     return Checkpoint(folder=folder, model_type=model_type, weights=weights)
 
 
+def require_tokenizer(folder: Path, model_type: str) -> None:
+    """Say so if a folder has no tokenizer.
+
+    Raises:
+        UsageError: None of the files is there that one could be made of.
+    """
+    names = (LAYOUTS[model_type].tokenizer_file,) if model_type in LAYOUTS else TOKENIZER_FILES
+    if not any((folder / name).is_file() for name in names):
+        raise UsageError(
+            f"{folder} has weights but no tokenizer (none of {', '.join(names)}): copy the tokenizer "
+            "files of the model that it was made from into it."
+        )
+
+
 def read_model_type(folder: Path) -> str:
-    """The architecture in a folder's ``config.json``, where it is a causal language model of this transformers.
+    """The architecture in a folder's ``config.json``, where it is a causal language model that can be read here.
 
     Raises:
         UsageError: There is no readable configuration, or it is that of another kind of model.
     """
-    config = _read_json(folder / CONFIG, folder)
+    config = read_json(folder / CONFIG, folder)
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         raise UsageError(f"{folder / CONFIG} names no model_type: it is not the configuration of a transformers model.")
-    if model_type in ORIGINAL_LAYOUTS:
-        raise UsageError(conversion_sentence(str(folder), ORIGINAL_LAYOUTS[model_type]))
+    if model_type in LAYOUTS:
+        return model_type
     _require_known(folder, config, model_type)
     _require_causal(folder, config, model_type)
     return model_type
@@ -126,6 +146,22 @@ def _require_causal(folder: Path, config: dict[str, Any], model_type: str) -> No
         )
 
 
+def _require_plausible(folder: Path, config: dict[str, Any], weights: tuple[Path, ...]) -> None:
+    """Refuse sizes that the files cannot hold, before memory is taken for them."""
+    nested = config.get("text_config")
+    sizes = {**config, **nested} if isinstance(nested, dict) else config
+    rows, width, layers = (sizes.get(key) for key in ("vocab_size", "hidden_size", "num_hidden_layers"))
+    held = sum(path.stat().st_size for path in weights)
+    # Half a byte a number is what the smallest of the usual quantizations takes; small misfits are told by their names.
+    if isinstance(rows, int) and isinstance(width, int) and rows * width > max(2 * held, SMALL_EMBEDDINGS):
+        raise UsageError(
+            f"{folder / CONFIG} asks for {rows} embeddings of width {width}, more than the {held} bytes of its weights "
+            "can hold: weights and configuration are of two models, or the download is incomplete."
+        )
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise UsageError(f"{folder / CONFIG} asks for {layers} layers, more than any model has: download it again.")
+
+
 def _find_weights(folder: Path) -> tuple[Path, ...]:
     found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if found is None:
@@ -142,7 +178,7 @@ def _find_weights(folder: Path) -> tuple[Path, ...]:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    names = _read_json(index, index.parent).get("weight_map")
+    names = read_json(index, index.parent).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise UsageError(f"{index} has no weight_map of parameters to files: download it again.")
     suffix = ".bin" if index.name.endswith(".bin.index.json") else ".safetensors"
@@ -157,7 +193,12 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(shards)
 
 
-def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+def read_json(path: Path, folder: Path) -> dict[str, Any]:
+    """A file's JSON object.
+
+    Raises:
+        UsageError: It is absent, or holds something else.
+    """
     if not path.is_file():
         raise UsageError(
             f"{folder} has no {path.name}: a backbone is a folder with {CONFIG}, weights and tokenizer, as "

@@ -16,12 +16,13 @@ _SMALL_FILES = (*TOKENIZER_FILES, "*config.json", "merges.txt", "special_tokens_
 _OTHER_COPIES = ("*/*", "consolidated*", "*.fp16.*", "*.fp32.*", "training_args.bin", "optimizer.bin")
 
 
-def fetch_config(name: str, asked: str) -> Path:
+def fetch_config(name: str, asked: str, revision: str | None = None) -> Path:
     """Fetch the configuration alone, so that an unfit model is refused before its gigabytes are fetched.
 
     Args:
         name: Hub name, as in ``Qwen/Qwen2.5-0.5B``.
         asked: What the user called it, for the sentences.
+        revision: Branch, tag or commit; None for the newest.
 
     Returns:
         Folder of the hub's cache that holds the files of this revision.
@@ -29,10 +30,18 @@ def fetch_config(name: str, asked: str) -> Path:
     Raises:
         UsageError: There is no such repository, it is gated, or the hub cannot be reached and the cache lacks it.
     """
-    return _fetch(name, asked, (CONFIG,))
+    return _fetch(name, asked, (CONFIG,), revision)
 
 
-def fetch_all(name: str, asked: str) -> Path:
+def fetch_tokenizer(name: str, asked: str, revision: str | None = None) -> Path:
+    """Fetch tokenizer and configuration without the weights.
+
+    Args, Returns and Raises: those of `fetch_config`.
+    """
+    return _fetch(name, asked, _SMALL_FILES, revision)
+
+
+def fetch_all(name: str, asked: str, revision: str | None = None) -> Path:
     """Fetch weights, tokenizer and configuration; pickled weights only where there are no others.
 
     Args and Returns: those of `fetch_config`.
@@ -40,9 +49,9 @@ def fetch_all(name: str, asked: str) -> Path:
     Raises:
         UsageError: As `fetch_config`, or there are no weights: not in the repository, or not in the cache.
     """
-    folder = _fetch(name, asked, (*_SMALL_FILES, *SAFE_WEIGHTS))
+    folder = _fetch(name, asked, (*_SMALL_FILES, *SAFE_WEIGHTS), revision)
     if not any(folder.glob("*.safetensors")):
-        folder = _fetch(name, asked, (*_SMALL_FILES, *PICKLED_WEIGHTS))
+        folder = _fetch(name, asked, (*_SMALL_FILES, *PICKLED_WEIGHTS), revision)
         if not any(folder.glob("*.bin")):
             raise UsageError(
                 f"The hub's cache holds no weights of {name}: either the repository has none that transformers reads, "
@@ -51,11 +60,11 @@ def fetch_all(name: str, asked: str) -> Path:
     return folder
 
 
-def is_cached(name: str) -> bool:
+def is_cached(name: str, revision: str | None = None) -> bool:
     """Whether the hub's cache holds weights and configuration of a repository. Reaches no network."""
     import huggingface_hub
 
-    config = huggingface_hub.try_to_load_from_cache(name, CONFIG)
+    config = huggingface_hub.try_to_load_from_cache(name, CONFIG, revision=revision)
     if not isinstance(config, str):
         return False
     folder = Path(config).parent
@@ -73,13 +82,13 @@ def download_line(name: str) -> str:
     return f"`hf download {name} --local-dir {folder}`, then `--backbone ./{folder}`"
 
 
-def _fetch(name: str, asked: str, patterns: Sequence[str]) -> Path:
+def _fetch(name: str, asked: str, patterns: Sequence[str], revision: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         folder = huggingface_hub.snapshot_download(
-            name, allow_patterns=list(patterns), ignore_patterns=list(_OTHER_COPIES)
+            name, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_OTHER_COPIES)
         )
     except errors.HFValidationError as error:
         raise UsageError(unknown_sentence(asked, "nor can it be a hub name")) from error
@@ -87,6 +96,10 @@ def _fetch(name: str, asked: str, patterns: Sequence[str]) -> Path:
         raise UsageError(
             f"Backbone {name} is gated on the hub: accept its licence on its page there, log in with "
             "`hf auth login` (or set HF_TOKEN), and run this again."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise UsageError(
+            f"The repository {name} has no revision {revision!r}: give a branch, a tag or a commit of it."
         ) from error
     except errors.RepositoryNotFoundError as error:
         private = "nor a repository that the hub shows you (a private one needs `hf auth login`)"

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,58 @@ import torch
 
 from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
-from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint, read_model_type
+from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint, read_model_type, require_tokenizer
+from mse_pipeline.backbones.devices import device as find_device
+from mse_pipeline.backbones.devices import number_format, quantization_config
+from mse_pipeline.backbones.original import LAYOUTS
+from mse_pipeline.backbones.tensors import unsafe_sentence
+from mse_pipeline.backbones.tokenizing import first_line, read_tokenizer
 from mse_pipeline.errors import MseError, UsageError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Number formats that a backbone can be loaded in."""
-_DEVICE = re.compile(r"(cpu|mps|cuda)(?::(\d+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def load(name_or_path: str | Path, dtype: str = "float32", device: str = "cpu") -> Backbone:
+@dataclass(frozen=True)
+class Place:
+    """Where a name leads.
+
+    Attributes:
+        folder: The checkpoint; None for the built-in backbone.
+        source: Hub name or folder, or ``built-in``.
+        revision: Commit of the hub repository, where known; version of the built-in one.
+    """
+
+    folder: Path | None
+    source: str
+    revision: str | None
+
+
+def load(
+    name_or_path: str | Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    *,
+    revision: str | None = None,
+    quantization: str | None = None,
+) -> Backbone:
     """Load a causal language model and freeze it.
 
     Args:
         name_or_path: A short name of `backbones.describe`; a folder; or a hub name, as in ``Qwen/Qwen2.5-0.5B``,
             which is fetched into the hub's cache once (not under ``HF_HUB_OFFLINE=1``). What exists as a folder is
-            a folder, but for short names: a folder called ``tiny`` is ``./tiny``.
+            a folder, but for short names: a folder called ``tiny`` is ``./tiny``. Folders may hold Qwen-1 and
+            ChatGLM2/3 in their original layouts.
         dtype: Number format of the weights: ``float32``, ``float16`` or ``bfloat16``.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        revision: Branch, tag or commit of the hub repository; by default the short name's, or the newest.
+        quantization: ``4bit`` or ``8bit``, which need a CUDA GPU and bitsandbytes; None for none.
 
     Returns:
         The model in evaluation mode, no parameter of it trainable, with its tokenizer.
 
     Raises:
-        UsageError: The name leads nowhere, the checkpoint is incomplete or of another kind, or dtype or device
-            do not exist here.
+        UsageError: The name leads nowhere, the checkpoint is incomplete or of another kind, or dtype, device or
+            quantization do not exist here.
         MseError: The checkpoint's files are broken, or it does not fit into memory.
 
     Examples:
@@ -50,66 +78,130 @@ def load(name_or_path: str | Path, dtype: str = "float32", device: str = "cpu") 
         >>> tiny.embed(tiny.tokenizer("I am fine.", return_tensors="pt")["input_ids"]).shape[-1]
         128
     """
-    number_format, where = _dtype(dtype), _device(device)
+    numbers, where = number_format(dtype), find_device(device)
+    squeezed = quantization_config(quantization, where, numbers)
     name = str(name_or_path)
-    if not name.strip():
-        raise UsageError("The name of the backbone is empty: take `tiny`, another short name, a folder or a hub name.")
-    source: str
-    revision: str | None
-    entry = registry.find(name)
-    if entry is not None and entry.hub_id is None:
+    place = locate(name, revision)
+    model: Any
+    if place.folder is None:
         from mse_pipeline.backbones import tiny
 
         model, tokenizer = tiny.build_tiny()
-        source, revision = "built-in", tiny.VERSION
-        model = model.to(number_format)
+        # Not `model.to`, which would round the rotation tables as well.
+        for weight in model.parameters():
+            weight.data = weight.data.to(numbers)
+        model.config.dtype = numbers
+        model = _move(model, where, name)
     else:
-        folder, source, revision = _locate(name, entry)
-        model, tokenizer = _read(read_checkpoint(folder), number_format)
+        checkpoint = read_checkpoint(place.folder)
+        tokenizer = read_tokenizer(checkpoint.folder, checkpoint.model_type)
+        model = _read(checkpoint, numbers, where, name, squeezed)
+        _require_fit(checkpoint.folder, model, tokenizer)
+    entry = registry.find(name)
     return Backbone(
         name=entry.name if entry else name,
-        source=source,
-        revision=revision,
-        model=_freeze(_move(model, where, name)),
+        source=place.source,
+        revision=place.revision,
+        model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
     )
 
 
-def _locate(name: str, entry: registry.Entry | None) -> tuple[Path, str, str | None]:
-    """Folder, source and commit of a name."""
+def load_tokenizer(name_or_path: str | Path, *, revision: str | None = None) -> tuple[Any, str]:
+    """A backbone's tokenizer and its architecture by transformers' name; the weights need not be there.
+
+    Args and Raises: those of `load`.
+
+    Examples:
+        >>> tokenizer, family = load_tokenizer("tiny")
+        >>> len(tokenizer), family
+        (640, 'llama')
+    """
+    name = str(name_or_path)
+    place = locate(name, revision, tokenizer_only=True)
+    if place.folder is None:
+        from mse_pipeline.backbones import tiny
+
+        return tiny.build_tokenizer(), "llama"
+    model_type = read_model_type(place.folder)
+    require_tokenizer(place.folder, model_type)
+    family = LAYOUTS[model_type].family if model_type in LAYOUTS else model_type
+    return read_tokenizer(place.folder, model_type), family
+
+
+def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = False) -> Place:
+    """Find what a name means; what only the hub has is fetched.
+
+    Raises:
+        UsageError: The name leads nowhere, or a revision is given for what has none.
+    """
+    if not name.strip():
+        raise UsageError("The name of the backbone is empty: take `tiny`, another short name, a folder or a hub name.")
+    entry = registry.find(name)
+    if entry is not None and entry.hub_id is None:
+        _refuse_revision(name, revision)
+        from mse_pipeline.backbones import tiny
+
+        return Place(None, "built-in", tiny.VERSION)
     if entry is None:
         folder = Path(name).expanduser()
         if folder.is_dir():
-            return folder, str(folder), None
+            _refuse_revision(name, revision)
+            return Place(folder, str(folder), None)
         if folder.is_file():
             raise UsageError(
                 f"Backbone {name} is a file: give the folder that holds {folder.name} with its config.json."
             )
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise UsageError(f"Backbone folder {name!r} does not exist.")
-    known = entry or registry.by_hub_id(name)
-    if known is not None and known.needs_conversion:
-        raise UsageError(registry.conversion_sentence(str(known.hub_id), known.instead))
 
     from mse_pipeline.backbones import hub
 
     hub_id = name if entry is None or entry.hub_id is None else entry.hub_id
-    read_model_type(hub.fetch_config(hub_id, name))
-    folder = hub.fetch_all(hub_id, name)
-    return folder, hub_id, folder.name if _COMMIT.fullmatch(folder.name) else None
+    wanted = revision or (entry.revision if entry else None)
+    read_model_type(hub.fetch_config(hub_id, name, wanted))
+    folder = (hub.fetch_tokenizer if tokenizer_only else hub.fetch_all)(hub_id, name, wanted)
+    return Place(folder, hub_id, folder.name if _COMMIT.fullmatch(folder.name) else None)
 
 
-def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer of a folder that `read_checkpoint` has passed."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _refuse_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise UsageError(
+            f"Backbone {name} is no repository of the hub, so it has no revision {revision!r}: leave it out."
+        )
+
+
+def _read(checkpoint: Checkpoint, dtype: torch.dtype, where: torch.device, name: str, squeezed: Any) -> Any:
+    """The model of a folder that `read_checkpoint` has passed."""
+    layout = checkpoint.layout
+    if layout is None:
+        model = _read_plain(
+            checkpoint, dtype, {"quantization_config": squeezed, "device_map": {"": where}} if squeezed else {}
+        )
+        return model if squeezed else _move(model, where, name)
+    if squeezed:
+        raise UsageError(
+            f"{checkpoint.folder} has the original layout of {layout.title}, which is not quantized as it is read: "
+            f"run `mse backbones convert {checkpoint.folder} DIR`, then `--backbone DIR`."
+        )
+    from mse_pipeline.backbones.original.streaming import load_weights
+
+    try:
+        return load_weights(checkpoint, layout, dtype, where)
+    except torch.OutOfMemoryError as error:
+        size = sum(path.stat().st_size for path in checkpoint.weights) / 2**30
+        raise MseError(
+            f"Backbone {name} has {size:.1f} GiB of weights, more than {where} has free: take a smaller one, or "
+            "bfloat16."
+        ) from error
+
+
+def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any]) -> Any:
+    """A model that transformers reads itself."""
+    from transformers import AutoModelForCausalLM
 
     folder = str(checkpoint.folder)
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    # transformers, safetensors and tokenizers raise a dozen unrelated types, bare Exception among them.
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **common)
-    except Exception as error:
-        raise MseError(f"The tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+    # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
         with _progress_only_on_terminals():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -119,23 +211,25 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
                 use_safetensors=not checkpoint.pickled,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                **common,
+                trust_remote_code=False,
+                local_files_only=True,
+                **more,
             )
     except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"The weights in {folder} ({checkpoint.weights[0].name}) hold more than tensors, which could be code, and "
-            "were not loaded: take a checkpoint with .safetensors files."
-        ) from error
+        raise UsageError(unsafe_sentence(checkpoint.folder, checkpoint.weights[0].name)) from error
     except Exception as error:
-        raise MseError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
+        raise MseError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
     _require_whole(folder, report)
+    return model
+
+
+def _require_fit(folder: Path, model: Any, tokenizer: Any) -> None:
     rows = int(model.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > rows:
         raise UsageError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model embeddings for {rows}: they "
             "are of two models. Copy the tokenizer files of the model that it was made from into it."
         )
-    return model, tokenizer
 
 
 def _require_whole(folder: str, report: dict[str, Any]) -> None:
@@ -154,10 +248,6 @@ def _require_whole(folder: str, report: dict[str, Any]) -> None:
         )
 
 
-def _freeze(model: Any) -> Any:
-    return model.eval().requires_grad_(False)
-
-
 def _move(model: Any, device: torch.device, name: str) -> Any:
     try:
         return model.to(device)
@@ -166,37 +256,6 @@ def _move(model: Any, device: torch.device, name: str) -> Any:
         raise MseError(
             f"Backbone {name} takes {size:.1f} GiB, more than {device} has free: take a smaller one, or bfloat16."
         ) from error
-
-
-def _dtype(name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise UsageError(f"Number format {name!r} is none of {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def _device(name: str) -> torch.device:
-    match = _DEVICE.fullmatch(name)
-    if match is None:
-        raise UsageError(f"Device {name!r} is none of cpu, cuda, cuda:N and mps.")
-    kind, index = match[1], int(match[2] or 0)
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("Device mps needs a Mac with Apple silicon: take --device cpu.")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise UsageError(
-                f"Device {name} asks for CUDA, which torch {torch.__version__} does not find here: take --device cpu, "
-                "or install a torch built for CUDA and a driver that it can use."
-            )
-        if index >= count:
-            raise UsageError(f"Device {name} does not exist: this machine has cuda:0 to cuda:{count - 1}.")
-    return torch.device(name)
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error of another library, as the end of a sentence."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}." if lines else f"{type(error).__name__}."
 
 
 @contextmanager

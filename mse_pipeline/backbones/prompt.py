@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mse_pipeline.errors import UsageError
@@ -18,8 +19,21 @@ PADDED_FROM = 11
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A fixed part of the prompt.
+
+    Attributes:
+        part: What it is: ``start``, ``opening tag``, ``closing tag`` or ``task prompt``.
+        ids: Its token ids.
+    """
+
+    part: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """Token ids of the fixed parts: `before` | pseudo tokens | text of the clip | `after` | answer.
+    """Token ids of the fixed parts: `before` | context | pseudo tokens | text of the clip | `after` | answer.
 
     Attributes:
         before: Start of the sequence and the opening tag.
@@ -42,31 +56,67 @@ class Prompt:
         Raises:
             UsageError: The task prompt is empty, or the tokenizer makes nothing of it.
         """
-        written = written_language(language)
-        opening, closing = TAGS[written]
-        if is_glm(family):
-            opening = QUESTION[written] + opening
-        asked = encode(tokenizer, task_prompt)
-        if not asked:
-            raise UsageError(
-                f"The task prompt {task_prompt!r} has no tokens. Name in it what the backbone is to predict."
-            )
-        return cls(
-            before=start_ids(tokenizer, family) + encode(tokenizer, opening),
-            after=encode(tokenizer, closing) + asked,
+        start, opening, closing, asked = (
+            segment.ids for segment in segments(tokenizer, family=family, task_prompt=task_prompt, language=language)
         )
+        return cls(before=start + opening, after=closing + asked)
 
     def __len__(self) -> int:
         """Number of tokens of the fixed parts."""
         return len(self.before) + len(self.after)
 
 
+def segments(
+    tokenizer: Any, *, family: str, task_prompt: str, language: str = "en"
+) -> tuple[Segment, Segment, Segment, Segment]:
+    """The four fixed parts in their order; pseudo tokens and text stand between the second and the third.
+
+    Args and Raises: those of `Prompt.build`.
+    """
+    written = written_language(language)
+    opening, closing = TAGS[written]
+    if is_glm(family):
+        opening = QUESTION[written] + opening
+    asked = encode(tokenizer, task_prompt)
+    if not asked:
+        raise UsageError(f"The task prompt {task_prompt!r} has no tokens. Name in it what the backbone is to predict.")
+    return (
+        Segment("start", start_ids(tokenizer, family)),
+        Segment("opening tag", encode(tokenizer, opening)),
+        Segment("closing tag", encode(tokenizer, closing)),
+        Segment("task prompt", asked),
+    )
+
+
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Token ids of a text as such: nothing is added.
 
     Spellings of control tokens in the text, as ``</s>``, stay text: who wrote a subtitle cannot end the prompt.
+    Tokenizers that follow sentencepiece (LLaMA-2, ChatGLM) write a space before each text, so the answer "0" is the
+    tokens ``▁`` and ``0`` there, and ``0`` alone elsewhere.
     """
-    return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    ids = tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    if _markers(tokenizer).isdisjoint(ids):
+        return ids
+    return _encode_by_model(tokenizer, text)
+
+
+@lru_cache(maxsize=4)
+def _markers(tokenizer: Any) -> frozenset[int]:
+    """Ids that a tokenizer finds by their spelling although they are not declared special, as Qwen3's ``<think>``.
+
+    Runs of blanks, which Gemma adds in the same way, are text.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return frozenset(id_ for id_, token in added.items() if not token.special and token.content.strip())
+
+
+def _encode_by_model(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """The tokenizer's own steps without its search for added tokens."""
+    backend = tokenizer.backend_tokenizer
+    normal = text if backend.normalizer is None else backend.normalizer.normalize_str(text)
+    cuts = [(normal, None)] if backend.pre_tokenizer is None else backend.pre_tokenizer.pre_tokenize_str(normal)
+    return tuple(token.id for piece, _ in cuts for token in backend.model.tokenize(piece))
 
 
 def start_ids(tokenizer: Any, family: str) -> tuple[int, ...]:
@@ -118,12 +168,43 @@ def class_indices(count: int) -> tuple[str, ...]:
     return tuple(f"{index:0{width}d}" for index in range(count))
 
 
-def default_task_prompt(task: Task, language: str = "en") -> str:
+def task_prompt(task: Task, given: str | None = None, language: str = "en", *, label_words: bool = False) -> str:
+    """The question of a run: the one that is given, or the paper's wording.
+
+    Raises:
+        UsageError: Answers are to be words, and the task has none, or the given question lists indices.
+    """
+    if not label_words:
+        return given or default_task_prompt(task, language)
+    if not isinstance(task, Classification):
+        raise UsageError("prompt.label_words is for classes, and this task is to predict a number: leave it out.")
+    listed = [f"{name}:{index}" for name, index in zip(task.classes, class_indices(len(task.classes)), strict=True)]
+    found = next((one for one in listed if given and one in given), None)
+    if found is not None:
+        raise UsageError(
+            f"prompt.label_words asks for words, but prompt.task lists indices ({found}): leave prompt.task out, and "
+            "it is made of the classes."
+        )
+    return given or default_task_prompt(task, language, label_words=True)
+
+
+def class_words(classes: Sequence[str]) -> tuple[str, ...]:
+    r"""How the names of classes are written, in prompts and in answers: on one line.
+
+    Examples:
+        >>> class_words(["joy", " very \n glad"])
+        ('joy', 'very glad')
+    """
+    return tuple(" ".join(name.split()) for name in classes)
+
+
+def default_task_prompt(task: Task, language: str = "en", *, label_words: bool = False) -> str:
     """The paper's wording of the question for a task of one's own.
 
     Args:
         task: What is to be predicted.
         language: ISO 639-1 code; Chinese gets the Chinese wording, all others the English one.
+        label_words: Whether classes are answered by their names, not by their indices.
 
     Examples:
         >>> print(default_task_prompt(Classification(("calm", "angry"))))
@@ -132,9 +213,10 @@ def default_task_prompt(task: Task, language: str = "en") -> str:
     """
     chinese = written_language(language) == "zh"
     if isinstance(task, Classification):
-        names = (" ".join(name.split()) for name in task.classes)
+        names = class_words(task.classes)
         indices = class_indices(len(task.classes))
-        targets = ", ".join(f"{name}:{index}" for name, index in zip(names, indices, strict=True))
+        listed = names if label_words else [f"{name}:{index}" for name, index in zip(names, indices, strict=True)]
+        targets = ", ".join(listed)
         if chinese:
             return f"请选择适用于上述多模态内容的情绪标签：<{targets}>。助手: 情绪为"
         return (

@@ -22,8 +22,7 @@ class Entry:
         languages: ISO 639-1 codes of the languages that it was trained for, the main ones first.
         family: Architecture by transformers' name, or ``built-in``.
         gated: Whether the hub asks for an account that has accepted the licence.
-        needs_conversion: Whether its checkpoint has a layout that today's transformers cannot read.
-        instead: Short name of the nearest one that can be read, for one that needs conversion.
+        revision: Branch, tag or commit that is taken; None for the newest.
     """
 
     name: str
@@ -34,8 +33,12 @@ class Entry:
     languages: tuple[str, ...]
     family: str
     gated: bool = False
-    needs_conversion: bool = False
-    instead: str | None = None
+    revision: str | None = None
+
+    @property
+    def gigabytes(self) -> float:
+        """Size of its weights in half precision, in 10**9 bytes: what a download is, and what memory it takes."""
+        return 2 * self.parameters / 1e9
 
 
 @dataclass(frozen=True)
@@ -54,34 +57,22 @@ class Availability:
 
 
 _ZH_EN, _EN = ("zh", "en"), ("en",)
-_LLAMA3_LANGUAGES = ("en", "de", "fr", "it", "pt", "hi", "es", "th")
+
+
+def _llama3(name: str, hub_id: str, hidden_size: int, parameters: int, licence: str) -> Entry:
+    languages = ("en", "de", "fr", "it", "pt", "hi", "es", "th")
+    return Entry(name, hub_id, hidden_size, parameters, licence, languages, "llama", gated=True)
+
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(TINY, None, 128, 492_160, "Apache-2.0", _EN, "built-in"),
     # The three of the paper (arXiv 2502.12478).
-    Entry(
-        "qwen",
-        "Qwen/Qwen-1_8B",
-        2048,
-        1_836_828_672,
-        "Tongyi Qianwen Research",
-        _ZH_EN,
-        "qwen",
-        needs_conversion=True,
-        instead="qwen2.5-1.5b",
-    ),
-    Entry(
-        "chatglm3",
-        "zai-org/chatglm3-6b-base",
-        4096,
-        6_243_584_000,
-        "ChatGLM3-6B",
-        _ZH_EN,
-        "chatglm",
-        needs_conversion=True,
-        instead="glm-4-9b",
-    ),
+    Entry("qwen", "Qwen/Qwen-1_8B", 2048, 1_836_828_672, "Tongyi Qianwen Research", _ZH_EN, "qwen2"),
+    Entry("chatglm3", "zai-org/chatglm3-6b-base", 4096, 6_243_584_000, "ChatGLM3-6B", _ZH_EN, "glm"),
     Entry("llama2", "meta-llama/Llama-2-7b-hf", 4096, 6_738_415_616, "Llama 2", _EN, "llama", gated=True),
+    # Of their families.
+    Entry("qwen-7b", "Qwen/Qwen-7B", 4096, 7_721_324_544, "Tongyi Qianwen", _ZH_EN, "qwen2"),
+    Entry("chatglm2", "zai-org/chatglm2-6b", 4096, 6_243_584_000, "ChatGLM2-6B", _ZH_EN, "glm"),
     Entry("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", 896, 494_032_768, "Apache-2.0", _ZH_EN, "qwen2"),
     Entry("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B", 1536, 1_543_714_304, "Apache-2.0", _ZH_EN, "qwen2"),
     Entry("qwen2.5-7b", "Qwen/Qwen2.5-7B", 3584, 7_615_616_512, "Apache-2.0", _ZH_EN, "qwen2"),
@@ -89,20 +80,18 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("qwen3-1.7b", "Qwen/Qwen3-1.7B", 2048, 1_720_574_976, "Apache-2.0", _ZH_EN, "qwen3"),
     Entry("qwen3-4b", "Qwen/Qwen3-4B", 2560, 4_022_468_096, "Apache-2.0", _ZH_EN, "qwen3"),
     Entry("qwen3-8b", "Qwen/Qwen3-8B", 4096, 8_190_735_360, "Apache-2.0", _ZH_EN, "qwen3"),
-    Entry(
-        "llama3.2-1b",
-        "meta-llama/Llama-3.2-1B",
-        2048,
-        1_235_814_400,
-        "Llama 3.2",
-        _LLAMA3_LANGUAGES,
-        "llama",
-        gated=True,
-    ),
+    _llama3("llama3.2-1b", "meta-llama/Llama-3.2-1B", 2048, 1_235_814_400, "Llama 3.2"),
+    _llama3("llama3.2-3b", "meta-llama/Llama-3.2-3B", 3072, 3_212_749_824, "Llama 3.2"),
+    _llama3("llama3.1-8b", "meta-llama/Llama-3.1-8B", 4096, 8_030_261_248, "Llama 3.1"),
+    Entry("gemma2-2b", "google/gemma-2-2b", 2304, 2_614_341_888, "Gemma", _EN, "gemma2", gated=True),
+    Entry("gemma3-1b", "google/gemma-3-1b-pt", 1152, 999_885_952, "Gemma", _EN, "gemma3_text", gated=True),
+    Entry("phi4-mini", "microsoft/Phi-4-mini-instruct", 3072, 3_836_021_760, "MIT", _EN, "phi3"),
     Entry("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", 576, 134_515_008, "Apache-2.0", _EN, "llama"),
     Entry("smollm2-360m", "HuggingFaceTB/SmolLM2-360M", 960, 361_821_120, "Apache-2.0", _EN, "llama"),
     Entry("smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B", 2048, 1_711_376_384, "Apache-2.0", _EN, "llama"),
+    Entry("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", 2048, 3_075_098_624, "Apache-2.0", _EN, "smollm3"),
     Entry("glm-4-9b", "zai-org/glm-4-9b-hf", 4096, 9_399_951_360, "GLM-4", _ZH_EN, "glm"),
+    Entry("glm-4-9b-0414", "zai-org/GLM-4-9B-0414", 4096, 9_400_279_040, "MIT", _ZH_EN, "glm4"),
 )
 """Every short name, the built-in one and the paper's three first."""
 
@@ -133,20 +122,6 @@ def nearest(name: str, count: int = 3) -> tuple[str, ...]:
     return tuple(difflib.get_close_matches(last, [entry.name for entry in ENTRIES], n=count, cutoff=0.5))
 
 
-def conversion_sentence(what: str, instead: str | None) -> str:
-    """The sentence on a checkpoint whose layout today's transformers cannot read.
-
-    Args:
-        what: The checkpoint, as the user knows it.
-        instead: Short name of one to take in its place.
-    """
-    mend = "" if instead is None else f" Take --backbone {instead} instead."
-    return (
-        f"{what} is a checkpoint in the original layout of 2023, which needs code that today's transformers no "
-        f"longer runs; a later release of mse converts it.{mend}"
-    )
-
-
 def describe() -> tuple[Availability, ...]:
     """Every backbone with a short name, and what each needs on this machine. Reaches no network."""
     return tuple(_availability(entry) for entry in ENTRIES)
@@ -155,12 +130,10 @@ def describe() -> tuple[Availability, ...]:
 def _availability(entry: Entry) -> Availability:
     if entry.hub_id is None:
         return Availability(entry, ready=True, needs="")
-    if entry.needs_conversion:
-        return Availability(entry, ready=False, needs=conversion_sentence(entry.hub_id, entry.instead))
 
     from mse_pipeline.backbones.hub import download_line, is_cached
 
-    if is_cached(entry.hub_id):
+    if is_cached(entry.hub_id, entry.revision):
         return Availability(entry, ready=True, needs="")
     account = "Accept its licence on its hub page and log in with `hf auth login`, then d" if entry.gated else "D"
     return Availability(entry, ready=False, needs=f"{account}ownload it: {download_line(entry.hub_id)}.")

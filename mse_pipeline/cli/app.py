@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mse_pipeline import __version__
-from mse_pipeline.cli import cache, datasets, demo, exchange, extract, inspect, report, train
+from mse_pipeline.cli import backbones, cache, datasets, demo, exchange, extract, inspect, report, train, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("extract")(extract.command)
 app.command("train")(train.command)
+app.command("verify")(verify.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)
 app.command("inspect")(inspect.command)
@@ -26,6 +27,7 @@ app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(backbones.app, name="backbones")
 
 
 def _version(asked: bool) -> None:

@@ -99,10 +99,14 @@ class PromptSection(Section):
     Attributes:
         language: Language of the tags around the input, ``en`` or ``zh``.
         task: The question after the input; None for one that is made from the classes or the range.
+        label_words: Whether classes are answered by their names (``joy``); by their indices (``4``) as in the paper.
+        context: How many previous turns of the dialogue are read, with their speakers; none in the paper.
     """
 
     language: Literal["en", "zh"] = "en"
     task: str | None = None
+    label_words: Annotated[bool, Field(strict=True)] = False
+    context: Annotated[Whole, Field(ge=0, le=100)] = 0
 
 
 class Training(Section):

@@ -14,6 +14,7 @@ from mse_pipeline.backbones.prompt import encode
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.features import Features
+from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.reading import Batch
 
@@ -27,16 +28,24 @@ class Example:
         text_ids: Token ids of what is said.
         label: The annotation.
         target: Index of the right answer.
+        context_ids: Token ids of the turns before it, where the recipe asks for them.
     """
 
     clip: str
     text_ids: tuple[int, ...]
     label: Label
     target: int
+    context_ids: tuple[int, ...] = ()
 
 
 def examples(
-    clips: Sequence[Clip], split: Split, backbone: Backbone, answers: Answers, room: int | None = None
+    clips: Sequence[Clip],
+    split: Split,
+    backbone: Backbone,
+    answers: Answers,
+    room: int | None = None,
+    *,
+    dialogues: Dialogues | None = None,
 ) -> list[Example]:
     """The labelled clips of a split; those without a label are left out.
 
@@ -46,6 +55,7 @@ def examples(
         backbone: Its tokenizer makes tokens of the texts.
         answers: The possible answers.
         room: Most tokens of a text that the backbone can read beside all else; longer texts lose their end.
+        dialogues: Gives what was said before a clip, as far as there is room beside its text; None for nothing.
 
     Raises:
         UsageError: A label does not belong to the task.
@@ -58,7 +68,9 @@ def examples(
             except ValueError as error:
                 raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
             text_ids = encode(backbone.tokenizer, clip.text)[:room]
-            made.append(Example(clip.id, text_ids, clip.label, target))
+            left = None if room is None else room - len(text_ids)
+            context = () if dialogues is None else dialogues.tokens(backbone.tokenizer, clip, left)
+            made.append(Example(clip.id, text_ids, clip.label, target, context))
     return made
 
 
@@ -76,13 +88,11 @@ class Batcher:
 
     def batch(self, chosen: Sequence[Example]) -> Batch:
         """One batch. A clip without a stream, or without a valid row in it, has length 0 there."""
-        longest = max(1, *(len(example.text_ids) for example in chosen))
-        text_ids = torch.zeros(len(chosen), longest, dtype=torch.int64)
-        text_mask = torch.zeros(len(chosen), longest, dtype=torch.bool)
-        for row, example in enumerate(chosen):
-            text_ids[row, : len(example.text_ids)] = torch.tensor(example.text_ids, dtype=torch.int64)
-            text_mask[row, : len(example.text_ids)] = True
+        text_ids, text_mask = _padded([example.text_ids for example in chosen])
         sequences: dict[str, torch.Tensor] = {}
+        if any(example.context_ids for example in chosen):
+            context_ids, context_mask = _padded([example.context_ids for example in chosen])
+            sequences |= {"context_ids": context_ids, "context_mask": context_mask}
         for modality in self._streams:
             values, lengths = self._sequences(modality, [example.clip for example in chosen])
             sequences |= {modality: values, f"{modality}_lengths": lengths}
@@ -108,3 +118,14 @@ class Batcher:
         for row, one in enumerate(rows):
             values[row, : len(one)] = torch.from_numpy(one)
         return values, lengths
+
+
+def _padded(rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, L) with zeros behind, and the mask of what is no padding."""
+    longest = max(1, *map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.int64)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[place, : len(row)] = True
+    return ids, mask

@@ -10,13 +10,14 @@ from mse_pipeline import metrics
 from mse_pipeline.adapter import AdapterConfig
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
-from mse_pipeline.backbones.prompt import Prompt, default_task_prompt
+from mse_pipeline.backbones.prompt import Prompt, task_prompt
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.training.decoding import check_decoding
+from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.examples import Batcher, Example, examples
 from mse_pipeline.training.normaliser import Normaliser, fit
 from mse_pipeline.training.reading import text_room
@@ -63,11 +64,12 @@ def prepare(
     """
     task = dataset.manifest.task
     check_decoding(task, settings.decoding)
-    asked = wording.task or default_task_prompt(task, wording.language)
+    asked = task_prompt(task, wording.task, wording.language, label_words=wording.label_words)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
-    answers = Answers(task, backbone.tokenizer, backbone.family)
+    answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
+    dialogues = Dialogues(dataset.clips, wording.context, wording.language) if wording.context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
-    by_split = {split: examples(dataset.clips, split, backbone, answers, room) for split in Split}
+    by_split = {split: examples(dataset.clips, split, backbone, answers, room, dialogues=dialogues) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
         if not by_split[split]:
             raise UsageError(
@@ -100,7 +102,12 @@ def prepare(
         "streams": {
             modality: name and {"name": name, **_version(dataset, name)} for modality, name in choice.names.items()
         },
-        "prompt": {"language": wording.language, "task": asked},
+        "prompt": {
+            "language": wording.language,
+            "task": asked,
+            "label_words": wording.label_words,
+            "context": wording.context,
+        },
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},
     }

@@ -27,6 +27,8 @@ class Batch:
         acoustic_lengths: (B,) int64 true numbers of rows, 0 for a clip without any.
         visual: (B, Tv, Dv) likewise.
         visual_lengths: (B,) likewise.
+        context_ids: (B, C) int64 token ids of what was said before; None for nothing.
+        context_mask: (B, C) bool, True where one of these is.
         targets: (B,) int64 index of the right answer; None where it is not known.
 
     Raises:
@@ -40,6 +42,8 @@ class Batch:
     acoustic_lengths: torch.Tensor | None = None
     visual: torch.Tensor | None = None
     visual_lengths: torch.Tensor | None = None
+    context_ids: torch.Tensor | None = None
+    context_mask: torch.Tensor | None = None
     targets: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -90,9 +94,10 @@ class Reading:
 
 
 def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) -> Reading:
-    """Embed start, opening tag, pseudo tokens, text, closing tag and task prompt of each clip.
+    """Embed start, opening tag, context, pseudo tokens, text, closing tag and task prompt of each clip.
 
-    The pseudo tokens carry the adapter's gradient. The batch is moved to the backbone's device.
+    The context is read by the backbone alone: the adapter sees the clip's own text. The pseudo tokens carry the
+    adapter's gradient. The batch is moved to the backbone's device.
 
     Raises:
         ValueError: Adapter, backbone and batch do not fit together.
@@ -112,8 +117,11 @@ def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) 
     parts = [before, pseudo.to(backbone.dtype), text, after]
     whole = [torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) for part in parts]
     whole[2] = batch.text_mask.bool()
+    if batch.context_ids is not None and batch.context_mask is not None:
+        parts.insert(1, backbone.embed(batch.context_ids))
+        whole.insert(1, batch.context_mask.bool())
     embeddings, mask = torch.cat(parts, dim=1), torch.cat(whole, dim=1)
-    # A stable sort moves the texts' padding to the front and keeps the order of all else.
+    # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
     return Reading(embeddings, mask.gather(1, order))

@@ -165,3 +165,18 @@ def test_parents_come_before_their_children_one_step_up():
     for node, parent in enumerate(trie.parents, start=1):
         assert parent < node
         assert depths[parent] == depths[node] - 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "texts"),
+    [(("joy", "very  glad"), (" joy", " very glad")), (("高兴", "愤怒"), ("高兴", "愤怒"))],
+)
+def test_words_follow_the_question_as_in_running_text(classes, texts):
+    answers = Answers(Classification(classes), BYTES, "llama", label_words=True)
+    assert answers.texts == texts
+    assert [answers.value(answers.target(name)) for name in classes] == [0, 1]
+
+
+def test_a_word_that_begins_another_is_refused():
+    with pytest.raises(UsageError, match="' joy' is the beginning of the answer ' joyful'"):
+        Answers(Classification(("joy", "joyful")), BYTES, "llama", label_words=True)

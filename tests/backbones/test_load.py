@@ -194,19 +194,6 @@ def test_real_language_models_load(shared, name, hidden_size):
 # --- folders that do not load -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("model", "successor"), [("qwen1-tiny", "qwen2.5-1.5b"), ("chatglm3-tiny", "glm-4-9b")])
-def test_original_layouts_of_2023_name_a_successor(shared, model, successor):
-    with pytest.raises(UsageError) as error:
-        backbones.load(shared / "models" / model)
-    assert f"--backbone {successor}" in message(error)
-
-
-@pytest.mark.parametrize("name", ["qwen", "chatglm3", "Qwen/Qwen-1_8B"])
-def test_short_names_that_need_conversion_are_refused_before_a_download(offline, name):
-    with pytest.raises(UsageError, match=r"original layout of 2023.*a later release"):
-        backbones.load(name)
-
-
 @pytest.mark.parametrize(
     ("gone", "says"),
     [
@@ -353,6 +340,19 @@ def test_a_tokenizer_of_a_larger_model_is_refused(checkpoint):
         backbones.load(checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"vocab_size": 10**9}, "asks for 1000000000 embeddings of width 128, more than"),
+        ({"num_hidden_layers": 10**9}, "asks for 1000000000 layers"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_memory_is_taken(checkpoint, changes, says):
+    rewrite(checkpoint / "config.json", **changes)
+    with pytest.raises(UsageError, match=says):
+        backbones.load(checkpoint)
+
+
 # --- names that do not load ---------------------------------------------------------------------------------------
 
 
@@ -405,6 +405,30 @@ def test_pickled_weights_are_found_in_the_hub_cache_too(offline, pickled):
     assert backbones.load("someone/model").digest() == backbones.load("tiny").digest()
 
 
+def test_a_revision_is_taken_from_the_hub_cache(offline, saved, checkpoint):
+    put_into_cache(offline, "someone/model", saved)
+    shutil.copytree(checkpoint, offline / "models--someone--model" / "snapshots" / ("c" * 40))
+    (offline / "models--someone--model" / "refs" / "v1").write_text("c" * 40)
+    assert backbones.load("someone/model").revision == COMMIT
+    assert backbones.load("someone/model", revision="v1").revision == "c" * 40
+    assert backbones.load("someone/model", revision=COMMIT).revision == COMMIT
+    with pytest.raises(UsageError, match="HF_HUB_OFFLINE"):
+        backbones.load("someone/model", revision="v2")
+
+
+@pytest.mark.parametrize("name", ["tiny", "folder"])
+def test_what_is_no_repository_has_no_revision(saved, name):
+    with pytest.raises(UsageError, match="no repository of the hub, so it has no revision 'main'"):
+        backbones.load("tiny" if name == "tiny" else saved, revision="main")
+
+
+def test_the_tokenizer_alone_needs_no_weights(checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    tokenizer, family = backbones.load_tokenizer(checkpoint)
+    assert family == "llama"
+    assert tokenizer("joy")["input_ids"] == backbones.load_tokenizer("tiny")[0]("joy")["input_ids"]
+
+
 # --- a hub on this machine ----------------------------------------------------------------------------------------
 
 
@@ -447,6 +471,7 @@ def hub(tmp_path, monkeypatch):
         ("someone/model", 404, "RepoNotFound", "nor a repository that the hub shows you"),
         ("lama2", 404, "RepoNotFound", "neither a short name nor a folder, .*take one of llama2"),
         ("someone/model", 500, "Broken", "the hub cannot be reached"),
+        ("someone/model", 404, "RevisionNotFound", "someone/model has no revision"),
     ],
 )
 def test_refusals_of_the_hub_become_sentences(hub, name, status, code, says):
@@ -469,6 +494,23 @@ def test_an_unknown_number_format_is_refused(dtype):
 def test_an_unknown_device_is_refused(device):
     with pytest.raises(UsageError, match="none of cpu, cuda, cuda:N and mps"):
         backbones.load("tiny", device=device)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "device", "says"),
+    [("2bit", "cpu", "none of 4bit, 8bit"), ("4bit", "cpu", "needs a CUDA GPU, and the device is cpu")],
+)
+def test_quantization_needs_a_gpu(quantization, device, says):
+    with pytest.raises(UsageError, match=says):
+        backbones.load("tiny", device=device, quantization=quantization)
+
+
+def test_quantization_names_the_packages_that_it_needs(monkeypatch):
+    from mse_pipeline.backbones import devices
+
+    monkeypatch.setattr(devices, "find_spec", lambda package: None)
+    with pytest.raises(UsageError, match="`pip install bitsandbytes accelerate`"):
+        devices.quantization_config("8bit", torch.device("cuda:0"), torch.float16)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mse_pipeline.backbones.prompt import Prompt, class_indices, default_task_prompt, encode, start_ids
+from mse_pipeline.backbones.prompt import Prompt, class_indices, default_task_prompt, encode, start_ids, task_prompt
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.small_models import byte_tokenizer
@@ -150,3 +150,35 @@ def test_prompts_equal_those_of_the_golden_files(shared):
     ):
         told = json.loads((shared / "reference" / "reference-step" / f"{name}.json").read_text())
         assert default_task_prompt(task, language) == told["prompt"]
+
+
+def test_added_tokens_that_are_not_declared_special_stay_text_too():
+    from tokenizers import AddedToken
+
+    tokenizer = byte_tokenizer("<|im_start|>")
+    tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("\n\n", special=False)])
+    marker, blank = tokenizer.convert_tokens_to_ids(["<think>", "\n\n"])
+    assert tokenizer("<think>")["input_ids"] == [marker]
+    ids = encode(tokenizer, "I <think> so")
+    assert marker not in ids
+    assert tokenizer.decode(ids) == "I <think> so"
+    assert encode(tokenizer, "\n\n") == (blank,)
+
+
+def test_the_question_lists_words_where_words_answer():
+    asked = task_prompt(MELD, label_words=True)
+    assert "<neutral, surprise, fear, sadness, joy, disgust, anger>. Assistant" in asked
+    assert task_prompt(MELD) == default_task_prompt(MELD)
+    assert task_prompt(MELD, "Which of joy and anger?", label_words=True) == "Which of joy and anger?"
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "says"),
+    [
+        (MELD, default_task_prompt(MELD), r"lists indices \(neutral:0\)"),
+        (Regression(-3, 3), None, "for classes"),
+    ],
+)
+def test_words_that_the_question_contradicts_are_refused(task, given, says):
+    with pytest.raises(UsageError, match=says):
+        task_prompt(task, given, label_words=True)

@@ -1,0 +1,12 @@
+"""Checkpoints in the original layouts of 2023: Qwen-1 and ChatGLM2/3, read into today's classes without their code.
+
+Both shipped Python files of their own, which today's transformers cannot run and mse would not. Their weights need none
+of it: a Qwen-1 is a Qwen2 and a ChatGLM2/3 is a Glm under other names.
+"""
+
+from __future__ import annotations
+
+from mse_pipeline.backbones.original.layout import Layout
+from mse_pipeline.backbones.original.layouts import LAYOUTS
+
+__all__ = ["LAYOUTS", "Layout"]

@@ -1,0 +1,189 @@
+"""mse backbones: which there are, what one reads token by token, and original checkpoints made plain ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+
+if TYPE_CHECKING:
+    from mse_pipeline.backbones import Availability
+    from mse_pipeline.backbones.example import Token
+    from mse_pipeline.task import Task
+
+app = typer.Typer(no_args_is_help=True, help="Frozen language models: which there are, and how they are asked.")
+
+SPOKEN = {"en": "Oh my god, I can't believe that you did this to me!", "zh": "你怎么可以这样对我？我真的很难过。"}
+"""What the clip of the example says."""
+
+Name = Annotated[str, typer.Argument(help="A short name (qwen, chatglm3, llama2), a hub name, or a folder.")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit on the hub. [default: the newest]", show_default=False)
+]
+
+
+@app.command("list")
+def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """List the backbones with a short name: size, licence, and what is missing to use each here."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mse_pipeline import backbones
+
+    rows = backbones.describe()
+    if settings.json:
+        emit_json({"backbones": [_to_dict(row) for row in rows]})
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column, justify in (("backbone", "left"), ("width", "right"), ("GB", "right"), ("here", "left")):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("licence", overflow="fold")
+    table.add_column("on the hub", overflow="fold")
+    for row in rows:
+        entry = row.entry
+        here = "ready" if row.ready else "gated" if entry.gated else "download"
+        size = f"{entry.gigabytes:.1f}"
+        table.add_row(
+            entry.name, str(entry.hidden_size), size, here, escape(entry.licence), escape(entry.hub_id or "–")
+        )
+    stdout().print(table)
+    stdout().print("GB: weights in half precision. Any other causal language model of the hub works by its name.")
+    stdout().print("What is missing for one, and its prompt: mse backbones show NAME --example", markup=False)
+
+
+@app.command("show")
+def show(
+    name: Name,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a whole prompt with its answer, token by token.")
+    ] = False,
+    dataset: Annotated[str, typer.Option(help="Dataset or recipe file whose prompt is shown.")] = "meld",
+    label_words: Annotated[bool, typer.Option("--label-words", help="Answer by class names, not indices.")] = False,
+    revision: Revision = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what is known of a backbone, and how it is asked."""
+    from mse_pipeline.backbones import registry
+
+    known = registry.find(name) or registry.by_hub_id(name)
+    row = next((row for row in registry.describe() if row.entry == known), None)
+    value: dict[str, Any] = {"name": name} if row is None else _to_dict(row)
+    if row is None and not example:
+        from mse_pipeline import backbones
+
+        tokenizer, family = backbones.load_tokenizer(name, revision=revision)
+        value |= {"family": family, "tokens": len(tokenizer)}
+    if not settings.json:
+        for key, item in value.items():
+            told = ", ".join(item) if isinstance(item, tuple | list) else "–" if item in (None, "") else str(item)
+            stdout().print(f"{key:<12}{told}", markup=False)
+    if example:
+        tokens = _example(name, dataset, label_words, revision)
+        value["example"] = {"dataset": dataset, "tokens": [vars(token) for token in tokens]}
+        if not settings.json:
+            _show_tokens(tokens)
+    if settings.json:
+        emit_json(value)
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Qwen-1 or ChatGLM2/3 in its original layout.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder.")],
+    revision: Revision = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write an original checkpoint of 2023 as a plain folder of transformers: the same weights, bit by bit.
+
+    A conversion is no must, `--backbone` reads the original as well; it saves seconds at each start, and other tools
+    read the result.
+    """
+    from mse_pipeline import backbones
+
+    written = backbones.convert(source, destination, revision=revision)
+    size = sum(path.stat().st_size for path in written.iterdir())
+    if settings.json:
+        emit_json({"source": source, "path": str(written), "bytes": size})
+    else:
+        stdout().print(f"{written}, {size / 1e6:.1f} MB.", markup=False)
+        remark(f"Use it: mse train --backbone {written}")
+
+
+def _to_dict(row: Availability) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(row.entry), "gigabytes": round(row.entry.gigabytes, 2), "ready": row.ready, "needs": row.needs}
+
+
+def _example(name: str, dataset: str, label_words: bool, revision: str | None) -> tuple[Token, ...]:
+    from mse_pipeline import backbones, recipe
+    from mse_pipeline.backbones.example import example
+    from mse_pipeline.task import Regression
+
+    read = recipe.load(dataset)
+    task = read.task or _task(read.corpus.name)
+    words = label_words or read.prompt.label_words
+    tokenizer, family = backbones.load_tokenizer(name, revision=revision)
+    return example(
+        tokenizer,
+        family,
+        task,
+        text=SPOKEN[read.prompt.language],
+        label=round(0.4 * task.high, 1) if isinstance(task, Regression) else task.classes[0],
+        given=None if label_words else read.prompt.task,
+        language=read.prompt.language,
+        pseudo_tokens=read.training_for(name).pseudo_tokens,
+        label_words=words,
+    )
+
+
+def _task(corpus: str) -> Task:
+    """What a corpus asks for by default, where the recipe leaves it to the corpus.
+
+    Raises:
+        UsageError: That is known only when its clips are read.
+    """
+    from mse_pipeline.corpora import cherma, iemocap, meld
+    from mse_pipeline.corpora.mosei_clips import SENTIMENT
+    from mse_pipeline.errors import UsageError
+    from mse_pipeline.task import Classification, Regression
+
+    known: dict[str, Task] = {
+        "meld": Classification(meld.EMOTIONS),
+        "cherma": Classification(cherma.EMOTIONS),
+        "iemocap": Classification(iemocap.EMOTIONS),
+        "mosei": Regression(*SENTIMENT),
+        "mosi": Regression(*SENTIMENT),
+        "simsv2": Regression(-1.0, 1.0),
+        "sims": Regression(-1.0, 1.0),
+    }
+    if corpus not in known:
+        raise UsageError(f"What {corpus} predicts is known only from its clips: give the recipe a task section.")
+    return known[corpus]
+
+
+def _show_tokens(tokens: tuple[Token, ...]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("part", "id", "token", box=SIMPLE_HEAD)
+    last = None
+    for token in tokens:
+        spelled = token.piece.replace("\n", "\\n").replace(" ", "␣")
+        table.add_row(
+            "" if token.part == last else token.part, "–" if token.id is None else str(token.id), escape(spelled)
+        )
+        last = token.part
+    stdout().print(table)
+    answer = tokens.index(next(token for token in tokens if token.part == "answer"))
+    stdout().print(f"{answer} tokens are read, then the answer follows.", markup=False)
