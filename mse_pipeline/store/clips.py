@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.places import readable
 
 _COLUMNS = {
     "id": pa.string(),
@@ -45,7 +46,8 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         MseError: The file is missing or damaged.
     """
     try:
-        rows = pq.read_table(path).to_pylist()
+        with readable(path) as source:
+            rows = pq.read_table(source).to_pylist()
         return tuple(_clip(row) for row in rows)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error
@@ -60,3 +62,16 @@ def _clip(row: dict) -> Clip:
         label=label if label is not None else value,
         labels=json.loads(row["labels"]),
     )
+
+
+def count_clips(path: Path) -> int:
+    """Number of clips in the table, without reading it.
+
+    Raises:
+        MseError: The file is missing or damaged.
+    """
+    try:
+        with readable(path) as source:
+            return int(pq.read_metadata(source).num_rows)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from mse_pipeline.backbones.answers import Answers
@@ -96,15 +95,12 @@ class Batcher:
 
     def _sequences(self, modality: str, clips: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         stream, normaliser = self._streams[modality], self._normalisers[modality]
-        rows = []
-        for clip in clips:
-            features = stream.get(clip)
-            if features is None or not features.valid.any():
-                rows.append(np.zeros((0, len(normaliser.names)), np.float32))
-            else:
-                rows.append(normaliser(features))
-        lengths = torch.tensor([len(one) for one in rows])
-        values = torch.zeros(len(rows), max(1, int(lengths.max())), len(normaliser.names))
+        found = [stream.get(clip) for clip in clips]
+        rows = [one if one is not None and one.valid.any() else None for one in found]
+        lengths = [0 if one is None else len(one) for one in rows]
+        values = torch.zeros(len(rows), max(1, *lengths), len(normaliser.names))
+        into = values.numpy()
         for row, one in enumerate(rows):
-            values[row, : len(one)] = torch.from_numpy(one)
-        return values, lengths
+            if one is not None:
+                normaliser.into(one, into[row, : len(one)])
+        return values, torch.tensor(lengths)

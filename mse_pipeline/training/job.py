@@ -15,9 +15,8 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.features import Features
 from mse_pipeline.training.examples import Batcher, Example, examples
-from mse_pipeline.training.normaliser import Normaliser, fit
+from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.streams import StreamChoice, open_streams
 
@@ -74,7 +73,7 @@ def prepare(
             )
     streams = open_streams(dataset, choice)
     train = [example.clip for example in by_split[Split.TRAIN]]
-    normalisers = {modality: _fit(stream, train) for modality, stream in streams.items()}
+    normalisers = {modality: fit_stream(stream, train) for modality, stream in streams.items()}
     dims = {modality: len(normaliser.names) for modality, normaliser in normalisers.items()}
     config = AdapterConfig(
         hidden_size=backbone.hidden_size,
@@ -115,10 +114,6 @@ def prepare(
         normalisers=normalisers,
         about=about,
     )
-
-
-def _fit(stream: Mapping[str, Features], clips: Sequence[str]) -> Normaliser:
-    return fit(stream[clip] for clip in clips if clip in stream)
 
 
 def _version(dataset: Dataset, stream: str) -> dict[str, Any]:
