@@ -14,7 +14,7 @@ from typing import Any
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.atomic import write_json
-from mse_pipeline.store.clips import read_clips
+from mse_pipeline.store.clips import count_clips, read_clips
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Journal, Row
@@ -93,6 +93,10 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         version = self._entry(stream).version
         known = self._ids
         return [row for row in self._rows_by_version().get(version, []) if row.clip in known]
+
+    def clip_count(self) -> int:
+        """Number of clips, without reading their table."""
+        return count_clips(self.path / "clips.parquet")
 
     def count(self, stream: str) -> int:
         """How many clips have features of a stream, by the journal alone."""

@@ -152,9 +152,7 @@ def inspect(path: Path) -> Layout:
             found = {name: _plain(file, name, size) for name in ("offsets", *_TEXTS, *wanted)}
             clips, keys, names = (tuple(found[name].asstr()[:]) for name in _TEXTS)
             offsets = found["offsets"][:]
-            regions = {
-                name: Region(found[name].id.get_offset() or 0, found[name].shape, _TYPES[name]) for name in wanted
-            }
+            regions = {name: _region(found[name], _TYPES[name]) for name in wanted}
             about = json.loads(file.attrs["about"])
         if not isinstance(about, dict):
             raise TypeError("its description is no JSON object")

@@ -25,7 +25,7 @@ def local_copy(path: Path) -> Path:
     info = remote.info(name)
     tag = [
         info.get("size"),
-        *(str(info[key]) for key in ("ETag", "etag", "LastModified", "mtime", "created") if key in info),
+        *(str(info[key]) for key in _TAGS if key in info),
     ]
     home = home_of_copies()
     url = hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()

@@ -199,15 +199,9 @@ class Spool:
         """All clips in the order in which they came."""
         for handle in self._handles.values():
             handle.seek(0)
-        kinds = {"values": np.float32, "intervals": np.float64, "valid": np.bool_}
+        kinds = (("values", np.float32), ("intervals", np.float64), ("valid", np.bool_))
         for clip, rows in self.rows.items():
-            parts = {
-                name: np.frombuffer(handle.read(rows * self._widths[name]), kinds[name])
-                for name, handle in self._handles.items()
-            }
-            yield (
-                clip,
-                Features(
-                    parts["values"].reshape(rows, -1 if rows else len(names)), parts["intervals"], parts["valid"], names
-                ),
+            values, intervals, valid = (
+                np.frombuffer(self._handles[name].read(rows * self._widths[name]), kind) for name, kind in kinds
             )
+            yield clip, Features(values.reshape(rows, len(names)), intervals, valid, names)

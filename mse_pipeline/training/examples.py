@@ -23,28 +23,24 @@ class Example:
 
     Attributes:
         clip: Its id.
-        text_ids: Token ids of what is said.
+        text: What is said.
         label: The annotation.
         target: Index of the right answer.
     """
 
     clip: str
-    text_ids: tuple[int, ...]
+    text: str
     label: Label
     target: int
 
 
-def examples(
-    clips: Sequence[Clip], split: Split, backbone: Backbone, answers: Answers, room: int | None = None
-) -> list[Example]:
+def examples(clips: Sequence[Clip], split: Split, answers: Answers) -> list[Example]:
     """The labelled clips of a split; those without a label are left out.
 
     Args:
         clips: All clips of the dataset.
         split: Which part is wanted.
-        backbone: Its tokenizer makes tokens of the texts.
         answers: The possible answers.
-        room: Most tokens of a text that the backbone can read beside all else; longer texts lose their end.
 
     Raises:
         UsageError: A label does not belong to the task.
@@ -56,31 +52,55 @@ def examples(
                 target = answers.target(clip.label)
             except ValueError as error:
                 raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
-            text_ids = encode(backbone.tokenizer, clip.text)[:room]
-            made.append(Example(clip.id, text_ids, clip.label, target))
+            made.append(Example(clip.id, clip.text, clip.label, target))
     return made
 
 
-class Batcher:
-    """Makes batches of examples: reads their features, normalises and pads them.
+class Texts:
+    """Token ids of texts, made when a text is first read: those of 20,000 clips take seconds.
 
     Args:
+        backbone: Its tokenizer makes them.
+        room: Most tokens of a text that the backbone can read beside all else; longer texts lose their end.
+    """
+
+    def __init__(self, backbone: Backbone, room: int | None = None) -> None:
+        self._tokenizer = backbone.tokenizer
+        self._room = room
+        self._made: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text."""
+        if text not in self._made:
+            self._made[text] = encode(self._tokenizer, text)[: self._room]
+        return self._made[text]
+
+
+class Batcher:
+    """Makes batches of examples: tokenizes their texts, reads their features, normalises and pads them.
+
+    Args:
+        texts: Makes tokens of texts.
         streams: Features by clip id, by modality; a modality that is absent is not read.
         normalisers: Fitted on the train split, by modality.
     """
 
-    def __init__(self, streams: Mapping[str, Mapping[str, Features]], normalisers: Mapping[str, Normaliser]) -> None:
+    def __init__(
+        self, texts: Texts, streams: Mapping[str, Mapping[str, Features]], normalisers: Mapping[str, Normaliser]
+    ) -> None:
+        self._texts = texts
         self._streams = streams
         self._normalisers = normalisers
 
     def batch(self, chosen: Sequence[Example]) -> Batch:
         """One batch. A clip without a stream, or without a valid row in it, has length 0 there."""
-        longest = max(1, *(len(example.text_ids) for example in chosen))
+        tokens = [torch.tensor(self._texts(example.text), dtype=torch.int64) for example in chosen]
+        longest = max(1, *map(len, tokens))
         text_ids = torch.zeros(len(chosen), longest, dtype=torch.int64)
         text_mask = torch.zeros(len(chosen), longest, dtype=torch.bool)
-        for row, example in enumerate(chosen):
-            text_ids[row, : len(example.text_ids)] = torch.tensor(example.text_ids, dtype=torch.int64)
-            text_mask[row, : len(example.text_ids)] = True
+        for row, one in enumerate(tokens):
+            text_ids[row, : len(one)] = one
+            text_mask[row, : len(one)] = True
         sequences: dict[str, torch.Tensor] = {}
         for modality in self._streams:
             values, lengths = self._sequences(modality, [example.clip for example in chosen])

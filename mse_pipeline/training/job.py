@@ -15,7 +15,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.training.examples import Batcher, Example, examples
+from mse_pipeline.training.examples import Batcher, Example, Texts, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.streams import StreamChoice, open_streams
@@ -53,7 +53,7 @@ class Job:
 def prepare(
     dataset: Dataset, backbone: Backbone, settings: Training, choice: StreamChoice, wording: PromptSection
 ) -> Job:
-    """Open the features, fit the normalisers, tokenize the texts.
+    """Open the features and fit the normalisers; nothing is read of the single clip yet.
 
     Raises:
         UsageError: A split that training needs has no labelled clip.
@@ -64,7 +64,7 @@ def prepare(
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
     answers = Answers(task, backbone.tokenizer, backbone.family)
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
-    by_split = {split: examples(dataset.clips, split, backbone, answers, room) for split in Split}
+    by_split = {split: examples(dataset.clips, split, answers) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
         if not by_split[split]:
             raise UsageError(
@@ -110,7 +110,7 @@ def prepare(
         answers=answers,
         metric_kind=metrics.kind(corpus, task),
         examples=by_split,
-        batcher=Batcher(streams, normalisers),
+        batcher=Batcher(Texts(backbone, room), streams, normalisers),
         normalisers=normalisers,
         about=about,
     )

@@ -58,7 +58,7 @@ def choose_streams(dataset: Dataset, *, asked: Mapping[str, str | None], without
         elif name:
             if name.partition(".")[0] != modality:
                 raise UsageError(f"{name} is no {modality} stream.")
-            if not dataset.count(name):
+            if not dataset[name]:
                 raise UsageError(f"No clip of {dataset.name} has features of {name}.")
             names[modality] = name
         else:
@@ -69,7 +69,7 @@ def choose_streams(dataset: Dataset, *, asked: Mapping[str, str | None], without
 
 def _only(dataset: Dataset, modality: str) -> tuple[str | None, str | None]:
     there = [stream for stream in dataset if stream.partition(".")[0] == modality]
-    filled = [stream for stream in there if dataset.count(stream)]
+    filled = [stream for stream in there if dataset[stream]]
     if len(filled) > 1:
         raise UsageError(
             f"{dataset.name} has several {modality} streams: {', '.join(filled)}. Choose one with --{modality} NAME."
