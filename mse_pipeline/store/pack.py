@@ -20,7 +20,8 @@ _BLOCK = 8 << 20  # bytes of statistics that are merged at once
 class Pack(Mapping[str, Features]):
     """A pack opened for reading: clip id -> Features, whose values and intervals are slices of the mapped file.
 
-    They are read-only, and stay good after `close` and after the file was replaced by a newer one.
+    They are read-only, and stay good after `close` and after the file was replaced by a newer one. What was read counts
+    as this process's shared memory, but is the system's to take back: after an epoch that may look like the whole file.
 
     Args:
         path: The file, on a local disk.
@@ -34,7 +35,7 @@ class Pack(Mapping[str, Features]):
         layout = inspect(path)
         self.names, self.clip_keys, self.offsets = layout.names, layout.keys, layout.offsets
         self.about: Mapping[str, Any] = layout.about
-        self.arrays = _mapped(path, layout)
+        self.arrays = _arrays(_mapped(path), path, layout)
         self._places = {clip: index for index, clip in enumerate(layout.clips)}
 
     def __getitem__(self, clip: str) -> Features:
@@ -95,12 +96,15 @@ class Pack(Mapping[str, Features]):
         self.close()
 
 
-def _mapped(path: Path, layout: Layout) -> dict[str, np.ndarray]:
+def _mapped(path: Path) -> mmap.mmap:
     try:
         with path.open("rb") as handle:
-            mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise MseError(f"The pack {path} cannot be mapped into memory ({error}).") from error
+
+
+def _arrays(mapped: mmap.mmap, path: Path, layout: Layout) -> dict[str, np.ndarray]:
     arrays = {}
     for name, region in layout.regions.items():
         dtype = np.dtype(np.uint8) if region.dtype == np.bool_ else region.dtype

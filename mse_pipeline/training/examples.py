@@ -46,12 +46,14 @@ def examples(clips: Sequence[Clip], split: Split, answers: Answers) -> list[Exam
         UsageError: A label does not belong to the task.
     """
     made = []
+    targets: dict[Label, int] = {}  # annotations repeat
     for clip in clips:
         if clip.split == split and clip.label is not None:
             try:
-                target = answers.target(clip.label)
+                target = targets[clip.label] if clip.label in targets else answers.target(clip.label)
             except ValueError as error:
                 raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
+            targets[clip.label] = target
             made.append(Example(clip.id, clip.text, clip.label, target))
     return made
 
