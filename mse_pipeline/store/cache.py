@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.clip import Clip
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.clips import write_clips
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.manifest import Manifest, write_manifest
@@ -88,10 +88,20 @@ class Cache(Mapping[str, Dataset]):
             twice = Counter(ids).most_common(1)[0][0]
             raise UsageError(f"Two clips of {name} have the id {twice!r}; ids must be unique.")
         folder = self.path / name
-        streams = Dataset(folder).manifest.streams if (folder / "dataset.json").is_file() else {}
-        write_clips(folder / "clips.parquet", clips)
+        before = Dataset(folder) if (folder / "dataset.json").is_file() else None
+        if before is None or not _has(before, clips):
+            write_clips(folder / "clips.parquet", clips)
+        streams = before.manifest.streams if before is not None else {}
         write_manifest(folder / "dataset.json", Manifest(name, task, streams, dict(recipe or {}), dict(source or {})))
         return Dataset(folder)
+
+
+def _has(dataset: Dataset, clips: Sequence[Clip]) -> bool:
+    """Whether a dataset's clip table is this one already."""
+    try:
+        return dataset.clips == tuple(clips)
+    except MseError:
+        return False  # a damaged table is written anew
 
 
 class DatasetMissing(UsageError, KeyError):

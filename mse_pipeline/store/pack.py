@@ -36,18 +36,20 @@ class Pack(Mapping[str, Features]):
         self.names, self.clip_keys, self.offsets = layout.names, layout.keys, layout.offsets
         self.about: Mapping[str, Any] = layout.about
         self.arrays = _arrays(_mapped(path), path, layout)
+        self._values, self._intervals = self.arrays["values"], self.arrays["intervals"]
+        # Compared, not viewed: numpy trusts a bool to be 0 or 1, and a file may hold any byte.
+        self._valid = self.arrays["valid"] != 0
+        self._bounds: list[int] = self.offsets.tolist()  # numbers of Python are looked up faster than numpy's
         self._places = {clip: index for index, clip in enumerate(layout.clips)}
 
     def __getitem__(self, clip: str) -> Features:
         return self._at(self._places[clip])
 
     def _at(self, index: int) -> Features:
-        if self.closed:
+        if not self.arrays:
             raise ValueError(f"The pack {self.path} is closed.")
-        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        arrays = self.arrays
-        # Compared, not viewed: numpy trusts a bool to be 0 or 1, and a file may hold any byte.
-        return Features(arrays["values"][rows], arrays["intervals"][rows], arrays["valid"][rows] != 0, self.names)
+        rows = slice(self._bounds[index], self._bounds[index + 1])
+        return Features.checked(self._values[rows], self._intervals[rows], self._valid[rows], self.names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -88,6 +90,7 @@ class Pack(Mapping[str, Features]):
     def close(self) -> None:
         """Let go of the file; what was read of it stays."""
         self.arrays = {}
+        self._values = self._intervals = self._valid = np.zeros(0)
 
     def __enter__(self) -> Pack:
         return self

@@ -18,7 +18,7 @@ def s3_server():
 
 @pytest.fixture
 def s3_cache(s3_server, tmp_path, monkeypatch, request):
-    """URL of an empty cache in a bucket of its own; reached through the environment, as a user's own server would be."""
+    """URL of an empty cache in a bucket of its own; reached through the environment, as a user's own server is."""
     import boto3
     import s3fs
 
