@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, settings, stdout
+
+if TYPE_CHECKING:
+    from mse_pipeline.store.dataset import Dataset
+
+_Chosen = Annotated[
+    str | None, typer.Argument(metavar="[DATASET]", help="Dataset in the cache. [default: all]", show_default=False)
+]
 
 app = typer.Typer(no_args_is_help=True, help="What is in the feature cache.")
 
@@ -20,26 +28,33 @@ def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: 
     from rich.table import Table
 
     from mse_pipeline.store.cache import open_cache
+    from mse_pipeline.store.places import files
 
     opened = open_cache(cache)
-    rows: list[dict[str, Any]] = [
-        {
-            "dataset": name,
-            "clips": len(dataset.clips),
-            "streams": list(dataset),
-            "bytes": sum(path.stat().st_size for path in dataset.path.rglob("*") if path.is_file()),
-        }
-        for name, dataset in opened.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, dataset in opened.items():
+        stored = list(files(dataset.path))
+        rows.append(
+            {
+                "dataset": name,
+                "clips": dataset.clip_count(),
+                "streams": list(dataset),
+                "done": {stream: dataset.count(stream) for stream in dataset},
+                "files": len(stored),
+                "bytes": sum(one.size for one in stored),
+            }
+        )
     if settings.json:
         emit_json({"cache": str(opened.path), "datasets": rows})
         return
     table = Table(box=SIMPLE_HEAD)
-    for name, justify in (("dataset", "left"), ("clips", "right"), ("MB", "right"), ("streams", "left")):
+    heads = (("dataset", "left"), ("clips", "right"), ("files", "right"), ("MB", "right"), ("streams", "left"))
+    for name, justify in heads:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         megabytes = f"{row['bytes'] / 1e6:.1f}"
-        table.add_row(escape(row["dataset"]), str(row["clips"]), megabytes, escape(", ".join(row["streams"])))
+        streams = ", ".join(f"{stream} ({count:,})" for stream, count in row["done"].items())
+        table.add_row(escape(row["dataset"]), f"{row['clips']:,}", f"{row['files']:,}", megabytes, escape(streams))
     stdout().print(table if rows else f"The cache {escape(str(opened.path))} is empty: mse extract fills it.")
 
 
@@ -114,3 +129,68 @@ def show(
         told += f", {', '.join(map(str, files))}" if isinstance(files, list | dict) else ""
         told += f", the published {one['published']}" if one.get("published") else ""
         stdout().print("\n".join([told, *(f"  {note}" for note in one["notes"])]), markup=False)
+
+
+@app.command("compact")
+def compact(
+    dataset: _Chosen = None, cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Merge many small shards into few large ones, and the journal into one part. Values stay as they are."""
+    from mse_pipeline.store.compaction import compact as merge
+
+    done = [_alone(merge, one) for one in _datasets(cache, dataset)]
+    if settings.json:
+        emit_json({"compacted": [vars(one) for one in done]})
+        return
+    for one in done:
+        stdout().print(
+            f"{one.dataset}: {one.files_before:,} files of {one.bytes_before / 1e6:,.1f} MB became "
+            f"{one.files_after:,} files of {one.bytes_after / 1e6:,.1f} MB.",
+            markup=False,
+        )
+
+
+@app.command("prune")
+def prune(
+    dataset: _Chosen = None,
+    older_than: Annotated[
+        float, typer.Option(min=0.0, help="Hours. On object storage younger files may be of a run and are left.")
+    ] = 24.0,
+    cache: CacheDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Remove what no longer counts: unfinished files, shards that no journal names, packs on clocks of before."""
+    from mse_pipeline.store.pruning import prune as remove
+
+    done = [_alone(lambda one: remove(one, older_than=older_than * 3600), one) for one in _datasets(cache, dataset)]
+    if settings.json:
+        emit_json({"pruned": [vars(one) for one in done]})
+        return
+    for one in done:
+        stdout().print(f"{one.dataset}: {one.files:,} files of {one.bytes / 1e6:,.1f} MB removed.", markup=False)
+
+
+def _datasets(cache: str | None, name: str | None) -> list[Dataset]:
+    """The dataset that is named, or all."""
+    from mse_pipeline.store.cache import open_cache
+
+    opened = open_cache(cache)
+    return [opened[name]] if name is not None else list(opened.values())
+
+
+def _alone(work: Callable[[Dataset], Any], dataset: Dataset) -> Any:
+    """Do what excludes a run on the dataset.
+
+    Raises:
+        MseError: One is at work on it.
+    """
+    from filelock import Timeout
+
+    from mse_pipeline.errors import MseError
+
+    try:
+        return work(dataset)
+    except Timeout as error:
+        raise MseError(f"An extraction into {dataset.name} is running; do this when it has ended.") from error

@@ -36,8 +36,12 @@ Debug = Annotated[
     typer.Option("--debug", callback=_set("debug"), help="Show the traceback of an error.", rich_help_panel="Output"),
 ]
 CacheDir = Annotated[
-    Path | None,
-    typer.Option("--cache", help="Folder of the feature cache. [default: $MSE_CACHE or ./cache]", show_default=False),
+    str | None,  # not a Path, which takes one slash of s3:// away
+    typer.Option(
+        "--cache",
+        help="Folder or URL (s3://…) of the feature cache. [default: $MSE_CACHE or ./cache]",
+        show_default=False,
+    ),
 ]
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mse_pipeline.alignment.apply import aligner
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.packing import pack_stream
+from mse_pipeline.store.packing import Align, pack_stream
 
 
 def pack(dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: None) -> list[str]:
@@ -14,6 +15,11 @@ def pack(dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: Non
     packed = []
     for stream, entry in dataset.manifest.streams.items():
         on_stream(stream)
-        if pack_stream(dataset, stream, aligner(entry.alignment)):
+        if pack_stream(dataset, stream, _align(entry.alignment)):
             packed.append(stream)
     return packed
+
+
+def _align(alignment: Mapping[str, Any]) -> Align:
+    align = aligner(alignment)
+    return lambda clip, features: align(features)

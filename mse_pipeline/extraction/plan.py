@@ -30,7 +30,7 @@ def missing(
     same is told by the file's size and time, without reading it. Failures are not tried again unless asked for or
     unless their file has changed.
     """
-    journal = dataset.journal.read()
+    journal = dataset.rows_with_shards()
     todo = []
     for clip in clips:
         known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}

@@ -1,14 +1,17 @@
-"""Files that are whole or absent: written aside, flushed, renamed."""
+"""Files that are whole or absent: written aside, flushed, renamed; on object storage, put there when they are whole."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mse_pipeline.store.places import is_local, put, upload
 
 ASIDE = ".aside-"
 """Names of unfinished files begin so; whatever bears this name after a kill may be removed."""
@@ -16,10 +19,17 @@ ASIDE = ".aside-"
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; on leaving, flush it to disk and rename it to `path`.
+    """Give a local name to write to; on leaving, what was written there becomes `path`.
 
-    If the block raises, the unfinished file is removed and `path` stays as it was.
+    On disk the name lies beside `path`, and is flushed and renamed; for object storage it lies in a temporary folder,
+    and is uploaded. If the block raises, the unfinished file is removed and `path` stays as it was.
     """
+    if not is_local(path):
+        with tempfile.TemporaryDirectory(prefix="mse-") as folder:
+            made = Path(folder) / path.name
+            yield made
+            upload(made, path)
+        return
     temporary = write_aside_name(path)
     try:
         yield temporary
@@ -43,6 +53,9 @@ def flush(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
+    if not is_local(path):
+        put(path, text.encode())
+        return
     with aside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -53,7 +66,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_unfinished(folder: Path) -> int:
-    """Remove unfinished files below a folder; returns how many there were."""
+    """Remove unfinished files below a folder; returns how many there were. Object storage has none."""
+    if not is_local(folder):
+        return 0
     found = [path for path in folder.rglob(f"{ASIDE}*") if path.is_file()]
     for path in found:
         path.unlink(missing_ok=True)

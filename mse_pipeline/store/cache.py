@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mse_pipeline.clip import Clip
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.clips import write_clips
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.manifest import Manifest, write_manifest
+from mse_pipeline.store.places import is_local, names, place
 from mse_pipeline.task import Task
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -23,16 +25,29 @@ def open_cache(path: str | os.PathLike[str] | None = None) -> Cache:
     """Open a feature cache.
 
     Args:
-        path: The folder; by default ``$MSE_CACHE`` or ``./cache``. It need not exist yet.
+        path: The folder, or a URL as in ``s3://bucket/cache``; by default ``$MSE_CACHE`` or ``./cache``. It need not
+            exist yet.
+
+    Raises:
+        UsageError: The URL cannot be reached, or a package for it is missing.
     """
-    return Cache(Path(path if path is not None else os.environ.get("MSE_CACHE", "cache")))
+    where = place(path if path is not None else os.environ.get("MSE_CACHE", "cache"))
+    if not is_local(where):
+        try:
+            names(where)
+        except Exception as error:  # each kind of storage has errors of its own
+            raise UsageError(
+                f"The cache {where} cannot be reached ({type(error).__name__}: {error}). "
+                "Check its address and this machine's credentials for it."
+            ) from error
+    return Cache(where)
 
 
 class Cache(Mapping[str, Dataset]):
     """Datasets by name.
 
     Args:
-        path: The folder.
+        path: The folder; as `place` gives it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,8 +62,7 @@ class Cache(Mapping[str, Dataset]):
         return Dataset(self.path / name)
 
     def __iter__(self) -> Iterator[str]:
-        if self.path.is_dir():
-            yield from sorted(p.parent.name for p in self.path.glob("*/dataset.json"))
+        yield from (name for name in names(self.path) if (self.path / name / "dataset.json").is_file())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -71,13 +85,23 @@ class Cache(Mapping[str, Dataset]):
             raise UsageError(f"{name!r} cannot name a dataset: use letters, digits, '.', '_' and '-'.")
         ids = [clip.id for clip in clips]
         if len(set(ids)) != len(ids):
-            twice = next(clip for clip in ids if ids.count(clip) > 1)
+            twice = Counter(ids).most_common(1)[0][0]
             raise UsageError(f"Two clips of {name} have the id {twice!r}; ids must be unique.")
         folder = self.path / name
-        streams = Dataset(folder).manifest.streams if (folder / "dataset.json").is_file() else {}
-        write_clips(folder / "clips.parquet", clips)
+        before = Dataset(folder) if (folder / "dataset.json").is_file() else None
+        if before is None or not _has(before, clips):
+            write_clips(folder / "clips.parquet", clips)
+        streams = before.manifest.streams if before is not None else {}
         write_manifest(folder / "dataset.json", Manifest(name, task, streams, dict(recipe or {}), dict(source or {})))
         return Dataset(folder)
+
+
+def _has(dataset: Dataset, clips: Sequence[Clip]) -> bool:
+    """Whether a dataset's clip table is this one already."""
+    try:
+        return dataset.clips == tuple(clips)
+    except MseError:
+        return False  # a damaged table is written anew
 
 
 class DatasetMissing(UsageError, KeyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.places import readable
 
 _COLUMNS = {
     "id": pa.string(),
@@ -25,6 +27,8 @@ _COLUMNS = {
     "dialogue": pa.string(),
     "turn": pa.int64(),
 }
+_PLAIN = tuple(name for name in _COLUMNS if name != "split")
+_SPLITS = {split.value: split for split in Split}
 
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
@@ -45,18 +49,33 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         MseError: The file is missing or damaged.
     """
     try:
-        rows = pq.read_table(path).to_pylist()
-        return tuple(_clip(row) for row in rows)
+        with readable(path) as source:
+            # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
+            columns = pq.ParquetFile(source).read().to_pydict()
+        plain = zip(*(columns[name] for name in _PLAIN), strict=True)
+        more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
+        return tuple(_clip(one, *other) for one, other in zip(plain, more, strict=True))
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error
 
 
-def _clip(row: dict) -> Clip:
-    value = row.pop("label_value")
-    label = row.pop("label")
+def _clip(plain: tuple[Any, ...], split: str, label: str | None, value: float | None, labels: str) -> Clip:
     return Clip(
-        **{name: row[name] for name in _COLUMNS if name != "split"},
-        split=Split(row["split"]),
+        **dict(zip(_PLAIN, plain, strict=True)),
+        split=_SPLITS[split],
         label=label if label is not None else value,
-        labels=json.loads(row["labels"]),
+        labels={} if labels == "{}" else json.loads(labels),
     )
+
+
+def count_clips(path: Path) -> int:
+    """Number of clips in the table, without reading it.
+
+    Raises:
+        MseError: The file is missing or damaged.
+    """
+    try:
+        with readable(path) as source:
+            return int(pq.read_metadata(source).num_rows)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error

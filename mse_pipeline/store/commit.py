@@ -1,27 +1,36 @@
 """Commit: what a worker made of some clips enters the cache as one, or not at all.
 
-Shards are written aside first; then, under the dataset's lock and only if the writer's run still holds, they are
-renamed and one journal file makes them count. A run that was killed may leave a worker that still writes: its
-commits are refused once the next run has begun.
+Shards are written first; then, under the dataset's lock and only if the writer's run still holds, they get their names
+and one journal file makes them count. A run that was killed may leave a worker that still writes: its commits are
+refused once the next run has begun. Object storage has no lock and no renaming: shards are put there under their names,
+and a clip that two runs commit is there twice, of which the last holds.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
-
-from mse_pipeline.store.atomic import flush, remove_unfinished, write_aside_name, write_text
+from mse_pipeline.store.atomic import flush, write_aside_name
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import write_shard
+from mse_pipeline.store.places import is_local, remove, upload
+from mse_pipeline.store.runs import begin_run, commit_lock, is_current, run_lock
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
+
+__all__ = ["Commit", "Shard", "begin_run", "commit_lock", "run_lock"]
+
+Shard = list[tuple[str, str, Features]]
+"""Clip id, key and features of each."""
 
 
 class Commit:
@@ -35,11 +44,11 @@ class Commit:
 
     def __init__(self, dataset: Dataset, run: str, *, guarded: bool = False) -> None:
         self.dataset = dataset
-        self.name = f"{time.time_ns():020d}-{run}"
+        self.name = f"{time.time_ns():020d}-{run}-{secrets.token_hex(3)}"
         self._run = run
         self._guarded = guarded
         self._rows: list[Row] = []
-        self._features: dict[tuple[str, str], list[tuple[str, str, Features]]] = defaultdict(list)
+        self._features: dict[tuple[str, str], Shard] = defaultdict(list)
 
     def add(self, row: Row, features: Features | None = None) -> None:
         """Add one clip's row in one stream; a row that is done comes with its features, or names their shard."""
@@ -57,16 +66,20 @@ class Commit:
 
     def write(self) -> bool:
         """Enter everything; returns False, with nothing written, if the run no longer holds."""
+        if not self._rows:
+            return not self._guarded or is_current(self.dataset.path, self._run)
+        return self._write_local() if is_local(self.dataset.path) else self._write_remote()
+
+    def _write_local(self) -> bool:
         written: list[tuple[Path, Path]] = []
         try:
-            for (stream, version), rows in self._features.items():
-                final = self.dataset.stream_folder(stream, version) / f"shard-{self.name}.parquet"
+            for final, stream, rows in self._shards():
                 temporary = write_aside_name(final)
                 written.append((temporary, final))
                 write_shard(temporary, stream, rows)
                 flush(temporary)
             with commit_lock(self.dataset.path):
-                if self._guarded and current_run(self.dataset.path) != self._run:
+                if self._guarded and not is_current(self.dataset.path, self._run):
                     return False
                 for temporary, final in written:
                     os.replace(temporary, final)
@@ -76,33 +89,21 @@ class Commit:
             for temporary, _ in written:
                 temporary.unlink(missing_ok=True)
 
+    def _write_remote(self) -> bool:
+        put: list[Path] = []
+        with tempfile.TemporaryDirectory(prefix="mse-") as folder:
+            for final, stream, rows in self._shards():
+                made = Path(folder) / final.name
+                write_shard(made, stream, rows)
+                put.append(final)
+                upload(made, final)
+        if self._guarded and not is_current(self.dataset.path, self._run):
+            for final in put:
+                remove(final)
+            return False
+        self.dataset.journal.commit(self.name, self._rows)
+        return True
 
-def commit_lock(folder: Path) -> filelock.BaseFileLock:
-    """The lock that one commit after the other takes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / ".commit.lock")
-
-
-def run_lock(folder: Path) -> filelock.BaseFileLock:
-    """The lock that one extraction at a time holds; the system frees it when the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / ".run.lock", timeout=0)
-
-
-def current_run(folder: Path) -> str | None:
-    """Name of the run that may commit."""
-    home = folder / ".run"
-    return home.read_text(encoding="utf-8").strip() if home.is_file() else None
-
-
-def begin_run(dataset: Dataset, run: str) -> int:
-    """Make `run` the one that may commit, and remove what killed runs left; returns how many files that were."""
-    with commit_lock(dataset.path):
-        write_text(dataset.path / ".run", run + "\n")
-        removed = remove_unfinished(dataset.path)
-        named = {row.shard for row in dataset.journal.read().values()}
-        for shard in (dataset.path / "streams").glob("*/*/shard-*.parquet"):
-            if shard.name not in named:
-                shard.unlink()
-                removed += 1
-    return removed
+    def _shards(self) -> Iterator[tuple[Path, str, Shard]]:
+        for (stream, version), rows in self._features.items():
+            yield self.dataset.stream_folder(stream, version) / f"shard-{self.name}.parquet", stream, rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -13,14 +14,18 @@ from typing import Any
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.atomic import write_json
-from mse_pipeline.store.clips import read_clips
+from mse_pipeline.store.clips import count_clips, read_clips
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Journal, Row
 from mse_pipeline.store.keys import canonical, stream_id
 from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
-from mse_pipeline.store.packing import open_current, pack_stream
+from mse_pipeline.store.pack import Pack
+from mse_pipeline.store.packing import is_current, open_current, pack_stream
+from mse_pipeline.store.places import names
 from mse_pipeline.store.shards import ShardView
+
+_PLAIN = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 class Dataset(Mapping[str, Mapping[str, Features]]):
@@ -36,6 +41,8 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.journal = Journal(path / "journal")
+        self._grouped: tuple[object, dict[str, list[Row]]] = (None, {})
+        self._packs: dict[str, Pack] = {}
 
     @property
     def name(self) -> str:
@@ -54,8 +61,12 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 
     def __getitem__(self, stream: str) -> Mapping[str, Features]:
         entry = self._entry(stream)
+        held = self._packs.get(stream)
+        if held is not None and not held.closed and is_current(self, stream, held):
+            return held
         pack = open_current(self, stream)
         if pack is not None:
+            self._packs[stream] = pack
             return pack
         native = self.native(stream)
         if entry.alignment == {"kind": "none"} or not native:
@@ -80,8 +91,43 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     def rows(self, stream: str) -> list[Row]:
         """The journal's rows of a stream's current version, done and failed, in no particular order."""
         version = self._entry(stream).version
-        known = {clip.id for clip in self.clips}
-        return [row for (clip, v), row in self.journal.read().items() if v == version and clip in known]
+        known = self._ids
+        return [row for row in self._rows_by_version().get(version, []) if row.clip in known]
+
+    def clip_count(self) -> int:
+        """Number of clips, without reading their table."""
+        return count_clips(self.path / "clips.parquet")
+
+    def count(self, stream: str) -> int:
+        """How many clips have features of a stream, by the journal alone."""
+        return sum(row.status == "done" for row in self.rows(stream))
+
+    def rows_with_shards(self) -> dict[tuple[str, str], Row]:
+        """What the journal knows, by clip and stream version, without features whose shard is no longer there.
+
+        A shard may have been removed by hand because it was damaged, or, on object storage, by someone who took it for
+        an orphan: what it held counts as missing.
+        """
+        held: dict[tuple[str, str], Row] = {}
+        for version, rows in self._rows_by_version().items():
+            there = {stream: set(names(self.stream_folder(stream, version))) for stream in {row.stream for row in rows}}
+            for row in rows:
+                if row.status != "done" or row.shard in there[row.stream]:
+                    held[row.clip, version] = row
+        return held
+
+    def _rows_by_version(self) -> dict[str, list[Row]]:
+        rows = self.journal.read()
+        if self._grouped[0] is not rows:
+            grouped: dict[str, list[Row]] = {}
+            for (_, version), row in rows.items():
+                grouped.setdefault(version, []).append(row)
+            self._grouped = rows, grouped
+        return self._grouped[1]
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(clip.id for clip in self.clips)
 
     def put(self, stream: str, features: Mapping[str, Features], *, source: Mapping[str, Any] | None = None) -> None:
         """Store features that were made elsewhere as a stream's current version.
@@ -132,7 +178,9 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     def pack_path(self, stream: str) -> Path:
         """Where the pack of a stream's current version on its current clock lies."""
         entry = self._entry(stream)
-        clock = "-".join(str(value) for _, value in sorted(entry.alignment.items()))
+        clock = _PLAIN.sub("", str(entry.alignment["kind"]))[:40]
+        if len(entry.alignment) > 1:  # what is chosen may be long, or unfit for a file's name
+            clock += "-" + hashlib.blake2b(canonical(dict(entry.alignment)), digest_size=6).hexdigest()
         return self.stream_folder(stream, entry.version) / f"pack-{clock}.h5"
 
     def _entry(self, stream: str) -> StreamEntry:

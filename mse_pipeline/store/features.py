@@ -52,6 +52,16 @@ class Features:
         for name, value in (("values", values), ("intervals", intervals), ("valid", valid), ("names", names)):
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def checked(cls, values: np.ndarray, intervals: np.ndarray, valid: np.ndarray, names: tuple[str, ...]) -> Features:
+        """Features of arrays that are known to fit together and to have the right types, as slices of a pack are.
+
+        Checking them again would take longer than reading a short clip.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(values=values, intervals=intervals, valid=valid, names=names, notes={})
+        return made
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -1,9 +1,26 @@
-"""HDF5 packs: what training reads. The values of all clips end to end with offsets: a clip is one slice."""
+"""The pack file: an HDF5 file whose arrays lie in one piece each, so that they are mapped into memory and not read.
+
+The values of all clips lie end to end, with offsets: a clip is one slice. Anyone's HDF5 library reads it; `Pack` maps
+it, once it is sure that the file is what it claims to be.
+
+| dataset | shape | what |
+|---|---|---|
+| ``values`` | (N, D) float32 | rows of all clips |
+| ``intervals`` | (N, 2) float64 | begin and end of each row in seconds from its clip's start |
+| ``valid`` | (N,) bool | whether there was something to measure |
+| ``offsets`` | (C + 1,) int64 | clip i has the rows from ``offsets[i]`` to ``offsets[i + 1]`` |
+| ``clips``, ``keys`` | (C,) text | id of each clip, and what its features depend on as a hash |
+| ``names`` | (D,) text | the dimensions |
+| ``count``, ``mean``, ``spread`` | (C, D) int64, float64, float64 | statistics of each clip, where they are smaller than the values |
+"""  # noqa: E501
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,123 +28,179 @@ import h5py
 import numpy as np
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.store.atomic import aside
-from mse_pipeline.store.features import Features
 
-FORMAT = 1
-_BLOCK = 16 << 20  # bytes that are held before they are written
+FORMAT = 2
+BODY = ("values", "intervals", "valid")
+STATISTICS = ("count", "mean", "spread")
+_TEXTS = ("clips", "keys", "names")
+_TYPES: dict[str, np.dtype] = {
+    "values": np.dtype("<f4"),
+    "intervals": np.dtype("<f8"),
+    "valid": np.dtype(np.bool_),
+    "offsets": np.dtype("<i8"),
+    "count": np.dtype("<i8"),
+    "mean": np.dtype("<f8"),
+    "spread": np.dtype("<f8"),
+}
+_ALIGNMENT = 64  # bytes; numbers at odd addresses are slow, and some processors refuse them
+_ROWS_FOR_STATISTICS = 8  # a clip, on average; below, statistics would take more room than values
 
 
-def write_pack(
-    path: Path, items: Iterable[tuple[str, Features]], names: Sequence[str], about: Mapping[str, Any]
-) -> None:
-    """Write features of many clips as one file, whole or not at all; the same items give the same bytes.
+@dataclass(frozen=True)
+class Region:
+    """Where an array lies in the file.
+
+    Attributes:
+        start: Its first byte.
+        shape: Its shape.
+        dtype: Its type.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(map(int, self.shape)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a pack file holds and where.
+
+    Attributes:
+        clips: Ids in order.
+        keys: Key of each.
+        names: The D dimensions.
+        offsets: (C + 1,) int64.
+        regions: By dataset name: values, intervals, valid and, where there are any, the statistics.
+        about: Plain values that are kept with the file.
+    """
+
+    clips: tuple[str, ...]
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    offsets: np.ndarray
+    regions: Mapping[str, Region]
+    about: Mapping[str, Any]
+
+
+def create(
+    path: Path, *, clips: Sequence[str], keys: Sequence[str], lengths: Sequence[int], names: Sequence[str],
+    about: Mapping[str, Any],
+) -> Layout:  # fmt: skip
+    """Make a pack file with everything but its arrays' bytes, for which there is room.
+
+    The bytes of the file depend on the arguments alone.
 
     Args:
         path: The file.
-        items: Clip id and features, in the order in which they shall lie; read once, never all in memory.
-        names: The dimensions' names.
-        about: Plain values that are kept with the file (stream, version, alignment, journal fingerprint).
+        clips: Ids in order.
+        keys: Key of each.
+        lengths: Number of rows of each.
+        names: The dimensions.
+        about: Plain values that are kept with the file.
     """
-    with aside(path) as temporary, h5py.File(temporary, "w", libver="latest", track_order=False) as file:
-        values = _growing(file, "values", np.float32, len(names))
-        intervals = _growing(file, "intervals", np.float64, 2)
-        valid = _growing(file, "valid", np.bool_, None)
-        clips: list[str] = []
-        offsets = [0]
-        for block in _blocks(items):
-            for dataset, parts in (
-                (values, [f.values for _, f in block]),
-                (intervals, [f.intervals for _, f in block]),
-                (valid, [f.valid for _, f in block]),
-            ):
-                rows = np.concatenate(parts)
-                dataset.resize(len(dataset) + len(rows), axis=0)
-                if len(rows):
-                    dataset[-len(rows) :] = rows
-            for clip, features in block:
-                clips.append(clip)
-                offsets.append(offsets[-1] + len(features))
-        file.create_dataset("offsets", data=np.asarray(offsets, np.int64), track_times=False)
-        file.create_dataset("clips", data=clips, dtype=h5py.string_dtype(), shape=(len(clips),), track_times=False)
-        file.create_dataset("names", data=list(names), dtype=h5py.string_dtype(), track_times=False)
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
+    rows, dim, count = int(offsets[-1]), len(names), len(clips)
+    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,)}
+    if rows >= _ROWS_FOR_STATISTICS * count:
+        shapes |= dict.fromkeys(STATISTICS, (count, dim))
+    space = {"alignment_threshold": _ALIGNMENT, "alignment_interval": _ALIGNMENT}
+    with h5py.File(path, "w", libver="latest", track_order=False, **space) as file:
+        file.create_dataset("offsets", data=offsets, track_times=False)
+        for name, texts in (("clips", clips), ("keys", keys), ("names", names)):
+            kind = {"dtype": h5py.string_dtype(), "shape": (len(texts),)}
+            file.create_dataset(name, data=list(texts), track_times=False, **kind)
         file.attrs["format"] = FORMAT
         file.attrs["about"] = json.dumps(dict(about), sort_keys=True, ensure_ascii=False)
+        regions = {name: _room(file, name, shape) for name, shape in shapes.items()}
+    return Layout(tuple(clips), tuple(keys), tuple(names), offsets, regions, about)
 
 
-def _growing(file: h5py.File, name: str, dtype: type, width: int | None) -> h5py.Dataset:
-    shape = (0,) if width is None else (0, width)
-    chunk = max(256, (1 << 18) // (np.dtype(dtype).itemsize * (width or 1)))
-    return file.create_dataset(
-        name, shape, dtype, maxshape=(None, *shape[1:]), chunks=(chunk, *shape[1:]), track_times=False
-    )
+def _room(file: h5py.File, name: str, shape: tuple[int, ...]) -> Region:
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(_TYPES[name], logical=True)
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), plan)
+    return _region(file[name], _TYPES[name])
 
 
-def _blocks(items: Iterable[tuple[str, Features]]) -> Iterator[list[tuple[str, Features]]]:
-    block: list[tuple[str, Features]] = []
-    size = 0
-    for item in items:
-        block.append(item)
-        size += item[1].values.nbytes + item[1].intervals.nbytes
-        if size >= _BLOCK:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+def _region(dataset: h5py.Dataset, dtype: np.dtype) -> Region:
+    return Region(dataset.id.get_offset() or 0, dataset.shape, dtype)
 
 
-class Pack(Mapping[str, Features]):
-    """A pack opened for reading: clip id -> Features, one slice of the file each.
+def inspect(path: Path) -> Layout:
+    """Read all but the arrays, and check that each of them lies in the file in one piece, as it claims.
 
-    Close it, or use it in a ``with`` block.
+    A pack may come from a stranger: what points to another file is not opened, and what would be mapped beyond the
+    end of the file, where reading kills the process, is refused.
 
     Raises:
-        MseError: The file is missing, damaged or of another format.
+        MseError: The file is missing, damaged, of another format, or not what a pack may be.
     """
+    try:
+        size = os.path.getsize(path)
+        with h5py.File(path, "r") as file:
+            if int(file.attrs["format"]) != FORMAT:
+                raise ValueError(f"format {file.attrs['format']}, expected {FORMAT}")
+            wanted = [*BODY, *(STATISTICS if "mean" in file else ())]
+            found = {name: _plain(file, name, size) for name in ("offsets", *_TEXTS, *wanted)}
+            clips, keys, names = (tuple(found[name].asstr()[:]) for name in _TEXTS)
+            offsets = found["offsets"][:]
+            regions = {name: _region(found[name], _TYPES[name]) for name in wanted}
+            about = json.loads(file.attrs["about"])
+        if not isinstance(about, dict):
+            raise TypeError("its description is no JSON object")
+        _check_shapes(clips, keys, names, offsets, regions)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError) as error:
+        raise MseError(
+            f"The pack {path} cannot be read ({error}). Remove it, and `mse extract` packs it anew."
+        ) from error
+    return Layout(clips, keys, names, offsets, regions, about)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = h5py.File(path, "r", rdcc_nbytes=0)  # chunks are unfiltered: read the slice, not the chunk
-            if int(self._file.attrs["format"]) != FORMAT:
-                raise ValueError(f"format {self._file.attrs['format']}, expected {FORMAT}")
-            for name in ("values", "intervals", "valid", "offsets", "clips", "names"):
-                # A hostile file may point its data to other files of this machine.
-                if not isinstance(self._file.get(name, getlink=True), h5py.HardLink) or self._file[name].external:
-                    raise ValueError(f"{name} lies outside of the file")
-            self.names = tuple(self._file["names"].asstr()[:])
-            self.about: dict[str, Any] = json.loads(self._file.attrs["about"])
-            self.offsets: np.ndarray = self._file["offsets"][:]
-            # Opened once: looking a dataset up by name takes longer than reading a slice of it.
-            self._values, self._intervals, self._valid = (self._file[name] for name in ("values", "intervals", "valid"))
-            self._places = {clip: index for index, clip in enumerate(self._file["clips"].asstr()[:])}
-        except (OSError, KeyError, ValueError) as error:
-            raise MseError(
-                f"The pack {path} cannot be read ({error}). Remove it, and `mse extract` packs it anew."
-            ) from error
 
-    def __getitem__(self, clip: str) -> Features:
-        index = self._places[clip]
-        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return Features(self._values[rows], self._intervals[rows], self._valid[rows], self.names)
+def _plain(file: h5py.File, name: str, size: int) -> h5py.Dataset:
+    """A dataset whose bytes all lie in this file, one after the other."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} lies outside of the file")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{name} lies outside of the file")
+    plan = found.id.get_create_plist()
+    if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_nfilters():
+        raise ValueError(f"{name} does not lie in one piece")
+    if name in _TEXTS:
+        if h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
+            raise ValueError(f"{name} is no list of texts")
+    elif found.dtype != _TYPES[name]:
+        raise ValueError(f"{name} has the type {found.dtype}, expected {_TYPES[name]}")
+    start = found.id.get_offset()
+    claimed = math.prod(map(int, found.shape)) * found.id.get_type().get_size()
+    if claimed and (start is None or start + claimed > size):
+        raise ValueError(f"{name} claims bytes beyond the end of the file, which was cut short or made up")
+    if name not in _TEXTS and (start or 0) % found.dtype.itemsize:
+        raise ValueError(f"{name} lies at an odd address")
+    return found
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def length(self, clip: str) -> int:
-        """Number of rows T of a clip, without reading it."""
-        index = self._places[clip]
-        return int(self.offsets[index + 1] - self.offsets[index])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Pack:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+def _check_shapes(
+    clips: Sequence[str], keys: Sequence[str], names: Sequence[str], offsets: np.ndarray, regions: Mapping[str, Region]
+) -> None:
+    count, dim = len(clips), len(names)
+    if len(keys) != count or offsets.shape != (count + 1,) or len(set(clips)) != count:
+        raise ValueError(f"{count} clips, {len(keys)} keys and offsets of shape {offsets.shape} do not fit together")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise ValueError("its offsets do not rise from 0")
+    rows = int(offsets[-1])
+    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,)}
+    for name, region in regions.items():
+        wanted = shapes.get(name, (count, dim))
+        if region.shape != wanted:
+            raise ValueError(f"{name} has the shape {region.shape}, expected {wanted}")

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import write_text
+from mse_pipeline.store.places import names, read_many, remove
 
 Stage = Literal["find", "decode", "extract", "import"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,38 +70,82 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: tuple[list[str], dict[tuple[str, str], Row]] = ([], {})
 
     def commit(self, name: str, rows: Iterable[Row]) -> None:
         """Add rows in one file, whole or not at all. Names sort in the order of commits."""
-        lines = (
-            json.dumps({k: v for k, v in asdict(row).items() if v is not None}, ensure_ascii=False) for row in rows
-        )
+        lines = (json.dumps({k: v for k, v in vars(row).items() if v is not None}, ensure_ascii=False) for row in rows)
         write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
 
     def parts(self) -> list[Path]:
         """The commits' files in their order."""
-        return sorted(path for path in self.folder.glob("*.jsonl") if not path.name.startswith("."))
+        stems = (name.removesuffix(".jsonl") for name in names(self.folder) if name.endswith(".jsonl"))
+        return [self.folder / f"{stem}.jsonl" for stem in sorted(stem for stem in stems if not stem.startswith("."))]
 
     def fingerprint(self) -> str:
         """Changes with each commit; costs a folder listing, not a reading."""
-        names = "\n".join(path.name for path in self.parts())
-        return hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
+        listed = "\n".join(path.name for path in self.parts())
+        return hashlib.blake2b(listed.encode(), digest_size=16).hexdigest()
 
-    def read(self) -> dict[tuple[str, str], Row]:
-        """The rows that hold, by clip and stream version.
+    def read(self) -> Mapping[tuple[str, str], Row]:
+        """The rows that hold, by clip and stream version; the same object as long as nobody commits.
+
+        What was read before is not read again: only later parts are, as a run that goes on adds them.
 
         Raises:
             MseError: A file of the journal is damaged.
         """
-        rows: dict[tuple[str, str], Row] = {}
-        for part in self.parts():
-            try:
-                for line in part.read_text(encoding="utf-8").splitlines():
-                    row = Row(**json.loads(line))
-                    rows[row.clip, row.version] = row
-            except (ValueError, TypeError) as error:
-                raise MseError(
-                    f"The journal file {part} is damaged ({error}). Remove it and run the extraction again: "
-                    "only the clips that it names are made anew."
-                ) from error
+        parts = self.parts()
+        listed = [part.name for part in parts]
+        known, rows = self._read
+        if listed == known:
+            return rows
+        if listed[: len(known)] == known:
+            parts, rows = parts[len(known) :], dict(rows)
+        else:
+            rows = {}
+        for part, content in zip(parts, read_many(parts), strict=True):
+            rows.update(_rows(part, content))
+        self._read = listed, rows
         return rows
+
+    def merge(self, parts: Sequence[Path], rows: Iterable[Row]) -> None:
+        """Put one part in the place of some: it is there and holds before they are removed, so a kill loses nothing.
+
+        Args:
+            parts: What was read, in order. Parts that were committed since stay, and hold over the new one.
+            rows: All that they say.
+        """
+        stem, _, count = parts[-1].stem.partition("-merged")
+        self.commit(f"{stem}-merged{int(count or 0) + 1:04d}", rows)
+        for part in parts:
+            remove(part)
+
+
+def _rows(part: Path, content: bytes) -> Iterator[tuple[tuple[str, str], Row]]:
+    try:
+        # Not splitlines: it also cuts at characters that JSON leaves as they are.
+        for line in content.decode("utf-8").split("\n"):
+            if line:
+                row = Row(**_shared(json.loads(line)))
+                yield (row.clip, row.version), row
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MseError(
+            f"The journal file {part} is damaged ({error}). Remove it and run the extraction again: "
+            "only the clips that it names are made anew."
+        ) from error
+
+
+def _shared(value: dict[str, Any]) -> dict[str, Any]:
+    """The same with one string object for what thousands of rows repeat.
+
+    Raises:
+        ValueError: The shard is no plain file name.
+    """
+    for name in ("stream", "version", "status", "shard", "code"):
+        text = value.get(name)
+        if text is not None:
+            value[name] = sys.intern(text)
+    if not _PLAIN.fullmatch(value.get("shard") or "-"):
+        raise ValueError(f"{value['shard']!r} is no name of a shard")
+    return value

@@ -1,78 +1,195 @@
-"""Packing: the shards of one stream become one HDF5 file, in the order of the clip table."""
+"""Packing: the shards of one stream become one HDF5 file, in the order of the clip table.
+
+A pack depends on its clips, their keys and their values alone; which journal it belongs to stands in a small JSON file
+beside it, so that in most cases one folder listing tells whether the pack is current.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.store.atomic import write_json
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5 import Pack, write_pack
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.keys import canonical
+from mse_pipeline.store.local_copy import local_copy
+from mse_pipeline.store.pack import Pack
+from mse_pipeline.store.pack_writer import Entry, write_pack
+from mse_pipeline.store.places import remove
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.store.manifest import StreamEntry
+
+Align = Callable[[str, Features], Features | None]
+"""Puts a clip's features on another clock; None leaves the clip out, as where it has no words to be aligned to."""
 
 
 def open_current(dataset: Dataset, stream: str) -> Pack | None:
     """The stream's pack, if there is one that holds just what the journal knows as done.
 
-    A pack remembers the journal's fingerprint, so that in most cases one folder listing tells; where other streams
-    have grown since, the journal is read and the clips' keys are compared.
+    Raises:
+        MseError: The pack is damaged.
     """
     path = dataset.pack_path(stream)
     if not path.is_file():
         return None
-    pack = Pack(path)
-    if pack.about.get("journal") == dataset.journal.fingerprint():
-        return pack
-    if pack.about.get("content") == content(dataset.native(stream).rows):
+    pack = Pack(local_copy(path))
+    if is_current(dataset, stream, pack):
         return pack
     pack.close()
     return None
 
 
-def pack_stream(dataset: Dataset, stream: str, align: Callable[[Features], Features] = lambda one: one) -> bool:
+def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
+    """Whether an open pack holds just what the journal knows as done, on the stream's present clock."""
+    entry = dataset.manifest.streams[stream]
+    if (pack.about.get("version"), pack.about.get("alignment")) != (entry.version, dict(entry.alignment)):
+        return False
+    known = _read_state(dataset.pack_path(stream))
+    if known.get("content") == pack.about.get("content") and known.get("state") == _state(dataset, stream):
+        return True
+    return bool(pack.about.get("content") == content(pack_keys(dataset, stream)))
+
+
+def pack_stream(dataset: Dataset, stream: str, align: Align = lambda clip, features: features) -> bool:
     """Write a stream's pack, unless the one that is there is current; returns whether it was written.
+
+    Clips whose key is the same as in the pack before are copied from it in bulk; only the others are read from shards
+    and aligned.
 
     Args:
         dataset: The dataset in the cache.
         stream: Name of the stream.
         align: Puts features on the clock that the stream's entry in the manifest names.
     """
-    path = dataset.pack_path(stream)
+    path, state = dataset.pack_path(stream), _state(dataset, stream)  # before the journal is read: it may grow
     try:
         current = open_current(dataset, stream)
     except MseError:
         current = None  # a damaged pack is made anew
+    keys = pack_keys(dataset, stream) if current is None else {}
     if current is not None:
         current.close()
+        if _read_state(path).get("state") != state:
+            write_json(_state_path(path), {"state": state, "content": current.about["content"]})
         return False
+    if keys and _write(dataset, stream, keys, align):
+        write_json(_state_path(path), {"state": state, "content": content(keys)})
+        return True
+    remove(path)
+    remove(_state_path(path))
+    return False
+
+
+def _write(dataset: Dataset, stream: str, keys: Mapping[str, str], align: Align) -> bool:
+    path, entry = dataset.pack_path(stream), dataset.manifest.streams[stream]
     native = dataset.native(stream)
-    clips = native.in_order()
-    first = next(clips, None)
-    if first is None:
-        path.unlink(missing_ok=True)
+    before = _before(path, entry)
+    same = {} if before is None else _unchanged(before, keys)
+    items = _aligned(native.in_order(keys.keys() - same.keys()), align)
+    first = next(items, None)
+    if first is not None and before is not None and first[1].names != before.names:
+        before, same = None, {}
+        items = _aligned(native.in_order(), align)
+        first = next(items, None)
+    if first is None and not same:
         return False
-    entry = dataset.manifest.streams[stream]
+    known = entry.alignment.get("kind") == "none"
+    entries = [
+        Entry(clip, key, native.rows[clip].rows if known else None, same.get(clip)) for clip, key in keys.items()
+    ]
     about = {
         "stream": stream,
         "version": entry.version,
         "alignment": dict(entry.alignment),
         "identity": dict(entry.identity),
-        "journal": dataset.journal.fingerprint(),
-        "content": content(native.rows),
+        "content": content(keys),
     }
-    items = ((clip, align(features)) for clip, features in chain([first], clips))
-    write_pack(path, items, first[1].names, about)
+    names = first[1].names if first is not None else before.names if before is not None else ()
+    fresh = items if first is None else chain([first], items)
+    write_pack(path, entries, fresh, names=names, about=about, before=before)
     return True
 
 
-def content(rows: Mapping[str, Row]) -> str:
+def _aligned(items: Iterator[tuple[str, Features]], align: Align) -> Iterator[tuple[str, Features]]:
+    for clip, features in items:
+        made = align(clip, features)
+        if made is not None:
+            yield clip, made
+
+
+def _before(path: Path, entry: StreamEntry) -> Pack | None:
+    """The pack that is there, if its rows may be taken over."""
+    try:
+        pack = Pack(local_copy(path)) if path.is_file() else None
+    except MseError:
+        return None
+    if pack is None or (pack.about.get("version"), pack.about.get("alignment")) != (
+        entry.version,
+        dict(entry.alignment),
+    ):
+        return None
+    return pack
+
+
+def _unchanged(before: Pack, keys: Mapping[str, str]) -> dict[str, int]:
+    """Place in the pack before of each clip that has the same key there."""
+    places = {clip: before.place(clip) for clip in keys}
+    return {
+        clip: place for clip, place in places.items() if place is not None and before.clip_keys[place] == keys[clip]
+    }
+
+
+def pack_keys(dataset: Dataset, stream: str) -> dict[str, str]:
+    """By clip, in the corpus's order, what its rows in the pack depend on.
+
+    That is the key of its features; where the stream is aligned to another stream of the dataset, as to words, a hash
+    of both keys.
+    """
+    rows = dataset.native(stream).rows
+    other = _other(dataset.manifest.streams[stream].alignment)
+    if other is None:
+        return {clip: row.key for clip, row in rows.items()}
+    others = dataset.native(other).rows if other in dataset.manifest.streams else {}
+    pairs = {clip: [row.key, others[clip].key if clip in others else ""] for clip, row in rows.items()}
+    return {clip: hashlib.blake2b(canonical(pair), digest_size=16).hexdigest() for clip, pair in pairs.items()}
+
+
+def content(keys: Mapping[str, str]) -> str:
     """Hash of the clips that are done, in their order, and of their keys."""
     digest = hashlib.blake2b(digest_size=16)
-    for clip, row in rows.items():
-        digest.update(f"{clip}\0{row.key}\0{row.shard}\n".encode())
+    for clip, key in keys.items():
+        digest.update(f"{clip}\0{key}\n".encode())
     return digest.hexdigest()
+
+
+def _other(alignment: Mapping[str, Any]) -> str | None:
+    other = alignment.get("stream")
+    return other if isinstance(other, str) else None
+
+
+def _state(dataset: Dataset, stream: str) -> dict[str, Any]:
+    """All that decides which clips a pack has to hold, found without reading the journal."""
+    streams = dataset.manifest.streams
+    other = _other(streams[stream].alignment)
+    ids = hashlib.blake2b("\0".join(clip.id for clip in dataset.clips).encode(), digest_size=16)
+    versions = {name: streams[name].version for name in (stream, other) if name and name in streams}
+    return {"journal": dataset.journal.fingerprint(), "clips": ids.hexdigest(), "versions": versions}
+
+
+def _state_path(path: Path) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.h5')}.json")
+
+
+def _read_state(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(_state_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.places import readable
 
 _SCHEMA = pa.schema(
     [
@@ -66,22 +67,25 @@ def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
 def read_shard(path: Path, clips: set[str] | None = None) -> Iterator[tuple[str, str, Features]]:
     """Read clip id, key and features of the clips asked for, or of all, a row group at a time.
 
+    Row groups without a clip that is asked for are passed over, so that one clip of a large shard is read soon.
+
     Raises:
         MseError: The file is missing, damaged or not a shard.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with readable(path) as source, pq.ParquetFile(source) as file:
             metadata = file.schema_arrow.metadata or {}
-            names = json.loads(metadata[b"mse.names"])
+            names = tuple(json.loads(metadata[b"mse.names"]))
             for group in range(file.num_row_groups):
-                yield from _rows(file.read_row_group(group), names, clips)
+                if clips is None or not clips.isdisjoint(file.read_row_group(group, ["clip"])["clip"].to_pylist()):
+                    yield from _rows(file.read_row_group(group), names, clips)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise MseError(
             f"The shard {path} cannot be read ({error}). Remove it, and `mse extract` makes its clips anew."
         ) from error
 
 
-def _rows(table: pa.Table, names: list[str], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
+def _rows(table: pa.Table, names: tuple[str, ...], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
     columns = {
         name: table.column(name).combine_chunks() for name in ("values", "intervals", "valid", "length", "notes", "key")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mse_pipeline.errors import MseError
@@ -38,16 +38,21 @@ class ShardView(Mapping[str, Features]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def in_order(self) -> Iterator[tuple[str, Features]]:
-        """All clips in the corpus's order, each shard read once, those that wait for their turn held."""
+    def in_order(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Features]]:
+        """Clips in the corpus's order, each shard read once, those that wait for their turn held.
+
+        Args:
+            only: Ids of the clips that are wanted; shards without any of them are not opened. None for all.
+        """
+        rows = self.rows if only is None else {clip: row for clip, row in self.rows.items() if clip in only}
         waiting: dict[str, Features] = {}
         by_shard: dict[str, set[str]] = defaultdict(set)
-        for clip, row in self.rows.items():
+        for clip, row in rows.items():
             by_shard[str(row.shard)].add(clip)
-        for clip, row in self.rows.items():
+        for clip, row in rows.items():
             if clip not in waiting:
                 for other, key, features in read_shard(self.folder / str(row.shard), by_shard[str(row.shard)]):
-                    if key == self.rows[other].key:
+                    if key == rows[other].key:
                         waiting[other] = features
             if clip not in waiting:
                 raise MseError(

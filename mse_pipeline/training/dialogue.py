@@ -55,18 +55,19 @@ class Dialogues:
         said = [f"{self._name(one)}{one.text}\n" for one in before[-self.turns :]]
         return [*said, self._name(clip).rstrip()] if clip.speaker else said
 
-    def tokens(self, tokenizer: Any, clip: Clip, room: int | None = None) -> tuple[int, ...]:
-        """Token ids of the lines before a clip; the oldest lines go first where there is no room for all.
-
-        Args:
-            tokenizer: Of the backbone.
-            clip: Whose context it is.
-            room: Most tokens; None for no limit.
-        """
-        lines = [encode(tokenizer, line) for line in self.lines(clip)]
-        while lines and room is not None and sum(map(len, lines)) > room:
-            del lines[0]
-        return tuple(token for line in lines for token in line)
-
     def _name(self, clip: Clip) -> str:
         return f"{clip.speaker}{self._colon}" if clip.speaker else ""
+
+
+def line_tokens(tokenizer: Any, lines: Sequence[str], room: int | None = None) -> tuple[int, ...]:
+    """Token ids of some lines; the oldest go first where there is no room for all.
+
+    Args:
+        tokenizer: Of the backbone.
+        lines: The oldest first.
+        room: Most tokens; None for no limit.
+    """
+    made = [encode(tokenizer, line) for line in lines]
+    while made and room is not None and sum(map(len, made)) > room:
+        del made[0]
+    return tuple(token for line in made for token in line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from mse_pipeline.backbones.answers import Answers
@@ -14,7 +13,7 @@ from mse_pipeline.backbones.prompt import encode
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.features import Features
-from mse_pipeline.training.dialogue import Dialogues
+from mse_pipeline.training.dialogue import Dialogues, line_tokens
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.reading import Batch
 
@@ -25,73 +24,94 @@ class Example:
 
     Attributes:
         clip: Its id.
-        text_ids: Token ids of what is said.
+        text: What is said.
         label: The annotation.
         target: Index of the right answer.
-        context_ids: Token ids of the turns before it, where the recipe asks for them.
+        before: Lines that were said before it, where the recipe asks for them.
     """
 
     clip: str
-    text_ids: tuple[int, ...]
+    text: str
     label: Label
     target: int
-    context_ids: tuple[int, ...] = ()
+    before: tuple[str, ...] = ()
 
 
 def examples(
-    clips: Sequence[Clip],
-    split: Split,
-    backbone: Backbone,
-    answers: Answers,
-    room: int | None = None,
-    *,
-    dialogues: Dialogues | None = None,
+    clips: Sequence[Clip], split: Split, answers: Answers, dialogues: Dialogues | None = None
 ) -> list[Example]:
     """The labelled clips of a split; those without a label are left out.
 
     Args:
         clips: All clips of the dataset.
         split: Which part is wanted.
-        backbone: Its tokenizer makes tokens of the texts.
         answers: The possible answers.
-        room: Most tokens of a text that the backbone can read beside all else; longer texts lose their end.
-        dialogues: Gives what was said before a clip, as far as there is room beside its text; None for nothing.
+        dialogues: Tells what was said before a clip; None for nothing.
 
     Raises:
         UsageError: A label does not belong to the task.
     """
     made = []
+    targets: dict[Label, int] = {}  # annotations repeat
     for clip in clips:
         if clip.split == split and clip.label is not None:
             try:
-                target = answers.target(clip.label)
+                target = targets[clip.label] if clip.label in targets else answers.target(clip.label)
             except ValueError as error:
                 raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
-            text_ids = encode(backbone.tokenizer, clip.text)[:room]
-            left = None if room is None else room - len(text_ids)
-            context = () if dialogues is None else dialogues.tokens(backbone.tokenizer, clip, left)
-            made.append(Example(clip.id, text_ids, clip.label, target, context))
+            targets[clip.label] = target
+            before = () if dialogues is None else tuple(dialogues.lines(clip))
+            made.append(Example(clip.id, clip.text, clip.label, target, before))
     return made
 
 
-class Batcher:
-    """Makes batches of examples: reads their features, normalises and pads them.
+class Texts:
+    """Token ids of texts, made when a text is first read: those of 20,000 clips take seconds.
 
     Args:
+        backbone: Its tokenizer makes them.
+        room: Most tokens of a text that the backbone can read beside all else; longer texts lose their end.
+    """
+
+    def __init__(self, backbone: Backbone, room: int | None = None) -> None:
+        self._tokenizer = backbone.tokenizer
+        self._room = room
+        self._made: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text."""
+        if text not in self._made:
+            self._made[text] = encode(self._tokenizer, text)[: self._room]
+        return self._made[text]
+
+    def before(self, example: Example) -> tuple[int, ...]:
+        """Token ids of the lines before an example, as far as there is room beside its text."""
+        left = None if self._room is None else self._room - len(self(example.text))
+        return line_tokens(self._tokenizer, example.before, left)
+
+
+class Batcher:
+    """Makes batches of examples: tokenizes their texts, reads their features, normalises and pads them.
+
+    Args:
+        texts: Makes tokens of texts.
         streams: Features by clip id, by modality; a modality that is absent is not read.
         normalisers: Fitted on the train split, by modality.
     """
 
-    def __init__(self, streams: Mapping[str, Mapping[str, Features]], normalisers: Mapping[str, Normaliser]) -> None:
+    def __init__(
+        self, texts: Texts, streams: Mapping[str, Mapping[str, Features]], normalisers: Mapping[str, Normaliser]
+    ) -> None:
+        self._texts = texts
         self._streams = streams
         self._normalisers = normalisers
 
     def batch(self, chosen: Sequence[Example]) -> Batch:
         """One batch. A clip without a stream, or without a valid row in it, has length 0 there."""
-        text_ids, text_mask = _padded([example.text_ids for example in chosen])
+        text_ids, text_mask = _padded([self._texts(example.text) for example in chosen])
         sequences: dict[str, torch.Tensor] = {}
-        if any(example.context_ids for example in chosen):
-            context_ids, context_mask = _padded([example.context_ids for example in chosen])
+        if any(example.before for example in chosen):
+            context_ids, context_mask = _padded([self._texts.before(example) for example in chosen])
             sequences |= {"context_ids": context_ids, "context_mask": context_mask}
         for modality in self._streams:
             values, lengths = self._sequences(modality, [example.clip for example in chosen])
@@ -106,18 +126,15 @@ class Batcher:
 
     def _sequences(self, modality: str, clips: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         stream, normaliser = self._streams[modality], self._normalisers[modality]
-        rows = []
-        for clip in clips:
-            features = stream.get(clip)
-            if features is None or not features.valid.any():
-                rows.append(np.zeros((0, len(normaliser.names)), np.float32))
-            else:
-                rows.append(normaliser(features))
-        lengths = torch.tensor([len(one) for one in rows])
-        values = torch.zeros(len(rows), max(1, int(lengths.max())), len(normaliser.names))
+        found = [stream.get(clip) for clip in clips]
+        rows = [one if one is not None and one.valid.any() else None for one in found]
+        lengths = [0 if one is None else len(one) for one in rows]
+        values = torch.zeros(len(rows), max(1, *lengths), len(normaliser.names))
+        into = values.numpy()
         for row, one in enumerate(rows):
-            values[row, : len(one)] = torch.from_numpy(one)
-        return values, lengths
+            if one is not None:
+                normaliser.into(one, into[row, : len(one)])
+        return values, torch.tensor(lengths)
 
 
 def _padded(rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,11 +15,10 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.features import Features
 from mse_pipeline.training.decoding import check_decoding
 from mse_pipeline.training.dialogue import Dialogues
-from mse_pipeline.training.examples import Batcher, Example, examples
-from mse_pipeline.training.normaliser import Normaliser, fit
+from mse_pipeline.training.examples import Batcher, Example, Texts, examples
+from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.streams import StreamChoice, open_streams
 
@@ -56,7 +55,7 @@ class Job:
 def prepare(
     dataset: Dataset, backbone: Backbone, settings: Training, choice: StreamChoice, wording: PromptSection
 ) -> Job:
-    """Open the features, fit the normalisers, tokenize the texts.
+    """Open the features and fit the normalisers; nothing is read of the single clip yet.
 
     Raises:
         UsageError: A split that training needs has no labelled clip, or the settings do not fit the task.
@@ -69,7 +68,7 @@ def prepare(
     answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
     dialogues = Dialogues(dataset.clips, wording.context, wording.language) if wording.context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
-    by_split = {split: examples(dataset.clips, split, backbone, answers, room, dialogues=dialogues) for split in Split}
+    by_split = {split: examples(dataset.clips, split, answers, dialogues) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
         if not by_split[split]:
             raise UsageError(
@@ -78,7 +77,7 @@ def prepare(
             )
     streams = open_streams(dataset, choice)
     train = [example.clip for example in by_split[Split.TRAIN]]
-    normalisers = {modality: _fit(stream, train) for modality, stream in streams.items()}
+    normalisers = {modality: fit_stream(stream, train) for modality, stream in streams.items()}
     dims = {modality: len(normaliser.names) for modality, normaliser in normalisers.items()}
     config = AdapterConfig(
         hidden_size=backbone.hidden_size,
@@ -120,14 +119,10 @@ def prepare(
         answers=answers,
         metric_kind=metrics.kind(corpus, task),
         examples=by_split,
-        batcher=Batcher(streams, normalisers),
+        batcher=Batcher(Texts(backbone, room), streams, normalisers),
         normalisers=normalisers,
         about=about,
     )
-
-
-def _fit(stream: Mapping[str, Features], clips: Sequence[str]) -> Normaliser:
-    return fit(stream[clip] for clip in clips if clip in stream)
 
 
 def _version(dataset: Dataset, stream: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.atomic import ASIDE, aside, remove_unfinished
 from mse_pipeline.store.commit import Commit, begin_run
-from mse_pipeline.store.hdf5 import Pack, write_pack
 from mse_pipeline.store.journal import Journal, Row
 from mse_pipeline.store.keys import clip_key, stream_id
+from mse_pipeline.store.pack import Pack
+from mse_pipeline.store.pack_writer import Entry, write_pack
 from mse_pipeline.store.parquet import read_shard, write_shard
 from mse_pipeline.task import Classification, Regression
 
@@ -24,6 +25,11 @@ def features(rows: int, dim: int = 3) -> store.Features:
     edges = np.arange(rows + 1) / 7
     names = [f"d{i}" for i in range(dim)]
     return store.Features(values, np.stack([edges[:-1], edges[1:]], 1), RNG.random(rows) > 0.3, names, {"face": rows})
+
+
+def packed(path, items, names, about) -> None:
+    items = list(items)
+    write_pack(path, [Entry(clip) for clip, _ in items], items, names=names, about=about)
 
 
 def clips(*ids: str) -> list[Clip]:
@@ -61,7 +67,7 @@ def test_a_shard_and_a_pack_read_back_the_same_bits(tmp_path, special):
     rows = {f"train/{n}": features(n) for n in (0, 1, 5)}
     rows["train/5"].values[2, 1] = special
     write_shard(tmp_path / "shard.parquet", "acoustic.x", [(clip, f"key-{clip}", f) for clip, f in rows.items()])
-    write_pack(tmp_path / "pack.h5", rows.items(), ["d0", "d1", "d2"], {"stream": "acoustic.x"})
+    packed(tmp_path / "pack.h5", rows.items(), ["d0", "d1", "d2"], {"stream": "acoustic.x"})
     back = {clip: (key, f) for clip, key, f in read_shard(tmp_path / "shard.parquet")}
     with Pack(tmp_path / "pack.h5") as pack:
         assert list(pack) == list(rows)
@@ -76,13 +82,13 @@ def test_a_shard_and_a_pack_read_back_the_same_bits(tmp_path, special):
 def test_the_same_items_give_a_pack_of_the_same_bytes(tmp_path):
     items = [(f"train/{n}", features(n)) for n in (3, 4)]
     for name in ("one", "two"):
-        write_pack(tmp_path / name, items, ["d0", "d1", "d2"], {"b": 1, "a": 2})
+        packed(tmp_path / name, items, ["d0", "d1", "d2"], {"b": 1, "a": 2})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_pack_of_many_rows_is_written_in_blocks(tmp_path):
     items = {f"train/{n}": features(40_000, 1) for n in range(3)}
-    write_pack(tmp_path / "pack.h5", items.items(), ["d0"], {})
+    packed(tmp_path / "pack.h5", items.items(), ["d0"], {})
     with Pack(tmp_path / "pack.h5") as pack:
         assert all(pack[clip].equals(one) for clip, one in items.items())
 
@@ -111,7 +117,7 @@ def test_damaged_files_are_told(tmp_path, content):
 def test_a_pack_that_points_to_another_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["values"] = np.ones((2, 1), np.float32)
-    write_pack(tmp_path / "pack.h5", [("train/a", features(2, 1))], ["d0"], {})
+    packed(tmp_path / "pack.h5", [("train/a", features(2, 1))], ["d0"], {})
     with h5py.File(tmp_path / "pack.h5", "a") as file:
         del file["values"]
         file["values"] = h5py.ExternalLink("secret.h5", "values")

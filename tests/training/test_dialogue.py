@@ -12,8 +12,8 @@ from mse_pipeline.backbones.prompt import Prompt, encode
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
-from mse_pipeline.training.dialogue import Dialogues
-from mse_pipeline.training.examples import Batcher, examples
+from mse_pipeline.training.dialogue import Dialogues, line_tokens
+from mse_pipeline.training.examples import Batcher, Texts, examples
 from mse_pipeline.training.reading import read
 
 
@@ -51,10 +51,11 @@ def test_chinese_speakers_have_a_chinese_colon():
 def test_the_oldest_turns_go_first_where_there_is_no_room():
     tokenizer, _ = backbones.load_tokenizer("tiny")
     dialogues = Dialogues(FRIENDS, 3)
-    whole = dialogues.tokens(tokenizer, FRIENDS[2])
+    lines = dialogues.lines(FRIENDS[2])
+    whole = line_tokens(tokenizer, lines)
     assert tokenizer.decode(whole) == "Ross: Hi.\nJoey: Hey.\nRoss:"
-    assert tokenizer.decode(dialogues.tokens(tokenizer, FRIENDS[2], len(whole) - 1)) == "Joey: Hey.\nRoss:"
-    assert dialogues.tokens(tokenizer, FRIENDS[2], 0) == ()
+    assert tokenizer.decode(line_tokens(tokenizer, lines, len(whole) - 1)) == "Joey: Hey.\nRoss:"
+    assert line_tokens(tokenizer, lines, 0) == ()
 
 
 def test_context_without_dialogues_is_refused():
@@ -73,8 +74,8 @@ def test_the_backbone_reads_the_context_and_the_adapter_does_not():
     ).eval()
 
     def reading(dialogues):
-        made = examples(FRIENDS, Split.TRAIN, tiny, answers, 100, dialogues=dialogues)
-        batch = Batcher({}, {}).batch(made)
+        made = examples(FRIENDS, Split.TRAIN, answers, dialogues)
+        batch = Batcher(Texts(tiny, 100), {}, {}).batch(made)
         features = {"visual": torch.ones(4, 1, 2), "visual_lengths": torch.ones(4, dtype=torch.int64)}
         with torch.no_grad():
             return read(tiny, adapter, prompt, batch.__class__(**{**vars(batch), **features}))
@@ -82,7 +83,7 @@ def test_the_backbone_reads_the_context_and_the_adapter_does_not():
     without, within = reading(None), reading(Dialogues(FRIENDS, 2))
     begin = len(prompt.before)
     for row, clip in enumerate(FRIENDS):
-        context = Dialogues(FRIENDS, 2).tokens(tiny.tokenizer, clip)
+        context = line_tokens(tiny.tokenizer, Dialogues(FRIENDS, 2).lines(clip))
         plain, rich = without.embeddings[row][without.mask[row]], within.embeddings[row][within.mask[row]]
         assert torch.equal(rich[begin : begin + len(context)], tiny.embed(torch.tensor(context)))
         assert torch.equal(torch.cat([rich[:begin], rich[begin + len(context) :]]), plain)
