@@ -6,8 +6,7 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction import engine
-from mse_pipeline.extractors.acoustic.egemaps import Egemaps
+from mse_pipeline.extraction.run import Options, Silent, extract
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
 
@@ -88,23 +87,6 @@ def test_one_stream_s_failure_never_costs_the_other(corpus, recipe, run):
     assert summary.failed_clips == 3
 
 
-def test_an_extractor_that_breaks_costs_its_stream_of_this_clip_alone(corpus, recipe, run, monkeypatch):
-    real = Egemaps.__call__
-    lengths = []
-
-    def breaks_once(self, audio):
-        lengths.append(len(audio.samples))
-        if len(lengths) == 2:
-            raise ZeroDivisionError("of its own")
-        return real(self, audio)
-
-    monkeypatch.setattr(Egemaps, "__call__", breaks_once)
-    summary = run(recipe(), corpus(3))
-    assert summary.streams["acoustic.egemaps"].done == 2
-    (failure,) = summary.failures
-    assert (failure.code, failure.message) == ("extractor_failed", "ZeroDivisionError: of its own")
-
-
 def test_clips_that_are_too_long_are_cut_with_a_remark(corpus, recipe, run, tmp_path):
     summary = run(recipe(media={"max_seconds": 0.25}), corpus(3))
     assert summary.remarks == {"too_long": 3}
@@ -142,22 +124,15 @@ def test_only_the_streams_asked_for_are_made(corpus, recipe, run):
         run(both, corpus(3), streams=("acoustic.x",))
 
 
-def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, run, content, monkeypatch, tmp_path):
+def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, run, content, tmp_path):
+    class Impatient(Silent):
+        def advance(self, clips, failed):
+            raise KeyboardInterrupt
+
     root = corpus()
     run(recipe(), root, cache=tmp_path / "undisturbed")
-    real, seen = engine._results, []
-
-    def breaks(tasks, workers):
-        for outcomes in real(tasks, workers):
-            seen.append(outcomes)
-            yield outcomes
-            if len(seen) == 2:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(engine, "_results", breaks)
     with pytest.raises(KeyboardInterrupt):
-        run(recipe(), root)
-    monkeypatch.setattr(engine, "_results", real)
+        extract(recipe(), root, store.open(tmp_path / "cache"), Options(workers=1), Impatient())
     assert 0 < run(recipe(), root).processed < 9
     assert content(tmp_path / "cache") == content(tmp_path / "undisturbed")
 
