@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class Crew:
     size: int
     threads: int
     parent: int | None
-    work: Callable[[Sequence[Task]], Iterator[Result]]
+    work: Callable[[Sequence[Task]], Generator[Result, None, None]]
     lost: tuple[type[Exception], ...] = ()
 
 
@@ -79,7 +79,7 @@ def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    def work(tasks: Sequence[Task]) -> Iterator[Result]:
+    def work(tasks: Sequence[Task]) -> Generator[Result, None, None]:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
             yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
 
@@ -111,7 +111,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
         _compare_versions(client)
         size = workers or max(1, sum(client.ncores().values()))
 
-        def work(tasks: Sequence[Task]) -> Iterator[Result]:
+        def work(tasks: Sequence[Task]) -> Generator[Result, None, None]:
             with joblib.parallel_config("dask", client=client, wait_for_workers_timeout=_CONNECT_SECONDS):
                 # As many tasks are out as there are workers: Dask holds what it has not begun on workers that may die.
                 yield from _stream(joblib.Parallel(pre_dispatch=workers or 2 * size, **_STREAMED), tasks)
@@ -123,7 +123,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
                 client.run(_dismiss)
 
 
-def _one_by_one(tasks: Sequence[Task]) -> Iterator[Result]:
+def _one_by_one(tasks: Sequence[Task]) -> Generator[Result, None, None]:
     yield from map(run_task, tasks)
 
 
@@ -164,7 +164,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
         raise _not_installed("ray", "Ray") from error
     import joblib
 
-    class Backend(ray_backend.RayBackend):  # type: ignore[misc]
+    class Backend(ray_backend.RayBackend):
         """Ray's own, which hands results over as they come but does not say so."""
 
         supports_return_generator = True
@@ -172,7 +172,9 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
     joblib.register_parallel_backend("mse-ray", Backend)
     own = not ray.is_initialized()
     if own:
-        asked: dict[str, Any] = {"address": address} if address else {"num_cpus": workers or cores()}
+        asked: dict[str, Any] = (
+            {"address": address} if address else {"num_cpus": workers or cores(), "include_dashboard": False}
+        )
         try:
             ray.init(
                 **asked, include_dashboard=False if not address else None, log_to_driver=False, logging_level="error"
@@ -183,7 +185,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
     # An actor that dies comes back, and what it was doing is done again: a task that is committed twice does no harm.
     surviving = {"max_restarts": -1, "max_task_retries": -1}
 
-    def work(tasks: Sequence[Task]) -> Iterator[Result]:
+    def work(tasks: Sequence[Task]) -> Generator[Result, None, None]:
         with joblib.parallel_config("mse-ray", ray_remote_args=surviving):
             yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
 
@@ -203,7 +205,7 @@ ENGINES: dict[str, Callable[[str | None, int | None], AbstractContextManager[Cre
 }
 
 
-def _stream(parallel: Any, tasks: Sequence[Task]) -> Iterator[Result]:
+def _stream(parallel: Any, tasks: Sequence[Task]) -> Generator[Result, None, None]:
     import joblib
 
     # A tuple, for joblib would put a larger object into the memory of one Dask worker, which may die with it.

@@ -68,7 +68,7 @@ class Host:
         settings = {"MALLOC_ARENA_MAX": "2", **dict.fromkeys(_THREADS, str(task.threads))}
         arguments = [json.dumps(sys.path), str(theirs.fileno()), str(watched)]
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", _PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -120,7 +120,7 @@ class Host:
                     raise HostLost(step or Step("find"), f"after {task.clip_timeout:g} s", hung=True)
                 message: Any = self._channel.recv()
                 if not isinstance(message, Step):
-                    return message  # type: ignore[no-any-return]
+                    return message
                 step = message
         except (OSError, EOFError) as error:
             raise HostLost(step, self._end()) from error
