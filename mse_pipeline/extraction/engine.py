@@ -6,6 +6,7 @@ An engine is a context manager that gives a `Crew`. The plan, the tasks and the 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -172,13 +173,9 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
     joblib.register_parallel_backend("mse-ray", Backend)
     own = not ray.is_initialized()
     if own:
-        asked: dict[str, Any] = (
-            {"address": address} if address else {"num_cpus": workers or cores(), "include_dashboard": False}
-        )
+        here: dict[str, Any] = {"num_cpus": workers or cores(), "include_dashboard": False}
         try:
-            ray.init(
-                **asked, include_dashboard=False if not address else None, log_to_driver=False, logging_level="error"
-            )
+            ray.init(**({"address": address} if address else here), log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _no_answer("Ray cluster", str(address), error) from error
     size = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -78,7 +78,7 @@ def share_of(clips: Sequence[Clip], share: Share | None) -> list[Clip]:
     Examples:
         >>> clips = [Clip(id=f"c{n}", split=Split.TRAIN) for n in range(9)]
         >>> [[clip.id for clip in share_of(clips, (number, 2))] for number in (1, 2)]
-        [['c2', 'c4', 'c5', 'c6', 'c8'], ['c0', 'c1', 'c3', 'c7']]
+        [['c1', 'c3', 'c4', 'c5', 'c6'], ['c0', 'c2', 'c7', 'c8']]
     """
     if share is None:
         return list(clips)

@@ -175,3 +175,22 @@ def test_roots_that_cannot_be_used_are_told(corpus, recipe, run, tmp_path):
     shutil.rmtree(root / "media")
     with pytest.raises(UsageError, match="no media file"):
         run(recipe(), root)
+
+
+def test_shares_make_together_what_one_run_makes_and_the_last_one_packs(corpus, recipe, run, content, tmp_path):
+    root = corpus()
+    run(recipe(), root, cache=tmp_path / "whole")
+    (root / "media" / "clip2.wav").unlink()
+    first = run(recipe(), root, share=(1, 2))
+    pack = store.open(tmp_path / "cache")["mine"].pack_path("acoustic.egemaps")
+    assert 0 < first.asked < 9
+    assert first.asked == first.processed
+    assert not pack.is_file()
+    second = run(recipe(), root, share=(2, 2))
+    assert first.asked + second.asked == 9
+    assert pack.is_file()
+    whole = content(tmp_path / "whole")
+    made = content(tmp_path / "cache")
+    assert made.pop(("acoustic.egemaps", "c2")) == "missing_media"
+    assert made.items() <= whole.items()
+    assert run(recipe(), root, share=(1, 2)).processed == 0
