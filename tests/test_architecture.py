@@ -39,6 +39,8 @@ HEAVY = {
     "sklearn",
     "scipy",
     "facenet_pytorch",
+    "distributed",
+    "ray",
 }
 
 

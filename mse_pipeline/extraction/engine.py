@@ -100,6 +100,22 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
     except ImportError as error:
         raise _not_installed("dask", "Dask") from error
     import joblib
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):
+        """joblib's own, which says nothing of a task that Dask gives up: its results would be waited for for ever."""
+
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            future = super().submit(func, callback)
+
+            def tell(done: Any) -> None:
+                if callback is not None and done.exception() is not None:
+                    callback(done.exception())
+
+            future.add_done_callback(tell)
+            return future
+
+    joblib.register_parallel_backend("mse-dask", Backend)
 
     with contextlib.ExitStack() as stack:
         if address is None:
@@ -113,7 +129,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
         size = workers or max(1, sum(client.ncores().values()))
 
         def work(tasks: Sequence[Task]) -> Generator[Result, None, None]:
-            with joblib.parallel_config("dask", client=client, wait_for_workers_timeout=_CONNECT_SECONDS):
+            with joblib.parallel_config("mse-dask", client=client, wait_for_workers_timeout=_CONNECT_SECONDS):
                 # As many tasks are out as there are workers: Dask holds what it has not begun on workers that may die.
                 yield from _stream(joblib.Parallel(pre_dispatch=workers or 2 * size, **_STREAMED), tasks)
 

@@ -1,5 +1,6 @@
 """Media files that harm whoever opens them."""
 
+import os
 from pathlib import Path
 
 import av
@@ -39,11 +40,12 @@ def write_slow_video(path: Path, frames: int = 9000, size: int = 4000) -> None:
 
 def holders(path: Path) -> list[int]:
     """Processes that have a file open."""
+    wanted = str(path.resolve())
     found = []
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if link.resolve() == path.resolve():
-                found.append(int(link.parts[2]))
+            if any(os.readlink(link) == wanted for link in os.scandir(process / "fd")):
+                found.append(int(process.name))
         except OSError:
             continue
     return found

@@ -17,13 +17,15 @@ from mse_pipeline.extraction.run import Options, Silent, extract
 CLIPS = 24
 
 
-@pytest.fixture
-def dask_cluster(tmp_path):
+@pytest.fixture(params=[0, 3], ids=["dask-gives-up", "dask-tries-again"])
+def dask_cluster(request, tmp_path):
     """A scheduler and two workers, processes of their own; gives the address and the workers' processes."""
     pytest.importorskip("distributed", reason="needs Dask: pip install 'mse-pipeline[dask]'")
     file = tmp_path / "scheduler.json"
     told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # How often Dask itself gives a lost task to another worker before it gives it up; 0 leaves that to us.
+    environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(request.param)}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     common = ["--scheduler-file", str(file), "--no-dashboard"]
 
     def start(*arguments):
