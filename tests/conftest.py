@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from mse_pipeline.extraction.supervisor import kept_hosts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -15,3 +18,10 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared (real clips, label files, golden values) beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_hosts() -> Iterator[None]:
+    """Many tests extract a few clips: they share the processes that have the models loaded."""
+    with kept_hosts():
+        yield

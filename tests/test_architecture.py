@@ -41,6 +41,8 @@ HEAVY = {
     "scipy",
     "facenet_pytorch",
     "matplotlib",
+    "distributed",
+    "ray",
 }
 
 

@@ -35,8 +35,29 @@ def command(
     ] = None,
     cache: CacheDir = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Processes. [default: one a core, or all of the scheduler]", show_default=False),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who runs the workers: local, dask or ray. The cache is the same.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Scheduler of the engine, as in tcp://node1:8786. [default: one of its own, here]", show_default=False
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only the I-th of N shares of the clips, as job arrays need it; the last to end packs.",
+            show_default=False,
+        ),
+    ] = None,
+    clip_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a clip that hangs is given up.")
+    ] = 600.0,
     device: Device = "cpu",
     streams: Annotated[
         list[str] | None,
@@ -56,7 +77,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Turn raw clips into cached features. Picks up where an earlier run stopped."""
-    bound = parse_bound(max_failures)
+    bound, share = parse_bound(max_failures), parse_share(shard)
     from mse_pipeline.cli.extract_summary import show
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.run import Options, extract
@@ -65,6 +86,10 @@ def command(
     recipe, found_root = resolve(target)
     options = Options(
         workers=workers,
+        engine=engine,
+        address=address,
+        share=share,
+        clip_timeout=clip_timeout,
         device=device,
         limit=limit,
         streams=tuple(streams or ()),
@@ -126,6 +151,24 @@ def parse_bound(text: str) -> float | int:
     if value < 0:
         raise UsageError(f"--max-failures is a number of clips or a share as in 5%, got {text!r}.")
     return value
+
+
+def parse_share(text: str | None) -> tuple[int, int] | None:
+    """Which of how many shares.
+
+    Examples:
+        >>> parse_share("2/8")
+        (2, 8)
+
+    Raises:
+        UsageError: It is no such pair, or there is no such share.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
+    return int(found[1]), int(found[2])
 
 
 def exceeds(summary: Summary, bound: float | int) -> bool:

@@ -57,7 +57,7 @@ def command(
     stdout().print(f"{picture}\n{page}", markup=False)
 
 
-def _choose(clip: str, dataset: str | None, cache: Path | None) -> str:
+def _choose(clip: str, dataset: str | None, cache: str | None) -> str:
     """The dataset that is meant: the one named, or the only one that has the clip.
 
     Raises:

@@ -47,7 +47,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _texts(run: RunFolder, cache: Path | None, count: int) -> list[str]:
+def _texts(run: RunFolder, cache: str | None, count: int) -> list[str]:
     """Texts of test clips; where the dataset is not in the cache, the prompt alone is read."""
     from mse_pipeline.clip import Split
     from mse_pipeline.store.cache import open_cache

@@ -10,7 +10,7 @@ from typing import Any
 
 from mse_pipeline.errors import ClipError, MseError
 from mse_pipeline.extraction.sessions import Sessions
-from mse_pipeline.extraction.task import Task, Todo
+from mse_pipeline.extraction.task import Step, Task, Todo
 from mse_pipeline.extractors.base import (
     AudioExtractor,
     Extractor,
@@ -34,9 +34,11 @@ class ClipRun:
     Args:
         todo: The clip and what it lacks.
         task: The task that it belongs to.
+        on_step: Told what begins, before it begins.
     """
 
-    def __init__(self, todo: Todo, task: Task) -> None:
+    def __init__(self, todo: Todo, task: Task, on_step: Callable[[Step], None] = lambda step: None) -> None:
+        self._on_step = on_step
         self.clip = todo.clip
         self._known = todo.known
         self._task = task
@@ -56,12 +58,14 @@ class ClipRun:
         of_media = {name: one for name, one in extractors.items() if not isinstance(one, TextExtractor)}
         if not of_media:
             return self._made
+        self._on_step(Step("find"))
         try:
             path = self._find()
         except ClipError as error:
             return self._fail_all(of_media, "find", error)
         wanted = self._without_unchanged(of_media)
         if wanted:
+            self._on_step(Step("decode", media=self._media))
             sessions = Sessions(wanted.values(), self._task.device)
             try:
                 decoded = self._decode(path, wanted.values(), sessions)
@@ -127,6 +131,7 @@ class ClipRun:
         raise TypeError(f"{type(extractor).__name__} is none of the kinds of extractors that a clip is put through.")
 
     def _attempt(self, stream: str, make: Callable[[], Features], **remark: Any) -> None:
+        self._on_step(Step("extract", stream, self._media))
         try:
             features = make()
         except Exception as error:  # whatever a clip does to an extractor must not end the run of 20,000 others
@@ -145,9 +150,7 @@ class ClipRun:
         self._made.append((self._row(stream, status="failed", code=code, stage=stage, message=message), None))
 
     def _row(self, stream: str, **more: Any) -> Row:
-        spec = self._specs[stream]
-        media = self._media if spec.reads_media else {}
-        return Row(clip=self.clip.id, stream=stream, version=spec.version, key=self._key(stream), **media, **more)
+        return self._specs[stream].row(self.clip, self._media, self._task.max_seconds, **more)
 
     def _key(self, stream: str) -> str:
         return self._specs[stream].key(self.clip, self._media.get("digest"), self._task.max_seconds)

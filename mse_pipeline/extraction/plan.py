@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
@@ -12,7 +13,11 @@ from mse_pipeline.extraction.task import StreamSpec, Todo
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 
+Share = tuple[int, int]
+"""Which of how many shares, as in (1, 8)."""
+
 _Stamp = tuple[int | None, int | None]
+_BYTES_PER_SECOND = 100_000
 
 
 def missing(
@@ -44,7 +49,8 @@ def missing(
 
         lacking = tuple(spec.stream for spec in specs if not holds(spec, known.get(spec.stream)))
         if lacking:
-            todo.append(Todo(clip, lacking, {name: known[name] for name in lacking if name in known}))
+            held = {name: known[name] for name in lacking if name in known}
+            todo.append(Todo(clip, lacking, held, _cost(clip, stamp, max_seconds)))
     return todo
 
 
@@ -57,6 +63,31 @@ def _stamp(root: Path, clip: Clip) -> _Stamp:
     except OSError:
         return None, None
     return status.st_size, status.st_mtime_ns
+
+
+def _cost(clip: Clip, stamp: _Stamp, max_seconds: float | None) -> float:
+    """About how many seconds a clip lasts: its span, or else a guess by the file's size."""
+    size = stamp[0] or 0
+    seconds = size / _BYTES_PER_SECOND if clip.end is None else clip.end - (clip.start or 0.0)
+    return max(0.1, seconds if max_seconds is None else min(seconds, max_seconds))
+
+
+def share_of(clips: Sequence[Clip], share: Share | None) -> list[Clip]:
+    """The clips of one share: by their ids alone, so that machines that know nothing of each other agree.
+
+    Examples:
+        >>> clips = [Clip(id=f"c{n}", split=Split.TRAIN) for n in range(9)]
+        >>> [[clip.id for clip in share_of(clips, (number, 2))] for number in (1, 2)]
+        [['c1', 'c3', 'c4', 'c5', 'c6'], ['c0', 'c2', 'c7', 'c8']]
+    """
+    if share is None:
+        return list(clips)
+    number, count = share
+    return [clip for clip in clips if _lot(clip.id) % count == number - 1]
+
+
+def _lot(clip: str) -> int:
+    return int.from_bytes(hashlib.blake2b(clip.encode(), digest_size=8).digest())
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> list[Clip]:

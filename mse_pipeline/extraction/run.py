@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import uuid
@@ -17,9 +18,9 @@ from mse_pipeline import corpora
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction import engine
+from mse_pipeline.extraction.dispatch import Where, dispatch
 from mse_pipeline.extraction.packing import pack
-from mse_pipeline.extraction.plan import missing, spread
+from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
@@ -37,7 +38,11 @@ class Options:
     """How an extraction runs; nothing here changes a value.
 
     Attributes:
-        workers: Processes; None for one a core.
+        workers: Processes; None for one a core, or all that the engine's scheduler has.
+        engine: What runs them: ``local``, ``dask`` or ``ray``.
+        address: Of the engine's scheduler; None for one on this machine.
+        share: Only this share of the clips, as in (1, 8); None for all. Shares may run at the same time anywhere.
+        clip_timeout: Seconds after which a clip is given up.
         device: Where models run.
         limit: At most so many clips, spread over the splits.
         streams: Only these of the recipe's streams; empty for all.
@@ -46,6 +51,10 @@ class Options:
     """
 
     workers: int | None = None
+    engine: str = "local"
+    address: str | None = None
+    share: Share | None = None
+    clip_timeout: float = 600.0
     device: str = "cpu"
     limit: int | None = None
     streams: tuple[str, ...] = ()
@@ -103,21 +112,19 @@ def extract(
     corpus = _read(recipe, root)
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams)
+    share = None if options.share is None else "{}/{}".format(*options.share)
     try:
-        with run_lock(cache.path / recipe.name):
+        with run_lock(cache.path / recipe.name, share):
             dataset = _register(cache, recipe, corpus, specs)
             run = uuid.uuid4().hex[:8]
-            begin_run(dataset, run)
-            clips = spread(corpus.clips, options.limit)
+            begin_run(dataset, run, share)
+            limited = spread(corpus.clips, options.limit)
+            clips = share_of(limited, options.share)
             progress.stage("planning")
-            todo = missing(
-                dataset,
-                clips,
-                specs,
-                root=corpus.root,
-                max_seconds=recipe.media.max_seconds,
-                retry_failed=options.retry_failed,
+            plan = functools.partial(
+                missing, dataset, specs=specs, root=corpus.root, max_seconds=recipe.media.max_seconds
             )
+            todo = plan(clips, retry_failed=options.retry_failed)
             task = Task(
                 run=run,
                 dataset=dataset.path.resolve(),
@@ -125,9 +132,12 @@ def extract(
                 specs=specs,
                 max_seconds=recipe.media.max_seconds,
                 device=options.device,
+                clip_timeout=options.clip_timeout,
             )
-            made = _work(todo, task, options.workers, progress)
-            pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
+            made = _work(todo, task, Where(options.engine, options.address, options.workers), progress)
+            # The share that ends last finds nothing missing, and packs for all.
+            if options.share is None or not plan(limited, retry_failed=False):
+                pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
     except filelock.Timeout as error:
         raise MseError(
             f"Another extraction of {recipe.name} is running on {cache.path / recipe.name}. "
@@ -218,11 +228,11 @@ def _defect_line(defect: Defect) -> str:
     return json.dumps({k: v for k, v in asdict(defect).items() if v is not None}, ensure_ascii=False) + "\n"
 
 
-def _work(todo: Sequence[Todo], task: Task, workers: int | None, progress: Progress) -> set[tuple[str, str]]:
+def _work(todo: Sequence[Todo], task: Task, where: Where, progress: Progress) -> set[tuple[str, str]]:
     """Have the clips processed; returns (clip, stream) of what was made."""
     progress.begin(len(todo))
     made = set()
-    for outcomes in engine.run(todo, task, workers):
+    for outcomes in dispatch(todo, task, where):
         rows = [row for outcome in outcomes for row in outcome.rows]
         made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
         progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))

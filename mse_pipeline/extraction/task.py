@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mse_pipeline import __version__
 from mse_pipeline.clip import Clip
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import Row, Stage
 from mse_pipeline.store.keys import clip_key
 
 Span = tuple[float | None, float | None]
@@ -56,6 +57,19 @@ class StreamSpec:
         text = (clip.text, clip.language) if self.reads_text else None
         return clip_key(digest if self.reads_media else None, span, self.version, text)
 
+    def row(self, clip: Clip, media: Mapping[str, Any], max_seconds: float | None, **more: Any) -> Row:
+        """A row of the journal for a clip in this stream.
+
+        Args:
+            clip: The clip.
+            media: Digest, size and time of its media file; empty where the file was not found.
+            max_seconds: Longer clips are cut to this length; None for no limit.
+            more: What became of it: status, code, stage, message.
+        """
+        key = self.key(clip, media.get("digest"), max_seconds)
+        seen = media if self.reads_media else {}
+        return Row(clip=clip.id, stream=self.stream, version=self.version, key=key, **seen, **more)
+
 
 @dataclass(frozen=True)
 class Todo:
@@ -66,11 +80,28 @@ class Todo:
         streams: Names of the streams to be made.
         known: The journal's rows of these streams where there are any: the media file looks changed, and if its
             content turns out to be the same, the old features hold.
+        cost: About how long it will take, in seconds of media; only comparisons matter.
     """
 
     clip: Clip
     streams: tuple[str, ...]
     known: Mapping[str, Row] = field(default_factory=dict)
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a clip is on its way, so that it is known what it died of.
+
+    Attributes:
+        stage: What begins now.
+        stream: The stream that is being made; None where the step serves all of them.
+        media: Digest, size and time of the media file; empty until it is found.
+    """
+
+    stage: Stage
+    stream: str | None = None
+    media: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,9 +115,12 @@ class Task:
         specs: All streams of the recipe.
         max_seconds: Longer clips are cut to this length; None for no limit.
         device: Where models run, as in ``cpu`` or ``cuda``.
+        clip_timeout: Seconds after which a clip is given up.
+        number: Which of the run's tasks it is.
         todo: The clips.
         threads: Threads that the worker may use.
-        parent: Process that the worker belongs to and must not outlive; None where a worker belongs to none.
+        parent: Process that the worker belongs to and must not outlive; None where an engine sees to its workers.
+        made_by: Version of this package; a worker with another one refuses.
     """
 
     run: str
@@ -95,14 +129,32 @@ class Task:
     specs: tuple[StreamSpec, ...]
     max_seconds: float | None
     device: str
+    clip_timeout: float = 600.0
+    number: int = 0
     todo: tuple[Todo, ...] = ()
     threads: int = 1
     parent: int | None = None
+    made_by: str = __version__
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one clip: its rows of the journal, or of nothing if the run no longer held."""
+    """What became of one clip: its rows of the journal."""
 
     clip: str
     rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task.
+
+    Attributes:
+        number: The task's.
+        outcomes: Of its clips; empty where there was a problem.
+        problem: Why nothing can be done here, as a sentence: the same would befall all other tasks.
+    """
+
+    number: int
+    outcomes: tuple[Outcome, ...] = ()
+    problem: str | None = None

@@ -1,49 +1,61 @@
-"""What a worker does: a task's clips one after the other, and one commit for all of them."""
+"""What a worker does: it has a task's clips made one after the other, and commits them.
+
+A worker is light. The code that touches files and models runs in its host, a process of its own, so that no file can
+end a worker, which an engine would take for the end of the pool or blame on the task.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import time
 
-from mse_pipeline.extraction.clip_run import ClipRun
-from mse_pipeline.extraction.task import Outcome, StreamSpec, Task
-from mse_pipeline.extractors.base import Extractor
-from mse_pipeline.extractors.registry import create
-from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.dataset import Dataset
+from mse_pipeline import __version__
+from mse_pipeline.errors import MseError
+from mse_pipeline.extraction.supervisor import Supervisor, supervisor
+from mse_pipeline.extraction.task import Outcome, Result, Task
 
-_LOADED: dict[tuple[tuple[str, ...], str], dict[str, Extractor]] = {}
+_SHARD_BYTES = 64 << 20  # no more than this is held before it is written
 
 
-def run_task(task: Task) -> list[Outcome]:
-    """Process a task's clips and commit them; an empty list means that another run has begun meanwhile."""
+def run_task(task: Task) -> Result:
+    """Have a task's clips made and commit them."""
+    if task.made_by != __version__:
+        problem = (
+            f"A worker has mse-pipeline {__version__}, but the command has {task.made_by}. "
+            "Install the same version where the workers run."
+        )
+        return Result(task.number, problem=problem)
     if task.parent is not None:
         _leave_with(task.parent)
-    extractors = _extractors(task.specs, task.device)
-    if "torch" in sys.modules:  # its import takes seconds, which sound alone does not need
-        sys.modules["torch"].set_num_threads(task.threads)
-    commit = Commit(Dataset(task.dataset), task.run, guarded=True)
+    try:
+        with supervisor(task) as one:
+            return _make(task, one)
+    except MseError as error:
+        return Result(task.number, problem=str(error))
+
+
+def _make(task: Task, one: Supervisor) -> Result:
+    from mse_pipeline.store.commit import Commit  # while the host loads its models
+    from mse_pipeline.store.dataset import Dataset
+
+    dataset = Dataset(task.dataset)
+    commit = Commit(dataset, task.run, guarded=True)
     outcomes = []
+    held = 0
     for todo in task.todo:
-        made = ClipRun(todo, task).make({stream: extractors[stream] for stream in todo.streams})
+        made = one.make(todo)
         for row, features in made:
             commit.add(row, features)
+            held += 0 if features is None else features.values.nbytes + features.intervals.nbytes
         outcomes.append(Outcome(todo.clip.id, tuple(row for row, _ in made)))
-    return outcomes if commit.write() else []
-
-
-def _extractors(specs: tuple[StreamSpec, ...], device: str) -> dict[str, Extractor]:
-    """The recipe's extractors; their models are loaded once in a worker's life."""
-    key = (tuple(spec.version for spec in specs), device)
-    if key not in _LOADED:
-        made = {spec.stream: create(spec.stream, spec.options) for spec in specs}
-        for extractor in made.values():
-            extractor.load(device)
-        _LOADED[key] = made
-    return _LOADED[key]
+        last = todo is task.todo[-1]
+        if last or held > _SHARD_BYTES:
+            if not commit.write():
+                raise MseError("Another extraction of this dataset has begun; this one ends here.")
+            commit, held = Commit(dataset, task.run, guarded=True), 0
+    return Result(task.number, tuple(outcomes))
 
 
 @functools.cache

@@ -1,8 +1,6 @@
 """An extraction that is killed at any moment leaves a cache that the next one completes."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +8,7 @@ import time
 import psutil
 
 from mse_pipeline.store.atomic import ASIDE
+from mse_pipeline.store.commit import commit_lock
 
 CODE = """
 import sys
@@ -24,41 +23,51 @@ extract(recipe, Path(sys.argv[1]), store.open(sys.argv[2]), Options(workers=2))
 """
 
 
+def begin(root, cache):
+    return subprocess.Popen([sys.executable, "-c", CODE, str(root), str(cache)])
+
+
+def wait_for_commit(process, journal):
+    """Wait until one more commit is there, or the run has ended."""
+    wanted = len(list(journal.glob("*.jsonl"))) + 1
+    while process.poll() is None and len(list(journal.glob("*.jsonl"))) < wanted:
+        time.sleep(0.005)
+
+
 def test_kill_9_at_random_moments_loses_and_doubles_nothing(corpus, recipe, run, content, tmp_path):
     root = corpus(60, 1.0)
     run(recipe(), root, cache=tmp_path / "undisturbed")
-    journal = tmp_path / "cache" / "mine" / "journal"
+    dataset = tmp_path / "cache" / "mine"
     chance = random.Random(0)
-    killed = 0
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", CODE, str(root), str(tmp_path / "cache")])
-        wanted = len(list(journal.glob("*.jsonl"))) + 1
-        while process.poll() is None and len(list(journal.glob("*.jsonl"))) < wanted:
-            time.sleep(0.005)
+    for _ in range(2):
+        process = begin(root, tmp_path / "cache")
+        wait_for_commit(process, dataset / "journal")
+        with commit_lock(dataset):  # no worker gets past this, so that the run cannot end before the kill
+            time.sleep(chance.random() * 0.3)
+            assert process.poll() is None
+            process.kill()
+            process.wait()
+    for _ in range(2):
+        process = begin(root, tmp_path / "cache")
+        wait_for_commit(process, dataset / "journal")
         time.sleep(chance.random() * 0.1)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
+        process.kill()
         process.wait()
-    assert killed >= 2
     run(recipe(), root)
     assert content(tmp_path / "cache") == content(tmp_path / "undisturbed")
-    dataset = tmp_path / "cache" / "mine"
     assert not list(dataset.rglob(f"{ASIDE}*"))
-    lines = [line for part in journal.glob("*.jsonl") for line in part.read_text().splitlines()]
+    lines = [line for part in (dataset / "journal").glob("*.jsonl") for line in part.read_text().splitlines()]
     assert len(lines) == 60  # each clip once
 
 
 def test_workers_do_not_outlive_a_killed_run(corpus, tmp_path):
     root = corpus(60, 1.0)
-    process = subprocess.Popen([sys.executable, "-c", CODE, str(root), str(tmp_path / "cache")])
-    journal = tmp_path / "cache" / "mine" / "journal"
-    while process.poll() is None and not list(journal.glob("*.jsonl")):
-        time.sleep(0.02)
-    workers = [
-        child for child in psutil.Process(process.pid).children(recursive=True) if "loky" in " ".join(child.cmdline())
-    ]
-    assert len(workers) >= 2
+    process = begin(root, tmp_path / "cache")
+    wait_for_commit(process, tmp_path / "cache" / "mine" / "journal")
+    workers = psutil.Process(process.pid).children(recursive=True)
+    lines = [" ".join(one.cmdline()) for one in workers]
+    assert sum("loky" in line for line in lines) >= 2
+    assert sum("host_main" in line for line in lines) == 2
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=30)

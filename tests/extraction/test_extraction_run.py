@@ -5,8 +5,7 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction import engine
-from mse_pipeline.extractors.acoustic.egemaps import Egemaps
+from mse_pipeline.extraction.run import Options, Silent, extract
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
 
@@ -87,23 +86,6 @@ def test_one_stream_s_failure_never_costs_the_other(corpus, recipe, run):
     assert summary.failed_clips == 3
 
 
-def test_an_extractor_that_breaks_costs_its_stream_of_this_clip_alone(corpus, recipe, run, monkeypatch):
-    real = Egemaps.__call__
-    lengths = []
-
-    def breaks_once(self, audio):
-        lengths.append(len(audio.samples))
-        if len(lengths) == 2:
-            raise ZeroDivisionError("of its own")
-        return real(self, audio)
-
-    monkeypatch.setattr(Egemaps, "__call__", breaks_once)
-    summary = run(recipe(), corpus(3))
-    assert summary.streams["acoustic.egemaps"].done == 2
-    (failure,) = summary.failures
-    assert (failure.code, failure.message) == ("extractor_failed", "ZeroDivisionError: of its own")
-
-
 def test_clips_that_are_too_long_are_cut_with_a_remark(corpus, recipe, run, tmp_path):
     summary = run(recipe(media={"max_seconds": 0.25}), corpus(3))
     assert summary.remarks == {"too_long": 3}
@@ -141,22 +123,15 @@ def test_only_the_streams_asked_for_are_made(corpus, recipe, run):
         run(both, corpus(3), streams=("acoustic.x",))
 
 
-def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, run, content, monkeypatch, tmp_path):
+def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, run, content, tmp_path):
+    class Impatient(Silent):
+        def advance(self, clips, failed):
+            raise KeyboardInterrupt
+
     root = corpus()
     run(recipe(), root, cache=tmp_path / "undisturbed")
-    real, seen = engine._results, []
-
-    def breaks(tasks, workers):
-        for outcomes in real(tasks, workers):
-            seen.append(outcomes)
-            yield outcomes
-            if len(seen) == 2:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(engine, "_results", breaks)
     with pytest.raises(KeyboardInterrupt):
-        run(recipe(), root)
-    monkeypatch.setattr(engine, "_results", real)
+        extract(recipe(), root, store.open(tmp_path / "cache"), Options(workers=1), Impatient())
     assert 0 < run(recipe(), root).processed < 9
     assert content(tmp_path / "cache") == content(tmp_path / "undisturbed")
 
@@ -198,3 +173,22 @@ def test_roots_that_cannot_be_used_are_told(corpus, recipe, run, tmp_path):
     shutil.rmtree(root / "media")
     with pytest.raises(UsageError, match="no media file"):
         run(recipe(), root)
+
+
+def test_shares_make_together_what_one_run_makes_and_the_last_one_packs(corpus, recipe, run, content, tmp_path):
+    root = corpus()
+    run(recipe(), root, cache=tmp_path / "whole")
+    (root / "media" / "clip2.wav").unlink()
+    first = run(recipe(), root, share=(1, 2))
+    pack = store.open(tmp_path / "cache")["mine"].pack_path("acoustic.egemaps")
+    assert 0 < first.asked < 9
+    assert first.asked == first.processed
+    assert not pack.is_file()
+    second = run(recipe(), root, share=(2, 2))
+    assert first.asked + second.asked == 9
+    assert pack.is_file()
+    whole = content(tmp_path / "whole")
+    made = content(tmp_path / "cache")
+    assert made.pop(("acoustic.egemaps", "c2")) == "missing_media"
+    assert made.items() <= whole.items()
+    assert run(recipe(), root, share=(1, 2)).processed == 0
