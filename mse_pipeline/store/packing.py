@@ -28,19 +28,21 @@ def open_current(dataset: Dataset, stream: str) -> Pack | None:
     pack = Pack(path)
     if pack.about.get("journal") == dataset.journal.fingerprint():
         return pack
-    if pack.about.get("content") == content(dataset.native(stream).rows):
+    if pack.about.get("content") == _content(dataset, stream):
         return pack
     pack.close()
     return None
 
 
-def pack_stream(dataset: Dataset, stream: str, align: Callable[[Features], Features] = lambda one: one) -> bool:
+def pack_stream(
+    dataset: Dataset, stream: str, align: Callable[[str, Features], Features] = lambda clip, one: one
+) -> bool:
     """Write a stream's pack, unless the one that is there is current; returns whether it was written.
 
     Args:
         dataset: The dataset in the cache.
         stream: Name of the stream.
-        align: Puts features on the clock that the stream's entry in the manifest names.
+        align: Puts a clip's features on the clock that the stream's entry in the manifest names.
     """
     path = dataset.pack_path(stream)
     try:
@@ -63,11 +65,19 @@ def pack_stream(dataset: Dataset, stream: str, align: Callable[[Features], Featu
         "alignment": dict(entry.alignment),
         "identity": dict(entry.identity),
         "journal": dataset.journal.fingerprint(),
-        "content": content(native.rows),
+        "content": _content(dataset, stream),
     }
-    items = ((clip, align(features)) for clip, features in chain([first], clips))
-    write_pack(path, items, first[1].names, about)
+    items = ((clip, align(clip, features)) for clip, features in chain([first], clips))
+    head = next(items)
+    write_pack(path, chain([head], items), head[1].names, about)
     return True
+
+
+def _content(dataset: Dataset, stream: str) -> str:
+    """What a pack depends on: the stream's rows, and those of the words that it is aligned to."""
+    hashed = content(dataset.native(stream).rows)
+    words = dataset.manifest.streams[stream].alignment.get("stream")
+    return hashed if words is None or words not in dataset.manifest.streams else f"{hashed}-{content(dataset.native(words).rows)}"
 
 
 def content(rows: Mapping[str, Row]) -> str:
