@@ -38,6 +38,7 @@ class Entry:
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
+_TEXT = "mse_pipeline.extractors.text"
 _ENTRIES = {
     "acoustic.egemaps": Entry(
         f"{_ACOUSTIC}.egemaps",
@@ -68,6 +69,14 @@ _ENTRIES = {
         "MIT; VGGFace2 is for non-commercial research",
         "20180402-114759-vggface2.pt (112 MB), downloaded once or given as option `weights`",
     ),
+    "text.word_times": Entry(
+        f"{_TEXT}.word_times",
+        "WordTimes",
+        1,
+        "when each word is said, from TextGrid, CTM, CSV, JSON, .align or .csd files",
+        "none: the files' own",
+        "files of word times beside the corpus; where they are is option `path`",
+    ),
 }
 
 
@@ -76,7 +85,7 @@ def available() -> dict[str, Entry]:
 
     Examples:
         >>> sorted(available())
-        ['acoustic.egemaps', 'acoustic.librosa', 'visual.facenet', 'visual.mtcnn']
+        ['acoustic.egemaps', 'acoustic.librosa', 'text.word_times', 'visual.facenet', 'visual.mtcnn']
     """
     return dict(_ENTRIES)
 
