@@ -209,7 +209,10 @@ def test_nothing_changes_after_reading(load):
         ("training: 3", "line 4, training: must be a mapping, got 3"),
         ("backbones: {tiny: {epoch: 3}}", "line 4, backbones.tiny.epoch: unknown key; did you mean epochs?"),
         ("backbones: {tiny: {dropout: null}}", "line 4, backbones.tiny.dropout: must be a valid number, got None"),
-        ("alignment: {kind: gird}", "line 4, alignment.kind: must be one of 'none', 'grid', 'words', 'equal_bins', got 'gird'"),
+        (
+            "alignment: {kind: gird}",
+            "line 4, alignment.kind: must be one of 'none', 'grid', 'words', 'equal_bins', got 'gird'",
+        ),
         ("alignment: {step: 1}", "line 4, alignment.kind: is missing; it must be one of 'none', 'grid'"),
         ("alignment: {kind: grid}", "line 4, alignment.step: is missing"),
         ("alignment: {kind: none, stpe: 1}", "line 4, alignment.stpe: unknown key; the known ones are kind"),

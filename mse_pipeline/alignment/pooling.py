@@ -124,9 +124,7 @@ def pooled_units(units: Sequence[str], pool: str) -> tuple[str, ...]:
         >>> pooled_units(["Hz"], "functionals")
         ('Hz', 'Hz', 'Hz', 'Hz', 'Hz', 'Hz/s')
     """
-    return tuple(
-        f"{unit or '1'}/s" if statistic == "slope" else unit for unit in units for statistic in POOLS[pool]
-    )
+    return tuple(f"{unit or '1'}/s" if statistic == "slope" else unit for unit in units for statistic in POOLS[pool])
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,14 @@ _ENTRIES = {
         "MIT; VGGFace2 is for non-commercial research",
         "20180402-114759-vggface2.pt (112 MB), downloaded once or given as option `weights`",
     ),
+    "text.ctc": Entry(
+        f"{_TEXT}.ctc",
+        "Ctc",
+        1,
+        "when each word of the transcript is said, by forced alignment with a CTC model of transformers",
+        "the model's own; the default's is Apache-2.0",
+        "a CTC model of the language that is spoken; the default, for English, is downloaded once (378 MB)",
+    ),
     "text.word_times": Entry(
         f"{_TEXT}.word_times",
         "WordTimes",
@@ -84,8 +92,9 @@ def available() -> dict[str, Entry]:
     """The extractors by stream name.
 
     Examples:
-        >>> sorted(available())
-        ['acoustic.egemaps', 'acoustic.librosa', 'text.word_times', 'visual.facenet', 'visual.mtcnn']
+        >>> sorted(available())  # doctest: +NORMALIZE_WHITESPACE
+        ['acoustic.egemaps', 'acoustic.librosa', 'text.ctc', 'text.word_times',
+         'visual.facenet', 'visual.mtcnn']
     """
     return dict(_ENTRIES)
 

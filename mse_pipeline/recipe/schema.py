@@ -94,9 +94,7 @@ class WordsAlignment(Section):
         return self
 
 
-Alignment = Annotated[
-    NoAlignment | GridAlignment | WordsAlignment | EqualBinsAlignment, Field(discriminator="kind")
-]
+Alignment = Annotated[NoAlignment | GridAlignment | WordsAlignment | EqualBinsAlignment, Field(discriminator="kind")]
 
 
 class ClassificationSection(Section):

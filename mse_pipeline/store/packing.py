@@ -77,7 +77,11 @@ def _content(dataset: Dataset, stream: str) -> str:
     """What a pack depends on: the stream's rows, and those of the words that it is aligned to."""
     hashed = content(dataset.native(stream).rows)
     words = dataset.manifest.streams[stream].alignment.get("stream")
-    return hashed if words is None or words not in dataset.manifest.streams else f"{hashed}-{content(dataset.native(words).rows)}"
+    return (
+        hashed
+        if words is None or words not in dataset.manifest.streams
+        else f"{hashed}-{content(dataset.native(words).rows)}"
+    )
 
 
 def content(rows: Mapping[str, Row]) -> str:

@@ -64,7 +64,9 @@ def read_ctm(path: Path, scale: float = 1.0) -> Recordings:
             continue
         if len(cells) < 5:
             raise unreadable(
-                path.name, f"recording, channel, begin, duration and word are expected, but this is {text[:50]!r}.", line
+                path.name,
+                f"recording, channel, begin, duration and word are expected, but this is {text[:50]!r}.",
+                line,
             )
         begin, duration = _seconds(cells[2], cells[3], scale)
         end = begin + duration if isinstance(begin, float) and isinstance(duration, float) else duration
