@@ -61,7 +61,7 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """confidence."""
+        """Of the one value: confidence."""
         return NAMES
 
     def load(self, device: str = "cpu") -> None:

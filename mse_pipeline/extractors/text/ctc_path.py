@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -45,14 +46,14 @@ def best_path(log_probs: np.ndarray, targets: np.ndarray, *, blank: int = 0, wil
     size = max(_BLOCK // search.states, 1)
     begins = list(range(0, frames, size))
     before = [search.begin()]
-    for begin, end in zip(begins[:-1], begins[1:], strict=True):
+    for begin, end in itertools.pairwise(begins):
         before.append(search.run(before[-1], begin, end))
     state = -1
     states = np.empty(frames, np.int64)
-    for begin, scores in zip(reversed(begins), reversed(before), strict=True):
+    for begin, known in zip(reversed(begins), reversed(before), strict=True):
         end = min(begin + size, frames)
         steps = np.empty((end - begin, search.states), np.uint8)
-        scores = search.run(scores, begin, end, steps)
+        scores = search.run(known, begin, end, steps)
         if state < 0:
             state = search.states - (1 if scores[-1] >= scores[-2] else 2)
             if not math.isfinite(scores[2 + state]):

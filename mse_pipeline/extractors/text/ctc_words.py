@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,9 +81,9 @@ def parted(words: Sequence[Heard], shortest: float, frames: int) -> list[tuple[f
 
     Examples:
         >>> from mse_pipeline.extractors.text.units import Unit
-        >>> words = [Heard(Unit("a", 0, 1), 2, 4, 1.0), Heard(Unit("b", 2, 3), 7, 8, 1.0)]
+        >>> words = [Heard(Unit("a", 0, 1), 3, 4, 1.0), Heard(Unit("b", 2, 3), 7, 8, 1.0)]
         >>> parted(words, 4, 30), parted(words, 3, 30)
-        ([(0.0, 5.5), (5.5, 8.0)], [(2.0, 4.0), (7.0, 8.0)])
+        ([(0.0, 5.5), (5.5, 8.0)], [(3.0, 4.0), (7.0, 8.0)])
     """
     edges = [0, *(edge for word in words for edge in (word.start, word.end)), frames]
     borders: list[tuple[float, float]] = []
@@ -95,10 +96,10 @@ def parted(words: Sequence[Heard], shortest: float, frames: int) -> list[tuple[f
             borders.append((frames, frames))
         else:
             borders.append(((before + after) / 2,) * 2)
-    return [(float(left[1]), float(right[0])) for left, right in zip(borders[:-1], borders[1:], strict=True)]
+    return [(float(left[1]), float(right[0])) for left, right in itertools.pairwise(borders)]
 
 
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     """(begin, end) of each run of equal values."""
     edges = np.flatnonzero(np.r_[True, values[1:] != values[:-1], True]) if len(values) else np.zeros(0, int)
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    return list(itertools.pairwise(edges.tolist()))

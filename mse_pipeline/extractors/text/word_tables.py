@@ -78,8 +78,8 @@ def read_ctm(path: Path, scale: float = 1.0) -> Recordings:
 def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordings:
     """A table with a header: a word, its begin, and its end or duration, a row each.
 
-    The columns may be called as usual (``word`` or ``label``, ``start`` or ``begin``, ...); ``clip``, ``id`` or ``file``
-    tells the recording. Of the Montreal Forced Aligner's tables the rows of type ``words`` are read.
+    The columns may be called as usual (``word`` or ``label``, ``start`` or ``begin``, ...); ``clip``, ``id`` or
+    ``file`` tells the recording. Of the Montreal Forced Aligner's tables the rows of type ``words`` are read.
 
     Args:
         path: The file; tabs part its cells if it ends in .tsv.

@@ -108,7 +108,7 @@ class WordTimes(TextExtractor[WordTimesConfig]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """confidence."""
+        """Of the one value: confidence."""
         return NAMES
 
     def files_digest(self, root: Path) -> str:
