@@ -77,11 +77,9 @@ def _content(dataset: Dataset, stream: str) -> str:
     """What a pack depends on: the stream's rows, and those of the words that it is aligned to."""
     hashed = content(dataset.native(stream).rows)
     words = dataset.manifest.streams[stream].alignment.get("stream")
-    return (
-        hashed
-        if words is None or words not in dataset.manifest.streams
-        else f"{hashed}-{content(dataset.native(words).rows)}"
-    )
+    if words is None or words not in dataset.manifest.streams:
+        return hashed
+    return f"{hashed}-{content(dataset.native(words).rows)}"
 
 
 def content(rows: Mapping[str, Row]) -> str:
