@@ -57,7 +57,9 @@ def test_functionals_are_those_of_the_weighted_rows():
 
 
 def test_of_a_single_row_spread_and_slope_are_zero():
-    found, _ = pooled(np.array([[7.0]]), overlaps(np.array([[0.3, 0.31]]), np.array([[0.0, 1.0]]), [True]), "functionals")
+    found, _ = pooled(
+        np.array([[7.0]]), overlaps(np.array([[0.3, 0.31]]), np.array([[0.0, 1.0]]), [True]), "functionals"
+    )
     assert found.tolist() == [[7, 0, 7, 7, 0, 0]]
 
 

@@ -11,6 +11,7 @@ from mse_pipeline.extractors.text.rows import TimedWord
 from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
 from mse_pipeline.extractors.text.word_tables import Recordings
 
+_LATEST = 1e12  # of any unit; whole numbers of JSON have no end, numbers of seconds have
 _LISTS = ("words", "word_segments", "segments", "chunks", "tiers")  # where words are, the nearest first
 _TEXT, _START, _END = ("word", "text", "label"), ("start", "begin", "start_time"), ("end", "stop", "end_time")
 _CONFIDENCE = ("confidence", "score", "probability")
@@ -35,6 +36,8 @@ def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Record
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise unreadable(path.name, f"is no JSON: {error.msg}.", error.lineno) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise unreadable(path.name, f"is no JSON: {error}.") from None
     except RecursionError:
         raise unreadable(path.name, "is nested too deeply for word times.") from None
     reader = _Reader(path.name, scale, tier)
@@ -89,6 +92,8 @@ class _Reader:
         for time in (start, end):
             if isinstance(time, bool) or not isinstance(time, (int, float)):
                 raise unreadable(self._file, f"{text[:50]!r} has the time {str(time)[:50]!r}, which is no number.")
+            if abs(time) > _LATEST:
+                raise unreadable(self._file, f"{text[:50]!r} has the time {str(time)[:50]}, no time of a recording.")
         yield word_at(text, start / self._scale, end / self._scale, confidence, (self._file, None))
 
 
