@@ -1,5 +1,7 @@
 """Rows pool into segments by what they share with them, to the last hundredth."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def integral(values, rows, valid, start, end):
     """The mean over [start, end) of what a row says while it lasts, cut exactly at every edge, one piece at a time."""
     edges = np.unique(np.clip(np.r_[rows.ravel(), start, end], start, end))
     total, length = np.zeros(values.shape[1]), 0.0
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         for row in range(len(values)):
             if valid[row] and rows[row, 0] <= left and right <= rows[row, 1]:
                 total += values[row] * (right - left)

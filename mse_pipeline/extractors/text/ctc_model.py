@@ -153,7 +153,8 @@ def _vocabulary(tokenizer: Any, config: Any) -> Vocabulary:
     if blank is None:
         raise UsageError("text.ctc: neither the model's config.json nor its vocabulary tells the blank (pad_token_id).")
     control = set(tokenizer.all_special_tokens)
-    every = tokenizer.get_vocab()
+    # Tokenizers add control tokens and the sign between words on their own; the model may have no output for them.
+    every = {label: id_ for label, id_ in tokenizer.get_vocab().items() if id_ < config.vocab_size}
     between = getattr(tokenizer, "word_delimiter_token", None)
     ids = {label: id_ for label, id_ in every.items() if label not in control and id_ != blank and label != between}
     pieces = None

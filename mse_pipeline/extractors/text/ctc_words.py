@@ -54,7 +54,11 @@ def heard(emissions: np.ndarray, targets: Targets) -> list[Heard]:
     known = targets.labels != WILD
     columns = np.full(len(targets.labels), ANY)
     columns[known] = np.unique(targets.labels[known], return_inverse=True)[1] + 2
-    path = best_path(emissions, columns, blank=BLANK, wild=ANY)
+    scores = emissions.copy()
+    # Any label is never less likely than a known one. At half its worth it yields each frame in which the known one is
+    # likelier than all others together.
+    scores[:, ANY] -= np.log(2)
+    path = best_path(scores, columns, blank=BLANK, wild=ANY)
     frames = np.flatnonzero(path >= 0)
     frames = frames[targets.owners[path[frames]] >= 0]
     owners = targets.owners[path[frames]]
