@@ -153,7 +153,11 @@ def test_confidence_is_the_mean_posterior_of_the_frames_of_a_word():
 
 
 def test_short_silence_belongs_to_its_neighbours():
-    words = [Heard(Unit("a", 0, 1), 12, 14, 1.0), Heard(Unit("b", 2, 3), 16, 20, 1.0), Heard(Unit("c", 4, 5), 40, 41, 1)]
+    words = [
+        Heard(Unit("a", 0, 1), 12, 14, 1.0),
+        Heard(Unit("b", 2, 3), 16, 20, 1.0),
+        Heard(Unit("c", 4, 5), 40, 41, 1),
+    ]
     assert parted(words, 10, 45) == [(12, 15), (15, 20), (40, 45)]
 
 
