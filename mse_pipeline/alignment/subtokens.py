@@ -63,7 +63,7 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"alignment.subtokens: no tokenizer can be loaded from {name!r} ({str(error).splitlines()[0]}). "

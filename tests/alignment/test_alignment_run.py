@@ -11,6 +11,7 @@ from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.recipe import Recipe
 from tests.extraction.conftest import write_wav
 
+SAID = ["set", "white", "with", "p", "two", "soon"]
 WORDS = [[0.1, 0.2, "hel"], [0.2, 0.35, "lo"]]
 
 
@@ -109,7 +110,7 @@ def test_words_of_grid_are_louder_than_the_silence_around_them(shared, tmp_path)
     extract(recipe, tmp_path, store.open(tmp_path / "cache"), Options(workers=1))
     dataset = store.open(tmp_path / "cache")["grid"]
     sound, words = dataset["acoustic.egemaps"]["swwp2s"], dataset["text.word_times"]["swwp2s"]
-    assert dataset.native("text.word_times")["swwp2s"].notes["words"] == ["", *"set white with p two soon".split(), ""]
+    assert dataset.native("text.word_times")["swwp2s"].notes["words"] == ["", *SAID, ""]
     np.testing.assert_allclose(words.intervals[1], [12_250 / 25_000, 19_250 / 25_000])
     np.testing.assert_array_equal(sound.intervals, words.intervals)
     loudness = sound.values[:, sound.names.index("Loudness_sma3")]

@@ -190,7 +190,7 @@ def test_words_are_found_in_sound(extractor, text, language, said):
     features = extractor(clip(text, language), Audio(samples))
     there = np.flatnonzero(features.valid)
     np.testing.assert_allclose(features.intervals[there], times, atol=0.04)
-    assert features.notes["words"] == ["", *sum(([unit.text, ""] for unit in units(text)), [])]
+    assert features.notes["words"] == ["", *(word for unit in units(text) for word in (unit.text, ""))]
     assert [text[slice(*features.notes["spans"][row])] for row in there] == [unit.text for unit in units(text)]
     assert (features.values[there, 0] > 0.5).all()
     np.testing.assert_array_equal(features.intervals[1:, 0], features.intervals[:-1, 1])

@@ -71,8 +71,8 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
             UsageError: It is not there, cannot be fetched, or is none of CTC.
         """
         super().load(device)
-        folder = find(self.config.model, self.config.revision)
-        self._model = CtcModel(folder, self.device, window=self.config.window, context=self.config.context)
+        self._model = None
+        self._loaded()
 
     def model_digest(self) -> str:
         """Digest of the model's configuration, vocabulary and weights."""
@@ -92,10 +92,7 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
             ClipError: `alignment_failed`: no text or no sound, none of the text is known to the model, or the text is
                 longer than the sound has frames.
         """
-        if self._model is None:
-            self.load(self.device)
-        model = self._model
-        assert model is not None  # noqa: S101 - for the type checker
+        model = self._loaded()
         if audio.rate != model.rate:
             raise UsageError(f"text.ctc: the model hears {model.rate} samples a second, but clips have {audio.rate}.")
         targets = model.vocabulary.targets(clip.text, clip.language)
@@ -114,6 +111,12 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
             span = (word.unit.start, word.unit.end)
             timed.append(TimedWord(min(begin * step, stop), stop, word.unit.text, word.confidence, span))
         return word_features(timed, clip, last)
+
+    def _loaded(self) -> CtcModel:
+        if self._model is None:
+            folder = find(self.config.model, self.config.revision)
+            self._model = CtcModel(folder, self.device, window=self.config.window, context=self.config.context)
+        return self._model
 
 
 def _require(clip: Clip, audio: Audio, targets: Targets) -> None:

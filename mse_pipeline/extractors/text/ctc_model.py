@@ -84,11 +84,14 @@ class CtcModel:
 
     def __init__(self, folder: Path, device: str, *, window: float = 20.0, context: float = 2.0) -> None:
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # a worker's bars would go through those of the run
+        safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            self._model = AutoModelForCTC.from_pretrained(folder, local_files_only=True).to(device).eval()
-            self._prepare = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._model = AutoModelForCTC.from_pretrained(folder, **safely).to(device).eval()
+            self._prepare = AutoFeatureExtractor.from_pretrained(folder, **safely)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"text.ctc: {folder} cannot be loaded as a CTC model ({str(error).strip().splitlines()[0]}). Its "
