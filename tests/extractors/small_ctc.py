@@ -12,7 +12,7 @@ import numpy as np
 RATE = 16_000
 VOCABULARY = ["<pad>", "<unk>", "A", "B", "C", "D", "E", "'", "你", "好", "二", "十"]
 LETTERS = VOCABULARY[2:]
-STEPS = 140
+STEPS = 110
 
 
 def speak(

@@ -81,8 +81,10 @@ class _Reader:
         elif isinstance(item, Mapping):
             text, confidence = _first(item, _TEXT), _first(item, _CONFIDENCE)
             both = item.get("timestamp")
-            timed = isinstance(both, list) and len(both) == 2
-            start, end = both if timed else (_first(item, _START), _first(item, _END))
+            if isinstance(both, list) and len(both) == 2:
+                start, end = both
+            else:
+                start, end = _first(item, _START), _first(item, _END)
         else:
             raise unreadable(self._file, f"a word with its times is expected, but this is {str(item)[:50]!r}.")
         if not isinstance(text, str):
