@@ -37,6 +37,7 @@ DefectCode = Literal[
     "timeout",
     "worker_died",
     "extractor_failed",
+    "alignment_failed",
 ]
 DEFECT_CODES: tuple[str, ...] = get_args(DefectCode)
 

@@ -14,6 +14,7 @@ from mse_pipeline.recipe.problems import place_name
 from mse_pipeline.recipe.yaml_text import MAX_BYTES, MAX_DEPTH, parse
 from mse_pipeline.task import Classification, Regression
 
+ALIGNMENTS = "'none', 'grid', 'words', 'equal_bins'"
 HEAD = "version: 1\nname: mine\ncorpus: {name: table}\n"
 
 
@@ -209,8 +210,16 @@ def test_nothing_changes_after_reading(load):
         ("training: 3", "line 4, training: must be a mapping, got 3"),
         ("backbones: {tiny: {epoch: 3}}", "line 4, backbones.tiny.epoch: unknown key; did you mean epochs?"),
         ("backbones: {tiny: {dropout: null}}", "line 4, backbones.tiny.dropout: must be a valid number, got None"),
-        ("alignment: {kind: gird}", "line 4, alignment.kind: must be one of 'none', 'grid', got 'gird'"),
-        ("alignment: {step: 1}", "line 4, alignment.kind: is missing; it must be one of 'none', 'grid'"),
+        ("alignment: {kind: gird}", f"line 4, alignment.kind: must be one of {ALIGNMENTS}, got 'gird'"),
+        ("alignment: {step: 1}", f"line 4, alignment.kind: is missing; it must be one of {ALIGNMENTS}"),
+        (
+            "alignment: {kind: words, stream: text.ctc}",
+            "line 4, alignment: its stream text.ctc is none of this recipe's; there are none",
+        ),
+        (
+            "streams: {text.ctc: {}}\nalignment: {kind: words, stream: text.ctc, subtokens: m, silence: keep}",
+            "line 5, alignment: silence has no sub-tokens: leave out subtokens, or say silence: drop",
+        ),
         ("alignment: {kind: grid}", "line 4, alignment.step: is missing"),
         ("alignment: {kind: none, stpe: 1}", "line 4, alignment.stpe: unknown key; the known ones are kind"),
         ("alignment: {kind: grid, stpe: 1, step: 1}", "line 4, alignment.stpe: unknown key; did you mean step?"),

@@ -111,7 +111,7 @@ def extract(
     progress.stage("reading the corpus")
     corpus = _read(recipe, root)
     _refuse(corpus, options)
-    specs = stream_specs(recipe, options.streams)
+    specs = stream_specs(recipe, options.streams, corpus.root)
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
         with run_lock(cache.path / recipe.name, share):
@@ -162,8 +162,13 @@ def extract(
     )
 
 
-def stream_specs(recipe: Recipe, only: Sequence[str] = ()) -> tuple[StreamSpec, ...]:
+def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = None) -> tuple[StreamSpec, ...]:
     """The recipe's configured extractors as plain values.
+
+    Args:
+        recipe: The recipe.
+        only: Some of its streams; empty for all.
+        root: The folder of the corpus's raw files, whose files some streams depend on besides the media.
 
     Raises:
         UsageError: `only` names a stream that the recipe has not, or an extractor refuses its options.
@@ -181,7 +186,10 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = ()) -> tuple[StreamSpec, 
             if identity["stream"] != stream:
                 # Two streams of one dataset may be alike in all but their names, and each has its own shards.
                 identity = {**identity, "named": stream}
-            reads = {"reads_media": extractor.reads_media, "reads_text": extractor.reads_text}
+            files = None if root is None else extractor.files_digest(root)
+            if files is not None:
+                identity = {**identity, "files": files}
+            reads = {name: getattr(extractor, name) for name in ("reads_media", "reads_text", "reads_span")}
             specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
     return tuple(specs)
 

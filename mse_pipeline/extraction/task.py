@@ -34,6 +34,7 @@ class StreamSpec:
         identity: What the id is the hash of.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether they depend on the clip's text.
+        reads_span: Whether they depend on where the clip lies in a media file that is not opened.
     """
 
     stream: str
@@ -42,6 +43,7 @@ class StreamSpec:
     identity: Mapping[str, Any]
     reads_media: bool = True
     reads_text: bool = False
+    reads_span: bool = False
 
     def key(self, clip: Clip, digest: str | None, max_seconds: float | None) -> str:
         """Key of a clip's features; empty where the media file that they depend on could not be read.
@@ -54,6 +56,8 @@ class StreamSpec:
         if self.reads_media and digest is None:
             return ""
         span = span_of(clip, max_seconds) if self.reads_media else (None, None)
+        if self.reads_span:
+            span = clip.start, clip.end
         text = (clip.text, clip.language) if self.reads_text else None
         return clip_key(digest if self.reads_media else None, span, self.version, text)
 

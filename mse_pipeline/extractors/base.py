@@ -33,6 +33,7 @@ class Extractor(ABC, Generic[C]):
         not_values: Options that do not change the values, such as paths.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether the values depend on the clip's text.
+        reads_span: Whether the values depend on where the clip lies in its media file, although it is not opened.
 
     Args:
         config: Its options; defaults where None.
@@ -45,6 +46,7 @@ class Extractor(ABC, Generic[C]):
     not_values: ClassVar[frozenset[str]] = frozenset()
     reads_media: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
+    reads_span: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
         self.config: C = self.Config() if config is None else config
@@ -80,6 +82,17 @@ class Extractor(ABC, Generic[C]):
 
     def model_digest(self) -> str | None:
         """Digest of the weights' content; None for an extractor without any."""
+        return None
+
+    def files_digest(self, root: Path) -> str | None:
+        """Digest of files of the corpus that the values depend on besides the media; None where there are none.
+
+        Args:
+            root: The folder of the corpus's raw files.
+
+        Raises:
+            UsageError: None of the files is there.
+        """
         return None
 
     def identity(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Entry:
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
+_TEXT = "mse_pipeline.extractors.text"
 _ENTRIES = {
     "acoustic.egemaps": Entry(
         f"{_ACOUSTIC}.egemaps",
@@ -68,6 +69,22 @@ _ENTRIES = {
         "MIT; VGGFace2 is for non-commercial research",
         "20180402-114759-vggface2.pt (112 MB), downloaded once or given as option `weights`",
     ),
+    "text.ctc": Entry(
+        f"{_TEXT}.ctc",
+        "Ctc",
+        1,
+        "when each word of the transcript is said, by forced alignment with a CTC model of transformers",
+        "the model's own; the default's is Apache-2.0",
+        "a CTC model of the language that is spoken; the default, for English, is downloaded once (378 MB)",
+    ),
+    "text.word_times": Entry(
+        f"{_TEXT}.word_times",
+        "WordTimes",
+        1,
+        "when each word is said, from TextGrid, CTM, CSV, JSON, .align or .csd files",
+        "none: the files' own",
+        "files of word times beside the corpus; where they are is option `path`",
+    ),
 }
 
 
@@ -75,8 +92,9 @@ def available() -> dict[str, Entry]:
     """The extractors by stream name.
 
     Examples:
-        >>> sorted(available())
-        ['acoustic.egemaps', 'acoustic.librosa', 'visual.facenet', 'visual.mtcnn']
+        >>> sorted(available())  # doctest: +NORMALIZE_WHITESPACE
+        ['acoustic.egemaps', 'acoustic.librosa', 'text.ctc', 'text.word_times',
+         'visual.facenet', 'visual.mtcnn']
     """
     return dict(_ENTRIES)
 

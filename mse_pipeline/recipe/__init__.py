@@ -11,6 +11,25 @@ Examples:
 from __future__ import annotations
 
 from mse_pipeline.recipe.reading import Check, load, names
-from mse_pipeline.recipe.schema import GridAlignment, NoAlignment, PromptSection, Recipe, Training
+from mse_pipeline.recipe.schema import (
+    EqualBinsAlignment,
+    GridAlignment,
+    NoAlignment,
+    PromptSection,
+    Recipe,
+    Training,
+    WordsAlignment,
+)
 
-__all__ = ["Check", "GridAlignment", "NoAlignment", "PromptSection", "Recipe", "Training", "load", "names"]
+__all__ = [
+    "Check",
+    "EqualBinsAlignment",
+    "GridAlignment",
+    "NoAlignment",
+    "PromptSection",
+    "Recipe",
+    "Training",
+    "WordsAlignment",
+    "load",
+    "names",
+]

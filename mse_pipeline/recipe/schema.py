@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mse_pipeline.task import Classification, Regression, Task
 
@@ -58,6 +58,43 @@ class GridAlignment(Section):
 
     kind: Literal["grid"]
     step: Annotated[Number, Field(gt=0, le=60)]
+
+
+class EqualBinsAlignment(Section):
+    """Every clip cut into the same number of equal parts. No alignment on words, whatever it is called elsewhere.
+
+    Attributes:
+        bins: Number of parts.
+    """
+
+    kind: Literal["equal_bins"]
+    bins: Annotated[Whole, Field(ge=1, le=100_000)]
+
+
+class WordsAlignment(Section):
+    """All streams on the words of one of them.
+
+    Attributes:
+        stream: The stream whose rows are words, as ``text.word_times`` and ``text.ctc`` make them.
+        pool: What is made of the rows that fall into a word.
+        silence: Whether silences between words have rows of their own.
+        subtokens: Folder or hub name of a tokenizer to whose sub-tokens the words are expanded; None for words.
+    """
+
+    kind: Literal["words"]
+    stream: Annotated[str, Field(pattern=r"^text\.[a-z][a-z0-9_]*$")]
+    pool: Literal["mean", "max", "std", "functionals"] = "mean"
+    silence: Literal["drop", "keep"] = "drop"
+    subtokens: str | None = None
+
+    @model_validator(mode="after")
+    def _silence_has_no_subtokens(self) -> WordsAlignment:
+        if self.subtokens is not None and self.silence == "keep":
+            raise ValueError("silence has no sub-tokens: leave out subtokens, or say silence: drop")
+        return self
+
+
+Alignment = Annotated[NoAlignment | GridAlignment | WordsAlignment | EqualBinsAlignment, Field(discriminator="kind")]
 
 
 class ClassificationSection(Section):
@@ -168,7 +205,7 @@ class Recipe(Section):
         corpus: The reader of the raw folder and its options.
         media: How media are decoded.
         streams: Stream name, as in ``acoustic.egemaps`` -> options of its extractor.
-        alignment: Own clocks, or one grid.
+        alignment: Own clocks, one grid, the words of one stream, or equal bins.
         task_section: `task` of the file; `task` gives it as the rest of the package uses it.
         prompt: How the backbone is asked.
         training: Settings for every backbone.
@@ -185,13 +222,22 @@ class Recipe(Section):
     corpus: CorpusSection
     media: MediaSection = MediaSection()
     streams: dict[StreamName, dict[str, Any]] = Field(default_factory=dict)
-    alignment: Annotated[NoAlignment | GridAlignment, Field(discriminator="kind")] = NoAlignment()
+    alignment: Alignment = NoAlignment()
     task_section: Annotated[ClassificationSection | RegressionSection, Field(discriminator="kind")] | None = Field(
         default=None, alias="task"
     )
     prompt: PromptSection = PromptSection()
     training: Training = Training()
     backbones: dict[str, Training] = Field(default_factory=dict)
+
+    @field_validator("alignment")
+    @classmethod
+    def _words_are_a_stream(cls, alignment: Alignment, info: ValidationInfo) -> Alignment:
+        streams = info.data.get("streams")
+        if isinstance(alignment, WordsAlignment) and streams is not None and alignment.stream not in streams:
+            there = ", ".join(streams) or "none"
+            raise ValueError(f"its stream {alignment.stream} is none of this recipe's; there are {there}")
+        return alignment
 
     @property
     def task(self) -> Task | None:

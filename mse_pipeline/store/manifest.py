@@ -23,7 +23,8 @@ class StreamEntry:
         version: Its id, 12 hex digits.
         identity: What the id is the hash of: extractor, revision, configuration, model digest; or where
             imported values came from.
-        alignment: The clock of its pack: ``{"kind": "none"}`` or ``{"kind": "grid", "step": 0.1}``.
+        alignment: The clock of its pack, as in ``{"kind": "none"}`` or ``{"kind": "grid", "step": 0.1}``; that of
+            ``words`` names another stream, on whose rows the pack depends too.
     """
 
     version: str

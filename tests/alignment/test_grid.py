@@ -75,7 +75,7 @@ def test_an_impossible_step_is_refused(step):
 
 def test_aligner_knows_its_kinds():
     f = features([[1.0], [3.0]], [[0, 1], [1, 2]])
-    assert aligner({"kind": "none"})(f) is f
-    assert aligner({"kind": "grid", "step": 2})(f).values.tolist() == [[2.0]]
+    assert aligner({"kind": "none"})("a", f) is f
+    assert aligner({"kind": "grid", "step": 2})("a", f).values.tolist() == [[2.0]]
     with pytest.raises(ValueError, match="no alignment"):
         aligner({"kind": "words"})

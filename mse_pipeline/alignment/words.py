@@ -1,0 +1,118 @@
+"""Word alignment: one row a word, so that sound, face and text of a word stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from mse_pipeline.alignment.pooling import overlaps, pooled, pooled_names
+from mse_pipeline.store.features import Features
+
+_OF_ROWS = frozenset({"tokens", "words", "spans", "text"})  # notes that tell of rows, which pooling replaces
+
+
+def to_words(
+    features: Features, words: Features, *, pool: str = "mean", silence: Literal["drop", "keep"] = "drop"
+) -> Features:
+    """Pool features to the words of a word stream.
+
+    Rows with times are pooled by the time that they share with a word. Rows without times (sub-tokens of a text, whose
+    notes ``spans`` say where they stand in it) are pooled by the characters that they share with it. Invalid rows
+    never count; a word that no valid row touches is marked invalid and holds zeros.
+
+    Args:
+        features: On any clock.
+        words: One row a word, as `text.word_times` and `text.ctc` make them; rows that are not valid are silence.
+        pool: ``mean``, ``max``, ``std`` or ``functionals``, see `mse_pipeline.alignment.pooling.pooled`.
+        silence: Whether silences have rows (`keep`) or none (`drop`).
+
+    Returns:
+        Features with the words' intervals, and their texts and spans in the notes.
+
+    Examples:
+        >>> loudness = Features([[1], [4], [9]], [[0, 1], [1, 2], [2, 3]], [True] * 3, ["loudness"])
+        >>> words = Features([[1], [0], [1]], [[0, 1.5], [1.5, 2], [2, 3]], [1, 0, 1], ["confidence"],
+        ...                  {"words": ["so", "", "what"], "spans": [[0, 2], None, [3, 7]]})
+        >>> to_words(loudness, words).values.tolist()
+        [[2.0], [9.0]]
+        >>> to_words(loudness, words, pool="max", silence="keep").values.tolist()
+        [[4.0], [4.0], [9.0]]
+    """
+    rows = _chosen(words, silence)
+    if _has_times(features):
+        found = overlaps(features.intervals, words.intervals[rows], features.valid)
+    else:
+        found = overlaps(_spans(features), _spans(words)[rows], features.valid)
+    values, valid = pooled(features.values, found, pool)
+    return Features(
+        values,
+        words.intervals[rows],
+        valid,
+        pooled_names(features.names, pool),
+        {**_of_clip(features.notes), **_of_words(words, rows)},
+    )
+
+
+def word_rows(words: Features, *, silence: Literal["drop", "keep"] = "drop") -> Features:
+    """A word stream's own rows, with its silences or without them: what it is itself after word alignment."""
+    rows = _chosen(words, silence)
+    notes = {**_of_clip(words.notes), **_of_words(words, rows)}
+    return Features(words.values[rows], words.intervals[rows], words.valid[rows], words.names, notes)
+
+
+def unaligned(features: Features, why: str, *, pool: str = "mean") -> Features:
+    """The features of a clip without words: each row stays as it is, as if it were a word of its own.
+
+    Args:
+        features: On any clock.
+        why: Kept in the notes as ``unaligned``.
+        pool: How other clips are pooled: all clips of a stream have the same dimensions.
+
+    Examples:
+        >>> f = Features([[2.0]], [[0, 1]], [True], ["loudness"])
+        >>> unaligned(f, "no words", pool="functionals").values.tolist()
+        [[2.0, 0.0, 2.0, 2.0, 0.0, 0.0]]
+    """
+    itself = np.arange(len(features), dtype=float)
+    places = np.stack([itself, itself + 1], axis=1)
+    values, valid = pooled(features.values, overlaps(places, places, features.valid), pool)
+    names = pooled_names(features.names, pool)
+    return Features(values, features.intervals, valid, names, {**features.notes, "unaligned": why})
+
+
+def why_not(features: Features, words: Features | None) -> str | None:
+    """Why features cannot be put on words; None where they can."""
+    if words is None or not words.valid.any():
+        return "The clip has no word times."
+    if _has_times(features):
+        return None
+    if "spans" not in features.notes:
+        return "The rows have neither times nor places in the text."
+    if np.isnan(_spans(words)).all():
+        return "No word of the clip is found in its text."
+    return None
+
+
+def _has_times(features: Features) -> bool:
+    return not len(features) or bool(np.isfinite(features.intervals).any())
+
+
+def _spans(features: Features) -> np.ndarray:
+    """(T, 2) places in the text in characters; NaN where a row has none."""
+    spans = features.notes.get("spans") or [None] * len(features)
+    return np.array([(np.nan, np.nan) if span is None else span for span in spans], float).reshape(-1, 2)
+
+
+def _chosen(words: Features, silence: str) -> np.ndarray:
+    return np.flatnonzero(words.valid) if silence == "drop" else np.arange(len(words))
+
+
+def _of_clip(notes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in notes.items() if key not in _OF_ROWS}
+
+
+def _of_words(words: Features, rows: np.ndarray) -> dict[str, Any]:
+    notes = {key: [words.notes[key][row] for row in rows] for key in ("words", "spans") if key in words.notes}
+    return {**notes, "text": words.notes["text"]} if "text" in words.notes else notes

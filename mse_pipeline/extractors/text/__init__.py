@@ -1,0 +1,1 @@
+"""Features of what is said, and of when."""

@@ -1,0 +1,116 @@
+"""Praat's TextGrid, long and short: words of one interval tier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mse_pipeline.extractors.text.rows import TimedWord
+from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
+
+# Praat reads free-standing numbers, quoted texts and flags; all else in a file is comment (its manual, "TextGrid file
+# formats"). The long form differs from the short one by such comments only.
+_TOKEN = re.compile(r'"((?:[^"]|"")*+)(")?|(![^\n]*)|([^\s"]+)')
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_TIERS = {"IntervalTier": 3, "TextTier": 2}
+_WORDS = re.compile(r"(?:.*\s-\s)?words?", re.IGNORECASE)
+
+
+def read_textgrid(path: Path, tier: str | None = None) -> list[TimedWord]:
+    """The intervals of a tier; empty ones are silence.
+
+    Args:
+        path: The file.
+        tier: The tier's name; None for the one called ``words`` (also ``word``, and ``speaker - words`` as the
+            Montreal Forced Aligner writes), or for the only one.
+
+    Raises:
+        ClipError: `alignment_failed`: the file is no TextGrid or has no such tier; with the line where one is at fault.
+    """
+    values = _Values(read_text(path), path.name)
+    kind, what = values.text(), values.text()
+    if what != "TextGrid" or not kind.startswith("ooTextFile"):
+        raise unreadable(path.name, "is no TextGrid: it does not begin with ooTextFile and TextGrid.", 1)
+    values.number(), values.number()
+    tiers: dict[str, list[TimedWord]] = {}
+    for _ in range(values.count()):
+        width = _TIERS.get(tier_class := values.text())
+        if width is None:
+            raise values.error(f"a tier of class {tier_class[:50]!r}; there are IntervalTier and TextTier")
+        name = values.text()
+        values.number(), values.number()
+        words = []
+        for _ in range(values.count()):
+            times = [values.number() for _ in range(width - 1)]
+            words.append(word_at(values.text(), times[0], times[-1], None, (path.name, values.line)))
+        if width == 3:
+            tiers[name] = tiers.get(name, []) + words
+    return tiers[_choose(list(tiers), tier, path.name)]
+
+
+def _choose(names: list[str], wanted: str | None, file: str) -> str:
+    if wanted is None:
+        found = [name for name in names if _WORDS.fullmatch(name)] or (names if len(names) == 1 else [])
+    else:
+        found = [name for name in names if name == wanted]
+    if len(found) == 1:
+        return found[0]
+    asked = "called words, nor a single one" if wanted is None else f"called {wanted!r}"
+    asked = "several of words" if len(found) > 1 else f"none {asked}"
+    there = ", ".join(repr(name[:50]) for name in names[:10]) or "none"
+    raise unreadable(file, f"of its interval tiers ({there}) {asked}. Name one with the option tier.")
+
+
+class _Values:
+    """The values of a TextGrid one after the other."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text, self._file = text, file
+        self._values = self._scan()
+        self._counted, self.line = 0, 1
+
+    def text(self) -> str:
+        """The next value, which must be a text."""
+        value = self._next()
+        if isinstance(value, float):
+            raise self.error(f"a text is expected, but this is the number {value:g}")
+        return value
+
+    def number(self) -> float:
+        """The next value, which must be a number."""
+        value = self._next()
+        if not isinstance(value, float):
+            raise self.error(f"a number is expected, but this is the text {value[:50]!r}")
+        return value
+
+    def count(self) -> int:
+        """The next value, which must be a number of things; whether they are there shows as they are read."""
+        value = self.number()
+        if not (0 <= value <= 1e9 and value == int(value)):
+            raise self.error(f"{value:g} is no count")
+        return int(value)
+
+    def error(self, why: str) -> Exception:
+        """The error about the value that was read last."""
+        return unreadable(self._file, f"{why}.", self.line)
+
+    def _next(self) -> str | float:
+        try:
+            place, value = next(self._values)
+        except StopIteration:
+            raise unreadable(self._file, "ends before all that it announces is there; it is cut off.") from None
+        self.line += self._text.count("\n", self._counted, place)
+        self._counted = place
+        return value
+
+    def _scan(self) -> Iterator[tuple[int, str | float]]:
+        for found in _TOKEN.finditer(self._text):
+            quoted, closed, comment, bare = found.groups()
+            if quoted is not None:
+                if not closed:
+                    line = self._text.count("\n", 0, found.start()) + 1
+                    raise unreadable(self._file, "a text is opened with a quote and never closed.", line)
+                yield found.start(), quoted.replace('""', '"')
+            elif comment is None and _NUMBER.fullmatch(bare):
+                yield found.start(), float(bare)

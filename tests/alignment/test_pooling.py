@@ -1,0 +1,113 @@
+"""Rows pool into segments by what they share with them, to the last hundredth."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mse_pipeline.alignment.pooling import POOLS, overlaps, pooled, pooled_names, pooled_units
+
+
+def steps(rng, rows=80, gaps=False):
+    """Rows of uneven length; with gaps and overlaps where asked for."""
+    edges = np.cumsum(rng.uniform(0.002, 0.05, rows + 1))
+    rows = np.stack([edges[:-1], edges[1:]], axis=1)
+    return rows + rng.uniform(-0.02, 0.02, rows.shape).clip(min=-0.001) if gaps else rows
+
+
+def integral(values, rows, valid, start, end):
+    """The mean over [start, end) of what a row says while it lasts, cut exactly at every edge, one piece at a time."""
+    edges = np.unique(np.clip(np.r_[rows.ravel(), start, end], start, end))
+    total, length = np.zeros(values.shape[1]), 0.0
+    for left, right in itertools.pairwise(edges):
+        for row in range(len(values)):
+            if valid[row] and rows[row, 0] <= left and right <= rows[row, 1]:
+                total += values[row] * (right - left)
+                length += right - left
+    return total / length
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_mean_is_the_integral(gaps):
+    rng = np.random.default_rng(3)
+    rows = steps(rng, gaps=gaps)
+    values, valid = rng.normal(size=(len(rows), 3)), rng.random(len(rows)) > 0.2
+    begins = rng.uniform(0, 1.5, 12)
+    words = np.stack([begins, begins + rng.uniform(0.01, 0.5, 12)], axis=1)
+    found, there = pooled(values, overlaps(rows, words, valid), "mean")
+    for word in np.flatnonzero(there):
+        np.testing.assert_allclose(found[word], integral(values, rows, valid, *words[word]), rtol=1e-9, atol=1e-12)
+
+
+def test_a_row_that_covers_one_percent_of_a_word_counts_one_percent():
+    found = overlaps(np.array([[0.0, 0.99], [0.99, 5.0]]), np.array([[0.0, 1.0]]), np.ones(2, bool))
+    values, _ = pooled(np.array([[0.0], [100.0]]), found, "mean")
+    assert values[0, 0] == pytest.approx(1.0, abs=1e-12)
+
+
+def test_functionals_are_those_of_the_weighted_rows():
+    rng = np.random.default_rng(0)
+    # Rows of 10, 20 and 30 ms weigh as one, two and three rows of 10 ms do.
+    rows = np.array([[0.00, 0.01], [0.01, 0.03], [0.03, 0.06]])
+    values = rng.normal(size=(3, 2))
+    found, _ = pooled(values, overlaps(rows, np.array([[0.0, 0.06]]), np.ones(3, bool)), "functionals")
+    even = np.repeat(values, [1, 2, 3], axis=0)
+    weights, middles = np.array([1, 2, 3]), rows.mean(axis=1)
+    slopes = [np.polyfit(middles, column, 1, w=np.sqrt(weights))[0] for column in values.T]
+    expected = np.stack([even.mean(0), even.std(0), even.min(0), even.max(0), np.ptp(even, axis=0), slopes], axis=1)
+    np.testing.assert_allclose(found.reshape(2, 6), expected, rtol=1e-9)
+
+
+def test_of_a_single_row_spread_and_slope_are_zero():
+    found, _ = pooled(
+        np.array([[7.0]]), overlaps(np.array([[0.3, 0.31]]), np.array([[0.0, 1.0]]), [True]), "functionals"
+    )
+    assert found.tolist() == [[7, 0, 7, 7, 0, 0]]
+
+
+def test_invalid_rows_never_count():
+    found = overlaps(np.array([[0, 1], [1, 2]], float), np.array([[0, 2]], float), np.array([True, False]))
+    for pool in POOLS:
+        assert 99.0 not in pooled(np.array([[1.0], [99.0]]), found, pool)[0]
+
+
+def test_a_segment_without_rows_is_zero_and_not_valid():
+    found = overlaps(np.array([[0, 1]], float), np.array([[0, 1], [1, 2], [0.5, 0.5]], float), np.ones(1, bool))
+    values, valid = pooled(np.array([[3.0]]), found, "max")
+    assert valid.tolist() == [True, False, False]
+    assert values.tolist() == [[3.0], [0.0], [0.0]]
+
+
+def test_segments_and_rows_may_come_in_any_order():
+    rng = np.random.default_rng(1)
+    rows, values = steps(rng, gaps=True), rng.normal(size=(80, 2))
+    words = np.array([[0.1, 0.4], [0.2, 0.9], [1.0, 1.1]])
+    straight = pooled(values, overlaps(rows, words, np.ones(80, bool)), "functionals")[0]
+    mixed = rng.permutation(80)
+    turned = pooled(values[mixed], overlaps(rows[mixed], words[::-1], np.ones(80, bool)), "functionals")[0]
+    np.testing.assert_allclose(turned[::-1], straight, rtol=1e-9, atol=1e-12)
+
+
+def test_hours_are_gathered_in_blocks(monkeypatch):
+    rng = np.random.default_rng(2)
+    rows, values = steps(rng), rng.normal(size=(80, 3))
+    words = np.stack([np.arange(0, 2, 0.1), np.arange(0, 2, 0.1) + 0.15], axis=1)
+    whole = pooled(values, overlaps(rows, words, np.ones(80, bool)), "functionals")
+    monkeypatch.setattr("mse_pipeline.alignment.pooling._BLOCK", 10)
+    parts = pooled(values, overlaps(rows, words, np.ones(80, bool)), "functionals")
+    np.testing.assert_array_equal(parts[0], whole[0])
+    np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_nothing_pools_to_nothing():
+    empty = overlaps(np.zeros((0, 2)), np.array([[0.0, 1.0]]), np.zeros(0, bool))
+    assert pooled(np.zeros((0, 4)), empty, "functionals")[0].shape == (1, 24)
+    none = overlaps(np.array([[0.0, 1.0]]), np.zeros((0, 2)), np.ones(1, bool))
+    assert pooled(np.zeros((1, 4)), none, "mean")[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize("pool", sorted(POOLS))
+def test_names_and_units_have_one_place_a_value(pool):
+    values, _ = pooled(np.ones((1, 2)), overlaps(np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]), [True]), pool)
+    names = pooled_names(["f0", "loudness"], pool)
+    assert len(set(names)) == len(pooled_units(["Hz", ""], pool)) == values.shape[1]
