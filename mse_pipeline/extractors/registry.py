@@ -18,7 +18,7 @@ class Entry:
     Attributes:
         module: Where its class is.
         class_name: The class.
-        dim: Number of values a row.
+        dim: Number of values a row; None where the model that is chosen decides.
         summary: What the values are, in a line.
         licence: Licence of the model or tool that makes them.
         needs: What must be fetched to use it; empty where nothing.
@@ -26,7 +26,7 @@ class Entry:
 
     module: str
     class_name: str
-    dim: int
+    dim: int | None
     summary: str
     licence: str
     needs: str = ""
@@ -38,6 +38,9 @@ class Entry:
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
+_TEXT = "mse_pipeline.extractors.text"
+_ANY_MODEL = "a model as option `model`: a folder, or a hub name that is downloaded once"
+_ITS_OWN = "that of the chosen model"
 _ENTRIES = {
     "acoustic.egemaps": Entry(
         f"{_ACOUSTIC}.egemaps",
@@ -68,6 +71,38 @@ _ENTRIES = {
         "MIT; VGGFace2 is for non-commercial research",
         "20180402-114759-vggface2.pt (112 MB), downloaded once or given as option `weights`",
     ),
+    "acoustic.transformers": Entry(
+        f"{_ACOUSTIC}.transformers",
+        "AcousticTransformers",
+        None,
+        "hidden states of a speech encoder (wav2vec 2.0, HuBERT, WavLM, data2vec, Whisper), every 20 ms",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "visual.transformers": Entry(
+        f"{_VISUAL}.transformers",
+        "VisualTransformers",
+        None,
+        "the followed face through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "visual.transformers_frame": Entry(
+        f"{_VISUAL}.transformers",
+        "VisualTransformersFrame",
+        None,
+        "whole frames through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "text.transformers": Entry(
+        f"{_TEXT}.transformers",
+        "TextTransformers",
+        None,
+        "hidden states of a text encoder or language model (BERT, RoBERTa, LLaMA), a row a token",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
 }
 
 
@@ -75,8 +110,8 @@ def available() -> dict[str, Entry]:
     """The extractors by stream name.
 
     Examples:
-        >>> sorted(available())
-        ['acoustic.egemaps', 'acoustic.librosa', 'visual.facenet', 'visual.mtcnn']
+        >>> {"acoustic.egemaps", "text.transformers", "visual.mtcnn"} <= set(available())
+        True
     """
     return dict(_ENTRIES)
 
