@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.pretrained import DESCRIBING_FILES, require_model
@@ -37,26 +39,19 @@ def fetch(name: str, revision: str | None, keep: Path) -> Path:
 
 def _cached(name: str, revision: str | None) -> Path | None:
     """The repository's folder in the hub's cache, if all of it is there. Reaches no network."""
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return require_model(Path(huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)))
-    except (LocalEntryNotFoundError, UsageError):
-        return None
+    for weights in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
+        with contextlib.suppress(LocalEntryNotFoundError, HFValidationError, UsageError):
+            return require_model(_snapshot(name, revision, weights, local_files_only=True))
+    return None
 
 
 def _download(name: str, revision: str | None, keep: Path, weights: Sequence[str]) -> Path:
-    import huggingface_hub
     from huggingface_hub import errors
 
     try:
-        folder = huggingface_hub.snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=[*DESCRIBING_FILES, *weights],
-            ignore_patterns=list(_OTHER_COPIES),
-        )
+        return _snapshot(name, revision, weights)
     except errors.GatedRepoError as error:
         raise MseError(
             f"The model {name} is gated on the hub: accept its licence on its page there, log in with `hf auth login` "
@@ -72,7 +67,14 @@ def _download(name: str, revision: str | None, keep: Path, weights: Sequence[str
     except Exception as error:
         # From here on it is the connection: the hub's client lets errors of several HTTP libraries through.
         raise MseError(_unreachable(name, revision, keep, error)) from error
-    return Path(folder)
+
+
+def _snapshot(name: str, revision: str | None, weights: Sequence[str], **options: Any) -> Path:
+    import huggingface_hub
+
+    # The hub's client calls a snapshot complete only for the patterns that it was fetched with.
+    patterns = {"allow_patterns": [*DESCRIBING_FILES, *weights], "ignore_patterns": list(_OTHER_COPIES)}
+    return Path(huggingface_hub.snapshot_download(name, revision=revision, **patterns, **options))
 
 
 def _unreachable(name: str, revision: str | None, keep: Path, error: Exception) -> str:

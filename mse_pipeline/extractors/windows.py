@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def keep(spans: Sequence[tuple[int, int]]) -> list[Window]:
         >>> [w.kept for w in keep([(0, 8), (4, 12)])]
         [slice(0, 6, None), slice(6, 12, None)]
     """
-    seams = [(stop + start) // 2 for (_, stop), (start, _) in zip(spans, spans[1:], strict=False)]
+    seams = [(stop + start) // 2 for (_, stop), (start, _) in itertools.pairwise(spans)]
     borders = [spans[0][0], *seams, spans[-1][1]]
     return [Window(*span, first, last) for span, first, last in zip(spans, borders[:-1], borders[1:], strict=True)]
 

@@ -47,13 +47,13 @@ _READER = {
     "intermediate_size": 32,
 }
 TEXT = ("bert", "roberta", "llama")
-WORDS = "so it is good bad happy i am very not un ##happy ##ly 我 很 高 兴 ！ . , !".split()
+WORDS = ["so", "it", "is", "good", "i", "am", "very", "un", "##happy", ".", ",", *"我很高兴！"]
 
 
-def save_speech(folder: Path, kind: str) -> Path:
+def save_speech(folder: Path, kind: str, **more: Any) -> Path:
     """A speech encoder that reads samples, with its feature extractor."""
     name, changes, normalises = SPEECH[kind]
-    config = getattr(transformers, f"{name}Config")(**{**_SPEECH, **changes})
+    config = getattr(transformers, f"{name}Config")(**{**_SPEECH, **changes, **more})
     stable = changes.get("feat_extract_norm") == "layer"
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalises, return_attention_mask=stable)
     return _save(folder, getattr(transformers, f"{name}Model"), config, extractor)
@@ -119,7 +119,7 @@ def save_text(folder: Path, kind: str) -> Path:
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", special_tokens=[begin, end]
         )
-        # As in RoBERTa, positions count from the padding's index on, here 258 of 290: 31 are left.
+        # As in RoBERTa, positions count from the padding's index on, here 257: 32 are left.
         config = transformers.RobertaConfig(
             vocab_size=len(tokenizer), max_position_embeddings=290, pad_token_id=tokenizer.pad_token_id, **_READER
         )

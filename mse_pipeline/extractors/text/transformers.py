@@ -85,7 +85,7 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
         if not tokenizer.is_fast:
             raise UsageError(
                 f"The tokenizer of {self.config.model} ({type(tokenizer).__name__}) cannot tell where in the text its "
-                "tokens stand: add a tokenizer.json to its folder, as `convert_slow_tokenizer` of transformers makes it."
+                "tokens stand: add a tokenizer.json to its folder, as transformers' `convert_slow_tokenizer` makes it."
             )
         tokenizer.truncation_side = "right"  # long texts are cut into windows from their beginning on
         return tokenizer
@@ -125,12 +125,14 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
         Raises:
             ClipError: `no_text` where the clip has no text, or nothing but blanks.
         """
+        if not clip.text.strip():
+            raise ClipError("no_text", f"{clip.id} has no text.")
         self.ready()
         inputs = self._tokenize(clip)
         content = [[k for k, special in enumerate(mask) if not special] for mask in inputs["special_tokens_mask"]]
         spans = self._places(content)
         if spans[-1][1] == 0:
-            raise ClipError("no_text", f"The text of {clip.id} is empty.")
+            raise ClipError("no_text", f"The text of {clip.id} holds no token of {self.config.model}.")
         values = np.empty((spans[-1][1], len(self.names)), np.float32)
         tokens: list[str] = [""] * len(values)
         places: list[list[int]] = [[0, 0]] * len(values)
