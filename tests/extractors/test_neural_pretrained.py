@@ -317,9 +317,7 @@ def test_a_folder_without_its_preprocessor_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 7, 9, 10, 11, 50, 101])
 @pytest.mark.parametrize(("length", "overlap"), [(6, 0), (6, 1), (6, 2), (6, 3), (6, 5), (1, 0)])
-def test_windows_share_out_all_rows_where_these_are_farthest_from_a_border(
-    rows: int, length: int, overlap: int
-) -> None:
+def test_windows_share_out_rows_where_they_are_farthest_from_a_border(rows: int, length: int, overlap: int) -> None:
     made = windows(rows, length, overlap)
     assert [row for window in made for row in range(rows)[window.kept]] == list(range(rows))
     assert {window.stop - window.start for window in made} == {min(rows, length)}
