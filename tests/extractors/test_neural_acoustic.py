@@ -127,7 +127,7 @@ def test_each_window_of_whisper_equals_the_plain_call_on_its_samples(folders: di
         np.testing.assert_allclose(features.values[window.kept], expected[window.inner], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2-stable", "wavlm"])
+@pytest.mark.parametrize("kind", ["wav2vec2-stable", "hubert"])
 def test_with_enough_overlap_rows_at_seams_are_as_good_as_any_others(
     folders: dict[str, Path], kind: str, speech: Audio
 ) -> None:
@@ -144,6 +144,21 @@ def test_with_enough_overlap_rows_at_seams_are_as_good_as_any_others(
         excess[overlap] = error[near].mean() / error[~near].mean()
     assert excess[0.0] > 1.2
     assert excess[4.0] < 1.05
+
+
+def test_without_attention_seams_cannot_be_found(folders: dict[str, Path], speech: Audio, tmp_path: Path) -> None:
+    """What is left are convolutions, which reach no farther than half the overlap."""
+    folder = tmp_path / "convolutions"
+    model = plain_model(save_speech(tmp_path / "whole", "wav2vec2-stable"))[1]
+    for layer in model.encoder.layers:
+        torch.nn.init.zeros_(layer.attention.out_proj.weight)
+    model.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    whole = create("acoustic.transformers", {"model": str(folder), "window": 60.0})(speech).values
+    for overlap, seamless in ((0.0, False), (0.5, True), (4.0, True)):
+        options = {"model": str(folder), "window": 10.0, "overlap": overlap}
+        values = create("acoustic.transformers", options)(speech).values
+        assert np.allclose(values, whole, atol=1e-5) == seamless
 
 
 def test_whisper_takes_no_longer_window_than_it_was_made_for(folders: dict[str, Path]) -> None:
