@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.pretrained import DESCRIBING_FILES, require_model
@@ -69,12 +68,18 @@ def _download(name: str, revision: str | None, keep: Path, weights: Sequence[str
         raise MseError(_unreachable(name, revision, keep, error)) from error
 
 
-def _snapshot(name: str, revision: str | None, weights: Sequence[str], **options: Any) -> Path:
+def _snapshot(name: str, revision: str | None, weights: Sequence[str], local_files_only: bool = False) -> Path:
     import huggingface_hub
 
     # The hub's client calls a snapshot complete only for the patterns that it was fetched with.
-    patterns = {"allow_patterns": [*DESCRIBING_FILES, *weights], "ignore_patterns": list(_OTHER_COPIES)}
-    return Path(huggingface_hub.snapshot_download(name, revision=revision, **patterns, **options))
+    folder = huggingface_hub.snapshot_download(
+        name,
+        revision=revision,
+        allow_patterns=[*DESCRIBING_FILES, *weights],
+        ignore_patterns=list(_OTHER_COPIES),
+        local_files_only=local_files_only,
+    )
+    return Path(folder)
 
 
 def _unreachable(name: str, revision: str | None, keep: Path, error: Exception) -> str:

@@ -110,12 +110,12 @@ def test_a_real_language_models_hidden_states_equal_the_plain_call(shared: Path,
 
 
 @pytest.mark.parametrize("kind", TEXT)
-@pytest.mark.parametrize("words", [3, 5, 6, 40])
+@pytest.mark.parametrize("words", [1, 2, 3, 9])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_long_texts_are_encoded_in_windows_that_equal_the_plain_call(
     folders: dict[str, Path], kind: str, words: int, batch: int
 ) -> None:
-    text = " ".join(["so it is good i am happy"] * words)
+    text = " ".join(["so it is good"] * words)
     one = extractor(folders[kind], max_tokens=20, overlap=6, batch=batch)
     features = one(clip(text), NOWHERE)
     tokenizer = plain_model(folders[kind])[0]
