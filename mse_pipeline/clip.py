@@ -25,6 +25,7 @@ DefectCode = Literal[
     "no_audio",
     "no_video",
     "no_face",
+    "no_text",
     "too_short",
     "too_long",
     "negative_start",

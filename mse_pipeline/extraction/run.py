@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import filelock
 
@@ -225,11 +225,18 @@ def _register(cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[Stre
     dataset = cache.create(recipe.name, corpus.clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
     manifest = dataset.manifest
     for spec in specs:
-        entry = StreamEntry(spec.version, spec.identity, recipe.alignment.model_dump())
+        entry = StreamEntry(spec.version, spec.identity, _alignment(spec.stream, recipe))
         manifest = manifest.with_stream(spec.stream, entry)
     dataset.set_manifest(manifest)
     write_text(dataset.path / "defects.jsonl", "".join(map(_defect_line, corpus.defects)))
     return dataset
+
+
+def _alignment(stream: str, recipe: Recipe) -> dict[str, Any]:
+    """The clock of a stream's pack: the recipe's, but for texts, whose tokens have no times to be pooled by."""
+    alignment = recipe.alignment.model_dump()
+    timeless = stream.startswith("text.") and alignment["kind"] != "words"
+    return {"kind": "none"} if timeless else alignment
 
 
 def _defect_line(defect: Defect) -> str:

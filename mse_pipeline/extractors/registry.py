@@ -18,7 +18,7 @@ class Entry:
     Attributes:
         module: Where its class is.
         class_name: The class.
-        dim: Number of values a row.
+        dim: Number of values a row; None where the model that is chosen decides.
         summary: What the values are, in a line.
         licence: Licence of the model or tool that makes them.
         needs: What must be fetched to use it; empty where nothing.
@@ -26,7 +26,7 @@ class Entry:
 
     module: str
     class_name: str
-    dim: int
+    dim: int | None
     summary: str
     licence: str
     needs: str = ""
@@ -39,6 +39,8 @@ class Entry:
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
 _TEXT = "mse_pipeline.extractors.text"
+_ANY_MODEL = "a model as option `model`: a folder, or a hub name that is downloaded once"
+_ITS_OWN = "that of the chosen model"
 _ENTRIES = {
     "acoustic.egemaps": Entry(
         f"{_ACOUSTIC}.egemaps",
@@ -84,6 +86,37 @@ _ENTRIES = {
         "when each word is said, from TextGrid, CTM, CSV, JSON, .align or .csd files",
         "none: the files' own",
         "files of word times beside the corpus; where they are is option `path`",
+    "acoustic.transformers": Entry(
+        f"{_ACOUSTIC}.transformers",
+        "AcousticTransformers",
+        None,
+        "hidden states of a speech encoder (wav2vec 2.0, HuBERT, WavLM, data2vec, Whisper), every 20 ms",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "visual.transformers": Entry(
+        f"{_VISUAL}.transformers",
+        "VisualTransformers",
+        None,
+        "the followed face through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "visual.transformers_frame": Entry(
+        f"{_VISUAL}.transformers",
+        "VisualTransformersFrame",
+        None,
+        "whole frames through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
+        _ITS_OWN,
+        _ANY_MODEL,
+    ),
+    "text.transformers": Entry(
+        f"{_TEXT}.transformers",
+        "TextTransformers",
+        None,
+        "hidden states of a text encoder or language model (BERT, RoBERTa, LLaMA), a row a token",
+        _ITS_OWN,
+        _ANY_MODEL,
     ),
 }
 
@@ -92,9 +125,8 @@ def available() -> dict[str, Entry]:
     """The extractors by stream name.
 
     Examples:
-        >>> sorted(available())  # doctest: +NORMALIZE_WHITESPACE
-        ['acoustic.egemaps', 'acoustic.librosa', 'text.ctc', 'text.word_times',
-         'visual.facenet', 'visual.mtcnn']
+        >>> {"acoustic.egemaps", "text.transformers", "visual.mtcnn"} <= set(available())
+        True
     """
     return dict(_ENTRIES)
 

@@ -12,14 +12,23 @@ from mse_pipeline import extractors
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.registry import available, check, create
 
+NEEDS_A_MODEL = sorted(stream for stream, entry in available().items() if entry.dim is None)
 
-@pytest.mark.parametrize("stream", sorted(available()))
+
+@pytest.mark.parametrize("stream", sorted(available().keys() - NEEDS_A_MODEL))
 def test_what_the_registry_tells_is_what_the_extractor_makes(stream: str) -> None:
     entry, extractor = available()[stream], create(stream)
     assert extractor.stream == stream
     assert len(extractor.names) == len(set(extractor.names)) == entry.dim
     assert entry.summary
     assert entry.licence
+
+
+@pytest.mark.parametrize("stream", NEEDS_A_MODEL)
+def test_an_extractor_of_any_model_asks_for_one(stream: str) -> None:
+    assert [path for path, _ in check({stream: None})] == [f"{stream}.model"]
+    assert create(stream, {"model": "some/model"}).stream == stream
+    assert "option `model`" in available()[stream].needs
 
 
 @pytest.mark.parametrize("stream", ["acoustic.egemaps", "acoustic.librosa", "visual.mtcnn"])
@@ -105,7 +114,7 @@ def test_checking_and_creating_import_nothing_heavy() -> None:
         "from mse_pipeline import extractors\n"
         "assert 'pydantic' not in sys.modules\n"
         "extractors.check({s: {'x': 1} for s in extractors.available()})\n"
-        "[extractors.create(s) for s in extractors.available()]\n"
+        "[extractors.create(s, None if e.dim else {'model': 'm'}) for s, e in extractors.available().items()]\n"
         "extractors.create('visual.mtcnn').identity()\n"
         "print(sorted({'torch', 'librosa', 'opensmile', 'av', 'facenet_pytorch', 'scipy'} & set(sys.modules)))"
     )

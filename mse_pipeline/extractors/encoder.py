@@ -1,0 +1,218 @@
+"""What the encoders of sound, pictures and text have in common: a frozen model and the choice of its layer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.extractors import pretrained
+from mse_pipeline.extractors.base import Extractor
+
+_ONLY_TRAINED_WITH = ("masked_spec_embed", "mask_token")
+"""Parameters that only training uses; checkpoints often lack them, and no value depends on them."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class EncoderConfig:
+    """Options of every pretrained encoder.
+
+    Attributes:
+        model: A folder as `save_pretrained` or ``hf download`` writes it, or a hub name.
+        revision: Commit, tag or branch of a hub name.
+        layer: Index among the model's hidden states: 0 is what goes into the first layer, 1 what the first layer
+            gives, -1 what the last one gives; None for the model's output itself, which in many models is
+            normalised once more.
+        last: The mean of so many last hidden states instead of one.
+        precision: Number format in which the model computes; features are float32 all the same.
+    """
+
+    model: str
+    revision: str | None = None
+    layer: int | None = None
+    last: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @field_validator("last")
+    @classmethod
+    def _one_choice(cls, last: int | None, info: ValidationInfo) -> int | None:
+        if last is not None and info.data.get("layer") is not None:
+            raise ValueError("`layer` is given as well, and only one of the two can choose")
+        return last
+
+
+C = TypeVar("C", bound=EncoderConfig)
+
+
+class Encoder(Extractor[C], Generic[C]):
+    """An extractor whose values are hidden states of a pretrained model.
+
+    Two folders with the same files are the same model: keys depend on the files' content, and neither on the name
+    that a recipe gives nor on the folder. The name stands in the features' notes, for people.
+    """
+
+    revision = 1
+    not_values = frozenset({"model", "revision", "batch"})
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Folder of the model, which is fetched where it is missing."""
+        return pretrained.find(self.config.model, self.config.revision)
+
+    @functools.cached_property
+    def model_config(self) -> Any:
+        """The part of the model's configuration that describes this encoder.
+
+        Raises:
+            UsageError: The model is of another kind.
+        """
+        return self.part_of_config(pretrained.config(self.folder))
+
+    @abstractmethod
+    def part_of_config(self, config: Any) -> Any:
+        """The part of a model's configuration that describes this encoder; refuses models of another kind."""
+
+    @abstractmethod
+    def part_of_model(self, model: Any) -> Any:
+        """The part of a whole model that is run."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Model type and number, as in ``wavlm_0000``."""
+        config = self.model_config
+        return tuple(f"{config.model_type}_{k:04d}" for k in range(int(config.hidden_size)))
+
+    def model_digest(self) -> str:
+        """Digest of the model's files; see `pretrained.digest`."""
+        return pretrained.digest(self.folder)
+
+    def load(self, device: str = "cpu") -> None:
+        """Load the model.
+
+        Raises:
+            MseError: The model is missing, broken, of another kind, or does not fit the options.
+        """
+        super().load(device)
+        self._require_layers()
+        content = pretrained.digest(self.folder)
+        whole, missing = _load(self.folder, content, self.config.precision, self.device)
+        self.model = self.part_of_model(whole)
+        used = {id(weight) for weight in self.model.parameters()}
+        weights = dict(whole.named_parameters())
+        gaps = [name for name in missing if name not in weights or id(weights[name]) in used]
+        needed = [name for name in gaps if not self.is_spare(name)]
+        if needed:
+            raise MseError(
+                f"The weights in {self.folder} lack {len(needed)} parameters that its configuration asks for, "
+                f"{needed[0]} the first: the checkpoint is incomplete, or weights and configuration are of two models."
+            )
+
+    def is_spare(self, parameter: str) -> bool:
+        """Whether no value depends on a parameter, so that a checkpoint may lack it."""
+        return "pooler" in parameter or parameter.rsplit(".", 1)[-1] in _ONLY_TRAINED_WITH
+
+    def ready(self) -> None:
+        """Load the model unless it is."""
+        if not hasattr(self, "model"):
+            self.load(self.device)
+
+    def run(self, **inputs: Any) -> Any:
+        """The model's output on tensors, which are moved to its device and, if they are not indices, to its precision.
+
+        Hidden states are only kept where the options ask for another than the output itself.
+        """
+        import torch
+
+        weight = next(self.model.parameters())
+        moved = {
+            name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+            for name, value in inputs.items()
+        }
+        with torch.inference_mode():
+            return self.model(**moved, output_hidden_states=not self._plain)
+
+    def hidden(self, output: Any) -> Any:
+        """The chosen hidden states of an output, (B, T, D) float32 on the model's device."""
+        if self._plain:
+            return output.last_hidden_state.float()
+        states = output.hidden_states
+        if self.config.layer is not None:
+            return states[self.config.layer].float()
+        total = states[-1].float()
+        for state in states[len(states) - (self.config.last or 1) : -1]:
+            total = total + state.float()
+        return total / (self.config.last or 1)
+
+    def told(self) -> dict[str, Any]:
+        """What the notes of all features tell: the model's hub name, or the name of its folder."""
+        folder = Path(self.config.model).expanduser()
+        return {"model": folder.resolve().name if folder.is_dir() else self.config.model}
+
+    @property
+    def _plain(self) -> bool:
+        return self.config.layer is None and self.config.last is None
+
+    def _require_layers(self) -> None:
+        states = int(self.model_config.num_hidden_layers) + 1
+        layer, last = self.config.layer, self.config.last
+        if layer is not None and not -states <= layer < states:
+            raise UsageError(
+                f"{self.config.model} has {states} hidden states, 0 to {states - 1} or -{states} to -1: there is no "
+                f"layer {layer}."
+            )
+        if last is not None and last > states:
+            raise UsageError(f"{self.config.model} has {states} hidden states, and `last` asks for the mean of {last}.")
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any, tuple[str, ...]]:
+    """A whole model and the names of the parameters that its weights lack; one for each content and process."""
+    import pickle
+
+    import torch
+    from transformers import AutoModel
+
+    safe = pretrained.weight_files(folder)[0].suffix == ".safetensors"
+    # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
+    try:
+        with _quiet():
+            model, report = AutoModel.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, precision),
+                use_safetensors=safe,
+                weights_only=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"The weights in {folder} hold more than tensors, which could be code, and were not loaded: take a "
+            "checkpoint with .safetensors files."
+        ) from error
+    except Exception as error:
+        raise MseError(f"The model in {folder} cannot be loaded: {pretrained.first_line(error)}.") from error
+    return model.eval().requires_grad_(False).to(torch.device(device)), tuple(sorted(report["missing_keys"]))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' bar and its report on unused weights, which every base model of a larger one has."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
