@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mse_pipeline import __version__
-from mse_pipeline.cli import cache, datasets, demo, exchange, extract, report, train
+from mse_pipeline.cli import cache, datasets, demo, exchange, extract, extractors, report, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,7 @@ app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(extractors.app, name="extractors")
 
 
 def _version(asked: bool) -> None:

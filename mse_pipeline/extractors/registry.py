@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.extractors import plugins
 from mse_pipeline.extractors.entry import Entry
 
@@ -80,6 +80,32 @@ def available() -> dict[str, Entry]:
         True
     """
     return {**_ENTRIES, **plugins.discover(_ENTRIES).entries}
+
+
+def built_in() -> frozenset[str]:
+    """Names of the extractors of this package."""
+    return frozenset(_ENTRIES)
+
+
+def dims(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, int | None]:
+    """Number of values a row by stream; None where a model, or another package, decides.
+
+    Args:
+        streams: Options by stream name, as a recipe has them.
+
+    Examples:
+        >>> dims({"acoustic.egemaps": {}, "acoustic.voice": {"extractor": "acoustic.librosa", "features": ["f0"]}})
+        {'acoustic.egemaps': 25, 'acoustic.voice': 3}
+    """
+    counts: dict[str, int | None] = {}
+    for stream, options in streams.items():
+        try:
+            # A model is not fetched to be counted.
+            fixed = find(_named(stream, options)[0]).dim is not None
+            counts[stream] = len(create(stream, options).names) if fixed else None
+        except (MseError, ImportError):
+            counts[stream] = None
+    return counts
 
 
 def find(name: str) -> Entry:

@@ -10,7 +10,21 @@ Examples:
 
 from __future__ import annotations
 
+from mse_pipeline.recipe.features import FeatureSet, feature_sets, load_features, with_features
 from mse_pipeline.recipe.reading import Check, load, names
 from mse_pipeline.recipe.schema import GridAlignment, NoAlignment, PromptSection, Recipe, Training
 
-__all__ = ["Check", "GridAlignment", "NoAlignment", "PromptSection", "Recipe", "Training", "load", "names"]
+__all__ = [
+    "Check",
+    "FeatureSet",
+    "GridAlignment",
+    "NoAlignment",
+    "PromptSection",
+    "Recipe",
+    "Training",
+    "feature_sets",
+    "load",
+    "load_features",
+    "names",
+    "with_features",
+]
