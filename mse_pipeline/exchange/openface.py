@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root
 from mse_pipeline.errors import UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.clip_files import FileMatch, match_files, within_span
 from mse_pipeline.exchange.openface_file import FaceTrack, read_track
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
@@ -30,14 +27,6 @@ class _Choice:
 
     confidence: float
     landmarks: bool
-
-
-@dataclass(frozen=True)
-class _Match:
-    """A clip's file; `cut` tells that it is of the whole media file, of which the clip is a span."""
-
-    file: str
-    cut: bool
 
 
 def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bool = False) -> Imported:
@@ -65,7 +54,7 @@ def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bo
     files = [name for name in listing.files if name.lower().endswith(".csv")]
     if not files:
         raise UsageError(f"There is no .csv file below {path}; FeatureExtraction writes one a video.")
-    matches = _match(dataset.clips, files)
+    matches = match_files(dataset.clips, files)
     if not matches:
         first = dataset.clips[0].id if dataset.clips else "ID"
         raise UsageError(
@@ -95,48 +84,10 @@ def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bo
     )
 
 
-def _match(clips: Sequence[Clip], files: Sequence[str]) -> dict[str, _Match]:
-    """File by clip id."""
-    places: dict[str, set[str]] = defaultdict(set)
-    shared = Counter(clip.media for clip in clips if clip.media)
-    by_id: dict[str, str] = {}
-    for clip in clips:
-        for place in {clip.id, clip.id.replace("/", "_"), clip.id.replace("$_$", "_"), clip.id.replace("$_$", "/")}:
-            places[place].add(clip.id)
-            by_id[place] = clip.id
-    by_media: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        stem = posixpath.splitext(clip.media)[0] if clip.media else clip.id
-        parts = stem.split("/")
-        for first in range(len(parts)):
-            by_media["/".join(parts[first:])].add(clip.id)
-    spans = {clip.id for clip in clips if clip.media and (shared[clip.media] > 1 or clip.start or clip.end is not None)}
-    media = {clip.id: clip.media for clip in clips}
-    found: dict[str, _Match] = {}
-    for file in sorted(files, key=lambda name: (name.count("/"), name)):
-        parts = file[: -len(".csv")].split("/")
-        for first in range(len(parts)):
-            place = "/".join(parts[first:])
-            if len(places.get(place, ())) == 1:
-                found[by_id[place]] = _Match(file, cut=False)
-                break
-            others = by_media.get(place, set())
-            if len({media[one] or one for one in others}) > 1:
-                raise UsageError(
-                    f"{file} could be of several clips: {enumerate_some(sorted(others), 5)}. Put the files into "
-                    "folders like those of the media, or name them like the clips' ids."
-                )
-            for one in others:
-                found.setdefault(one, _Match(file, cut=one in spans))
-            if others:
-                break
-    return {clip.id: found[clip.id] for clip in clips if clip.id in found}
-
-
 def _read_stream(
     root: Path,
     clips: Sequence[Clip],
-    matches: Mapping[str, _Match],
+    matches: Mapping[str, FileMatch],
     choice: _Choice,
     notes: list[str],
 ) -> Iterator[tuple[str, Features]]:
@@ -178,12 +129,6 @@ def _read_stream(
 
 
 def _clip_features(track: FaceTrack, clip: Clip, cut: bool) -> Features:
-    start = (clip.start or 0.0) if cut else 0.0
-    end = clip.end if cut and clip.end is not None else np.inf
-    begins = track.intervals[:, 0]
-    inside = (begins >= start - 1e-6) & (begins < end - 1e-6)
-    intervals = np.maximum(track.intervals[inside] - start, 0.0)
-    if np.isfinite(end):
-        intervals = np.minimum(intervals, end - start)
+    inside, intervals = within_span(track.intervals, clip, cut)
     note = {"faces": track.faces, "face_id": track.face}
     return Features(track.values[inside], intervals, track.valid[inside], track.names, note)
