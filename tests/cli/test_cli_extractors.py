@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mse_pipeline import recipe
+from mse_pipeline import recipe, store
 from mse_pipeline.extractors import available
+from tests.extraction.conftest import write_wav
 from tests.extractors.packages import LOUDNESS, install
 
 
@@ -132,3 +133,24 @@ def test_extract_takes_a_set_and_refuses_what_is_none(mse, tmp_path):
     assert result.code == 2
     assert "line 2, streams.acoustic.egemap: There is no extractor acoustic.egemap" in result.err
     assert "line 3, training: has no place here; there may be version, streams, alignment" in result.err
+
+
+def test_extract_makes_a_set_s_streams_in_place_of_the_recipe_s(mse, tmp_path):
+    root = tmp_path / "corpus"
+    for number in range(3):
+        write_wav(root / f"clip{number}.wav", seed=number)
+    splits = ("train", "valid", "test")
+    rows = [f"c{k},clip{k}.wav,{split},hello,{k}.5" for k, split in enumerate(splits)]
+    (root / "clips.csv").write_text("\n".join(["id,media,split,text,label", *rows]) + "\n", encoding="utf-8")
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "version: 1\nstreams:\n  acoustic.whole: {extractor: acoustic.opensmile, level: functionals}\n",
+        encoding="utf-8",
+    )
+    words = ["--cache", tmp_path / "cache", "--workers", "1", "--quiet", "--json"]
+    result = mse("extract", root / "clips.csv", "--features", own, *words)
+    assert result.code == 0
+    assert set(result.json["streams"]) == {"acoustic.whole"}
+    dataset = store.open(tmp_path / "cache")["clips"]
+    assert dataset["acoustic.whole"]["c0"].values.shape == (1, 88)
+    assert list(dataset.manifest.recipe["streams"]) == ["acoustic.whole"]

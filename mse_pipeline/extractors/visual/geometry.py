@@ -69,8 +69,8 @@ class Geometry(FaceExtractor[GeometryConfig]):
 
     Five points of a flat picture have no depth: `yaw` and `pitch` rise and fall with the head's angles, but are no
     degrees, and depend on the face's own proportions. Nor is there anything of lids, gaze, brows or lips: a blink, a
-    look aside, a frown and an open mouth leave the five points where they are. Those are in OpenFace's action units
-    and MediaPipe's blendshapes, which `mse import` brings in.
+    look aside, a frown and an open mouth leave the five points where they are. OpenFace's action units and MediaPipe's
+    blendshapes have them, which `mse import` brings in.
 
     Examples:
         >>> from mse_pipeline import extractors
