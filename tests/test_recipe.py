@@ -51,7 +51,7 @@ def test_shipped_recipes_are_listed_and_load():
 
 def test_shipped_recipes_begin_with_the_command_that_runs_them():
     for name in recipe.names():
-        assert (reading._folder() / f"{name}.yaml").read_text(encoding="utf-8").startswith("# mse ")
+        assert (reading.recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").startswith("# mse ")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_recipes_inside_the_package_come_before_a_folder_beside_it(tmp_path, mon
     for folder in ("pipelines", "mse_pipeline/pipelines", "mse_pipeline/recipe"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(reading, "__file__", str(module))
-    assert reading._folder() == tmp_path / "mse_pipeline" / "pipelines"
+    assert reading.recipes_folder() == tmp_path / "mse_pipeline" / "pipelines"
     (tmp_path / "mse_pipeline" / "pipelines").rmdir()
-    assert reading._folder() == tmp_path / "pipelines"
+    assert reading.recipes_folder() == tmp_path / "pipelines"
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------

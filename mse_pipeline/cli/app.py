@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from mse_pipeline import __version__
-from mse_pipeline.cli import backbones, cache, datasets, demo, exchange, extract, inspect, report, train, verify
+from mse_pipeline.cli import (
+    backbones,
+    cache,
+    datasets,
+    demo,
+    exchange,
+    extract,
+    extractors,
+    inspect,
+    report,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +40,7 @@ app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
+app.add_typer(extractors.app, name="extractors")
 
 
 def _version(asked: bool) -> None:

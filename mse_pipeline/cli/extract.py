@@ -63,6 +63,14 @@ def command(
         list[str] | None,
         typer.Option("--streams", help="Only this stream of the recipe; may be given several times."),
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="A named feature set, or a file of one, in place of the recipe's streams; see mse extractors sets.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the splits.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     strict: Annotated[
@@ -83,7 +91,7 @@ def command(
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.cache import open_cache
 
-    recipe, found_root = resolve(target)
+    recipe, found_root = resolve(target, features)
     options = Options(
         workers=workers,
         engine=engine,
@@ -106,12 +114,25 @@ def command(
         raise typer.Exit(3)
 
 
-def resolve(target: str) -> tuple[Recipe, Path]:
+def resolve(target: str, features: str | None = None) -> tuple[Recipe, Path]:
     """The recipe that a word on the command line means, and where its raw files lie unless --root says otherwise.
 
+    Args:
+        target: A dataset, a recipe file, or a clip table.
+        features: A named feature set, or a file of one, in place of the recipe's streams.
+
     Raises:
-        UsageError: It is no dataset, recipe or table.
+        UsageError: It is no dataset, recipe or table, or there is no such feature set.
     """
+    from mse_pipeline import recipe
+
+    found, root = _resolve(target)
+    if features is None:
+        return found, root
+    return recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,))), root
+
+
+def _resolve(target: str) -> tuple[Recipe, Path]:
     from mse_pipeline import corpora, recipe
 
     path = Path(target)

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import posixpath
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from mse_pipeline.clip import Clip
-from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
 from mse_pipeline.errors import UsageError
-from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.openface_file import FaceTrack, read_track
+from mse_pipeline.exchange.base import Imported
+from mse_pipeline.exchange.openface_file import read_track
+from mse_pipeline.exchange.track_folder import TrackFormat, read_folder
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.features import Features
 
 STREAM = "visual.openface"
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What of a file is kept."""
-
-    confidence: float
-    landmarks: bool
-
-
-@dataclass(frozen=True)
-class _Match:
-    """A clip's file; `cut` tells that it is of the whole media file, of which the clip is a span."""
-
-    file: str
-    cut: bool
 
 
 def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bool = False) -> Imported:
@@ -60,130 +34,15 @@ def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bo
     """
     if not 0.0 <= confidence <= 1.0:
         raise UsageError(f"Option confidence must be between 0 and 1; got {confidence:g}.")
-    root = open_root(path)
-    listing = list_files(root)
-    files = [name for name in listing.files if name.lower().endswith(".csv")]
-    if not files:
-        raise UsageError(f"There is no .csv file below {path}; FeatureExtraction writes one a video.")
-    matches = _match(dataset.clips, files)
-    if not matches:
-        first = dataset.clips[0].id if dataset.clips else "ID"
-        raise UsageError(
-            f"None of the {len(files):,} files below {path} is named like a clip of {dataset.name}, as {first}.csv; "
-            f"the first is {files[0]}."
-        )
-    notes = [*listing.refused]
-    absent = len(dataset.clips) - len(matches)
-    if absent:
-        notes.append(f"{STREAM}: {absent:,} of {len(dataset.clips):,} clips of {dataset.name} have no file.")
-    unused = sorted(set(files) - {match.file for match in matches.values()})
-    if unused:
-        notes.append(f"{STREAM}: {len(unused):,} files are of no clip: {enumerate_some(unused, 5)}.")
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted({match.file for match in matches.values()}):
-        digest.update(f"{name}\0{file_digest(root / name)}\n".encode())
-    source = {
-        "format": "openface",
-        "files": len(files),
-        "blake2b": digest.hexdigest(),
-        "confidence": confidence,
-        "landmarks": landmarks,
-    }
-    reader = partial(_read_stream, root, dataset.clips, matches, _Choice(confidence, landmarks), notes)
-    return Imported(
-        task=dataset.manifest.task, clips=dataset.clips, streams={STREAM: reader}, source=source, notes=notes
+    form = TrackFormat(
+        name="openface",
+        stream=STREAM,
+        endings=(".csv",),
+        load=partial(read_track, confidence=confidence, landmarks=landmarks),
+        options={"confidence": confidence, "landmarks": landmarks},
+        written="FeatureExtraction writes one a video",
+        alike="run FeatureExtraction with the same options on all videos",
+        chosen="the one with the most confident frames was taken",
+        rule=f"failure, or confidence under {confidence:g}",
     )
-
-
-def _match(clips: Sequence[Clip], files: Sequence[str]) -> dict[str, _Match]:
-    """File by clip id."""
-    places: dict[str, set[str]] = defaultdict(set)
-    shared = Counter(clip.media for clip in clips if clip.media)
-    by_id: dict[str, str] = {}
-    for clip in clips:
-        for place in {clip.id, clip.id.replace("/", "_"), clip.id.replace("$_$", "_"), clip.id.replace("$_$", "/")}:
-            places[place].add(clip.id)
-            by_id[place] = clip.id
-    by_media: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        stem = posixpath.splitext(clip.media)[0] if clip.media else clip.id
-        parts = stem.split("/")
-        for first in range(len(parts)):
-            by_media["/".join(parts[first:])].add(clip.id)
-    spans = {clip.id for clip in clips if clip.media and (shared[clip.media] > 1 or clip.start or clip.end is not None)}
-    media = {clip.id: clip.media for clip in clips}
-    found: dict[str, _Match] = {}
-    for file in sorted(files, key=lambda name: (name.count("/"), name)):
-        parts = file[: -len(".csv")].split("/")
-        for first in range(len(parts)):
-            place = "/".join(parts[first:])
-            if len(places.get(place, ())) == 1:
-                found[by_id[place]] = _Match(file, cut=False)
-                break
-            others = by_media.get(place, set())
-            if len({media[one] or one for one in others}) > 1:
-                raise UsageError(
-                    f"{file} could be of several clips: {enumerate_some(sorted(others), 5)}. Put the files into "
-                    "folders like those of the media, or name them like the clips' ids."
-                )
-            for one in others:
-                found.setdefault(one, _Match(file, cut=one in spans))
-            if others:
-                break
-    return {clip.id: found[clip.id] for clip in clips if clip.id in found}
-
-
-def _read_stream(
-    root: Path,
-    clips: Sequence[Clip],
-    matches: Mapping[str, _Match],
-    choice: _Choice,
-    notes: list[str],
-) -> Iterator[tuple[str, Features]]:
-    several = outside = invalid = total = repaired = 0
-    opened: str | None = None
-    track: FaceTrack | None = None
-    names: tuple[str, ...] | None = None
-    for clip in clips:
-        match = matches.get(clip.id)
-        if match is None:
-            continue
-        if match.file != opened or track is None:
-            track, opened = read_track(root / match.file, match.file, choice.confidence, choice.landmarks), match.file
-            repaired += track.repaired
-        if names is not None and track.names != names:
-            raise UsageError(
-                f"{match.file} has other columns than the files before it; run FeatureExtraction with the same options "
-                "on all videos."
-            )
-        names = track.names
-        features = _clip_features(track, clip, match.cut)
-        if not len(features):
-            outside += 1
-            continue
-        several += track.faces > 1
-        invalid += int((~features.valid).sum())
-        total += len(features)
-        yield clip.id, features
-    if several:
-        notes.append(
-            f"{STREAM}: {several:,} clips show several faces; the one with the most confident frames was taken."
-        )
-    if outside:
-        notes.append(f"{STREAM}: {outside:,} clips have no frame within their span, and no features.")
-    if repaired:
-        notes.append(f"{STREAM}: {repaired:,} frames held values that are no numbers; they are not valid.")
-    rule = f"failure, or confidence under {choice.confidence:g}"
-    notes.append(f"{STREAM}: {invalid:,} of {total:,} frames are not valid ({rule}).")
-
-
-def _clip_features(track: FaceTrack, clip: Clip, cut: bool) -> Features:
-    start = (clip.start or 0.0) if cut else 0.0
-    end = clip.end if cut and clip.end is not None else np.inf
-    begins = track.intervals[:, 0]
-    inside = (begins >= start - 1e-6) & (begins < end - 1e-6)
-    intervals = np.maximum(track.intervals[inside] - start, 0.0)
-    if np.isfinite(end):
-        intervals = np.minimum(intervals, end - start)
-    note = {"faces": track.faces, "face_id": track.face}
-    return Features(track.values[inside], intervals, track.valid[inside], track.names, note)
+    return read_folder(path, dataset, form)

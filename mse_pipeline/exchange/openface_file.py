@@ -84,12 +84,19 @@ def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> Fac
     valid = good[chosen] & finite
     values[~valid] = 0.0
     names = tuple(columns[index] for index in kept)
-    intervals = _intervals(times[chosen])
+    intervals = frame_intervals(times[chosen])
     return FaceTrack(values, intervals, valid, names, max(len(faces), 1), int(best), int((~finite).sum()))
 
 
-def _intervals(times: np.ndarray) -> np.ndarray:
-    """A frame lasts until the next, but over a gap no longer than frames usually do."""
+def frame_intervals(times: np.ndarray) -> np.ndarray:
+    """Begin and end of frames: each lasts until the next, but over a gap no longer than frames usually do.
+
+    Args:
+        times: (T,) seconds at which they begin, in order.
+
+    Returns:
+        (T, 2) seconds.
+    """
     steps = np.diff(times)
     rising = steps[steps > 0]
     usual = float(np.median(rising)) if len(rising) else 1.0 / _NOMINAL_RATE

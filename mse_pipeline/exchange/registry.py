@@ -64,6 +64,9 @@ FORMATS: dict[str, Format] = {
     "openface": Format(
         "CSV files of OpenFace's FeatureExtraction, for a dataset in the cache", "openface:read", extends=True
     ),
+    "mediapipe": Format(
+        "JSON or CSV files of MediaPipe's Face Landmarker, for a dataset in the cache", "mediapipe:read", extends=True
+    ),
 }
 
 

@@ -68,6 +68,11 @@ class Extractor(ABC, Generic[C]):
         return ("",) * len(self.names)
 
     @property
+    def definitions(self) -> tuple[str, ...]:
+        """What each of the D dimensions is, in a line; empty where its name says it."""
+        return ("",) * len(self.names)
+
+    @property
     def step(self) -> float | None:
         """Seconds from one row to the next; None where rows have no fixed distance."""
         return None
@@ -135,6 +140,11 @@ class FaceExtractor(Extractor[C]):
     def face(self) -> FaceConfig:
         """How faces are found; extractors with the same settings share one search."""
 
+    @property
+    def step(self) -> float | None:
+        """Seconds from one sampled frame to the next."""
+        return 1.0 / self.face.rate
+
     @abstractmethod
     def __call__(self, faces: Faces) -> Features:
         """Extract.
@@ -159,6 +169,11 @@ class FrameExtractor(Extractor[C]):
     @abstractmethod
     def frames(self) -> FrameConfig:
         """Which frames it looks at, and how large; extractors with the same settings share them."""
+
+    @property
+    def step(self) -> float | None:
+        """Seconds from one sampled frame to the next."""
+        return 1.0 / self.frames.rate
 
     @abstractmethod
     def __call__(self, frames: Frames) -> Features:

@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
-from mse_pipeline.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is told of an extractor without loading it.
-
-    Attributes:
-        module: Where its class is.
-        class_name: The class.
-        dim: Number of values a row; None where the model that is chosen decides.
-        summary: What the values are, in a line.
-        licence: Licence of the model or tool that makes them.
-        needs: What must be fetched to use it; empty where nothing.
-    """
-
-    module: str
-    class_name: str
-    dim: int | None
-    summary: str
-    licence: str
-    needs: str = ""
-
-    def load(self) -> Any:
-        """The extractor's class. Light: the libraries behind it are imported when it first runs."""
-        return getattr(import_module(self.module), self.class_name)
-
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
+from mse_pipeline.extractors import plugins
+from mse_pipeline.extractors.entry import Entry
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
@@ -48,13 +22,23 @@ _ENTRIES = {
         25,
         "eGeMAPSv02 low-level descriptors (openSMILE), every 10 ms",
         "openSMILE: free for research and personal use only",
+        packages=("opensmile",),
+    ),
+    "acoustic.opensmile": Entry(
+        f"{_ACOUSTIC}.opensmile",
+        "Opensmile",
+        25,
+        "any set and level of openSMILE: eGeMAPS, GeMAPS, ComParE 2016, emobase, IS09 to IS13",
+        "openSMILE: free for research and personal use only",
+        packages=("opensmile",),
     ),
     "acoustic.librosa": Entry(
         f"{_ACOUSTIC}.librosa_set",
         "LibrosaSet",
         33,
-        "zero crossing rate 1, MFCC 20, chroma CQT 12 (librosa), every 32 ms",
+        "zero crossing rate 1, MFCC 20, chroma CQT 12; or chosen: mel, f0, rms, spectral ones (librosa)",
         "ISC",
+        packages=("librosa",),
     ),
     "visual.mtcnn": Entry(
         f"{_VISUAL}.mtcnn",
@@ -62,6 +46,19 @@ _ENTRIES = {
         271,
         "face box, probability, five landmarks and O-Net's 256 activations (MTCNN), 5 rows a second",
         "MIT; its weights come with facenet-pytorch",
+        packages=("torch", "facenet_pytorch"),
+        model="MTCNN of facenet-pytorch 2.5.3",
+        size=1_990_986,
+    ),
+    "visual.geometry": Entry(
+        f"{_VISUAL}.geometry",
+        "Geometry",
+        28,
+        "where the face is, how it is turned, and how eyes, nose and mouth lie and move (MTCNN's five landmarks)",
+        "MIT; its weights come with facenet-pytorch",
+        packages=("torch", "facenet_pytorch"),
+        model="MTCNN of facenet-pytorch 2.5.3",
+        size=1_990_986,
     ),
     "visual.facenet": Entry(
         f"{_VISUAL}.facenet",
@@ -70,6 +67,10 @@ _ENTRIES = {
         "face embedding of InceptionResnetV1 trained on VGGFace2, 5 rows a second",
         "MIT; VGGFace2 is for non-commercial research",
         "20180402-114759-vggface2.pt (112 MB), downloaded once or given as option `weights`",
+        packages=("torch", "facenet_pytorch"),
+        model="InceptionResnetV1, 20180402-114759-vggface2 of facenet-pytorch v2.2.9",
+        size=111_898_327,
+        file="20180402-114759-vggface2.pt",
     ),
     "text.ctc": Entry(
         f"{_TEXT}.ctc",
@@ -78,6 +79,7 @@ _ENTRIES = {
         "when each word of the transcript is said, by forced alignment with a CTC model of transformers",
         "the model's own; the default's is Apache-2.0",
         "a CTC model of the language that is spoken; the default, for English, is downloaded once (378 MB)",
+        packages=("torch", "transformers"),
     ),
     "text.word_times": Entry(
         f"{_TEXT}.word_times",
@@ -86,6 +88,7 @@ _ENTRIES = {
         "when each word is said, from TextGrid, CTM, CSV, JSON, .align or .csd files",
         "none: the files' own",
         "files of word times beside the corpus; where they are is option `path`",
+    ),
     "acoustic.transformers": Entry(
         f"{_ACOUSTIC}.transformers",
         "AcousticTransformers",
@@ -93,6 +96,7 @@ _ENTRIES = {
         "hidden states of a speech encoder (wav2vec 2.0, HuBERT, WavLM, data2vec, Whisper), every 20 ms",
         _ITS_OWN,
         _ANY_MODEL,
+        packages=("torch", "transformers"),
     ),
     "visual.transformers": Entry(
         f"{_VISUAL}.transformers",
@@ -101,6 +105,7 @@ _ENTRIES = {
         "the followed face through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
         _ITS_OWN,
         _ANY_MODEL,
+        packages=("torch", "transformers"),
     ),
     "visual.transformers_frame": Entry(
         f"{_VISUAL}.transformers",
@@ -109,6 +114,7 @@ _ENTRIES = {
         "whole frames through a vision encoder (CLIP, DINOv2, ViT), 5 rows a second",
         _ITS_OWN,
         _ANY_MODEL,
+        packages=("torch", "transformers"),
     ),
     "text.transformers": Entry(
         f"{_TEXT}.transformers",
@@ -117,18 +123,68 @@ _ENTRIES = {
         "hidden states of a text encoder or language model (BERT, RoBERTa, LLaMA), a row a token",
         _ITS_OWN,
         _ANY_MODEL,
+        packages=("torch", "transformers"),
     ),
 }
 
 
 def available() -> dict[str, Entry]:
-    """The extractors by stream name.
+    """The extractors by stream name: those of this package, and those that other installed packages bring.
 
     Examples:
         >>> {"acoustic.egemaps", "text.transformers", "visual.mtcnn"} <= set(available())
         True
     """
-    return dict(_ENTRIES)
+    return {**_ENTRIES, **plugins.discover(_ENTRIES).entries}
+
+
+def built_in() -> frozenset[str]:
+    """Names of the extractors of this package."""
+    return frozenset(_ENTRIES)
+
+
+def dims(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, int | None]:
+    """Number of values a row by stream; None where a model, or another package, decides.
+
+    Args:
+        streams: Options by stream name, as a recipe has them.
+
+    Examples:
+        >>> dims({"acoustic.egemaps": {}, "acoustic.voice": {"extractor": "acoustic.librosa", "features": ["f0"]}})
+        {'acoustic.egemaps': 25, 'acoustic.voice': 3}
+    """
+    counts: dict[str, int | None] = {}
+    for stream, options in streams.items():
+        try:
+            # A model is not fetched to be counted.
+            fixed = find(_named(stream, options)[0]).dim is not None
+            counts[stream] = len(create(stream, options).names) if fixed else None
+        except (MseError, ImportError):
+            counts[stream] = None
+    return counts
+
+
+def find(name: str) -> Entry:
+    """The entry of an extractor.
+
+    Args:
+        name: As in ``acoustic.egemaps``.
+
+    Raises:
+        UsageError: There is none, or the package that brings it does not fit.
+
+    Examples:
+        >>> find("acoustic.egemaps").dim
+        25
+    """
+    if name in _ENTRIES:  # without a look at all that is installed
+        return _ENTRIES[name]
+    found = plugins.discover(_ENTRIES)
+    if name in found.refused:
+        raise UsageError(found.refused[name])
+    if name not in found.entries:
+        raise UsageError(f"There is no extractor {name}{_nearest(name, [*_ENTRIES, *found.entries])}")
+    return found.entries[name]
 
 
 def create(stream: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -157,11 +213,10 @@ def create(stream: str, options: Mapping[str, Any] | None = None) -> Any:
     problems = check({stream: options})
     name, settings = _named(stream, options)
     if problems:
-        if name not in _ENTRIES:
-            raise UsageError(problems[0][1])
+        find(name)  # an extractor that is not there is told as such
         told = "; ".join(f"{path}: {message}" for path, message in problems)
         raise UsageError(f"The options of {stream} cannot be used: {told}")
-    extractor = _ENTRIES[name].load()
+    extractor = find(name).load()
     return extractor(_validated(extractor.Config, settings))
 
 
@@ -178,24 +233,23 @@ def check(options_by_stream: Mapping[str, Mapping[str, Any] | None]) -> list[tup
         >>> check({"acoustic.librosa": {"hop_lenght": 256}})
         [('acoustic.librosa.hop_lenght', 'There is no such option; did you mean hop_length?')]
     """
-    from pydantic import ValidationError
-
     problems: list[tuple[str, str]] = []
     for stream, options in options_by_stream.items():
         if options is not None and not isinstance(options, Mapping):
             problems.append((stream, f"Options are names with values, but this is {options!r}."))
             continue
         name, settings = _named(str(stream), options)
-        if name not in _ENTRIES:
-            problems.append((str(stream), f"There is no extractor {name}; {_nearest(name, _ENTRIES)}"))
-        elif name.partition(".")[0] != stream.partition(".")[0]:
-            problems.append((f"{stream}.extractor", f"{name} cannot make a {stream.partition('.')[0]} stream."))
-        else:
-            config = _ENTRIES[name].load().Config
-            try:
-                _validated(config, settings)
-            except ValidationError as error:
-                problems += [_problem(stream, config, detail) for detail in error.errors()]
+        modality = stream.partition(".")[0]
+        try:
+            entry = find(name)
+            if name.partition(".")[0] != modality:
+                problems.append((f"{stream}.extractor", f"{name} cannot make a {modality} stream."))
+                continue
+            config = entry.load().Config
+        except UsageError as error:
+            problems.append((str(stream), str(error)))
+            continue
+        problems += _wrong(stream, config, settings)
     return problems
 
 
@@ -205,22 +259,40 @@ def _named(stream: str, options: Mapping[str, Any] | None) -> tuple[str, dict[st
     return str(settings.pop("extractor", stream)), settings
 
 
-def _validated(config: type[Any], options: Mapping[str, Any] | None) -> Any:
+def _wrong(stream: str, config: type[Any], settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with one stream's options."""
+    from pydantic import ValidationError
+
+    # Looked at here and not by pydantic, which lets unknown options of a plain dataclass pass.
+    known = [field.name for field in dataclasses.fields(config)]
+    unknown = [name for name in settings if name not in known]
+    problems = [(f"{stream}.{name}", f"There is no such option{_nearest(name, known)}") for name in unknown]
+    try:
+        _validated(config, {name: value for name, value in settings.items() if name in known})
+    except ValidationError as error:
+        problems += [_problem(stream, detail) for detail in error.errors()]
+    return problems
+
+
+def _validated(config: type[Any], options: Mapping[str, Any]) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(config).validate_python(dict(options or {}))
+    return TypeAdapter(config).validate_python(dict(options))
 
 
-def _problem(stream: str, config: type[Any], detail: Any) -> tuple[str, str]:
+def _problem(stream: str, detail: Any) -> tuple[str, str]:
     """One of pydantic's errors as a path and a sentence."""
     path = ".".join([stream, *map(str, detail["loc"])])
-    if detail["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return path, f"There is no such option; {_nearest(str(detail['loc'][-1]), config.__dataclass_fields__)}"
+    if detail["type"] == "missing":
+        return path, "This option has no default; give it a value."
+    if detail["type"] == "value_error":  # of our own validators, which name what was found
+        told = str(detail["ctx"]["error"])
+        return path, told if told.endswith((".", "?")) else f"{told}."
     return path, f"{detail['msg']}, got {detail['input']!r}."
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"there is {', '.join(sorted(known))}." if list(known) else "it has none."
+    """The end of an error about an unknown name: the nearest, else all that there are."""
+    listed = sorted(known)
+    near = did_you_mean(name, listed)
+    return near or (f"; there is {', '.join(listed)}." if listed else "; it has none.")

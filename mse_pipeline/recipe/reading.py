@@ -22,7 +22,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 def names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return sorted(path.stem for path in recipes_folder().glob("*.yaml"))
 
 
 def load(name_or_path: str | Path, checks: Sequence[Check] = ()) -> Recipe:
@@ -38,16 +38,49 @@ def load(name_or_path: str | Path, checks: Sequence[Check] = ()) -> Recipe:
     """
     shown = str(name_or_path)
     path = _find(shown)
+    data = read_bytes(path, shown, f"Recipes that come with the package: {', '.join(names())}.")
+    return validated(data, shown, checks)
+
+
+def read_bytes(path: Path, shown: str, hint: str) -> bytes:
+    """A file's bytes, of one that is too large one byte more than is allowed.
+
+    Args:
+        path: The file.
+        shown: How errors call it.
+        hint: What errors add about a file that is not there.
+
+    Raises:
+        UsageError: There is no such file, or it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UsageError(
-            f"Recipe file {shown} does not exist. Recipes that come with the package: {', '.join(names())}."
-        ) from None
+        raise UsageError(f"Recipe file {shown} does not exist. {hint}") from None
     except OSError as error:
         raise UsageError(f"Recipe file {shown} cannot be read: {error.strerror}.") from None
+
+
+def validated(
+    data: bytes, shown: str, checks: Sequence[Check], given: Mapping[str, Any] | None = None, only: Sequence[str] = ()
+) -> Recipe:
+    """A recipe from a file's bytes.
+
+    Args:
+        data: The file's bytes.
+        shown: How errors call it.
+        checks: Validators of higher layers.
+        given: Top sections that the file leaves to others.
+        only: The top sections that the file may have; empty for all.
+
+    Raises:
+        UsageError: It has errors; all of them are told, one a line.
+    """
     content, places, problems = parse(data, shown)
+    foreign = [key for key in content if only and key not in only]
+    problems += [((key,), f"has no place here; there may be {', '.join(only)}") for key in foreign]
+    content = {**(given or {}), **{key: value for key, value in content.items() if key not in foreign}}
     content = _fill_blanks(content)
     recipe: Recipe | None = None
     try:
@@ -67,7 +100,7 @@ def load(name_or_path: str | Path, checks: Sequence[Check] = ()) -> Recipe:
     return recipe
 
 
-def _folder() -> Path:
+def recipes_folder() -> Path:
     """Where the package's recipes are: inside the wheel, or beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "pipelines"
@@ -79,7 +112,7 @@ def _find(name_or_path: str) -> Path:
         return Path(name_or_path).expanduser()
     known = names()
     if name_or_path in known:
-        return _folder() / f"{name_or_path}.yaml"
+        return recipes_folder() / f"{name_or_path}.yaml"
     if not re.fullmatch(NAME_PATTERN, name_or_path) or Path(name_or_path).is_file():
         raise UsageError(
             f"{name_or_path!r} is no recipe: give a name ({', '.join(known)}) or a file that ends in .yaml or .yml."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -12,14 +13,17 @@ from mse_pipeline import extractors
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.registry import available, check, create
 
+READY = sorted(stream for stream in available() if not check({stream: None}))
+"""Those that need no option, such as a model."""
 NEEDS_A_MODEL = sorted(stream for stream, entry in available().items() if entry.dim is None)
 
 
-@pytest.mark.parametrize("stream", sorted(available().keys() - NEEDS_A_MODEL))
+@pytest.mark.parametrize("stream", READY)
 def test_what_the_registry_tells_is_what_the_extractor_makes(stream: str) -> None:
     entry, extractor = available()[stream], create(stream)
     assert extractor.stream == stream
     assert len(extractor.names) == len(set(extractor.names)) == entry.dim
+    assert len(extractor.units) == len(extractor.definitions) == entry.dim
     assert entry.summary
     assert entry.licence
 
@@ -31,7 +35,9 @@ def test_an_extractor_of_any_model_asks_for_one(stream: str) -> None:
     assert "option `model`" in available()[stream].needs
 
 
-@pytest.mark.parametrize("stream", ["acoustic.egemaps", "acoustic.librosa", "visual.mtcnn"])
+@pytest.mark.parametrize(
+    "stream", ["acoustic.egemaps", "acoustic.opensmile", "acoustic.librosa", "visual.mtcnn", "visual.geometry"]
+)
 def test_identity_is_plain_json_and_repeats(stream: str) -> None:
     identity = create(stream).identity()
     assert set(identity) == {"stream", "revision", "config", "model"}
@@ -59,7 +65,7 @@ def test_an_option_written_another_way_is_the_same_identity() -> None:
     [
         ("acoustic.egemap", "did you mean acoustic.egemaps?"),
         ("visual.mtcn", "did you mean visual.mtcnn?"),
-        ("zzz", f"there is {', '.join(sorted(available()))}."),
+        ("zzz", "there is acoustic.egemaps, acoustic.librosa, "),
     ],
 )
 def test_an_unknown_extractor_is_a_usage_error_with_the_nearest(stream: str, words: str) -> None:
@@ -102,6 +108,16 @@ def test_an_option_without_any_likeness_lists_what_there_is() -> None:
     ]
 
 
+def test_an_extractor_says_what_keeps_it_from_running(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MSE_MODELS", str(tmp_path))
+    facenet = available()["visual.facenet"]
+    assert facenet.missing() == f"{facenet.file} is not in {tmp_path}; it is downloaded at the first use."
+    (tmp_path / facenet.file).touch()
+    assert facenet.missing() == ""
+    absent = replace(facenet, packages=("torch", "no_such_module"))
+    assert absent.missing() == "Not installed: pip install no-such-module"
+
+
 def test_the_package_hands_out_the_registry_and_nothing_else() -> None:
     assert extractors.create("acoustic.egemaps").name == "egemaps"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -114,7 +130,8 @@ def test_checking_and_creating_import_nothing_heavy() -> None:
         "from mse_pipeline import extractors\n"
         "assert 'pydantic' not in sys.modules\n"
         "extractors.check({s: {'x': 1} for s in extractors.available()})\n"
-        "[extractors.create(s, None if e.dim else {'model': 'm'}) for s, e in extractors.available().items()]\n"
+        "ready = [s for s in extractors.available() if not extractors.check({s: None})]\n"
+        "[extractors.create(s) for s in ready]\n"
         "extractors.create('visual.mtcnn').identity()\n"
         "print(sorted({'torch', 'librosa', 'opensmile', 'av', 'facenet_pytorch', 'scipy'} & set(sys.modules)))"
     )

@@ -1,24 +1,13 @@
-"""acoustic.egemaps: low-level descriptors of eGeMAPSv02, computed by openSMILE."""
+"""acoustic.egemaps: the low-level descriptors of eGeMAPSv02, under a name of their own."""
 
 from __future__ import annotations
 
-import functools
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from mse_pipeline.errors import ClipError
-from mse_pipeline.extractors.base import AudioExtractor
-from mse_pipeline.media.audio import Audio
-from mse_pipeline.store.features import Features
-
-HOP = 0.01
-"""Seconds from one row to the next."""
-
-WINDOW = 0.06
-"""Seconds of the longest analysis window, that of the pitch; openSMILE gives nothing for less sound."""
+from mse_pipeline.extractors.acoustic.opensmile import SmileExtractor
 
 NAMES = (
     "Loudness_sma3",
@@ -47,7 +36,7 @@ NAMES = (
     "F3bandwidth_sma3nz",
     "F3amplitudeLogRelF0_sma3nz",
 )
-"""openSMILE's names of the 25 descriptors."""
+"""openSMILE's names of the 25 descriptors; written out, so that they are known without loading it."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -61,11 +50,10 @@ class EgemapsConfig:
     version: Literal["v02"] = "v02"
 
 
-class Egemaps(AudioExtractor[EgemapsConfig]):
-    """Stream ``acoustic.egemaps``, (T, 25), one row every 10 ms.
+class Egemaps(SmileExtractor[EgemapsConfig]):
+    """Stream ``acoustic.egemaps``, (T, 25), one row every 10 ms: what ``acoustic.opensmile`` makes by default.
 
-    Row k is measured on sound that begins at 10 k ms and lasts 20 to 60 ms. It stands for the 10 ms from there;
-    the last row, after which no full window is left, for all that remains.
+    Other sets and levels: `Opensmile`.
     """
 
     name = "egemaps"
@@ -73,43 +61,16 @@ class Egemaps(AudioExtractor[EgemapsConfig]):
     Config = EgemapsConfig
 
     @property
+    def feature_set(self) -> str:
+        """The set eGeMAPS in its version."""
+        return f"eGeMAPS{self.config.version}"
+
+    @property
+    def level(self) -> str:
+        """Low-level descriptors."""
+        return "lld"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The descriptors, as openSMILE names them."""
         return NAMES
-
-    def load(self, device: str = "cpu") -> None:
-        """Read openSMILE's configuration; it runs on the CPU whatever the device."""
-        super().load(device)
-        _smile()
-
-    def __call__(self, audio: Audio) -> Features:
-        """Extract.
-
-        Args:
-            audio: The clip's sound.
-
-        Returns:
-            (T, 25) features with intervals from 0 to the sound's end.
-
-        Raises:
-            ClipError: `too_short` for less than 60 ms, the longest analysis window.
-        """
-        if audio.duration < WINDOW:
-            raise ClipError(
-                "too_short",
-                f"The sound lasts {1000 * audio.duration:.1f} ms; eGeMAPS needs {1000 * WINDOW:.0f} ms.",
-            )
-        values = _smile().process_signal(audio.samples, audio.rate).to_numpy(np.float32)
-        starts = np.arange(len(values)) * HOP
-        ends = np.append(starts[1:], audio.duration)
-        return Features(values, np.stack([starts, ends], 1), np.ones(len(values), bool), NAMES)
-
-
-@functools.cache
-def _smile() -> Any:
-    import opensmile
-
-    return opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
-    )

@@ -65,6 +65,7 @@ class Faces:
         crops: (T, 160, 160, 3) uint8, the box stretched to a square, from the full-size frame.
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made: policy and tracks with from, to, score, frames, chosen. Plain JSON.
+        aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
     """
 
     intervals: np.ndarray
@@ -76,6 +77,7 @@ class Faces:
     crops: np.ndarray
     track: np.ndarray
     notes: Mapping[str, Any] = field(default_factory=dict)
+    aspect: float = 1.0
 
     def __len__(self) -> int:
         return len(self.valid)
@@ -96,12 +98,14 @@ class FaceSession:
         self._device = str(device)
         self._intervals: list[np.ndarray] = []
         self._found: list[_Frame] = []
+        self._aspect = 1.0
 
     def add(self, batch: FrameBatch) -> None:
         """Find the faces of some more frames."""
         config = self._config
         mtcnn = load_mtcnn(config.min_face_size, config.thresholds, config.factor, self._device)
         self._intervals.append(batch.intervals)
+        self._aspect = batch.pixels.shape[2] / batch.pixels.shape[1]
         detections = detect(mtcnn, batch.pixels, config.width, config.min_probability)
         for frame, found in zip(batch.pixels, detections, strict=True):
             self._found.append(_Frame(frame, found))
@@ -122,6 +126,7 @@ class FaceSession:
             crops=np.zeros((count, CROP, CROP, 3), np.uint8),
             track=np.full(count, -1, np.int64),
             notes=_notes(self._config.policy, tracks, chosen, intervals),
+            aspect=self._aspect,
         )
         for number in chosen:
             for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True):

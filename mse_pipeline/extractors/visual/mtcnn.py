@@ -54,6 +54,12 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
         return NAMES
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """Shares of the frame for the box, of the box for the landmarks; the rest has none."""
+        frame, box = ("frame widths", "frame heights"), ("box widths", "box heights")
+        return (*frame, *frame, "", *(box * len(_MARKS)), *("",) * ACTIVATIONS)
+
+    @property
     def face(self) -> FaceConfig:
         """How faces are found."""
         return face_config(self.config)

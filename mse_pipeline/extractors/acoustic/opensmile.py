@@ -1,0 +1,246 @@
+"""acoustic.opensmile: openSMILE's feature sets, as low-level descriptors, their changes, or functionals."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.acoustic.smile_units import unit_of
+from mse_pipeline.extractors.base import AudioExtractor
+from mse_pipeline.media.audio import Audio
+from mse_pipeline.store.features import Features
+
+HOP = 0.01
+"""Seconds from one row of descriptors to the next, in every set."""
+
+Level = Literal["lld", "lld_de", "functionals"]
+FeatureSet = Literal[
+    "eGeMAPSv02",
+    "eGeMAPSv01b",
+    "eGeMAPSv01a",
+    "GeMAPSv01b",
+    "GeMAPSv01a",
+    "ComParE_2016",
+    "emobase",
+    "IS09",
+    "IS10",
+    "IS11",
+    "IS12",
+    "IS13",
+]
+
+LEVELS: dict[str, str] = {
+    "lld": "LowLevelDescriptors",
+    "lld_de": "LowLevelDescriptors_Deltas",
+    "functionals": "Functionals",
+}
+"""Our names of openSMILE's levels."""
+
+SHORTEST: dict[str, float] = {
+    **dict.fromkeys(("eGeMAPSv02", "eGeMAPSv01b", "eGeMAPSv01a", "GeMAPSv01b", "GeMAPSv01a"), 0.06),
+    **dict.fromkeys(("ComParE_2016", "IS13"), 0.06),
+    **dict.fromkeys(("IS10", "IS11", "IS12"), 0.07),
+    "emobase": 0.04,
+    "IS09": 0.025,
+}
+"""Seconds that the longest analysis window of a set takes; of less sound openSMILE gives nothing."""
+
+C = TypeVar("C")
+
+
+class SmileExtractor(AudioExtractor[C]):
+    """Runs one feature set of openSMILE.
+
+    A row of descriptors is measured on sound that begins at 10 k ms and lasts 20 to 70 ms. It stands for the 10 ms
+    from there; the last row for all that remains. Functionals have one row for the whole clip, or one a window,
+    which stands for the time up to the middle between it and its neighbours.
+    """
+
+    @property
+    def feature_set(self) -> str:
+        """OpenSMILE's name of the set."""
+        raise NotImplementedError
+
+    @property
+    def level(self) -> str:
+        """``lld``, ``lld_de`` or ``functionals``."""
+        raise NotImplementedError
+
+    @property
+    def window(self) -> float | None:
+        """Seconds of sound of one row of functionals; None for the whole clip."""
+        return None
+
+    @property
+    def hop(self) -> float:
+        """Seconds from one row of functionals to the next."""
+        return HOP
+
+    @property
+    def step(self) -> float | None:
+        """10 ms for descriptors; for functionals the windows' distance, or None for one row a clip."""
+        if self.level != "functionals":
+            return HOP
+        return None if self.window is None else self.hop
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As openSMILE names them."""
+        return tuple(_smile(self.feature_set, self.level).feature_names)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Told from the names."""
+        return tuple(map(unit_of, self.names))
+
+    def load(self, device: str = "cpu") -> None:
+        """Read openSMILE's configuration; it runs on the CPU whatever the device."""
+        super().load(device)
+        _smile(self.feature_set, self.level)
+
+    def __call__(self, audio: Audio) -> Features:
+        """Extract.
+
+        Args:
+            audio: The clip's sound.
+
+        Returns:
+            (T, D) features with intervals from 0 to the sound's end.
+
+        Raises:
+            ClipError: `too_short` for less sound than the set's longest analysis window.
+        """
+        shortest = SHORTEST[self.feature_set]
+        if audio.duration < shortest:
+            family = "eGeMAPS" if self.feature_set.startswith("eGeMAPS") else self.feature_set
+            raise ClipError(
+                "too_short",
+                f"The sound lasts {1000 * audio.duration:.1f} ms; {family} needs {1000 * shortest:.0f} ms.",
+            )
+        if self.level == "functionals":
+            windows = _windows(audio.duration, self.window, self.hop)
+            parts = [audio.samples[round(b * audio.rate) : round(e * audio.rate)] for b, e in windows]
+            values = np.concatenate([self._process(part, audio.rate) for part in parts])
+            middles = windows.mean(1)
+            starts = np.append(0.0, (middles[1:] + middles[:-1]) / 2)
+        else:
+            values = self._process(audio.samples, audio.rate)
+            starts = np.arange(len(values)) * HOP
+            # Where openSMILE smooths, it goes on past the end for the rows that its filters still hold.
+            within = starts < audio.duration
+            values, starts = values[within], starts[within]
+        ends = np.append(starts[1:], audio.duration)
+        return Features(values, np.stack([starts, ends], 1), np.ones(len(values), bool), self.names)
+
+    def _process(self, samples: np.ndarray, rate: int) -> np.ndarray:
+        values: np.ndarray = _smile(self.feature_set, self.level).process_signal(samples, rate).to_numpy(np.float32)
+        return values
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class OpensmileConfig:
+    """Options of `Opensmile`.
+
+    Attributes:
+        set: openSMILE's feature set; eGeMAPSv02, GeMAPSv01b and ComParE_2016 are those of today's papers, the others
+            are for comparison with earlier ones.
+        level: lld for low-level descriptors every 10 ms, lld_de for their changes (not with GeMAPS and eGeMAPS),
+            functionals for statistics of them over the clip or over windows.
+        window: Seconds of sound of one row of functionals; None for one row over the whole clip. What is left of a
+            clip at its end has a window that reaches back; a clip shorter than a window has one row.
+        hop: Seconds from one window to the next; None for windows side by side.
+    """
+
+    set: FeatureSet = "eGeMAPSv02"
+    level: Level = "lld"
+    window: Annotated[float, Field(ge=0.1, le=3600.0)] | None = None
+    hop: Annotated[float, Field(ge=0.01, le=3600.0)] | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> OpensmileConfig:
+        if self.level == "lld_de" and "GeMAPS" in self.set:
+            raise ValueError(f"{self.set} has no level lld_de; it has lld and functionals")
+        if self.level != "functionals" and (self.window is not None or self.hop is not None):
+            raise ValueError(
+                f"window and hop are for level functionals; descriptors (here {self.level}) are every 10 ms"
+            )
+        if self.hop is not None and self.window is None:
+            raise ValueError("hop needs a window")
+        if self.hop is not None and self.window is not None and self.hop > self.window:
+            raise ValueError(f"hop ({self.hop:g} s) must not be longer than window ({self.window:g} s)")
+        return self
+
+
+class Opensmile(SmileExtractor[OpensmileConfig]):
+    """Stream ``acoustic.opensmile``: any feature set and level of openSMILE.
+
+    Eyben et al. 2010, "openSMILE: the Munich versatile and fast open-source audio feature extractor".
+
+    Examples:
+        >>> from mse_pipeline import extractors
+        >>> whole = extractors.create("acoustic.opensmile", {"level": "functionals"})
+        >>> len(whole.names), whole.step
+        (88, None)
+        >>> extractors.create("acoustic.opensmile", {"set": "ComParE_2016"}).units[0]
+        'Hz'
+    """
+
+    name = "opensmile"
+    revision = 1
+    Config = OpensmileConfig
+
+    @property
+    def feature_set(self) -> str:
+        """The option `set`."""
+        return self.config.set
+
+    @property
+    def level(self) -> str:
+        """The option `level`."""
+        return self.config.level
+
+    @property
+    def window(self) -> float | None:
+        """The option `window`."""
+        return self.config.window
+
+    @property
+    def hop(self) -> float:
+        """The option `hop`, or the window's length."""
+        return self.config.hop or self.config.window or HOP
+
+
+def _windows(duration: float, window: float | None, hop: float) -> np.ndarray:
+    """Begin and end in seconds of the windows over a clip, (W, 2).
+
+    Examples:
+        >>> _windows(2.5, 1.0, 1.0).tolist()
+        [[0.0, 1.0], [1.0, 2.0], [1.5, 2.5]]
+        >>> _windows(0.5, 1.0, 1.0).tolist(), _windows(2.5, None, 1.0).tolist()
+        ([[0.0, 0.5]], [[0.0, 2.5]])
+    """
+    if window is None or duration <= window:
+        return np.array([[0.0, duration]])
+    count = int((duration - window) / hop + 1e-9) + 1
+    begins = np.arange(count) * hop
+    # Less than a sample is no rest.
+    if begins[-1] + window < duration - 1e-4:
+        begins = np.append(begins, duration - window)
+    return np.stack([begins, begins + window], 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _smile(feature_set: str, level: str) -> Any:
+    """openSMILE, configured; once a process for each set and level."""
+    import opensmile
+
+    with warnings.catch_warnings():
+        # It warns of sets that have a successor; they were asked for.
+        warnings.filterwarnings("ignore", message="Feature set .* is deprecated")
+        return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
