@@ -11,7 +11,8 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
-from mse_pipeline.media.probe import MediaInfo, describe, right_angle
+from mse_pipeline.media.frames import right_angle
+from mse_pipeline.media.probe import MediaInfo, describe
 
 _KINDS = {"audio": "sound", "video": "video"}
 

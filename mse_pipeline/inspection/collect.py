@@ -178,30 +178,25 @@ def _look(
     clip: Clip, path: Path, streams: Sequence[StreamView], recipe: Mapping[str, Any], count: int
 ) -> tuple[Audio | None, tuple[Shown, ...]]:
     """The clip's sound, and some frames with the faces that were found in them."""
-    from PIL import Image
-
     from mse_pipeline.media.decode import FrameRequest, decode
 
     seen = next((view.features for view in streams if view.features and set(_BOX) <= set(view.features.names)), None)
-    pictures: list[Image.Image] = []
+    pictures: list[np.ndarray] = []
     times: list[float] = []
 
     def keep(batch: FrameBatch) -> None:
-        for pixels, interval in zip(batch.pixels, batch.intervals, strict=True):
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
-            picture.thumbnail((SHOWN_WIDTH, SHOWN_WIDTH * 4), Image.Resampling.BOX)
-            pictures.append(picture)
-            times.append(float(interval.mean()))
+        pictures.extend(batch.reduced(SHOWN_WIDTH))
+        times.extend(batch.intervals.mean(1).tolist())
 
     decoded = decode(
         path,
         start=clip.start,
         end=clip.end,
-        frames=[FrameRequest(_rate(seen), keep, batch_size=1)],
+        frames=[FrameRequest(_rate(seen), keep)],
         max_seconds=(recipe.get("media") or {}).get("max_seconds"),
     )
     places = np.unique(np.linspace(0, len(times) - 1, min(count, len(times))).round().astype(int))
-    shown = tuple(Shown(times[k], np.asarray(pictures[k]), _boxes(seen, times[k])) for k in places)
+    shown = tuple(Shown(times[k], pictures[k], _boxes(seen, times[k])) for k in places)
     return decoded.audio, shown
 
 

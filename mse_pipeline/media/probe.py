@@ -11,6 +11,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
+from mse_pipeline.media.frames import right_angle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +97,3 @@ def _first_rotation(container: Any, video: Any, path: Path) -> int:
     except av.FFmpegError as error:
         raise ClipError("undecodable", f"The video of {path} cannot be decoded: {reason(error)}.") from error
     return 0
-
-
-def right_angle(degrees: float) -> int:
-    """The nearest of 0, 90, 180 and 270 degrees.
-
-    Examples:
-        >>> right_angle(-90), right_angle(180), right_angle(1)
-        (270, 180, 0)
-    """
-    return round(degrees / 90) % 4 * 90

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mse_pipeline.media.frames import FrameBatch
-from mse_pipeline.media.probe import right_angle
+from mse_pipeline.media.frames import Frame, FrameBatch
 
 _SLIVER = 1e-6
 """Seconds: shorter pieces of time come from rounding and get no row."""
@@ -50,7 +49,7 @@ class FrameSampler:
         self._request = request
         self._row = 0
         self._recent: deque[tuple[float, Any]] = deque()
-        self._pixels: list[np.ndarray] = []
+        self._chosen: list[Frame] = []
         self._intervals: list[tuple[float, float]] = []
 
     def add(self, time: float, frame: Any) -> None:
@@ -78,22 +77,17 @@ class FrameSampler:
             if time > middle:
                 break
             frame = candidate
-        pixels = upright(frame)
-        if self._pixels and self._pixels[0].shape != pixels.shape:
+        chosen = Frame(frame)
+        if self._chosen and (self._chosen[0].width, self._chosen[0].height) != (chosen.width, chosen.height):
             self._flush()
-        self._pixels.append(pixels)
+        self._chosen.append(chosen)
         self._intervals.append((begin, end))
         self._row += 1
-        if len(self._pixels) == self._request.batch_size:
+        if len(self._chosen) == self._request.batch_size:
             self._flush()
 
     def _flush(self) -> None:
-        if self._pixels:
-            batch = FrameBatch(np.stack(self._pixels), np.array(self._intervals, np.float64))
-            self._pixels, self._intervals = [], []
+        if self._chosen:
+            batch = FrameBatch(self._chosen, np.array(self._intervals, np.float64))
+            self._chosen, self._intervals = [], []
             self._request.on_batch(batch)
-
-
-def upright(frame: Any) -> np.ndarray:
-    """Pixels of a decoded frame as a player shows them, (H, W, 3) uint8 RGB."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), right_angle(frame.rotation) // 90)

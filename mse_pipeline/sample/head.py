@@ -12,23 +12,31 @@ from mse_pipeline.sample.expression import Pose
 from mse_pipeline.sample.speaker import RGB, Speaker
 
 WIDTH, HEIGHT = 320, 240
-"""Size of a frame in pixels."""
+"""Size of a frame in pixels, where no other is asked for."""
 
-UNIT = 50.0
-"""Pixels per unit of the head's coordinates; a face is about 1.85 units wide and 2.4 high."""
+UNITS_HIGH = 4.8
+"""A frame's height in units of the head's coordinates; a face is about 1.85 units wide and 2.4 high."""
 
-CENTRE = (WIDTH / 2, HEIGHT * 0.45)
-"""Where the point between the eyes is at rest, in pixels."""
+CENTRE = (0.5, 0.45)
+"""Where the point between the eyes is at rest, relative to the frame."""
 
 CHIN = 1.42
 """Height of the chin's lower edge below the eyes, in units, of an average face at rest."""
 
 
-def backdrop(person: Speaker) -> np.ndarray:
-    """The room behind one speaker: a lit wall with a window or a picture out of focus; (H, W, 3) float32."""
-    pixels = np.empty((HEIGHT, WIDTH, 3), np.float32)
+def backdrop(person: Speaker, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
+    """The room behind one speaker: a lit wall with a window or a picture out of focus.
+
+    Args:
+        person: Whose room.
+        size: Width and height in pixels.
+
+    Returns:
+        (H, W, 3) float32.
+    """
+    pixels = np.empty((size[1], size[0], 3), np.float32)
     pixels[:] = person.wall
-    room = Patch(pixels, *_grid(), UNIT)
+    room = _room(pixels)
     room.shade(0.16 * blob(room, 2.2 * person.light, -1.2, 1.6, 1.4) - 0.2 * blob(room, -3 * person.light, 2, 2, 2))
     side = -1.0 if person.light > 0 else 1.0
     frame = room.edge(0.55 - np.abs(room.u - side * 2.3), 9) * room.edge(0.7 - np.abs(room.v + 0.9), 9)
@@ -47,13 +55,12 @@ def draw_head(pixels: np.ndarray, person: Speaker, pose: Pose) -> Patch:
     Returns:
         The part of the frame where the head is, in coordinates that move with it.
     """
-    u, v = _grid()
-    room = Patch(pixels, u, v, UNIT)
+    room = _room(pixels)
     near = room.region(-1.9, -2.2, 1.9, 2.4)
     x, y = near.u - pose.across, near.v - pose.down
     cos, sin = math.cos(pose.roll), math.sin(pose.roll)
     # The head tilts about the neck, which is 1.6 units below the eyes.
-    head = Patch(near.pixels, cos * x + sin * (y - 1.6), cos * (y - 1.6) - sin * x + 1.6, UNIT)
+    head = Patch(near.pixels, cos * x + sin * (y - 1.6), cos * (y - 1.6) - sin * x + 1.6, room.unit)
     _draw_back_hair(head, person)
     _draw_body(room.moved(0.5 * pose.across, 0.3 * pose.down), person)
     _draw_skin(head, person, pose)
@@ -66,10 +73,17 @@ def jaw_drop(pose: Pose) -> float:
     return 0.2 * max(pose.au26, 0.0) + 0.09 * pose.opening - 0.02 * pose.au17
 
 
+def _room(pixels: np.ndarray) -> Patch:
+    """The whole picture with the coordinates of a head at rest."""
+    height, width = pixels.shape[:2]
+    return Patch(pixels, *_grid(width, height), height / UNITS_HIGH)
+
+
 @cache
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    u, v = (columns - CENTRE[0]) / UNIT, (rows - CENTRE[1]) / UNIT
+def _grid(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    unit = height / UNITS_HIGH
+    u, v = (columns - width * CENTRE[0]) / unit, (rows - height * CENTRE[1]) / unit
     u.flags.writeable = v.flags.writeable = False  # all frames share them
     return u, v
 

@@ -16,7 +16,7 @@ FRAME_RATE = 25
 _AAC_FRAME = 1024
 
 
-def write_movie(path: Path, frames: Iterable[np.ndarray], samples: np.ndarray, rate: int) -> None:
+def write_movie(path: Path, frames: Iterable[np.ndarray], samples: np.ndarray, rate: int, quality: int = 23) -> None:
     """Encode pictures and sound.
 
     Encoders run in one thread and write no date and no version into the container, so that the same input
@@ -27,6 +27,7 @@ def write_movie(path: Path, frames: Iterable[np.ndarray], samples: np.ndarray, r
         frames: Pictures (H, W, 3) uint8 RGB of one even size, 25 a second.
         samples: (N,) float32 in -1..1, written to both channels of a stereo stream.
         rate: Samples a second.
+        quality: H.264's constant rate factor, 0 to 51: less is finer.
 
     Raises:
         MseError: PyAV's FFmpeg cannot encode H.264 or AAC.
@@ -44,7 +45,7 @@ def write_movie(path: Path, frames: Iterable[np.ndarray], samples: np.ndarray, r
     with av.open(str(path), "w", format="mp4", options=options) as container:
         video = container.add_stream("libx264", rate=FRAME_RATE)
         video.pix_fmt = "yuv420p"
-        video.options = {"preset": "veryfast", "crf": "23", "threads": "1", "flags": "+bitexact"}
+        video.options = {"preset": "veryfast", "crf": str(quality), "threads": "1", "flags": "+bitexact"}
         video.thread_count = 1
         audio = container.add_stream("aac", rate=rate, layout="stereo")
         audio.bit_rate = 96_000

@@ -13,6 +13,7 @@ from facenet_pytorch import InceptionResnetV1
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual import weights
+from mse_pipeline.extractors.visual.embedder import has_bfloat16
 from mse_pipeline.extractors.visual.faces import Faces
 
 
@@ -65,7 +66,8 @@ def test_embeddings_are_unit_vectors_of_the_valid_rows(weights_file: Path, faces
     lengths = np.linalg.norm(features.values, axis=1)
     np.testing.assert_allclose(lengths, faces.valid.astype(float), atol=1e-5)
     assert features.names[0] == "facenet_000"
-    assert features.notes == faces.notes
+    assert features.notes["policy"] == "largest"
+    assert features.notes["precision"] == ("bfloat16" if has_bfloat16("cpu") else "float32")
 
 
 def test_embeddings_equal_those_of_the_network(
@@ -76,8 +78,18 @@ def test_embeddings_equal_those_of_the_network(
     pictures = (torch.from_numpy(faces.crops[faces.valid]).permute(0, 3, 1, 2).float() - 127.5) / 128
     with torch.no_grad():
         expected = network.eval()(pictures).numpy()
-    features = create("visual.facenet", {"weights": str(weights_file)})(faces)
+    features = create("visual.facenet", {"weights": str(weights_file), "precision": "float32"})(faces)
     np.testing.assert_allclose(features.values[faces.valid], expected, atol=1e-5)
+    assert features.notes["precision"] == "float32"
+
+
+def test_precision_is_part_of_the_identity(weights_file: Path) -> None:
+    one, other = (
+        create("visual.facenet", {"weights": str(weights_file), "precision": precision}).identity()
+        for precision in ("float32", "bfloat16")
+    )
+    assert one["config"].pop("precision") != other["config"].pop("precision")
+    assert one == other
 
 
 def test_the_same_weights_elsewhere_are_the_same_identity(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
+from facenet_pytorch import InceptionResnetV1
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.registry import create
-from mse_pipeline.extractors.visual.detector import MOST_FACES, detect, load_mtcnn, mtcnn_digest, reduce_frames
-from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceSession, cut, square
+from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceSession, region, stretched
+from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
 from mse_pipeline.media.decode import FrameRequest, decode
-from mse_pipeline.media.frames import FrameBatch
+from mse_pipeline.media.frames import Frame, FrameBatch
 
 
 def batch(pixels: np.ndarray, start: int = 0) -> FrameBatch:
     index = np.arange(start, start + len(pixels))
-    return FrameBatch(pixels, np.stack([index, index + 1], 1) / 5)
+    return FrameBatch.of(pixels, np.stack([index, index + 1], 1) / 5)
 
 
 def faces_in(path: Path, config: FaceConfig) -> Faces:
@@ -32,6 +33,22 @@ def faces_in(path: Path, config: FaceConfig) -> Faces:
 @pytest.fixture(scope="session")
 def grid(shared: Path) -> dict[str, Faces]:
     return {path.stem: faces_in(path, FaceConfig()) for path in sorted((shared / "data" / "grid").glob("*.mpg"))}
+
+
+@pytest.fixture(scope="session")
+def random_weights(grid: dict[str, Faces], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.manual_seed(0)
+    network = InceptionResnetV1(classify=False)
+    # Normalisation learned from a few pictures makes a random network tell pictures apart, as a trained one does.
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    crops = np.concatenate([faces.crops[faces.valid][:1] for faces in grid.values()])
+    with torch.no_grad():
+        network.train()((torch.from_numpy(crops).permute(0, 3, 1, 2).float() - 127.5) / 128)
+    torch.save(network.state_dict(), path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +98,7 @@ def test_activations_are_what_o_net_finds_its_landmarks_from(grid: dict[str, Fac
     extractor = create("visual.mtcnn")
     faces = grid["lbax4n"]
     activations = torch.from_numpy(extractor(faces).values[:, 15:])
-    onet = load_mtcnn(40, (0.6, 0.7, 0.7), 0.709, "cpu").onet
+    onet = load_networks("cpu").onet
     patches = (torch.from_numpy(faces.patches).permute(0, 3, 1, 2).float() - 127.5) / 128
     with torch.no_grad():
         _, landmarks, _ = onet(patches)
@@ -101,34 +118,21 @@ def test_the_notes_tell_the_choice_as_plain_json(grid: dict[str, Faces]) -> None
     }
 
 
-def test_crops_equal_those_of_facenet_pytorch(street: list[FrameBatch]) -> None:
+def test_crops_equal_those_of_facenet_pytorch_from_the_full_size_frame(street: list[FrameBatch]) -> None:
     from facenet_pytorch import extract_face
     from PIL import Image
 
-    frame = street[0].pixels[0]
-    (found,) = detect(load_mtcnn(40, (0.6, 0.7, 0.7), 0.709, "cpu"), frame[None], 960, 0.9)
-    assert 2 <= len(found) <= MOST_FACES
-    for box in found.boxes:
-        theirs = extract_face(Image.fromarray(frame), box, 160).permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(cut(frame, box, 160), theirs.astype(np.uint8))
+    frame = street[0].frames[0]
+    for box in ([800.2, 300.7, 1000.9, 620.4], [-10.0, -5.0, 120.0, 90.0], [1850.5, 1000.1, 1990.0, 1100.0]):
+        theirs = extract_face(Image.fromarray(frame.pixels), np.array(box), 160).permute(1, 2, 0).numpy()
+        mine = stretched(region(frame, np.array(box), 160), 160)
+        np.testing.assert_array_equal(mine, theirs.astype(np.uint8))
 
 
-def test_a_batch_finds_what_single_frames_find(street: list[FrameBatch]) -> None:
-    mtcnn = load_mtcnn(40, (0.6, 0.7, 0.7), 0.709, "cpu")
-    frames = street[0].pixels[:3]
-    together = detect(mtcnn, frames, 480, 0.9)
-    apart = [detect(mtcnn, frame[None], 480, 0.9)[0] for frame in frames]
-    for one, other in zip(together, apart, strict=True):
-        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.1)
-
-
-def test_boxes_are_mapped_back_to_the_full_frame(street: list[FrameBatch]) -> None:
-    mtcnn = load_mtcnn(40, (0.6, 0.7, 0.7), 0.709, "cpu")
-    frame = street[0].pixels[:1]
-    (small,), (large,) = detect(mtcnn, frame, 640, 0.9), detect(mtcnn, frame, 960, 0.9)
-    side = large.boxes[0, 2] - large.boxes[0, 0]
-    np.testing.assert_allclose(small.boxes[0], large.boxes[0], atol=0.15 * side)
-    assert side > 60
+def test_of_a_large_box_no_more_than_its_crop_is_kept() -> None:
+    frame = Frame(av.VideoFrame.from_ndarray(np.zeros((600, 800, 3), np.uint8), format="rgb24"))
+    assert region(frame, np.array([10.0, 10, 50, 40]), 160).shape == (30, 40, 3)
+    assert region(frame, np.array([10.0, 10, 410, 510]), 160).shape == (160, 160, 3)
 
 
 def test_in_a_crowd_frames_without_the_followed_face_are_kept_and_not_valid(street: list[FrameBatch]) -> None:
@@ -180,72 +184,21 @@ def test_a_clip_without_frames_has_no_face() -> None:
         create("visual.mtcnn")(faces)
 
 
-class Failing:
-    """A detector that fails on dark frames as facenet-pytorch's does where all candidates lie outside."""
-
-    min_face_size = 20
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def detect(self, frames: np.ndarray, landmarks: bool) -> tuple[Any, Any, Any]:
-        if (frames.max((1, 2, 3)) == 0).any():
-            raise self.error
-        return (
-            [np.array([[10.0, 10, 60, 60]])] * len(frames),
-            [np.array([1.0])] * len(frames),
-            [np.full((1, 5, 2), 20.0)] * len(frames),
-        )
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("torch.cat(): expected a non-empty list of Tensors"),
-        IndexError("The shape of the mask [3] at index 0 does not match"),
-    ],
-)
-def test_a_frame_on_which_the_detector_fails_costs_no_other(error: Exception) -> None:
-    frames = np.zeros((3, 80, 80, 3), np.uint8)
-    frames[0] = frames[2] = 200
-    assert [len(found) for found in detect(Failing(error), frames, 480, 0.9)] == [1, 0, 1]
-
-
-def test_other_errors_of_the_detector_are_not_hidden() -> None:
-    with pytest.raises(RuntimeError, match="out of memory"):
-        detect(Failing(RuntimeError("out of memory")), np.zeros((2, 80, 80, 3), np.uint8), 480, 0.9)
-
-
-def test_only_the_largest_faces_of_a_crowd_are_kept() -> None:
-    class Crowd(Failing):
-        def detect(self, frames: np.ndarray, landmarks: bool) -> tuple[Any, Any, Any]:
-            boxes = np.array([[k, k, 3 * k + 5.0, 3 * k + 5] for k in range(9)] + [[10.0, 10, 10.5, 90]])
-            return [boxes], [np.array([0.95] * 8 + [0.5, 0.99])], [np.zeros((10, 5, 2))]
-
-    (found,) = detect(Crowd(RuntimeError()), np.ones((1, 100, 100, 3), np.uint8), 480, 0.9)
-    assert len(found) == MOST_FACES
-    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(1)
-    assert (np.diff(areas) < 0).all()
-    assert areas[0] == 19.0**2
-
-
-def test_frames_are_reduced_by_area_and_never_enlarged() -> None:
-    frame = np.zeros((1, 4, 8, 3), np.uint8)
-    frame[:, :, ::2] = 200
-    np.testing.assert_array_equal(reduce_frames(frame, 4), np.full((1, 2, 4, 3), 100))
-    assert reduce_frames(frame, 8) is frame
-    assert reduce_frames(frame, 640) is frame
-
-
-def test_a_box_over_the_border_is_cut_there() -> None:
-    frame = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(
-        cut(frame, np.array([-10.0, -5, 20, 30]), 48), cut(frame, np.array([0.0, 0, 20, 30]), 48)
-    )
-    np.testing.assert_array_equal(
-        cut(frame, np.array([70.0, 50, 200, 90]), 48), cut(frame, np.array([70.0, 50, 80, 60]), 48)
-    )
-    assert square(np.array([0.0, 0.0, 10.0, 20.0])).tolist() == [-5.0, 0.0, 15.0, 20.0]
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_embeddings_of_real_faces_keep_what_tells_them_apart(
+    grid: dict[str, Faces], random_weights: Path, precision: str
+) -> None:
+    faces = grid["bbaf2n"], grid["swwp2s"], grid["lbax4n"]
+    crops = np.concatenate([one.crops[one.valid][:2] for one in faces])
+    pictures = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - 127.5) / 128
+    network = InceptionResnetV1(classify=False)
+    network.load_state_dict(torch.load(random_weights, weights_only=True))
+    with torch.inference_mode():
+        expected = network.eval()(pictures).numpy()
+    extractor = create("visual.facenet", {"weights": str(random_weights), "precision": precision})
+    made = np.concatenate([extractor(one).values[one.valid][:2] for one in faces])
+    assert (expected[::2] @ expected[::2].T).min() < 0.8  # the people lie apart
+    assert (made * expected).sum(1).min() > {"float32": 0.99999, "bfloat16": 0.997}[precision]
 
 
 def test_the_detectors_digest_is_that_of_its_weights() -> None:

@@ -97,3 +97,17 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_people_of_the_corpus_can_be_had_one_by_one() -> None:
     assert speaker(0, 0).name == "Ada"
+
+
+def test_a_clip_can_have_another_size(tmp_path: Path) -> None:
+    sample.build_clip(tmp_path / "a.mp4", "joy", 1, duration=0.2, size=(640, 360))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert {picture.shape for picture in pictures} == {(360, 640, 3)}
+
+
+@pytest.mark.parametrize("size", [(321, 240), (320, 241), (32, 240), (0, 0)])
+def test_an_odd_or_tiny_size_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="even and at least 64 pixels, got"):
+        sample.build_clip(tmp_path / "a.mp4", size=size)
+    assert not list(tmp_path.iterdir())

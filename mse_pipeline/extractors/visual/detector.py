@@ -1,18 +1,21 @@
-"""Detector: faces in a batch of frames, by the MTCNN whose weights come with facenet-pytorch."""
+"""Detector: the faces of consecutive frames, searched in some of them and followed through those between."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mse_pipeline.extractors.visual.cascade import Found, Search, refine, search, squares
+from mse_pipeline.extractors.visual.networks import load_networks
+from mse_pipeline.extractors.visual.tracking import affinity
+
 MOST_FACES = 5
 """Faces kept of one frame, the largest."""
+
+MIN_STAY = 0.4
+"""Intersection over union with a face's box in the frame before, below which following it is not believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,110 +37,84 @@ class Detections:
         return len(self.boxes)
 
 
-NOTHING = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+class Detector:
+    """Finds the faces of one clip's frames, batch by batch.
 
-
-@functools.cache
-def load_mtcnn(min_face_size: int, thresholds: tuple[float, float, float], factor: float, device: str) -> Any:
-    """The detector; one for each setting and process."""
-    import torch
-    from facenet_pytorch import MTCNN
-
-    return MTCNN(
-        keep_all=True,
-        min_face_size=min_face_size,
-        thresholds=list(thresholds),
-        factor=factor,
-        device=torch.device(device),
-    ).eval()
-
-
-@functools.cache
-def mtcnn_digest() -> str:
-    """BLAKE2b of the detector's three weight files, 16 bytes as hexadecimal digits; imports nothing heavy."""
-    spec = importlib.util.find_spec("facenet_pytorch")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("facenet-pytorch is not installed: pip install facenet-pytorch==2.5.3")
-    digest = hashlib.blake2b(digest_size=16)
-    for name in ("pnet.pt", "rnet.pt", "onet.pt"):
-        digest.update((Path(spec.origin).parent / "data" / name).read_bytes())
-    return digest.hexdigest()
-
-
-def reduce_frames(pixels: np.ndarray, width: int) -> np.ndarray:
-    """Frames at most `width` pixels wide, each pixel the mean of the area that it covers; never enlarged.
+    Every `every`-th frame is searched in full. In a frame between, each face is looked for where it was one frame
+    before: O-Net, the last of MTCNN's networks, is given its box and says whether a face is there and where exactly.
+    Where one is lost or leaps, as behind a cut, and where there was none, the frame is searched in full all the same.
 
     Args:
-        pixels: (N, H, W, 3) uint8.
-        width: Pixels.
-
-    Returns:
-        (N, h, w, 3) uint8.
-    """
-    from PIL import Image
-
-    height, full = pixels.shape[1:3]
-    if full <= width:
-        return pixels
-    size = (width, max(1, round(height * width / full)))
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for frame in pixels])
-
-
-def detect(mtcnn: Any, pixels: np.ndarray, width: int, min_probability: float) -> list[Detections]:
-    """Find the faces of each frame.
-
-    Args:
-        mtcnn: From `load_mtcnn`.
-        pixels: (N, H, W, 3) uint8, RGB.
-        width: Width in pixels that frames are reduced to before.
+        how: Sizes and thresholds.
         min_probability: Faces less probable than that are left out.
-
-    Returns:
-        N detections.
+        every: A full search every so many frames; 1 searches all.
+        device: Torch device.
     """
-    small = reduce_frames(pixels, width)
-    scale = np.array([pixels.shape[2] / small.shape[2], pixels.shape[1] / small.shape[1]])
-    if min(small.shape[1:3]) < mtcnn.min_face_size:
-        return [NOTHING] * len(pixels)  # no level of the image pyramid is left, and the detector would fail
-    found = []
-    for boxes, probabilities, landmarks in zip(*_run(mtcnn, small), strict=True):
-        if boxes is None:
-            found.append(NOTHING)
-            continue
-        full = np.asarray(boxes, np.float64).reshape(-1, 4) * np.tile(scale, 2)
-        marks = np.asarray(landmarks, np.float64).reshape(-1, 5, 2) * scale
-        found.append(_largest(full, np.asarray(probabilities, np.float64), marks, min_probability, pixels.shape))
-    return found
+
+    def __init__(self, how: Search, min_probability: float, every: int = 1, device: str = "cpu") -> None:
+        self._how, self._min_probability, self._every = how, min_probability, every
+        self._networks = load_networks(device)
+        self._seen = 0
+        self._last: tuple[tuple[int, ...], Detections] | None = None
+        self.searched = 0
+
+    def __call__(self, frames: np.ndarray) -> list[Detections]:
+        """Find the faces of the next frames.
+
+        Args:
+            frames: (N, H, W, 3) uint8, RGB.
+
+        Returns:
+            N detections.
+        """
+        found: dict[int, Detections] = {}
+        if self._last is not None and self._last[0] == frames.shape[1:]:
+            found[-1] = self._last[1]
+        due = [k for k in range(len(frames)) if (self._seen + k) % self._every == 0 or (k == 0 and -1 not in found)]
+        self._search(frames, due, found)
+        # All frames whose predecessor is known go on together, so that the networks see whole batches.
+        while waiting := [k for k in range(len(frames)) if k not in found]:
+            self._follow(frames, [k for k in waiting if k - 1 in found], found)
+        self._seen += len(frames)
+        if len(frames):
+            self._last = frames.shape[1:], found[len(frames) - 1]
+        return [found[k] for k in range(len(frames))]
+
+    def _search(self, frames: np.ndarray, chosen: Sequence[int], found: dict[int, Detections]) -> None:
+        """Search some frames in full."""
+        if chosen:
+            self.searched += len(chosen)
+            faces = search(self._networks, frames[list(chosen)], self._how)
+            found.update({k: self._kept(faces, place, frames.shape) for place, k in enumerate(chosen)})
+
+    def _follow(self, frames: np.ndarray, chosen: Sequence[int], found: dict[int, Detections]) -> None:
+        """Look for the faces of the frames before, and search those frames in full where one is not there any more."""
+        before = [found[k - 1].boxes for k in chosen]
+        index = np.repeat(np.arange(len(chosen)), [len(boxes) for boxes in before])
+        boxes = squares(np.concatenate(before)) if len(index) else np.zeros((0, 4))
+        faces = refine(self._networks, frames[list(chosen)], boxes, index, self._how.thresholds[2])
+        lost = []
+        for place, k in enumerate(chosen):
+            now = self._kept(faces, place, frames.shape)
+            if _stayed(before[place], now.boxes):
+                found[k] = now
+            else:
+                lost.append(k)
+        self._search(frames, lost, found)
+
+    def _kept(self, faces: Found, frame: int, shape: tuple[int, ...]) -> Detections:
+        """The largest probable faces of a frame, cut at its borders."""
+        own = faces.frame == frame
+        boxes = np.clip(faces.boxes[own], 0.0, np.array([shape[2], shape[1]] * 2, np.float64))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        probable = faces.probabilities[own] >= self._min_probability
+        keep = np.flatnonzero(probable & (sides >= 2.0).all(1))
+        order = keep[np.argsort(-sides[keep].prod(1), kind="stable")][:MOST_FACES]
+        return Detections(boxes[order], faces.probabilities[own][order], faces.landmarks[own][order])
 
 
-def _run(mtcnn: Any, frames: np.ndarray) -> tuple[list[Any], list[Any], list[Any]]:
-    """The detector over a batch. Its own code fails where a batch's candidates all lie outside the frame.
-
-    It then raises from an empty concatenation or a mask of the wrong length; such frames hold no face.
-    """
-    try:
-        boxes, probabilities, landmarks = mtcnn.detect(frames, landmarks=True)
-    except (RuntimeError, IndexError) as error:
-        if "expected a non-empty list" not in str(error) and "shape of the mask" not in str(error):
-            raise
-        if len(frames) == 1:
-            return [None], [None], [None]
-        singles = [_run(mtcnn, frame[None]) for frame in frames]
-        return tuple([single[k][0] for single in singles] for k in range(3))  # type: ignore[return-value]
-    return list(boxes), list(probabilities), list(landmarks)
-
-
-def _largest(
-    boxes: np.ndarray,
-    probabilities: np.ndarray,
-    landmarks: np.ndarray,
-    min_probability: float,
-    shape: tuple[int, ...],
-) -> Detections:
-    """The largest probable faces, cut at the frame's borders."""
-    limits = np.array([shape[2], shape[1], shape[2], shape[1]], np.float64)
-    boxes = np.clip(boxes, 0.0, limits)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    keep = np.flatnonzero((probabilities >= min_probability) & (sides >= 2.0).all(1))
-    order = keep[np.argsort(-sides[keep].prod(1), kind="stable")][:MOST_FACES]
-    return Detections(boxes[order], probabilities[order], landmarks[order])
+def _stayed(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether all faces of one frame are there in the next, each near where it was."""
+    if not len(before) or len(now) < len(before):
+        return False
+    return bool((affinity(before, now).max(1) >= MIN_STAY).all())

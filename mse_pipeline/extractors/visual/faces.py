@@ -11,15 +11,13 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mse_pipeline.extractors.visual.detector import Detections, detect, load_mtcnn
+from mse_pipeline.extractors.visual.cascade import Search, patches
+from mse_pipeline.extractors.visual.detector import Detections, Detector
 from mse_pipeline.extractors.visual.tracking import Track, choose, link
-from mse_pipeline.media.frames import FrameBatch
+from mse_pipeline.media.frames import Frame, FrameBatch
 
 CROP = 160
 """Side of a crop in pixels, what InceptionResnetV1 takes."""
-
-PATCH = 48
-"""Side of a patch in pixels, what O-Net takes."""
 
 _TOLD = 20
 """Tracks that the notes tell of, the largest; a crowd has hundreds."""
@@ -38,6 +36,8 @@ class FaceConfig:
         thresholds: MTCNN's thresholds of its three networks.
         factor: MTCNN's ratio of one level of the image pyramid to the next.
         min_probability: Faces less probable than that count as none.
+        detect_every: Frames are searched in full every so many, and between faces are looked for where they were;
+            1 searches all of them.
         policy: Which face is followed: the one whose boxes have the largest summed area.
     """
 
@@ -47,7 +47,13 @@ class FaceConfig:
     thresholds: tuple[Probability, Probability, Probability] = (0.6, 0.7, 0.7)
     factor: Annotated[float, Field(gt=0.1, lt=1.0)] = 0.709
     min_probability: Probability = 0.9
+    detect_every: Annotated[int, Field(ge=1, le=1000)] = 5
     policy: Literal["largest"] = "largest"
+
+    @property
+    def search(self) -> Search:
+        """What MTCNN's networks are told."""
+        return Search(self.min_face_size, self.thresholds, self.factor)
 
 
 @plain_dataclass(frozen=True, eq=False)
@@ -61,7 +67,7 @@ class Faces:
         probabilities: (T,) float64, the detector's.
         landmarks: (T, 5, 2) float64, x and y relative to the box: left eye, right eye, nose, left and right corner
             of the mouth, left and right as the picture shows them.
-        patches: (T, 48, 48, 3) uint8, the box made square, from the full-size frame.
+        patches: (T, 48, 48, 3) uint8, the box made square, from the reduced frame.
         crops: (T, 160, 160, 3) uint8, the box stretched to a square, from the full-size frame.
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made: policy and tracks with from, to, score, frames, chosen. Plain JSON.
@@ -96,19 +102,24 @@ class FaceSession:
     def __init__(self, config: FaceConfig, device: str = "cpu") -> None:
         self._config = config
         self._device = str(device)
+        self._detector: Detector | None = None
         self._intervals: list[np.ndarray] = []
-        self._found: list[_Frame] = []
+        self._found: list[FrameFaces] = []
         self._aspect = 1.0
 
     def add(self, batch: FrameBatch) -> None:
         """Find the faces of some more frames."""
         config = self._config
-        mtcnn = load_mtcnn(config.min_face_size, config.thresholds, config.factor, self._device)
+        if self._detector is None:
+            self._detector = Detector(config.search, config.min_probability, config.detect_every, self._device)
         self._intervals.append(batch.intervals)
-        self._aspect = batch.pixels.shape[2] / batch.pixels.shape[1]
-        detections = detect(mtcnn, batch.pixels, config.width, config.min_probability)
-        for frame, found in zip(batch.pixels, detections, strict=True):
-            self._found.append(_Frame(frame, found))
+        reduced = batch.reduced(config.width)
+        self._aspect = batch.frames[0].width / batch.frames[0].height
+        found = self._detector(reduced)
+        index = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
+        small = patches(reduced, np.concatenate([faces.boxes for faces in found]), index)
+        for k, frame in enumerate(batch.frames):
+            self._found.append(FrameFaces(frame, reduced.shape[1:3], found[k], small[index == k]))
 
     def finish(self) -> Faces:
         """Follow the largest face through all frames that were added."""
@@ -122,7 +133,7 @@ class FaceSession:
             boxes=np.zeros((count, 4)),
             probabilities=np.zeros(count),
             landmarks=np.zeros((count, 5, 2)),
-            patches=np.zeros((count, PATCH, PATCH, 3), np.uint8),
+            patches=np.zeros((count, 48, 48, 3), np.uint8),
             crops=np.zeros((count, CROP, CROP, 3), np.uint8),
             track=np.full(count, -1, np.int64),
             notes=_notes(self._config.policy, tracks, chosen, intervals),
@@ -136,55 +147,74 @@ class FaceSession:
                 faces.probabilities[index] = frame.probabilities[pick]
                 faces.landmarks[index] = frame.landmarks[pick]
                 faces.patches[index] = frame.patches[pick]
-                faces.crops[index] = frame.crops[pick]
+                faces.crops[index] = frame.crop(pick)
                 faces.track[index] = number
         return faces
 
 
-class _Frame:
-    """What is kept of one frame."""
+class FrameFaces:
+    """What is kept of one frame: all its faces, with their small pictures.
 
-    def __init__(self, pixels: np.ndarray, found: Detections) -> None:
-        height, width = pixels.shape[:2]
-        self.boxes = found.boxes / np.array([width, height, width, height], np.float64)
-        self.probabilities = found.probabilities
-        corners, sides = found.boxes[:, None, :2], found.boxes[:, 2:] - found.boxes[:, :2]
-        self.landmarks = (found.landmarks - corners) / np.maximum(sides, 1.0)[:, None]
-        self.crops = [cut(pixels, box, CROP) for box in found.boxes]
-        self.patches = [cut(pixels, square(box), PATCH) for box in found.boxes]
-
-
-def square(box: np.ndarray) -> np.ndarray:
-    """A box made square around its centre, by its longer side, as MTCNN does it before O-Net.
-
-    Examples:
-        >>> square(np.array([10.0, 0.0, 20.0, 40.0])).tolist()
-        [-5.0, 0.0, 35.0, 40.0]
-    """
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
-    return np.concatenate([centre - half, centre + half])
-
-
-def cut(pixels: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
-    """Cut a box out of a frame, as far as it lies inside, and stretch it to a square picture.
-
-    The same pixels and filter as facenet-pytorch's `extract_face` with margin 0.
+    Attributes:
+        boxes: (N, 4) float64, relative to the frame, the largest first.
+        probabilities: (N,) float64.
+        landmarks: (N, 5, 2) float64, relative to the box.
+        patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame.
 
     Args:
-        pixels: (H, W, 3) uint8.
+        frame: The full-size frame.
+        size: Height and width of the frame as the detector saw it.
+        found: What the detector found in it.
+        patches: The faces' patches.
+    """
+
+    def __init__(self, frame: Frame, size: tuple[int, ...], found: Detections, patches: np.ndarray) -> None:
+        self.boxes = found.boxes / np.array([size[1], size[0]] * 2, np.float64)
+        self.probabilities = found.probabilities
+        corners, sides = found.boxes[:, None, :2], found.boxes[:, 2:] - found.boxes[:, :2]
+        self.landmarks = (found.landmarks - corners) / np.maximum(sides, 1e-6)[:, None]
+        self.patches = patches
+        full = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
+        self._crops = [region(frame, box, CROP) for box in self.boxes * full]
+
+    def crop(self, pick: int) -> np.ndarray:
+        """(160, 160, 3) uint8, one face's box from the full-size frame, stretched to a square."""
+        return stretched(self._crops[pick], CROP)
+
+
+def region(frame: Frame, box: np.ndarray, side: int) -> np.ndarray:
+    """A box's part of a frame, as far as it lies inside; stretched to a square if that takes less memory.
+
+    Args:
+        frame: The full-size frame.
         box: (4,) x1, y1, x2, y2 in pixels.
-        side: Pixels of the picture.
+        side: Pixels of the square.
+
+    Returns:
+        (h, w, 3) uint8 of no more than `side` times `side` pixels.
+    """
+    x1, y1 = (int(max(value, 0)) for value in box[:2])
+    x2, y2 = int(min(box[2], frame.width)), int(min(box[3], frame.height))
+    x1, y1 = min(x1, frame.width - 1), min(y1, frame.height - 1)
+    pixels = frame.region(x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
+    return np.ascontiguousarray(pixels) if pixels[..., 0].size <= side * side else stretched(pixels, side)
+
+
+def stretched(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Stretch a picture to a square, by the same filter as facenet-pytorch's `extract_face`.
+
+    Args:
+        pixels: (h, w, 3) uint8.
+        side: Pixels of the square.
 
     Returns:
         (side, side, 3) uint8.
     """
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    x1, y1 = (int(max(value, 0)) for value in box[:2])
-    x2, y2 = int(min(box[2], width)), int(min(box[3], height))
-    region = np.ascontiguousarray(pixels[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)])
-    return np.asarray(Image.fromarray(region).resize((side, side), Image.Resampling.BILINEAR))
+    if pixels.shape[:2] == (side, side):
+        return pixels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _notes(policy: str, tracks: list[Track], chosen: list[int], intervals: np.ndarray) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from mse_pipeline.extractors.base import FaceExtractor
-from mse_pipeline.extractors.visual.detector import mtcnn_digest
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
+from mse_pipeline.extractors.visual.networks import mtcnn_digest
 from mse_pipeline.extractors.visual.tracking import MAX_GAP
 from mse_pipeline.store.features import Features
 

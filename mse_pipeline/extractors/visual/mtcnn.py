@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict
@@ -11,8 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.base import FaceExtractor
-from mse_pipeline.extractors.visual.detector import load_mtcnn, mtcnn_digest
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
 from mse_pipeline.store.features import Features
 
 ACTIVATIONS = 256
@@ -25,9 +24,6 @@ NAMES = (
     *(f"onet_{k:03d}" for k in range(ACTIVATIONS)),
 )
 """Names of the 271 values."""
-
-BATCH = 64
-"""Faces that go through a network at once."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -45,7 +41,7 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
     """
 
     name = "mtcnn"
-    revision = 1
+    revision = 2
     Config = MtcnnConfig
 
     @property
@@ -67,8 +63,7 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
     def load(self, device: str = "cpu") -> None:
         """Load the detector."""
         super().load(device)
-        face = self.face
-        self._mtcnn = load_mtcnn(face.min_face_size, face.thresholds, face.factor, self.device)
+        load_networks(self.device)
 
     def model_digest(self) -> str:
         """Digest of the detector's weights."""
@@ -91,33 +86,8 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
         values[:, :4] = faces.boxes
         values[:, 4] = faces.probabilities
         values[:, 5:15] = faces.landmarks.reshape(len(faces), 10)
-        values[faces.valid, 15:] = self._activations(faces.patches[faces.valid])
+        values[faces.valid, 15:] = load_networks(self.device).activations(faces.patches[faces.valid])
         return Features(values, faces.intervals, faces.valid, NAMES, faces.notes)
-
-    def _activations(self, patches: np.ndarray) -> np.ndarray:
-        """O-Net's last hidden layer after its PReLU, (N, 256), of (N, 48, 48, 3) uint8 patches."""
-        import torch
-
-        if not hasattr(self, "_mtcnn"):
-            self.load(self.device)
-        onet = self._mtcnn.onet
-        caught: list[Any] = []
-        hook = onet.prelu5.register_forward_hook(lambda module, inputs, output: caught.append(output.cpu()))
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(patches), BATCH):
-                    onet(standardised(patches[start : start + BATCH], self.device))
-        finally:
-            hook.remove()
-        return torch.cat(caught).numpy()
-
-
-def standardised(pictures: np.ndarray, device: str) -> Any:
-    """Pictures as facenet-pytorch's networks take them: (N, 3, H, W) float32, (x - 127.5) / 128."""
-    import torch
-
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(torch.device(device))
-    return (pixels.permute(0, 3, 1, 2).float() - 127.5) / 128.0
 
 
 def face_config(config: FaceConfig) -> FaceConfig:

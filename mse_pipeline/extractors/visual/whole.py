@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mse_pipeline.extractors.visual.detector import reduce_frames
 from mse_pipeline.media.frames import FrameBatch
 
 
@@ -57,7 +56,7 @@ class FrameSession:
     def add(self, batch: FrameBatch) -> None:
         """Take some more frames."""
         self._intervals.append(batch.intervals)
-        self._pixels.extend(reduce_frames(batch.pixels, self._config.width))
+        self._pixels.extend(batch.reduced(self._config.width))
 
     def finish(self) -> Frames:
         """All frames that were added."""

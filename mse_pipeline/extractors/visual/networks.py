@@ -1,0 +1,109 @@
+"""MTCNN's three networks, from the weights that come with facenet-pytorch, arranged for speed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIDES = {"pnet": 12, "rnet": 24, "onet": 48}
+"""Side in pixels of the pictures that the networks look at; P-Net slides over larger ones."""
+
+_CHUNK = {"pnet": 4, "rnet": 64, "onet": 8}
+"""Pictures that go through a network at once on the CPU: more than that falls out of its caches."""
+
+_CHUNK_ELSEWHERE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """P-Net, R-Net and O-Net on a device (Zhang et al. 2016).
+
+    Attributes:
+        pnet: Finds where faces might be.
+        rnet: Tells most of those apart from faces.
+        onet: Says what is a face, its exact box and five landmarks.
+        device: Torch device.
+    """
+
+    pnet: Any
+    rnet: Any
+    onet: Any
+    device: str
+
+    def run(self, name: str, pictures: Any) -> tuple[Any, ...]:
+        """Put pictures through a network.
+
+        Args:
+            name: "pnet", "rnet" or "onet".
+            pictures: (N, 3, H, W) uint8 tensor on the CPU, N above 0.
+
+        Returns:
+            The network's outputs, float32 on the CPU: corrections of the box and probabilities, and from O-Net
+            landmarks between the two.
+        """
+        import torch
+
+        network = getattr(self, name)
+        size = _CHUNK[name] if self.device == "cpu" else _CHUNK_ELSEWHERE
+        with torch.inference_mode():
+            parts = [
+                tuple(out.cpu() for out in network(self._standardised(pictures[start : start + size])))
+                for start in range(0, len(pictures), size)
+            ]
+        return tuple(torch.cat(outs) for outs in zip(*parts, strict=True))
+
+    def activations(self, pictures: np.ndarray) -> np.ndarray:
+        """O-Net's last hidden layer after its PReLU.
+
+        Args:
+            pictures: (N, 48, 48, 3) uint8, N above 0.
+
+        Returns:
+            (N, 256) float32.
+        """
+        import torch
+
+        caught: list[Any] = []
+        hook = self.onet.prelu5.register_forward_hook(lambda module, inputs, output: caught.append(output.cpu()))
+        try:
+            self.run("onet", torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2))
+        finally:
+            hook.remove()
+        return np.asarray(torch.cat(caught).numpy())
+
+    def _standardised(self, pictures: Any) -> Any:
+        """As the networks were trained: (x - 127.5) / 128, channels last in memory."""
+        import torch
+
+        pixels = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        return pixels.float().sub_(127.5).div_(128.0)
+
+
+@functools.cache
+def load_networks(device: str) -> Networks:
+    """The networks; one set for each device and process."""
+    import torch
+    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+    pnet, rnet, onet = (
+        network().eval().to(torch.device(device), memory_format=torch.channels_last) for network in (PNet, RNet, ONet)
+    )
+    return Networks(pnet, rnet, onet, device)
+
+
+@functools.cache
+def mtcnn_digest() -> str:
+    """BLAKE2b of the networks' three weight files, 16 bytes as hexadecimal digits; imports nothing heavy."""
+    spec = importlib.util.find_spec("facenet_pytorch")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("facenet-pytorch is not installed: pip install facenet-pytorch==2.5.3")
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("pnet.pt", "rnet.pt", "onet.pt"):
+        digest.update((Path(spec.origin).parent / "data" / name).read_bytes())
+    return digest.hexdigest()
