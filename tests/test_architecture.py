@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "clip", "task"}
+FOUNDATION = {"errors", "clip", "task", "places"}
 BELOW = {
     "errors": set(),
     "task": set(),
     "clip": set(),
+    "places": {"errors"},
+    "hdf5_guard": {"errors", "places"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
     "media": FOUNDATION,
     "store": FOUNDATION,
-    "corpora": FOUNDATION | {"recipe"},
+    "corpora": FOUNDATION | {"recipe", "hdf5_guard"},
     "extractors": FOUNDATION | {"recipe", "media", "store"},
     "alignment": FOUNDATION | {"store"},
     "backbones": FOUNDATION | {"store"},
@@ -23,7 +25,7 @@ BELOW = {
     "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
-    "exchange": FOUNDATION | {"recipe", "store", "corpora"},
+    "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
     "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
     "sample": FOUNDATION | {"store"},
 }

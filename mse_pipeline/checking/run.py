@@ -45,7 +45,7 @@ class Silent:
 
 def check(
     recipe: Recipe,
-    root: Path,
+    root: str | Path,
     *,
     workers: int | None = None,
     digests: bool = False,
@@ -55,7 +55,7 @@ def check(
 
     Args:
         recipe: Which corpus, with which options; its streams do not matter.
-        root: The corpus's folder.
+        root: The corpus's folder, local or any URL that fsspec knows.
         workers: Processes; None for one a core.
         digests: Also look for clips whose files are equal in content, which reads files of equal size in full.
         progress: Told how far the check is.
@@ -80,14 +80,12 @@ def check(
     return _report(recipe, corpus, files, contents, begun)
 
 
-def read(recipe: Recipe, root: Path) -> Corpus:
+def read(recipe: Recipe, root: str | Path) -> Corpus:
     """The corpus that a recipe names.
 
     Raises:
         UsageError: The root or the options are unusable, or there is no clip.
     """
-    if not root.exists():
-        raise UsageError(f"The root {root} does not exist. Give the folder of the raw {recipe.name} files with --root.")
     corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
     if not corpus.clips:
         raise UsageError(f"No clip was found below {corpus.root}.")

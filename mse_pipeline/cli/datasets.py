@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mse_pipeline.cli.extract import resolve
-from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.options import Debug, Json, Quiet, Root
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
     from mse_pipeline.recipe import Recipe
@@ -20,10 +21,6 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what 
 Target = Annotated[
     str,
     typer.Argument(metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
 ]
 
 
@@ -113,7 +110,7 @@ def export(
     recipe, folder = _resolve(target)
     corpus = run.read(recipe, root or folder)
     notes = write(out, corpus.clips, corpus.task)
-    if not out.resolve().is_relative_to(corpus.root):
+    if not is_local(corpus.root) or not out.resolve().is_relative_to(corpus.root):
         notes.append(f"Media paths start from {corpus.root}: put the table there to read it back.")
     if settings.json:
         emit_json({"dataset": recipe.name, "path": str(out), "clips": len(corpus.clips), "notes": notes})
@@ -129,5 +126,5 @@ def _resolve(target: str) -> tuple[Recipe, Path]:
 
     if target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
-        return recipe.Recipe.model_validate(plain), Path(os.environ.get("MSE_DATA", "data")) / target
+        return recipe.Recipe.model_validate(plain), place(os.environ.get("MSE_DATA", "data")) / target
     return resolve(target)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
-from mse_pipeline.exchange.hdf5_guard import child, keys, numbers, opened, text_of
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
 from mse_pipeline.exchange.values import Repairs
 from mse_pipeline.store.features import Features
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.task import StreamSpec, Todo
+from mse_pipeline.media.stamps import Stamp, Stamps
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
-
-_Stamp = tuple[int | None, int | None]
 
 
 def missing(
@@ -31,12 +29,13 @@ def missing(
     unless their file has changed.
     """
     journal = dataset.journal.read()
+    stamps = Stamps(root)
     todo = []
     for clip in clips:
         known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
-        stamp = _stamp(root, clip)
+        stamp = stamps.of(clip.media)
 
-        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: _Stamp = stamp) -> bool:
+        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: Stamp = stamp) -> bool:
             if row is None or (row.status == "failed" and retry_failed):
                 return False
             same_file = not spec.reads_media or (row.size, row.mtime_ns) == stamp
@@ -46,17 +45,6 @@ def missing(
         if lacking:
             todo.append(Todo(clip, lacking, {name: known[name] for name in lacking if name in known}))
     return todo
-
-
-def _stamp(root: Path, clip: Clip) -> _Stamp:
-    """Size and time of a clip's media file; both None where there is no file."""
-    if clip.media is None:
-        return None, None
-    try:
-        status = os.stat(root / clip.media)
-    except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
