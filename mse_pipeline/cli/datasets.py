@@ -64,6 +64,12 @@ def check(
     digests: Annotated[
         bool, typer.Option("--digests", help="Also find files of equal content; reads files of equal size in full.")
     ] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Also decode every file to its end, to find what is damaged or cut off.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="What a file may take before it is given up.")
+    ] = 120.0,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row a clip.")] = None,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each kind of defect.")] = 3,
     strict: Annotated[
@@ -81,7 +87,15 @@ def check(
 
     recipe, folder = _resolve(target)
     with bar("files") as progress:
-        report = run.check(recipe, root or folder, workers=workers, digests=digests, progress=CheckBar(progress))
+        report = run.check(
+            recipe,
+            root or folder,
+            workers=workers,
+            digests=digests,
+            decode=decode,
+            timeout=timeout,
+            progress=CheckBar(progress),
+        )
     if csv is not None:
         write_csv(csv, report)
         remark(f"Written: {csv}")
