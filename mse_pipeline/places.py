@@ -1,7 +1,7 @@
 """Places: where data lies, a local folder or any fsspec URL (``s3://bucket/set``), as one kind of path.
 
 Code works on paths; what is not local is a `upath.UPath`, which answers to the same methods. A request to a remote
-storage costs milliseconds, so that code that touches many files asks the storage itself (`filesystem`) for many at once.
+storage costs milliseconds, so that who touches many files asks the storage itself (`filesystem`) for many at once.
 """
 
 from __future__ import annotations

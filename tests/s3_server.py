@@ -69,7 +69,7 @@ def serve() -> Iterator[Server]:
         for name in set(os.environ) & {"AWS_PROFILE", "AWS_SESSION_TOKEN"}:
             patch.delenv(name)
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem(use_listings_cache=False).mkdir("bucket")
+        s3fs.S3FileSystem(use_listings_cache=False).makedirs("bucket", exist_ok=True)
         yield Server(os.environ["AWS_ENDPOINT_URL"], requests)
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()

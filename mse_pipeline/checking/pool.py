@@ -39,7 +39,7 @@ def each(
         items: What it is given, one at a time.
         lost: The result for an item that ends its worker, and how.
         workers: Processes; None for one a core, or for a single one where there are few items.
-        limit: Seconds that an item may take; None for no limit. With one worker and no limit all is done in this process.
+        limit: Seconds that an item may take; None for no limit. One worker without a limit works in this process.
 
     Raises:
         MseError: Worker processes cannot be started.

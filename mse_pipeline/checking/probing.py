@@ -11,8 +11,8 @@ import av
 
 from mse_pipeline.checking.whole import examine_whole
 from mse_pipeline.errors import ClipError
-from mse_pipeline.media.fetching import local_path
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
+from mse_pipeline.media.fetching import local_path
 from mse_pipeline.media.probe import MediaInfo, describe, right_angle
 
 _KINDS = {"audio": "sound", "video": "video"}

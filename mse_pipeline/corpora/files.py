@@ -98,7 +98,7 @@ def _list_remote(root: Path) -> tuple[list[str], list[str]]:
     files: list[str] = []
     refused: list[str] = []
     for path in listing(root):
-        if any(name.startswith(".") and name.strip(".") or name in _IGNORED for name in path.split("/")):
+        if any((name.startswith(".") and name.strip(".")) or name in _IGNORED for name in path.split("/")):
             continue
         if _is_plain(path):
             files.append(path)

@@ -11,8 +11,8 @@ import numpy as np
 
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
-from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
 from mse_pipeline.exchange.values import Repairs
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
 from mse_pipeline.store.features import Features
 
 _OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour

@@ -1,4 +1,4 @@
-"""Fetching: a media file as one that FFmpeg can open, with its digest; remote ones lie here for as long as they are used.
+"""Fetching: a media file as one that FFmpeg can open, with its digest; remote ones lie here while they are used.
 
 A remote file is digested while it is written to a temporary folder. The last few stay there for the next spans of the
 same long video, never more than `MOST_BYTES` of them, and nothing of a dataset is copied as a whole.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def stamp_of(entry: Mapping[str, Any]) -> tuple[int, int]:
         False
     """
     version = next((entry[key] for key in _VERSIONS if entry.get(key) is not None), None)
-    if hasattr(version, "timestamp"):
+    if isinstance(version, datetime):
         version = version.timestamp()  # in whichever time zone it was told
     digest = hashlib.blake2b(repr(version).encode(), digest_size=8).digest()
     return int(entry.get("size") or 0), int.from_bytes(digest, "big") >> 1  # the journal keeps 63 bits and a sign

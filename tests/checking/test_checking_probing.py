@@ -209,7 +209,7 @@ def test_a_worker_that_hangs_costs_one_item(workers):
 
 def test_a_worker_that_cannot_begin_ends_the_work(monkeypatch):
     monkeypatch.setattr("mse_pipeline.checking.pool._serve", partial(os._exit, 3))
-    with pytest.raises(MseError, match="ended with .* before it could begin"):
+    with pytest.raises(MseError, match=r"ended with .* before it could begin"):
         list(each(abs, [1], lost=unlucky, limit=1.0))
 
 

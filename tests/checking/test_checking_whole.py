@@ -1,4 +1,4 @@
-"""Files decoded to their end: what is cut off or damaged is told, what is whole is not, and no file holds up the rest."""
+"""Files decoded to their end: what is cut off or damaged is told, and no file holds up the rest."""
 
 from __future__ import annotations
 

@@ -553,7 +553,9 @@ def test_csd_files_are_told_by_their_content(tmp_path, monkeypatch):
     csd(tmp_path / "words.csd", SEQUENCE, root="words")
     tree(tmp_path, {"label.csv": LABELS, "broken_labels.csd": b"none"})
     corpus = small(tmp_path, {})
-    assert any("broken_labels.csd is left aside: " in note and "cannot be read as HDF5" in note for note in corpus.notes)
+    assert any(
+        "broken_labels.csd is left aside: " in note and "cannot be read as HDF5" in note for note in corpus.notes
+    )
     assert all(set(clip.labels) == set() for clip in corpus.clips)
     csd(tmp_path / "all.csd", SEQUENCE)
     monkeypatch.setattr("mse_pipeline.corpora.mosei_csd._MAX_VIDEOS", 2)
