@@ -165,14 +165,20 @@ def test_the_spans_of_a_long_video_share_one_fetching(s3, tmp_path):
     assert features(tmp_path / "there") == features(tmp_path / "here")
 
 
-def test_workers_leave_no_fetched_files_behind(s3, tmp_path, monkeypatch):
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where this process and its workers put temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+def test_workers_leave_no_fetched_files_behind(s3, tmp_path, temporary):
     url = s3.upload(table_tree(tmp_path / "raw", 8), "left")
     extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=2))
-    assert [path.name for path in folder.glob("mse-media-*")] == []
+    assert [path.name for path in temporary.glob("mse-media-*")] == []
 
 
 def test_what_is_wrong_with_remote_media_is_told_by_their_address(s3, tmp_path):
@@ -187,11 +193,12 @@ def test_what_is_wrong_with_remote_media_is_told_by_their_address(s3, tmp_path):
     assert empty.startswith(f"{url}/media/clip2.wav is empty")
 
 
-def test_a_bucket_is_checked_as_a_folder_is(s3, tmp_path):
+def test_a_bucket_is_checked_as_a_folder_is(s3, tmp_path, temporary):
     root = table_tree(tmp_path / "raw")
     (root / "media/clip1.wav").write_bytes(b"this is a text")
     (root / "media/clip4.wav").write_bytes((root / "media/clip3.wav").read_bytes())
     url = s3.upload(root, "checked")
-    here, there = (check(recipe("table"), place, workers=1, digests=True) for place in (root, url))
+    here, there = (check(recipe("table"), place, workers=2, digests=True) for place in (root, url))
     assert list(there.defects) == list(here.defects)
     assert there.media == here.media
+    assert [path.name for path in temporary.glob("mse-media-*")] == []

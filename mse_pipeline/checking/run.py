@@ -20,7 +20,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.media.digest import media_digest
-from mse_pipeline.media.fetching import fetch
+from mse_pipeline.media.fetching import fetch, remove_abandoned
 from mse_pipeline.places import is_local
 from mse_pipeline.recipe import Recipe
 
@@ -80,13 +80,16 @@ def check(
     progress.stage("probing", len(media))
     files: dict[str, Probed] = {}
     work = functools.partial(examine, corpus.root, whole=decode)
-    for part in pool.each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
-        files.update((probed.media, probed) for probed in part)
-        progress.advance(len(part))
-    files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
-    contents: dict[str, str] = {}
-    if digests:
-        files, contents = _digests(corpus.root, files, workers, progress)
+    try:
+        for part in pool.each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
+            files.update((probed.media, probed) for probed in part)
+            progress.advance(len(part))
+        files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
+        contents: dict[str, str] = {}
+        if digests:
+            files, contents = _digests(corpus.root, files, workers, progress)
+    finally:
+        remove_abandoned()  # what workers had fetched from a remote root
     return _report(recipe, corpus, files, contents, begun)
 
 

@@ -203,7 +203,7 @@ def slow(hanging: set[int], number: int) -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_hangs_costs_one_item(workers):
     work = partial(slow, {3, 11})
-    results = [result for part in each(work, range(20), lost=unlucky, workers=workers, limit=1.0) for result in part]
+    results = [result for part in each(work, range(20), lost=unlucky, workers=workers, limit=2.0) for result in part]
     assert sorted(results) == sorted([2 * n for n in range(20) if n not in {3, 11}] + [-6, -22])
 
 
