@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "clip", "task"}
+FOUNDATION = {"errors", "clip", "task", "places"}
 BELOW = {
     "errors": set(),
     "task": set(),
     "clip": set(),
+    "places": {"errors"},
+    "hdf5_guard": {"errors", "places"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
     "media": FOUNDATION,
     "store": FOUNDATION,
-    "corpora": FOUNDATION | {"recipe"},
-    "extractors": FOUNDATION | {"recipe", "media", "store"},
+    "corpora": FOUNDATION | {"recipe", "hdf5_guard"},
+    "extractors": FOUNDATION | {"recipe", "media", "store", "hdf5_guard"},
     "alignment": FOUNDATION | {"store"},
     "backbones": FOUNDATION | {"store"},
     "adapter": FOUNDATION | {"store"},
     "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
-    "exchange": FOUNDATION | {"recipe", "store", "corpora"},
+    "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
     "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
     "inspection": FOUNDATION | {"media", "store"},
     "sample": FOUNDATION | {"store"},

@@ -9,8 +9,10 @@ from typing import Any
 
 import av
 
+from mse_pipeline.checking.whole import examine_whole
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
+from mse_pipeline.media.fetching import local_path
 from mse_pipeline.media.frames import right_angle
 from mse_pipeline.media.probe import MediaInfo, describe
 
@@ -36,7 +38,7 @@ class Probed:
     problems: tuple[tuple[str, str], ...] = ()
 
 
-def examine(root: Path, media: str) -> Probed:
+def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
     """Probe a file: its headers, the first sound and picture of it, and for MP4 its last packets.
 
     A few milliseconds a file, however long it is, unless a stream holds nothing that can be decoded.
@@ -44,13 +46,17 @@ def examine(root: Path, media: str) -> Probed:
     Args:
         root: As `mse_pipeline.corpora.base.Corpus` has it.
         media: The file below the root.
+        whole: Also decode the file to its end, which takes as long as an extraction's decoding.
 
     Returns:
         What was found; what is wrong is in `problems`, never raised.
     """
     path = root / media
     try:
+        path = local_path(root, media)
         found = _examine(path, media)
+        if whole and found.info is not None and not found.problems:
+            found = replace(found, problems=examine_whole(path))
     except ClipError as error:
         found = Probed(media=media, problems=((error.code, str(error)),))
     except Exception as error:  # whatever one file does to the demuxer must not end the check of 20,000 others

@@ -20,7 +20,12 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.media.digest import media_digest
+from mse_pipeline.media.fetching import fetch, remove_abandoned
+from mse_pipeline.places import is_local
 from mse_pipeline.recipe import Recipe
+
+TIMEOUT = 120.0
+"""Seconds that a file may take; most take milliseconds."""
 
 
 class Progress(Protocol):
@@ -45,19 +50,23 @@ class Silent:
 
 def check(
     recipe: Recipe,
-    root: Path,
+    root: str | Path,
     *,
     workers: int | None = None,
     digests: bool = False,
+    decode: bool = False,
+    timeout: float = TIMEOUT,
     progress: Progress | None = None,
 ) -> Report:
     """Read a corpus and probe each of its media files.
 
     Args:
         recipe: Which corpus, with which options; its streams do not matter.
-        root: The corpus's folder.
+        root: The corpus's folder, local or any URL that fsspec knows.
         workers: Processes; None for one a core.
         digests: Also look for clips whose files are equal in content, which reads files of equal size in full.
+        decode: Also decode each file to its end, which finds what is damaged or cut off in the middle.
+        timeout: Seconds that a file may take, a remote one with its fetching, before it is given up.
         progress: Told how far the check is.
 
     Raises:
@@ -70,32 +79,38 @@ def check(
     media = list(dict.fromkeys(clip.media for clip in corpus.clips if clip.media is not None))
     progress.stage("probing", len(media))
     files: dict[str, Probed] = {}
-    for part in pool.each(functools.partial(examine, corpus.root), media, lost=_died, workers=workers):
-        files.update((probed.media, probed) for probed in part)
-        progress.advance(len(part))
-    files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
-    contents: dict[str, str] = {}
-    if digests:
-        files, contents = _digests(corpus.root, files, workers, progress)
+    work = functools.partial(examine, corpus.root, whole=decode)
+    try:
+        for part in pool.each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
+            files.update((probed.media, probed) for probed in part)
+            progress.advance(len(part))
+        files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
+        contents: dict[str, str] = {}
+        if digests:
+            files, contents = _digests(corpus.root, files, workers, progress)
+    finally:
+        remove_abandoned()  # what workers had fetched from a remote root
     return _report(recipe, corpus, files, contents, begun)
 
 
-def read(recipe: Recipe, root: Path) -> Corpus:
+def read(recipe: Recipe, root: str | Path) -> Corpus:
     """The corpus that a recipe names.
 
     Raises:
         UsageError: The root or the options are unusable, or there is no clip.
     """
-    if not root.exists():
-        raise UsageError(f"The root {root} does not exist. Give the folder of the raw {recipe.name} files with --root.")
     corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
     if not corpus.clips:
         raise UsageError(f"No clip was found below {corpus.root}.")
     return corpus
 
 
-def _died(media: str) -> Probed:
-    return Probed(media=media, problems=(("worker_died", f"{media} ends the process that reads it."),))
+def _lost(timeout: float, media: str, how: pool.Loss) -> Probed:
+    told = {
+        "worker_died": f"{media} ends the process that reads it.",
+        "timeout": f"{media} could not be read within {timeout:g} s and was given up.",
+    }
+    return Probed(media=media, problems=((how, told[how]),))
 
 
 def _report(recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: dict[str, str], begun: float) -> Report:
@@ -160,10 +175,10 @@ def _digests(
 def _digest(root: Path, path: str) -> tuple[str, str, str]:
     """Path, digest of its content, and why there is none."""
     try:
-        return path, media_digest(root / path), ""
+        return path, fetch(root, path).digest if not is_local(root) else media_digest(root / path), ""
     except (ClipError, OSError) as error:
         return path, "", f"{path} cannot be read to its end: {getattr(error, 'strerror', None) or error}."
 
 
-def _undigested(path: str) -> tuple[str, str, str]:
+def _undigested(path: str, how: pool.Loss) -> tuple[str, str, str]:
     return path, "", f"{path} ends the process that reads it."

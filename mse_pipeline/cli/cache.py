@@ -28,7 +28,7 @@ def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: 
     from rich.table import Table
 
     from mse_pipeline.store.cache import open_cache
-    from mse_pipeline.store.places import files
+    from mse_pipeline.store.storage import files
 
     opened = open_cache(cache)
     rows: list[dict[str, Any]] = []

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mse_pipeline.cli.extract import resolve
-from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.options import Debug, Json, Quiet, Root
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
     from mse_pipeline.recipe import Recipe
@@ -20,10 +21,6 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what 
 Target = Annotated[
     str,
     typer.Argument(metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
 ]
 
 
@@ -67,6 +64,12 @@ def check(
     digests: Annotated[
         bool, typer.Option("--digests", help="Also find files of equal content; reads files of equal size in full.")
     ] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Also decode every file to its end, to find what is damaged or cut off.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="What a file may take before it is given up.")
+    ] = 120.0,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row a clip.")] = None,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each kind of defect.")] = 3,
     strict: Annotated[
@@ -84,7 +87,15 @@ def check(
 
     recipe, folder = _resolve(target)
     with bar("files") as progress:
-        report = run.check(recipe, root or folder, workers=workers, digests=digests, progress=CheckBar(progress))
+        report = run.check(
+            recipe,
+            root or folder,
+            workers=workers,
+            digests=digests,
+            decode=decode,
+            timeout=timeout,
+            progress=CheckBar(progress),
+        )
     if csv is not None:
         write_csv(csv, report)
         remark(f"Written: {csv}")
@@ -113,7 +124,7 @@ def export(
     recipe, folder = _resolve(target)
     corpus = run.read(recipe, root or folder)
     notes = write(out, corpus.clips, corpus.task)
-    if not out.resolve().is_relative_to(corpus.root):
+    if not is_local(corpus.root) or not out.resolve().is_relative_to(corpus.root):
         notes.append(f"Media paths start from {corpus.root}: put the table there to read it back.")
     if settings.json:
         emit_json({"dataset": recipe.name, "path": str(out), "clips": len(corpus.clips), "notes": notes})
@@ -129,5 +140,5 @@ def _resolve(target: str) -> tuple[Recipe, Path]:
 
     if target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
-        return recipe.Recipe.model_validate(plain), Path(os.environ.get("MSE_DATA", "data")) / target
+        return recipe.Recipe.model_validate(plain), place(os.environ.get("MSE_DATA", "data")) / target
     return resolve(target)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root
 from mse_pipeline.cli.output import emit_json, settings, stdout
 from mse_pipeline.errors import UsageError
+from mse_pipeline.places import place
 
 if TYPE_CHECKING:
     from mse_pipeline.extraction.summary import Summary
@@ -29,10 +30,7 @@ def command(
             metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."
         ),
     ],
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
-    ] = None,
+    root: Root = None,
     cache: CacheDir = None,
     workers: Annotated[
         int | None,
@@ -135,7 +133,7 @@ def resolve(target: str, features: str | None = None) -> tuple[Recipe, Path]:
 def _resolve(target: str) -> tuple[Recipe, Path]:
     from mse_pipeline import corpora, recipe
 
-    path = Path(target)
+    path = place(target)
     if path.suffix.lower() in _TABLES:
         if not path.is_file():
             raise UsageError(f"There is no clip table {target}.")
@@ -145,7 +143,7 @@ def _resolve(target: str) -> tuple[Recipe, Path]:
         return found, path.parent
     found = recipe.load(target, checks=(corpora.check, _check_streams))
     home = os.environ.get("MSE_DATA", "data")
-    return found, Path(home) / found.name
+    return found, place(home) / found.name
 
 
 def _check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,5 +43,15 @@ CacheDir = Annotated[
         show_default=False,
     ),
 ]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="Folder of the raw files, or its URL as in s3://BUCKET/FOLDER. [default: $MSE_DATA/DATASET or "
+        "data/DATASET]",
+        show_default=False,
+    ),
+]
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]

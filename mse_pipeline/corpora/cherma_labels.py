@@ -13,6 +13,7 @@ from typing import Any
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing, relative
+from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import Complaints, split_of
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
@@ -104,14 +105,10 @@ def _entries(file: Path, path: str) -> tuple[list[Mapping[str, Any]] | None, str
     Raises:
         UsageError: It cannot be read, or is no JSON.
     """
+    what = f"Label file {path}"
+    text, encoding = decode(read_bytes(file, what, _MAX_BYTES), what)
     try:
-        size = file.stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"Label file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are read.")
-        text, encoding = decode(file.read_bytes(), f"Label file {path}")
         content = json.loads(text)
-    except OSError as error:
-        raise UsageError(f"Label file {path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
         told = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise UsageError(f"Label file {path} is no sound JSON: {told}. Get it anew.") from None

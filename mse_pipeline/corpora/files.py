@@ -1,15 +1,20 @@
-"""Files below a root: listed, and never outside of it."""
+"""Files below a root, a local folder or one on a remote storage: listed, and never outside of it."""
 
 from __future__ import annotations
 
 import os
 import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.places import is_local, listing, place
 
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_OTHER_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*(?:://|::)")
+"""What reads as another protocol, or as fsspec's chain of them, within a path."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,28 @@ class Listing:
 
 
 def open_root(root: str | Path) -> Path:
-    """The root as an absolute folder without symbolic links.
+    """The root as an absolute folder without symbolic links, or as a folder on a remote storage.
+
+    Args:
+        root: A local folder, or any URL that fsspec knows.
 
     Raises:
-        UsageError: It does not exist, or is no folder.
+        UsageError: It does not exist, is no folder, or cannot be reached.
     """
-    folder = Path(root).expanduser()
-    if not folder.exists():
+    folder = place(root)
+    if is_local(folder):
+        folder = folder.expanduser()
+    try:
+        there, is_folder = folder.exists(), folder.is_dir()
+    except Exception as error:  # storages have errors of their own: no credentials, no such host, access denied
+        raise UsageError(
+            f"{root} cannot be reached: {error}. Check the address and the credentials of --root."
+        ) from error
+    if not there:
         raise UsageError(f"Folder {root} does not exist. Give the folder of the raw data with --root.")
-    if not folder.is_dir():
+    if not is_folder:
         raise UsageError(f"{root} is a file; give the folder of the raw data with --root.")
-    return folder.resolve()
+    return folder.resolve() if is_local(folder) else folder
 
 
 def list_files(root: Path) -> Listing:
@@ -47,6 +63,11 @@ def list_files(root: Path) -> Listing:
     Args:
         root: As `open_root` gives it.
     """
+    files, refused = _walk(root) if is_local(root) else _list_remote(root)
+    return Listing(tuple(sorted(files, key=lambda path: (path.count("/"), path))), tuple(sorted(refused)))
+
+
+def _walk(root: Path) -> tuple[list[str], list[str]]:
     files: list[str] = []
     refused: list[str] = []
     waiting = [""]
@@ -70,16 +91,46 @@ def list_files(root: Path) -> Listing:
                 waiting.append(path + "/")
             elif _is_file(entry):
                 files.append(path)
-    return Listing(tuple(sorted(files, key=lambda path: (path.count("/"), path))), tuple(sorted(refused)))
+    return files, refused
+
+
+def _list_remote(root: Path) -> tuple[list[str], list[str]]:
+    files: list[str] = []
+    refused: list[str] = []
+    for path in listing(root):
+        if any((name.startswith(".") and name.strip(".")) or name in _IGNORED for name in path.split("/")):
+            continue
+        if _is_plain(path):
+            files.append(path)
+        else:
+            refused.append(f"{path!a} has a name that might lead out of the root.")
+    return files, refused
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a key of an object storage, which may be any text, is a path below the root and nothing else."""
+    if not _is_text(path) or "\\" in path or "\0" in path or _OTHER_STORAGE.match(path):
+        return False
+    return posixpath.normpath(path) == path and not _leads_out(path)
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path is another one once percent signs are decoded, as a web server may do, and that leads out."""
+    decoded = path
+    while (once := unquote(decoded)) != decoded:
+        decoded = once
+    return decoded.replace("\\", "/").split("/").count("..") > 0 or decoded.startswith(("/", "\\"))
 
 
 def inside(root: Path, path: str) -> bool:
     """Whether a path below the root stays there once symbolic links are followed.
 
     Args:
-        root: As `open_root` gives it.
+        root: As `open_root` gives it. Remote storages have no links.
         path: Below the root, with forward slashes.
     """
+    if not is_local(root):
+        return True
     real = os.path.realpath(root / path)
     return real == str(root) or real.startswith(str(root).rstrip(os.sep) + os.sep)
 
@@ -90,7 +141,7 @@ def relative(root: Path, base: str, written: str) -> str:
     Args:
         root: As `open_root` gives it.
         base: Folder below the root that the path starts from; empty for the root.
-        written: Relative, or absolute and inside of the root; backslashes count as slashes.
+        written: Relative, or absolute (of a remote root its URL) and inside of the root; backslashes count as slashes.
 
     Returns:
         Path below the root with forward slashes, no `.` or `..` in it. Whether it exists is another question.
@@ -105,18 +156,23 @@ def relative(root: Path, base: str, written: str) -> str:
     path = written.replace("\\", "/")
     if "\0" in path:
         raise ValueError(f"{written!r} holds a zero byte")
-    if path.startswith("/") and (path + "/").startswith(f"{root.as_posix().rstrip('/')}/"):
-        path, base = path[len(root.as_posix().rstrip("/")) :].lstrip("/"), ""
+    top = root.as_posix().rstrip("/")
+    if (path.startswith("/") or not is_local(root)) and (path + "/").startswith(f"{top}/"):
+        path, base = path[len(top) :].lstrip("/"), ""
     if path.startswith("/") or PureWindowsPath(path).drive:
         raise ValueError(f"{written!r} is an absolute path outside of the root")
+    if not is_local(root) and _OTHER_STORAGE.match(path):
+        raise ValueError(f"{written!r} is an address outside of the root")
     joined = posixpath.normpath(posixpath.join(base, path))
-    if joined == ".." or joined.startswith("../"):
+    if joined == ".." or joined.startswith("../") or (not is_local(root) and _leads_out(joined)):
         raise ValueError(f"{written!r} leads out of the root")
     return joined
 
 
 class Folders:
-    """Answers whether files are there, each folder listed once: a table may name 100,000 of them.
+    """Answers whether files are there, each folder listed once, and a remote root as a whole.
+
+    A table may name 100,000 of them.
 
     Args:
         root: As `open_root` gives it.
@@ -125,6 +181,7 @@ class Folders:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._names: dict[str, dict[str, bool] | None] = {}
+        self._remote: frozenset[str] | None = None
 
     def has(self, path: str) -> bool:
         """Whether the file exists.
@@ -135,6 +192,10 @@ class Folders:
         Raises:
             ValueError: It, or a folder on its way, is a symbolic link out of the root.
         """
+        if not is_local(self._root):
+            if self._remote is None:
+                self._remote = frozenset(listing(self._root))
+            return path in self._remote
         folder, name = posixpath.split(path)
         if folder not in self._names:
             self._names[folder] = self._list(folder)

@@ -17,7 +17,7 @@ from pydantic import Field
 from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
 from mse_pipeline.corpora.files import Listing, list_files, open_root
-from mse_pipeline.corpora.iemocap_dialogues import DIALOGUE, Utterance, find, read_dialogue
+from mse_pipeline.corpora.iemocap_dialogues import DIALOGUE, Utterance, find, read_contents, read_dialogue
 from mse_pipeline.corpora.iemocap_split import Validation, split_of_dialogues
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
@@ -72,10 +72,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
             f"Under {folder} there is no label file of IEMOCAP: Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and "
             f"its like were looked for. {WHERE} tells how to obtain the corpus."
         )
+    contents = read_contents(folder, files)
     utterances = [
         utterance
         for dialogue in sorted(files.labels)
-        for utterance in read_dialogue(folder, files.labels[dialogue], files.transcriptions.get(dialogue))
+        for utterance in read_dialogue(contents, files.labels[dialogue], files.transcriptions.get(dialogue))
     ]
     pairs = dict.fromkeys((utterance.session, utterance.dialogue) for utterance in utterances)
     splits, told = split_of_dialogues(list(pairs), options.test_session, options.valid)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.reading import read_each
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
 
@@ -89,11 +90,20 @@ def find(listing: Listing) -> Files:
     return Files(kinds["emoevaluation"], kinds["transcriptions"], notes)
 
 
-def read_dialogue(root: Path, labels: str, transcription: str | None) -> list[Utterance]:
+Contents = Mapping[str, bytes | UsageError | None]
+"""Path -> what `mse_pipeline.corpora.reading.read_each` gives of it."""
+
+
+def read_contents(root: Path, files: Files) -> Contents:
+    """The contents of all label files and transcriptions."""
+    return dict(read_each(root, [*files.labels.values(), *files.transcriptions.values()], _MAX_BYTES))
+
+
+def read_dialogue(contents: Contents, labels: str, transcription: str | None) -> list[Utterance]:
     """The utterances of a dialogue by time.
 
     Args:
-        root: As `mse_pipeline.corpora.files.open_root` gives it.
+        contents: As `read_contents` gives them.
         labels: Path of the label file.
         transcription: Path of the transcription, if there is one.
 
@@ -101,9 +111,9 @@ def read_dialogue(root: Path, labels: str, transcription: str | None) -> list[Ut
         UsageError: A file cannot be read, or a line of the label file is not in the form
             ``[start - end]<tab>name<tab>emotion<tab>[valence, activation, dominance]``.
     """
-    said = _said(root, transcription) if transcription else {}
+    said = _said(contents, transcription) if transcription else {}
     found, bad = [], []
-    for number, line in enumerate(_lines(root, labels), start=1):
+    for number, line in enumerate(_lines(contents, labels), start=1):
         # Lines of single raters begin with C- or A-, the heading with %.
         if not line.startswith("["):
             continue
@@ -143,19 +153,17 @@ def read_dialogue(root: Path, labels: str, transcription: str | None) -> list[Ut
     return utterances
 
 
-def _said(root: Path, path: str) -> dict[str, str]:
+def _said(contents: Contents, path: str) -> dict[str, str]:
     """Utterance -> what is said. Lines without an utterance's name are the transcribers' remarks."""
-    matches: Iterable[re.Match[str]] = filter(None, map(_SAID.fullmatch, _lines(root, path)))
+    matches: Iterable[re.Match[str]] = filter(None, map(_SAID.fullmatch, _lines(contents, path)))
     return {match[1]: match[2].strip() for match in matches}
 
 
-def _lines(root: Path, path: str) -> list[str]:
-    try:
-        size = (root / path).stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"{path} has {size:,} bytes; a dialogue's text file has at most {_MAX_BYTES:,}.")
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    text, _ = decode(data, path)
+def _lines(contents: Contents, path: str) -> list[str]:
+    content = contents[path]
+    if isinstance(content, UsageError):
+        raise content
+    if content is None:
+        raise UsageError(f"{path} is too large for a dialogue's text file, which has at most {_MAX_BYTES:,} bytes.")
+    text, _ = decode(content, path)
     return text.replace("\r\n", "\n").split("\n")

@@ -18,6 +18,7 @@ from mse_pipeline.corpora.files import list_files, open_root
 from mse_pipeline.corpora.meld_labels import COLUMNS, LabelFile, Row, read_labels
 from mse_pipeline.corpora.meld_layout import FOLDER, Key, Layout, survey, unpacking
 from mse_pipeline.errors import UsageError
+from mse_pipeline.places import is_local
 from mse_pipeline.task import Classification, Task
 
 EMOTIONS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
@@ -192,7 +193,8 @@ def _no_labels(root: Path, layout: Layout, notes: list[str]) -> str:
         f"Under {root} there is no label file of MELD: CSV files with the columns {', '.join(COLUMNS)} were looked "
         "for, as train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv have them."
     ]
-    above = [folder for folder in list(root.parents)[:3] if any(folder.glob("*_sent_emo.csv"))]
+    around = list(root.parents)[:3] if is_local(root) else []
+    above = [folder for folder in around if any(folder.glob("*_sent_emo.csv"))]
     clips = sum(map(len, layout.media.values()))
     if above:
         sentences.append(f"There are some in {above[0]}; give that folder with --root.")

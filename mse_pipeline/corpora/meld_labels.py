@@ -11,6 +11,7 @@ from pathlib import Path
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.meld_layout import FOLDER, Layout, split_of_table
+from mse_pipeline.corpora.reading import read_bytes, read_heads
 from mse_pipeline.corpora.text import c1_controls, decode, repair
 from mse_pipeline.errors import UsageError
 
@@ -64,8 +65,9 @@ def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], lis
     """
     found: dict[Split, list[LabelFile]] = {}
     notes: list[str] = []
-    for path in layout.tables:
-        header = _header(root / path)
+    # Label files are told by their content; what cannot be opened is none, and its absence is told.
+    for path, head in read_heads(root, layout.tables, 4096):
+        header = _header(head)
         if not {"Dialogue_ID", "Utterance_ID"} <= set(header):
             continue
         missing = [name for name in COLUMNS if name not in header]
@@ -87,26 +89,15 @@ def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], lis
     return chosen, notes
 
 
-def _header(path: Path) -> list[str]:
-    """Column names of a CSV file; none if it cannot be read as one."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return []
-        with path.open("rb") as file:
-            line = file.readline(4096)
-    except OSError:
-        # Label files are told by their content; what cannot be opened is none, and its absence is told.
-        return []
-    text = line.decode("utf-8-sig", errors="replace").strip()
+def _header(head: bytes) -> list[str]:
+    """Column names of a CSV file that begins with these bytes."""
+    text = head.partition(b"\n")[0].decode("utf-8-sig", errors="replace").strip()
     return [name.strip() for name in next(csv.reader([text]), [])]
 
 
 def _read(root: Path, path: str) -> LabelFile:
-    try:
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Label file {path} cannot be read: {error.strerror}.") from None
-    text, _ = decode(data, f"Label file {path}")
+    what = f"Label file {path}"
+    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
     rows, bad = [], []
     try:
         for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.files import Listing
+from mse_pipeline.places import is_local
 
 FOLDER = {Split.TRAIN: "train", Split.VALID: "dev", Split.TEST: "test"}
 """Split -> the word that MELD uses for it; clip ids begin with it."""
@@ -132,7 +133,9 @@ def split_of_table(root: Path, path: str) -> Split | None:
 
 
 def unpacking(root: Path, archives: Iterable[str]) -> str:
-    """The command that unpacks archives where they lie."""
+    """The command that unpacks archives where they lie; on a remote storage, what is to be done instead."""
+    if not is_local(root):
+        return f"fetch {', '.join(archives)} from {root}, unpack, and upload what was in them"
     folders: dict[str, list[str]] = {}
     for path in archives:
         folder, name = posixpath.split(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.reading import read_bytes, read_head
 from mse_pipeline.corpora.table_cells import Complaints, number_of, split_of
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
@@ -23,6 +24,9 @@ from mse_pipeline.errors import UsageError
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")
 MODALITIES = {"label_T": "text", "label_A": "acoustic", "label_V": "visual"}
 """Column -> name of the modality that it annotates, as `Clip.labels` has it."""
+
+HEAD = 8192
+"""Bytes of a file that tell whether it is a label table."""
 
 _NEEDED = ("video_id", "clip_id", "text")
 _ANNOTATIONS = {"negative", "neutral", "positive", ""}
@@ -86,14 +90,8 @@ def read_label_table(file: str | Path, name: str | None = None) -> list[LabelRow
             names, labels that are no numbers, too few or too many cells. All that is wrong is told, with the rows.
     """
     name = name or str(file)
-    try:
-        size = Path(file).stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"Label table {name} has {size:,} bytes; at most {_MAX_BYTES:,} are read.")
-        data = Path(file).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Label table {name} cannot be read: {error.strerror or error}.") from None
-    text, _ = decode(data, f"Label table {name}")
+    what = f"Label table {name}"
+    text, _ = decode(read_bytes(file, what, _MAX_BYTES), what)
     columns, records = _records(text, name)
     missing = [column for column in _NEEDED if column not in columns]
     if missing:
@@ -115,15 +113,15 @@ def read_label_table(file: str | Path, name: str | None = None) -> list[LabelRow
 
 
 def is_label_table(file: str | Path) -> bool:
-    """Whether a CSV file begins like a label table, with or without a header.
+    """Whether a local CSV file begins like a label table, with or without a header.
 
     A file that cannot be read is none; who needs it tells that there is none.
     """
-    try:
-        with Path(file).open("rb") as opened:
-            head = opened.read(8192)
-    except OSError:
-        return False
+    return begins_as_label_table(read_head(file, HEAD))
+
+
+def begins_as_label_table(head: bytes) -> bool:
+    """Whether the first `HEAD` bytes of a CSV file are those of a label table, with or without a header."""
     # Latin-1 reads any bytes, and names and numbers are ASCII in every encoding that label tables come in.
     line = head.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip("\r\n").partition("\n")[0]
     try:

@@ -1,6 +1,6 @@
 """CMU's labels as a computational sequence (.csd): HDF5 with ``/<root>/data/<video>/{features, intervals}``.
 
-Such files come from strangers: nothing but plain datasets of the file itself is read, and none larger than labels are.
+Such files come from strangers: `mse_pipeline.hdf5_guard` opens them, and nothing larger than labels are is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 
 EMOTIONS = ("happiness", "sadness", "anger", "surprise", "disgust", "fear")
 """The six emotions in the order of the labels' columns, after sentiment."""
@@ -44,15 +44,17 @@ def find_labels(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]
     """
     import h5py
 
+    from mse_pipeline.hdf5_guard import opened
+
     notes: list[str] = []
     # Labels are small and called so; features of tens of gigabytes need not be opened before them.
     for path in sorted(paths, key=lambda path: ("label" not in path.lower(), path)):
         try:
-            with h5py.File(root / path, "r") as file:
+            with opened(root / path) as file:
                 if isinstance(file.get(_ROOT, getlink=True), h5py.HardLink):
                     return path, notes
-        except OSError as error:
-            notes.append(f"{path} is left aside: it is no sound HDF5 file ({error}).")
+        except MseError as error:
+            notes.append(f"{path} is left aside: {error}")
     return None, notes
 
 
@@ -66,25 +68,17 @@ def read_labels(root: Path, path: str) -> dict[str, Sequence]:
     Raises:
         UsageError: The file is not sound, or not what labels look like: links, data outside of the file, other shapes.
     """
-    import h5py
+    from mse_pipeline.hdf5_guard import child, keys, opened
 
     try:
-        with h5py.File(root / path, "r") as file:
-            data = _group(_group(file, _ROOT, path), "data", path)
-            if len(data) > _MAX_VIDEOS:
-                raise UsageError(f"{path} claims {len(data):,} videos; at most {_MAX_VIDEOS:,} are read.")
-            return {video: _sequence(_group(data, video, path), video, path) for video in data}
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{path} is no sound HDF5 file: {error}. Get it anew.") from None
-
-
-def _group(parent: Any, name: str, path: str) -> Any:
-    import h5py
-
-    # A soft or external link leads wherever its writer liked.
-    if not isinstance(parent.get(name, getlink=True), h5py.HardLink) or not isinstance(parent[name], h5py.Group):
-        raise UsageError(f"{path} has no plain group {name!r} in {parent.name}; labels are in /{_ROOT}/data/<video>.")
-    return parent[name]
+        with opened(root / path) as file:
+            data = child(child(file, _ROOT), "data")
+            videos = keys(data)
+            if len(videos) > _MAX_VIDEOS:
+                raise UsageError(f"{path} claims {len(videos):,} videos; at most {_MAX_VIDEOS:,} are read.")
+            return {video: _sequence(child(data, video), video, path) for video in videos}
+    except MseError as error:
+        raise error if isinstance(error, UsageError) else UsageError(str(error)) from None
 
 
 def _sequence(group: Any, video: str, path: str) -> Sequence:
@@ -95,18 +89,13 @@ def _sequence(group: Any, video: str, path: str) -> Sequence:
 
 
 def _values(group: Any, name: str, width: int, path: str) -> np.ndarray:
-    import h5py
+    from mse_pipeline.hdf5_guard import numbers
 
-    where = f"{group.name}/{name}"
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink) or not isinstance(group[name], h5py.Dataset):
-        raise UsageError(f"{path} has no plain dataset {where}.")
-    dataset = group[name]
-    if dataset.external or dataset.is_virtual:
-        raise UsageError(f"Dataset {where} of {path} lies in other files; labels must lie in the file itself.")
+    dataset = numbers(group, name)
     shape: tuple[int, ...] = dataset.shape or ()
-    if len(shape) != 2 or shape[1] != width or shape[0] > _MAX_SEGMENTS or dataset.dtype.kind not in "fiu":
+    if len(shape) != 2 or shape[1] != width or shape[0] > _MAX_SEGMENTS:
         raise UsageError(
-            f"Dataset {where} of {path} has the shape {shape} and the type {dataset.dtype}; expected are numbers in "
-            f"(N, {width}) with N of at most {_MAX_SEGMENTS:,}."
+            f"Dataset {group.name}/{name} of {path} has the shape {shape}; expected is (N, {width}) with N of at most "
+            f"{_MAX_SEGMENTS:,}."
         )
     return np.asarray(dataset[()], dtype=np.float64)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.mmsa_table import LabelRow, clip_files, is_label_table, read_label_table
+from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
+from mse_pipeline.corpora.reading import read_heads
 
 _VIDEO = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg")
 _ARCHIVE = re.compile(r".*mose?i.*\.(?:zip|tar|tar\.gz|tgz)", re.I)
@@ -102,32 +103,31 @@ def survey(root: Path, listing: Listing) -> Layout:
         listing: Of the root.
     """
     layout = Layout(media=Media(listing.files), refused=listing.refused)
+    csv_files = []
     for path in listing.files:
         lower = path.lower()
         if "std_folds" in posixpath.basename(lower):
             layout.folds.append(path)
         elif lower.endswith(".csv"):
-            if is_label_table(root / path):
-                layout.tables.append(path)
-            elif is_dump(root / path):
-                layout.dumps.append(path)
+            csv_files.append(path)
         elif lower.endswith((".txt", ".annotprocessed")):
             layout.transcripts.append(path)
         elif lower.endswith(".csd"):
             layout.csd.append(path)
         elif _ARCHIVE.fullmatch(posixpath.basename(path)):
             layout.archives.append(path)
+    # Tables are told by their content; what cannot be opened is none, and the absence of labels is told.
+    for path, head in read_heads(root, csv_files, 1 << 16):
+        if begins_as_label_table(head[:HEAD]):
+            layout.tables.append(path)
+        elif begins_as_dump(head):
+            layout.dumps.append(path)
     return layout
 
 
-def is_dump(file: Path) -> bool:
-    """Whether a CSV file begins like results of Mechanical Turk on CMU's segments."""
-    try:
-        with file.open("rb") as opened:
-            line = opened.readline(1 << 16)
-    except OSError:
-        # Files are told by their content; what cannot be opened is none, and the absence of labels is told.
-        return False
+def begins_as_dump(head: bytes) -> bool:
+    """Whether the first bytes of a CSV file are those of results of Mechanical Turk on CMU's segments."""
+    line = head.partition(b"\n")[0]
     try:
         return set(next(csv.reader([line.decode("utf-8-sig", errors="replace").strip()]), [])) >= _DUMP
     except csv.Error:

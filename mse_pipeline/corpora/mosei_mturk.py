@@ -12,6 +12,7 @@ from statistics import fmean
 
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mosei_csd import EMOTIONS
+from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import number_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
@@ -96,13 +97,8 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
 
 
 def _records(root: Path, path: str) -> list[dict[str, str | None]]:
-    try:
-        if (root / path).stat().st_size > _MAX_BYTES:
-            raise UsageError(f"Dump {path} has more than {_MAX_BYTES:,} bytes, which no dump has.")
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Dump {path} cannot be read: {error.strerror or error}.") from None
-    text, _ = decode(data, f"Dump {path}")
+    what = f"Dump {path}"
+    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
     try:
         return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:

@@ -14,6 +14,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import inside, relative
 from mse_pipeline.corpora.mmsa_table import LabelRow
+from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
@@ -82,14 +83,8 @@ def read_folds(root: Path, path: str) -> dict[str, Split]:
     Raises:
         UsageError: It is none of the forms, lacks a split, or has a video in two.
     """
-    try:
-        size = (root / path).stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"File of folds {path} has {size:,} bytes; at most {_MAX_BYTES:,} are read.")
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"File of folds {path} cannot be read: {error.strerror or error}.") from None
-    text, _ = decode(data, f"File of folds {path}")
+    what = f"File of folds {path}"
+    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
     lists = _lists(path, text)
     absent = [split for split in Split if not lists.get(split)]
     if absent:

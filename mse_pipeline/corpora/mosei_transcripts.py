@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.reading import read_each
 from mse_pipeline.corpora.table_cells import number_of
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
@@ -61,9 +62,9 @@ def read_transcripts(root: Path, paths: Iterable[str]) -> tuple[Transcripts, lis
     """
     found: Transcripts = {}
     files, odd, differing, unread = 0, [], 0, []
-    for path in paths:
+    for path, content in read_each(root, tuple(paths), _MAX_BYTES):
         try:
-            text = _text(root, path)
+            text = _text(path, content)
         except UsageError as error:
             unread.append(str(error))
             continue
@@ -83,17 +84,15 @@ def read_transcripts(root: Path, paths: Iterable[str]) -> tuple[Transcripts, lis
     return found, notes + unread
 
 
-def _text(root: Path, path: str) -> str | None:
+def _text(path: str, content: bytes | UsageError | None) -> str | None:
     """Text of a file that may be a transcript; None if it cannot be one."""
-    try:
-        if (root / path).stat().st_size > _MAX_BYTES:
-            return None
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if not path.lower().endswith(".annotprocessed") and b"___" not in data.split(b"\n", 1)[0]:
+    if isinstance(content, UsageError):
+        raise content
+    if content is None:
         return None
-    return decode(data, path)[0]
+    if not path.lower().endswith(".annotprocessed") and b"___" not in content.split(b"\n", 1)[0]:
+        return None
+    return decode(content, path)[0]
 
 
 def _lines(path: str, text: str) -> Iterator[tuple[int, tuple[str, str] | None, Spoken | None]]:

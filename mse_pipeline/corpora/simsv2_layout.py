@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.mmsa_table import LabelRow, clip_files, is_label_table, read_label_table
+from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
+from mse_pipeline.corpora.reading import read_heads
 
 Key = tuple[str, str]
 """video_id, clip_id."""
@@ -42,8 +43,9 @@ def find_tables(root: Path, listing: Listing) -> list[LabelTable]:
         UsageError: One has rows that cannot be read.
     """
     tables = []
-    for path in listing.files:
-        if path.lower().endswith(".csv") and is_label_table(root / path):
+    csv_files = [path for path in listing.files if path.lower().endswith(".csv")]
+    for path, head in read_heads(root, csv_files, HEAD):
+        if begins_as_label_table(head):
             rows = read_label_table(root / path, path)
             tables.append(LabelTable(path, rows, any(row.label is not None for row in rows)))
     return tables

@@ -17,6 +17,7 @@ from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells,
 from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table
 from mse_pipeline.corpora.table_paths import find_media, find_table
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.places import is_local, place
 from mse_pipeline.task import Classification, Task
 
 
@@ -50,8 +51,10 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no such table, columns are missing, or rows cannot be read; all that is wrong is told.
     """
     options = options or OptionsModel()
-    given = Path(root).expanduser()
-    if options.table is None and given.is_file() and given.suffix.lower() in SUFFIXES:
+    given = place(root)
+    if is_local(given):
+        given = given.expanduser()
+    if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
         options = options.model_copy(update={"table": given.name})
         root = given.parent
     folder = open_root(root)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
 
@@ -46,21 +47,15 @@ def read_table(root: Path, path: str) -> Table:
     Raises:
         UsageError: It cannot be read, has no rows, rows of differing lengths, or two columns of one name.
     """
-    file = root / path
-    try:
-        size = file.stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"Table {path} has {size:,} bytes; at most {_MAX_BYTES:,} are read. Split the dataset.")
-        table = _parquet(file, path) if path.lower().endswith(".parquet") else _delimited(file, path)
-    except OSError as error:
-        raise UsageError(f"Table {path} cannot be read: {error.strerror or error}.") from None
+    content = read_bytes(root / path, f"Table {path}", _MAX_BYTES)
+    table = _parquet(content, path) if path.lower().endswith(".parquet") else _delimited(content, path)
     if not table.rows:
         raise UsageError(f"Table {path} has no rows.")
     return table
 
 
-def _delimited(file: Path, path: str) -> Table:
-    text, encoding = decode(file.read_bytes(), f"Table {path}")
+def _delimited(content: bytes, path: str) -> Table:
+    text, encoding = decode(content, f"Table {path}")
     header_line = text.lstrip("\r\n").partition("\n")[0]
     delimiter = "\t" if path.lower().endswith(".tsv") else max(_DELIMITERS, key=header_line.count)
     names: list[str] = []
@@ -89,12 +84,12 @@ def _delimited(file: Path, path: str) -> Table:
     return Table(path, columns, numbers, encoding)
 
 
-def _parquet(file: Path, path: str) -> Table:
+def _parquet(data: bytes, path: str) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        content = pq.read_table(file)
+        content = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"Table {path} is no sound Parquet file: {str(error).splitlines()[0]}.") from None
     _refuse_twins(content.column_names, path)

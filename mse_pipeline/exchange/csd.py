@@ -25,8 +25,8 @@ from mse_pipeline.exchange.csd_labels import Segment, read_segments, task_of
 from mse_pipeline.exchange.csd_rows import Place, read_rows, read_texts
 from mse_pipeline.exchange.csd_write import entry_of, offset_of
 from mse_pipeline.exchange.split_list import HELP, read_splits
+from mse_pipeline.hdf5_guard import child, keys, opened
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5_guard import child, keys, opened
 from mse_pipeline.task import Task
 
 _STREAMS = {

@@ -14,7 +14,7 @@ from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.split_list import split_for
-from mse_pipeline.store.hdf5_guard import child, keys, numbers
+from mse_pipeline.hdf5_guard import child, keys, numbers
 from mse_pipeline.task import Regression
 
 MOSEI_LABELS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")

@@ -12,8 +12,8 @@ import numpy as np
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
 from mse_pipeline.exchange.values import Repairs
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5_guard import child, keys, numbers, opened, text_of
 
 _OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour
 _WHOLE = 48 << 20  # bytes up to which a video's rows are read at once

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from mse_pipeline.extractors.base import (
     TextExtractor,
 )
 from mse_pipeline.media.decode import Decoded, decode
-from mse_pipeline.media.digest import media_digest
+from mse_pipeline.media.fetching import fetch
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row, Stage
 
@@ -44,6 +43,7 @@ class ClipRun:
         self._task = task
         self._specs = {spec.stream: spec for spec in task.specs}
         self._media: dict[str, Any] = {}  # digest, size and time of the media file, once it is found
+        self._fetched_to = ""  # where it was opened, which messages call by its name below the root
         self._made: Made = []
 
     def make(self, extractors: Mapping[str, Extractor]) -> Made:
@@ -78,14 +78,10 @@ class ClipRun:
     def _find(self) -> Path:
         if self.clip.media is None:
             raise ClipError("missing_media", f"{self.clip.id} has no media file below {self._task.root}.")
-        path = self._task.root / self.clip.media
-        try:
-            status = os.stat(path)
-            digest = _digest(path, status.st_size, status.st_mtime_ns)
-        except OSError as error:
-            raise ClipError("missing_media", f"{self.clip.media} cannot be read: {error.strerror}.") from error
-        self._media = {"digest": digest, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        return path
+        found = fetch(self._task.root, self.clip.media)
+        self._media = {"digest": found.digest, "size": found.size, "mtime_ns": found.mtime_ns}
+        self._fetched_to = str(found.path)
+        return found.path
 
     def _without_unchanged(self, extractors: Mapping[str, Extractor]) -> dict[str, Extractor]:
         """Leave out the streams whose file turns out to be the same in content; their row learns its new time."""
@@ -147,6 +143,8 @@ class ClipRun:
     def _fail(self, stream: str, stage: Stage, error: Exception) -> None:
         code = error.code if isinstance(error, ClipError) else "extractor_failed"
         message = str(error) if isinstance(error, MseError) else f"{type(error).__name__}: {error}"
+        if self._fetched_to:
+            message = message.replace(self._fetched_to, str(self._task.root / str(self.clip.media)))
         self._made.append((self._row(stream, status="failed", code=code, stage=stage, message=message), None))
 
     def _row(self, stream: str, **more: Any) -> Row:
@@ -154,9 +152,3 @@ class ClipRun:
 
     def _key(self, stream: str) -> str:
         return self._specs[stream].key(self.clip, self._media.get("digest"), self._task.max_seconds)
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
-    """Digest of a file's content; the spans of one long file share the reading."""
-    return media_digest(path)

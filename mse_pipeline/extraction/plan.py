@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.task import StreamSpec, Todo
+from mse_pipeline.media.stamps import Stamp, Stamps
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 
 Share = tuple[int, int]
 """Which of how many shares, as in (1, 8)."""
 
-_Stamp = tuple[int | None, int | None]
 _BYTES_PER_SECOND = 100_000
 
 
@@ -36,12 +35,13 @@ def missing(
     unless their file has changed.
     """
     journal = dataset.rows_with_shards()
+    stamps = Stamps(root)
     todo = []
     for clip in clips:
         known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
-        stamp = _stamp(root, clip)
+        stamp = stamps.of(clip.media)
 
-        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: _Stamp = stamp) -> bool:
+        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: Stamp = stamp) -> bool:
             if row is None or (row.status == "failed" and retry_failed):
                 return False
             same_file = not spec.reads_media or (row.size, row.mtime_ns) == stamp
@@ -54,18 +54,7 @@ def missing(
     return todo
 
 
-def _stamp(root: Path, clip: Clip) -> _Stamp:
-    """Size and time of a clip's media file; both None where there is no file."""
-    if clip.media is None:
-        return None, None
-    try:
-        status = os.stat(root / clip.media)
-    except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
-
-
-def _cost(clip: Clip, stamp: _Stamp, max_seconds: float | None) -> float:
+def _cost(clip: Clip, stamp: Stamp, max_seconds: float | None) -> float:
     """About how many seconds a clip lasts: its span, or else a guess by the file's size."""
     size = stamp[0] or 0
     seconds = size / _BYTES_PER_SECOND if clip.end is None else clip.end - (clip.start or 0.0)

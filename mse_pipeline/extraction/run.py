@@ -24,6 +24,7 @@ from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
+from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.cache import Cache
@@ -89,7 +90,7 @@ class Silent:
 
 
 def extract(
-    recipe: Recipe, root: Path, cache: Cache, options: Options = Options(), progress: Progress | None = None
+    recipe: Recipe, root: str | Path, cache: Cache, options: Options = Options(), progress: Progress | None = None
 ) -> Summary:
     """Make what the cache lacks of a recipe's streams, and pack it for training.
 
@@ -97,7 +98,7 @@ def extract(
 
     Args:
         recipe: Which corpus, streams and alignment.
-        root: The corpus's folder.
+        root: The corpus's folder, local or any URL that fsspec knows.
         cache: Where features land, under the recipe's name.
         options: How it runs.
         progress: Told how far the run is.
@@ -109,7 +110,7 @@ def extract(
     begun = time.monotonic()
     progress = progress or Silent()
     progress.stage("reading the corpus")
-    corpus = _read(recipe, root)
+    corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
     share = None if options.share is None else "{}/{}".format(*options.share)
@@ -134,7 +135,10 @@ def extract(
                 device=options.device,
                 clip_timeout=options.clip_timeout,
             )
-            made = _work(todo, task, Where(options.engine, options.address, options.workers), progress)
+            try:
+                made = _work(todo, task, Where(options.engine, options.address, options.workers), progress)
+            finally:
+                remove_abandoned()
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
@@ -192,14 +196,6 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             reads = {name: getattr(extractor, name) for name in ("reads_media", "reads_text", "reads_span")}
             specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
     return tuple(specs)
-
-
-def _read(recipe: Recipe, root: Path) -> Corpus:
-    if not root.is_dir():
-        raise UsageError(
-            f"The root {root} is not a folder. Give the folder of the raw {recipe.name} files with --root DIR."
-        )
-    return corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
 
 
 def _refuse(corpus: Corpus, options: Options) -> None:

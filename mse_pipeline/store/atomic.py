@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.store.places import is_local, put, upload
+from mse_pipeline.places import is_local
+from mse_pipeline.store.storage import put, upload
 
 ASIDE = ".aside-"
 """Names of unfinished files begin so; whatever bears this name after a kill may be removed."""

@@ -12,10 +12,11 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.places import is_local, place
 from mse_pipeline.store.clips import write_clips
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.manifest import Manifest, write_manifest
-from mse_pipeline.store.places import is_local, names, place
+from mse_pipeline.store.storage import names
 from mse_pipeline.task import Task
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

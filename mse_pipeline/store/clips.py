@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
-from mse_pipeline.store.places import readable
+from mse_pipeline.store.storage import readable
 
 _COLUMNS = {
     "id": pa.string(),

@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import flush, write_aside_name
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import write_shard
-from mse_pipeline.store.places import is_local, remove, upload
 from mse_pipeline.store.runs import begin_run, commit_lock, is_current, run_lock
+from mse_pipeline.store.storage import remove, upload
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset

@@ -21,8 +21,8 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.places import files, names, readable, remove
 from mse_pipeline.store.runs import commit_lock, run_lock
+from mse_pipeline.store.storage import files, names, readable, remove
 
 _TARGET = 128 << 20  # bytes of a merged shard
 _LARGE = 64 << 20  # bytes from which a shard stays as it is

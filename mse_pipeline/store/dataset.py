@@ -22,8 +22,8 @@ from mse_pipeline.store.keys import canonical, stream_id
 from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import is_current, open_current, pack_stream
-from mse_pipeline.store.places import names
 from mse_pipeline.store.shards import ShardView
+from mse_pipeline.store.storage import names
 
 _PLAIN = re.compile(r"[^A-Za-z0-9_.]+")
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import write_text
-from mse_pipeline.store.places import names, read_many, remove
+from mse_pipeline.store.storage import names, read_many, remove
 
 Stage = Literal["find", "decode", "extract", "import"]
 

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from mse_pipeline.places import address, filesystem, is_local
 from mse_pipeline.store.atomic import ASIDE, aside
-from mse_pipeline.store.places import address, filesystem, is_local
 
 _TAGS = ("ETag", "etag", "LastModified", "mtime", "created")  # what file systems call it that tells versions apart
 

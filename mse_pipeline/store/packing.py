@@ -20,7 +20,7 @@ from mse_pipeline.store.keys import canonical
 from mse_pipeline.store.local_copy import local_copy
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.pack_writer import Entry, write_pack
-from mse_pipeline.store.places import remove
+from mse_pipeline.store.storage import remove
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.places import readable
+from mse_pipeline.store.storage import readable
 
 _SCHEMA = pa.schema(
     [

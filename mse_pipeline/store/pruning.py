@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import ASIDE
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.places import Stored, files, is_local, remove
 from mse_pipeline.store.runs import run_lock
+from mse_pipeline.store.storage import Stored, files, remove
 
 DAY = 86_400.0
 _SHARD = re.compile(r"shard-.*\.parquet")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import filelock
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import remove_unfinished, write_text
-from mse_pipeline.store.places import is_local, names, remove
+from mse_pipeline.store.storage import names, remove
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset

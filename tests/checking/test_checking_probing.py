@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from mse_pipeline.checking.judging import judge, length, merge, same_content
 from mse_pipeline.checking.pool import each
 from mse_pipeline.checking.probing import examine
 from mse_pipeline.clip import Clip, Defect, Split
+from mse_pipeline.errors import MseError
 from tests.checking.trees import link, write_clip
 
 
@@ -166,6 +168,11 @@ def test_a_file_that_has_gone_is_missing(tmp_path):
     assert code == "missing_media"
 
 
+def unlucky(item, how):
+    """What becomes of an item that ends its worker."""
+    return {"worker_died": -1, "timeout": -2}[how] * item
+
+
 def fragile(deadly: set[int], number: int) -> int:
     """Doubles a number, or ends its process, as a broken codec would."""
     if number in deadly:
@@ -175,19 +182,39 @@ def fragile(deadly: set[int], number: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_is_done_on_each_item_once(workers):
-    results = [result for part in each(abs, list(range(-200, 0)), lost=str, workers=workers) for result in part]
+    results = [result for part in each(abs, list(range(-200, 0)), lost=unlucky, workers=workers) for result in part]
     assert sorted(results) == list(range(1, 201))
 
 
 def test_a_worker_that_dies_costs_one_item(monkeypatch):
-    monkeypatch.setattr("mse_pipeline.checking.pool._ITEMS_PER_TASK", 5)
+    monkeypatch.setattr("mse_pipeline.checking.pool._ITEMS_PER_PART", 5)
     work = partial(fragile, {7})
-    results = [result for part in each(work, range(40), lost=lambda item: -item, workers=2) for result in part]
+    results = [result for part in each(work, range(40), lost=unlucky, workers=2) for result in part]
     assert sorted(results) == sorted([2 * n for n in range(40) if n != 7] + [-7])
 
 
+def slow(hanging: set[int], number: int) -> int:
+    """Doubles a number, or hangs on it, as a codec on a broken file would."""
+    if number in hanging:
+        time.sleep(600)
+    return 2 * number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_hangs_costs_one_item(workers):
+    work = partial(slow, {3, 11})
+    results = [result for part in each(work, range(20), lost=unlucky, workers=workers, limit=2.0) for result in part]
+    assert sorted(results) == sorted([2 * n for n in range(20) if n not in {3, 11}] + [-6, -22])
+
+
+def test_a_worker_that_cannot_begin_ends_the_work(monkeypatch):
+    monkeypatch.setattr("mse_pipeline.checking.pool._serve", partial(os._exit, 3))
+    with pytest.raises(MseError, match=r"ended with .* before it could begin"):
+        list(each(abs, [1], lost=unlucky, limit=1.0))
+
+
 def test_no_items_are_no_work():
-    assert not list(each(abs, [], lost=abs))
+    assert not list(each(abs, [], lost=unlucky))
 
 
 def test_equal_content_is_told_for_the_later_clip_with_both_labels():

@@ -70,7 +70,7 @@ def test_a_wrong_recipe_key_is_told_with_the_nearest_and_all_at_once(mse, tmp_pa
 def test_a_missing_root_is_told(mse, tmp_path):
     result = mse("extract", "meld", "--root", tmp_path / "absent", "--cache", tmp_path / "cache")
     assert result.code == 2
-    assert one_sentence(result, "absent is not a folder", "--root DIR")
+    assert one_sentence(result, "absent does not exist", "--root")
 
 
 def test_a_root_without_clips_is_told(mse, tmp_path):

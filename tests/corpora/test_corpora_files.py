@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mse_pipeline.corpora.files import Folders, inside, list_files, open_root, relative
+from mse_pipeline.corpora.reading import read_bytes, read_each, read_heads
 from mse_pipeline.errors import UsageError
+from mse_pipeline.places import place
 
 
 @pytest.fixture
@@ -119,6 +121,101 @@ def test_folders_refuse_links_out_of_the_root(root):
     for path in ("out.mp4", "outside/d.mp4"):
         with pytest.raises(ValueError, match="symbolic link out of the root"):
             folders.has(path)
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A root on a storage whose keys may be any text."""
+    path = place(f"memory://{tmp_path.name}/set")
+    keys = (
+        "a.csv",
+        "sub/b.mp4",
+        ".hidden/c",
+        "._a.csv",
+        "x\\y.mp4",
+        "sub%2f..%2f..%2fkey",
+        "%252e%252e/d.mp4",
+        "s3://other/e",
+        "a::b",
+    )
+    path.fs.pipe({f"{path.path}/{key}": b"1,2\n3" for key in keys})
+    path.fs.store[f"{path.path}/sub/../../f.mp4"] = path.fs.store[f"{path.path}/a.csv"]
+    path.fs.pipe_file(f"/{tmp_path.name}/secret.mp4", b"")
+    return open_root(str(path))
+
+
+def test_a_remote_listing_leaves_out_keys_that_are_no_plain_paths(remote):
+    listing = list_files(remote)
+    assert listing.files == ("a.csv", "sub/b.mp4")
+    assert len(listing.refused) == 6
+    assert all("might lead out of the root" in reason for reason in listing.refused)
+
+
+def test_remote_folders_answer_whether_files_are_there(remote):
+    folders = Folders(remote)
+    assert [folders.has(path) for path in ("a.csv", "sub/b.mp4", "sub", "none.mp4")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("base", "written", "path"),
+    [
+        ("", "a.mp4", "a.mp4"),
+        ("labels", "../video/a.mp4", "video/a.mp4"),
+        ("labels", "memory://data/set/video/a.mp4", "video/a.mp4"),
+        ("", "100%.mp4", "100%.mp4"),
+        ("", "a%20b?#.mp4", "a%20b?#.mp4"),
+        ("", "12:30.mp4", "12:30.mp4"),
+    ],
+)
+def test_paths_are_taken_below_a_remote_root(base, written, path):
+    assert relative(place("memory://data/set"), base, written) == path
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "../a.mp4",
+        "/etc/passwd",
+        "C:\\a.mp4",
+        "memory://data/other/a.mp4",
+        "memory://data/settings/a.mp4",
+        "memory://data/set/../other/a.mp4",
+        "s3://other/a.mp4",
+        "file:/etc/passwd",
+        "sub/s3://other/a.mp4",
+        "simplecache::s3://other/a.mp4",
+        "%2e%2e/a.mp4",
+        "sub/..%2f..%2fa.mp4",
+        "%252e%252e%252fa.mp4",
+        "..%5ca.mp4",
+        "%2fetc/passwd",
+    ],
+)
+def test_addresses_out_of_a_remote_root_are_refused(written):
+    with pytest.raises(ValueError, match="root"):
+        relative(place("memory://data/set"), "", written)
+
+
+@pytest.mark.parametrize(("name", "says"), [("nowhere", "does not exist"), ("a.csv", "is a file")])
+def test_a_remote_root_must_be_a_folder(remote, name, says):
+    with pytest.raises(UsageError, match=f"{says}.*--root"):
+        open_root(remote / name)
+
+
+def test_small_files_are_read_together_and_bounded(root, remote):
+    for folder in (root, remote):
+        for name, content in (("small.txt", b"12345"), ("large.txt", b"123456"), ("empty.txt", b"")):
+            (folder / name).write_bytes(content)
+        found = dict(read_each(folder, ["large.txt", "none.txt", "small.txt", "empty.txt"], 5))
+        assert isinstance(found.pop("none.txt"), UsageError)
+        assert found == {"large.txt": None, "small.txt": b"12345", "empty.txt": b""}
+        heads = dict(read_heads(folder, ["large.txt", "none.txt", "empty.txt"], 3))
+        assert heads == {"large.txt": b"123", "none.txt": b"", "empty.txt": b""}
+        assert read_bytes(folder / "small.txt", "File", 5) == b"12345"
+        with pytest.raises(UsageError, match="File has 6 bytes; at most 5 are read"):
+            read_bytes(folder / "large.txt", "File", 5)
+        with pytest.raises(UsageError, match="File cannot be read"):
+            read_bytes(folder / "none.txt", "File", 5)
 
 
 def test_inside_follows_links(root):

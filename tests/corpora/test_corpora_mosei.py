@@ -516,6 +516,8 @@ def hostile(path: Path, kind: str) -> None:
             group.create_virtual_dataset("features", layout)
         elif kind == "huge":
             group.create_dataset("features", (10**9, 7), "f4", chunks=(1000, 7), compression="gzip")
+        elif kind == "many":
+            group["features"] = np.zeros((20_000, 7), np.float32)
         elif kind == "text":
             group.create_dataset("features", (1, 7), h5py.string_dtype())
         elif kind == "uneven":
@@ -528,15 +530,16 @@ def hostile(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("external link", "no plain dataset /All Labels/data/x/features"),
-        ("soft link", "no plain dataset /All Labels/data/x/features"),
-        ("linked video", "no plain group 'y'"),
-        ("external storage", "lies in other files"),
-        ("virtual", "lies in other files"),
-        ("huge", r"has the shape \(1000000000, 7\)"),
-        ("text", "and the type object"),
+        ("external link", r"data/x/features is a link to another file, '.*good\.bin'; that is refused"),
+        ("soft link", "data/x/features is a link to another place; that is refused"),
+        ("linked video", "data/y is a link to another file"),
+        ("external storage", "keeps its values in other files; that is refused"),
+        ("virtual", "keeps its values in other files; that is refused"),
+        ("huge", "claims 28,000,000,000 bytes"),
+        ("many", r"has the shape \(20000, 7\); expected is \(N, 7\)"),
+        ("text", "holds values of type object; only numbers are read"),
         ("uneven", "1 intervals but 2 labels of video x"),
-        ("missing", "no plain dataset"),
+        ("missing", "data/x/features is missing"),
         ("name", r"names a video '\.\.', which is no plain name"),
     ],
 )
@@ -550,7 +553,9 @@ def test_csd_files_are_told_by_their_content(tmp_path, monkeypatch):
     csd(tmp_path / "words.csd", SEQUENCE, root="words")
     tree(tmp_path, {"label.csv": LABELS, "broken_labels.csd": b"none"})
     corpus = small(tmp_path, {})
-    assert any("broken_labels.csd is left aside: it is no sound HDF5 file" in note for note in corpus.notes)
+    assert any(
+        "broken_labels.csd is left aside: " in note and "cannot be read as HDF5" in note for note in corpus.notes
+    )
     assert all(set(clip.labels) == set() for clip in corpus.clips)
     csd(tmp_path / "all.csd", SEQUENCE)
     monkeypatch.setattr("mse_pipeline.corpora.mosei_csd._MAX_VIDEOS", 2)

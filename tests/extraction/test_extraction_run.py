@@ -167,7 +167,7 @@ def test_a_stream_that_was_put_in_outlives_an_extraction(corpus, recipe, run, tm
 
 
 def test_roots_that_cannot_be_used_are_told(corpus, recipe, run, tmp_path):
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         run(recipe(), tmp_path / "absent")
     root = corpus(3)
     shutil.rmtree(root / "media")

@@ -12,8 +12,8 @@ from mse_pipeline.store.commit import Commit, begin_run, run_lock
 from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.packing import pack_stream
-from mse_pipeline.store.places import files, remove
 from mse_pipeline.store.pruning import prune
+from mse_pipeline.store.storage import files, remove
 from mse_pipeline.task import Classification
 from tests.extraction.conftest import corpus, recipe  # noqa: F401  fixtures
 from tests.store.conftest import STREAM, VERSION, commit, features

@@ -25,7 +25,7 @@ def read_csd(path: Path, names: Sequence[str]) -> list[TimedWord] | None:
     Raises:
         ClipError: `alignment_failed`: the file is damaged or hostile, or holds no words.
     """
-    from mse_pipeline.store.hdf5_guard import child, keys, numbers, opened
+    from mse_pipeline.hdf5_guard import child, keys, numbers, opened
 
     try:
         with opened(path) as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.places import is_local
 
 # gzip, shuffle, checksum, lzf: what h5py itself writes. Other filters would be loaded as plug-ins of the system.
 _FILTERS = {1, 2, 3, 32000}
@@ -30,12 +31,16 @@ _MAX_TEXT = 1 << 20
 def opened(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading; what HDF5 itself finds wrong within the block becomes a sentence.
 
+    Args:
+        path: Local, or on a remote storage, of which the parts that are needed are fetched.
+
     Raises:
         MseError: It is no HDF5 file, or is damaged.
     """
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        with ExitStack() as stack:
+            source = path if is_local(path) else stack.enter_context(path.open("rb"))
+            yield stack.enter_context(h5py.File(source, "r"))
     except (OSError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
         raise MseError(f"{path} cannot be read as HDF5: {error}. It is damaged or none; download it again.") from error
 
@@ -138,7 +143,7 @@ def _check_storage(dataset: h5py.Dataset, where: str) -> None:
     filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
     if filters - _FILTERS:
         raise MseError(f"{where} is packed with HDF5 filter {min(filters - _FILTERS)}; only gzip and lzf are read.")
-    claimed = int(np.prod([int(size) for size in dataset.shape], dtype=object)) * dataset.dtype.itemsize
+    claimed = int(np.prod([int(size) for size in dataset.shape or ()], dtype=object)) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
     if claimed > _MAX_BYTES:
         raise MseError(f"{where} claims {claimed:,} bytes; at most {_MAX_BYTES:,} are read.")

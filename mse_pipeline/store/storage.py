@@ -1,8 +1,7 @@
-"""Places: where a cache lies, a local folder or any fsspec URL, and the few things that differ between the two.
+"""Storage: the few things that a local folder and object storage do differently.
 
-Code of the store works on paths; what is not local is a `upath.UPath`, which answers to the same methods. On object
-storage a file is written whole or not at all by the storage itself, nothing can be locked, and a request costs
-milliseconds: listings and readings of many files go through the functions here.
+On object storage a file is written whole or not at all by the storage itself, nothing can be locked, and a request
+costs milliseconds: listings and readings of many files go through the functions here.
 """
 
 from __future__ import annotations
@@ -15,61 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mse_pipeline.errors import UsageError
+from mse_pipeline.places import address, filesystem, is_local
 
-_LOCAL = {"", "file", "local"}
 _BLOCK = 8 << 20  # bytes that are asked for at once
-
-
-def place(where: str | os.PathLike[str]) -> Path:
-    """The path of a folder or of a URL; a ``file://`` URL is the local folder.
-
-    Raises:
-        UsageError: The URL's kind of storage is unknown, or its package is not installed.
-
-    Examples:
-        >>> place("file:///data/cache").as_posix()
-        '/data/cache'
-        >>> str(place("memory://team/cache") / "meld")
-        'memory://team/cache/meld'
-    """
-    if isinstance(where, Path):
-        return where
-    text = str(where)
-    if "://" not in text:
-        return Path(text)
-    from upath import UPath
-
-    try:
-        # Listings must not be remembered: other machines write to the same place.
-        path = UPath(text, use_listings_cache=False)
-        if path.protocol in _LOCAL:
-            return Path(path.path)
-        path.fs  # noqa: B018  here a missing package shows
-    except ImportError as error:
-        kind = text.partition("://")[0]
-        extra = "mse-pipeline[s3]" if kind in {"s3", "s3a"} else f"fsspec[{kind}]"
-        raise UsageError(
-            f"{text} needs a package that is not installed ({error}). Run: pip install '{extra}'"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{text} cannot be opened: {error}.") from error
-    return cast(Path, path)
-
-
-def is_local(path: Path) -> bool:
-    """Whether a path is of this machine's file system, where files are locked, renamed and mapped into memory."""
-    return isinstance(path, Path)
-
-
-def filesystem(path: Path) -> Any:
-    """The fsspec file system of a path that is not local."""
-    return cast(Any, path).fs
-
-
-def address(path: Path) -> str:
-    """What the file system of a path that is not local calls it."""
-    return cast(Any, path).path
 
 
 @dataclass(frozen=True)
