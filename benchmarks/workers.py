@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -55,11 +56,12 @@ def sources(given: Path | None, folder: Path) -> list[Path]:
 def corpus(clips: list[Path], root: Path, count: int) -> Path:
     """A clip table of so many clips, the same few files under many names."""
     (root / "media").mkdir(parents=True)
+    originals = [Path(shutil.copy(clip, root / f"original-{number}{clip.suffix}")) for number, clip in enumerate(clips)]
     lines = ["id,media,split,text,label"]
     for number in range(count):
-        source = clips[number % len(clips)]
+        source = originals[number % len(originals)]
         name = f"media/{number:05d}{source.suffix}"
-        os.symlink(source.resolve(), root / name)
+        os.link(source, root / name)
         split = ("train", "valid", "test")[number % 3]
         lines.append(f"c{number:05d},{name},{split},hello,{('joy', 'anger')[number % 2]}")
     (root / "clips.csv").write_text("\n".join(lines) + "\n")
