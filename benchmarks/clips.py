@@ -17,7 +17,9 @@ def given(folders: Sequence[Path]) -> Clips:
     return _by_kind(found)
 
 
-def drawn(folder: Path, size: tuple[int, int], quality: int, each: int = 1) -> list[Path]:
+def drawn(
+    folder: Path, size: tuple[int, int], *, quality: int = 23, each: int = 1, duration: float | None = None
+) -> list[Path]:
     """Draw clips of a size, some of each emotion.
 
     Args:
@@ -25,6 +27,7 @@ def drawn(folder: Path, size: tuple[int, int], quality: int, each: int = 1) -> l
         size: Width and height in pixels.
         quality: libx264's constant rate factor; 23 is its default, less is finer.
         each: Clips of each emotion.
+        duration: Their length in seconds; None for as long as a sentence takes.
     """
     from mse_pipeline import sample
 
@@ -32,7 +35,7 @@ def drawn(folder: Path, size: tuple[int, int], quality: int, each: int = 1) -> l
     for number in range(each * len(sample.EMOTIONS)):
         path = folder / f"{size[0]}x{size[1]}" / f"{number}.mp4"
         emotion = sample.EMOTIONS[number % len(sample.EMOTIONS)]
-        sample.build_clip(path, emotion, number, sentence=number, size=size, quality=quality)
+        sample.build_clip(path, emotion, number, sentence=number, size=size, quality=quality, duration=duration)
         made.append(path)
     return made
 
@@ -57,8 +60,8 @@ def all_clips(scratch: Path, folders: Sequence[Path], drawn_720p: bool) -> Clips
     """
     kinds = dict(given(folders))
     if not folders:
-        kinds.update(_by_kind(drawn(scratch, (320, 240), 23)))
+        kinds.update(_by_kind(drawn(scratch, (320, 240))))
     if drawn_720p or not folders:
-        # About 2 Mbit a second, as MELD's own files of this size have.
-        kinds.update(_by_kind(drawn(scratch, (1280, 720), 19, each=2)))
+        # About 2 Mbit a second and 3.6 seconds, as the files of MELD, which are of this size, have in the mean.
+        kinds.update(_by_kind(drawn(scratch, (1280, 720), quality=19, each=4, duration=3.6)))
     return kinds

@@ -9,7 +9,7 @@ import pytest
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.registry import create
-from mse_pipeline.extractors.visual.faces import CROP, PATCH, Faces
+from mse_pipeline.extractors.visual.faces import CROP, Faces
 from mse_pipeline.extractors.visual.geometry import VALUES
 
 FRONTAL = np.array([[-50.0, 0.0], [50.0, 0.0], [0.0, 60.0], [-40.0, 100.0], [40.0, 100.0]])
@@ -33,7 +33,7 @@ def faces(*marks: np.ndarray, size=(640, 480), step: float = 0.2, tracks=None) -
         boxes=boxes,
         probabilities=valid * 0.99,
         landmarks=landmarks,
-        patches=np.zeros((count, PATCH, PATCH, 3), np.uint8),
+        patches=np.zeros((count, 48, 48, 3), np.uint8),
         crops=np.zeros((count, CROP, CROP, 3), np.uint8),
         track=np.array(tracks if tracks is not None else np.where(valid, 0, -1)),
         aspect=size[0] / size[1],
