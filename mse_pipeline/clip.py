@@ -58,6 +58,7 @@ class Clip:
         speaker: Who speaks, where the dataset tells.
         dialogue: The conversation that the clip belongs to.
         turn: Its place in the conversation.
+        face: Number of the face that is to be followed, where someone has chosen; None for the policy's choice.
         label: The annotation that is to be predicted; None if there is none.
         labels: Further annotations by name: ``sentiment``, or one per modality (``text``, ``acoustic``, ``visual``).
 
@@ -77,6 +78,7 @@ class Clip:
     speaker: str | None = None
     dialogue: str | None = None
     turn: int | None = None
+    face: int | None = None
     label: Label | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
 

@@ -66,7 +66,7 @@ class ClipRun:
         wanted = self._without_unchanged(of_media)
         if wanted:
             self._on_step(Step("decode", media=self._media))
-            sessions = Sessions(wanted.values(), self._task.device)
+            sessions = Sessions(wanted.values(), self._task.device, self.clip.face)
             try:
                 decoded = self._decode(path, wanted.values(), sessions)
             except ClipError as error:
@@ -99,7 +99,7 @@ class ClipRun:
             path,
             start=self.clip.start,
             end=self.clip.end,
-            audio=any(isinstance(one, (AudioExtractor, SpokenTextExtractor)) for one in extractors),
+            audio=sessions.hear or any(isinstance(one, (AudioExtractor, SpokenTextExtractor)) for one in extractors),
             frames=sessions.requests(),
             max_seconds=self._task.max_seconds,
         )
@@ -121,7 +121,7 @@ class ClipRun:
         if decoded.audio is not None and isinstance(extractor, SpokenTextExtractor):
             return extractor(self.clip, decoded.audio)
         if isinstance(extractor, FaceExtractor):
-            return extractor(sessions.faces(extractor.face))
+            return extractor(sessions.faces(extractor.face, decoded.audio))
         if isinstance(extractor, FrameExtractor):
             return extractor(sessions.frames(extractor.frames))
         raise TypeError(f"{type(extractor).__name__} is none of the kinds of extractors that a clip is put through.")

@@ -17,6 +17,7 @@ import filelock
 from mse_pipeline import corpora
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.dispatch import Where, dispatch
 from mse_pipeline.extraction.packing import pack
@@ -32,6 +33,8 @@ from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
+
+_DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def extract(
     progress = progress or Silent()
     progress.stage("reading the corpus")
     corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
+    corpus = with_faces(corpus, recipe.media.faces)
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
     share = None if options.share is None else "{}/{}".format(*options.share)
@@ -193,7 +197,7 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             files = None if root is None else extractor.files_digest(root)
             if files is not None:
                 identity = {**identity, "files": files}
-            reads = {name: getattr(extractor, name) for name in ("reads_media", "reads_text", "reads_span")}
+            reads = {name: getattr(extractor, name) for name in _DEPENDS}
             specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
     return tuple(specs)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mse_pipeline.extractors.base import Extractor, FaceExtractor, FrameExtractor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceSession
 from mse_pipeline.extractors.visual.whole import FrameConfig, Frames, FrameSession
+from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.decode import FrameRequest
 from mse_pipeline.media.frames import FrameBatch
 
@@ -19,9 +20,11 @@ class Sessions:
     Args:
         extractors: The clip's extractors; those that look at no frame are left out.
         device: Where the detector runs.
+        face: Number of the face to follow; None to choose by the extractors' policy.
     """
 
-    def __init__(self, extractors: Iterable[Extractor], device: str) -> None:
+    def __init__(self, extractors: Iterable[Extractor], device: str, face: int | None = None) -> None:
+        self._face = face
         self._sessions: dict[FaceConfig | FrameConfig, FaceSession | FrameSession] = {}
         self._found: dict[FaceConfig | FrameConfig, Any] = {}
         self._errors: dict[FaceConfig | FrameConfig, Exception] = {}
@@ -33,19 +36,30 @@ class Sessions:
 
     def requests(self) -> list[FrameRequest]:
         """What the decoder is to hand over."""
-        return [FrameRequest(config.rate, functools.partial(self._add, config)) for config in self._sessions]
+        wanted = []
+        for config, session in self._sessions.items():
+            wanted.append(FrameRequest(config.rate, functools.partial(self._add, config, session.add)))
+            if isinstance(session, FaceSession) and session.mouths is not None:
+                mouths = session.mouths
+                wanted.append(FrameRequest(mouths.rate, functools.partial(self._add, config, mouths.add)))
+        return wanted
 
-    def _add(self, config: FaceConfig | FrameConfig, batch: FrameBatch) -> None:
+    @property
+    def hear(self) -> bool:
+        """Whether a face is chosen by the sound."""
+        return any(isinstance(one, FaceSession) and one.mouths is not None for one in self._sessions.values())
+
+    def _add(self, config: FaceConfig | FrameConfig, add: Callable[[FrameBatch], None], batch: FrameBatch) -> None:
         if config in self._errors:
             return
         try:
-            self._sessions[config].add(batch)
+            add(batch)
         except Exception as error:  # told when it is asked for, so that the sound that is decoded beside it is kept
             self._errors[config] = error
 
-    def faces(self, config: FaceConfig) -> Faces:
+    def faces(self, config: FaceConfig, audio: Audio | None = None) -> Faces:
         """The faces found; raises what went wrong while they were looked for."""
-        faces: Faces = self._finish(config)
+        faces: Faces = self._finish(config, audio)
         return faces
 
     def frames(self, config: FrameConfig) -> Frames:
@@ -53,9 +67,12 @@ class Sessions:
         frames: Frames = self._finish(config)
         return frames
 
-    def _finish(self, config: FaceConfig | FrameConfig) -> Any:
+    def _finish(self, config: FaceConfig | FrameConfig, audio: Audio | None = None) -> Any:
         if config in self._errors:
             raise self._errors[config]
         if config not in self._found:
-            self._found[config] = self._sessions[config].finish()
+            session = self._sessions[config]
+            self._found[config] = (
+                session.finish(audio, self._face) if isinstance(session, FaceSession) else session.finish()
+            )
         return self._found[config]

@@ -34,6 +34,7 @@ class StreamSpec:
         identity: What the id is the hash of.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether they depend on the clip's text.
+        follows_face: Whether they depend on the face that was chosen for the clip by hand.
         reads_span: Whether they depend on where the clip lies in a media file that is not opened.
     """
 
@@ -44,6 +45,7 @@ class StreamSpec:
     reads_media: bool = True
     reads_text: bool = False
     reads_span: bool = False
+    follows_face: bool = False
 
     def key(self, clip: Clip, digest: str | None, max_seconds: float | None) -> str:
         """Key of a clip's features; empty where the media file that they depend on could not be read.
@@ -59,7 +61,8 @@ class StreamSpec:
         if self.reads_span:
             span = clip.start, clip.end
         text = (clip.text, clip.language) if self.reads_text else None
-        return clip_key(digest if self.reads_media else None, span, self.version, text)
+        face = clip.face if self.follows_face else None
+        return clip_key(digest if self.reads_media else None, span, self.version, text, face)
 
     def row(self, clip: Clip, media: Mapping[str, Any], max_seconds: float | None, **more: Any) -> Row:
         """A row of the journal for a clip in this stream.

@@ -33,6 +33,7 @@ class Extractor(ABC, Generic[C]):
         not_values: Options that do not change the values, such as paths.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether the values depend on the clip's text.
+        follows_face: Whether one of the faces is followed.
         reads_span: Whether the values depend on where the clip lies in its media file, although it is not opened.
 
     Args:
@@ -46,6 +47,7 @@ class Extractor(ABC, Generic[C]):
     not_values: ClassVar[frozenset[str]] = frozenset()
     reads_media: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
+    follows_face: ClassVar[bool] = False
     reads_span: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
@@ -134,6 +136,7 @@ class FaceExtractor(Extractor[C]):
     """Makes features of the face that was followed through a clip."""
 
     modality = "visual"
+    follows_face = True
 
     @property
     @abstractmethod

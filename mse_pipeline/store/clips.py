@@ -26,6 +26,7 @@ _COLUMNS = {
     "speaker": pa.string(),
     "dialogue": pa.string(),
     "turn": pa.int64(),
+    "face": pa.int64(),
 }
 _PLAIN = tuple(name for name in _COLUMNS if name != "split")
 _SPLITS = {split.value: split for split in Split}

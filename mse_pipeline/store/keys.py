@@ -24,7 +24,11 @@ def stream_id(identity: Mapping[str, Any]) -> str:
 
 
 def clip_key(
-    media_digest: str | None, span: tuple[float | None, float | None], stream: str, text: tuple[str, str] | None = None
+    media_digest: str | None,
+    span: tuple[float | None, float | None],
+    stream: str,
+    text: tuple[str, str] | None = None,
+    face: int | None = None,
 ) -> str:
     """32 hex digits that name the features of one clip in one stream.
 
@@ -33,10 +37,13 @@ def clip_key(
         span: Begin and end in seconds, None for the file's own.
         stream: What `stream_id` gave.
         text: The clip's text and its language, for a stream that reads them.
+        face: Number of the face that someone chose, for a stream that follows one.
 
     Examples:
         >>> clip_key("00ff", (None, 30.0), "a1b2c3") == clip_key("00ff", (None, 30.0), "a1b2c3")
         True
     """
-    parts = [media_digest, list(span), stream] + ([] if text is None else [list(text)])
+    parts: list[Any] = [media_digest, list(span), stream]
+    parts += [] if text is None else [list(text)]
+    parts += [] if face is None else [{"face": face}]
     return hashlib.blake2b(canonical(parts), digest_size=16).hexdigest()

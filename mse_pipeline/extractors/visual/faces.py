@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.visual.cascade import Search, patches
 from mse_pipeline.extractors.visual.detector import Detections, Detector
+from mse_pipeline.extractors.visual.mouths import Mouths
+from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, scores
 from mse_pipeline.extractors.visual.tracking import Track, choose, link
+from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import Frame, FrameBatch
 
 CROP = 160
@@ -38,7 +42,9 @@ class FaceConfig:
         min_probability: Faces less probable than that count as none.
         detect_every: Frames are searched in full every so many, and between faces are looked for where they were;
             1 searches all of them.
-        policy: Which face is followed: the one whose boxes have the largest summed area.
+        policy: Which face is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
+            seen), the most ``central`` (summed nearness to the frame's middle), or the one that is ``speaking``
+            (agreement of its mouth with the sound; the largest where there is no sound or no mouth moves with it).
     """
 
     rate: Annotated[float, Field(gt=0.0, le=120.0)] = 5.0
@@ -48,7 +54,7 @@ class FaceConfig:
     factor: Annotated[float, Field(gt=0.1, lt=1.0)] = 0.709
     min_probability: Probability = 0.9
     detect_every: Annotated[int, Field(ge=1, le=1000)] = 5
-    policy: Literal["largest"] = "largest"
+    policy: Policy = "largest"
 
     @property
     def search(self) -> Search:
@@ -70,7 +76,9 @@ class Faces:
         patches: (T, 48, 48, 3) uint8, the box made square, from the reduced frame.
         crops: (T, 160, 160, 3) uint8, the box stretched to a square, from the full-size frame.
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
-        notes: The choice that was made: policy and tracks with from, to, score, frames, chosen. Plain JSON.
+        notes: The choice that was made, plain JSON: ``policy``, where it failed ``fallback``, and ``tracks``, each
+            with its number ``track``, ``from``, ``to``, ``frames``, ``score``, ``chosen``, and ``boxes`` as lists of
+            row, x1, y1, x2, y2.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
     """
 
@@ -92,7 +100,8 @@ class Faces:
 class FaceSession:
     """Finds the faces of one clip: `add` its frames batch by batch, then `finish`.
 
-    Of each frame only the faces' small pictures are kept.
+    Of each frame only the faces' small pictures are kept. The policy ``speaking`` also wants frames at `mouths.rate`
+    by `mouths.add`.
 
     Args:
         config: How faces are found.
@@ -106,6 +115,7 @@ class FaceSession:
         self._intervals: list[np.ndarray] = []
         self._found: list[FrameFaces] = []
         self._aspect = 1.0
+        self.mouths = Mouths(config.width) if config.policy == "speaking" else None
 
     def add(self, batch: FrameBatch) -> None:
         """Find the faces of some more frames."""
@@ -120,12 +130,27 @@ class FaceSession:
         small = patches(reduced, np.concatenate([faces.boxes for faces in found]), index)
         for k, frame in enumerate(batch.frames):
             self._found.append(FrameFaces(frame, reduced.shape[1:3], found[k], small[index == k]))
+            if self.mouths is not None:
+                self.mouths.seen(
+                    batch.intervals[k], found[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
+                )
 
-    def finish(self) -> Faces:
-        """Follow the largest face through all frames that were added."""
+    def finish(self, audio: Audio | None = None, face: int | None = None) -> Faces:
+        """Follow one face through all frames that were added.
+
+        Args:
+            audio: The clip's sound, for the policy ``speaking``.
+            face: Number of the track to follow; None to choose by the policy.
+
+        Raises:
+            ClipError: `no_face`: there is no track of that number.
+        """
         intervals = np.concatenate(self._intervals) if self._intervals else np.zeros((0, 2))
         tracks = link([frame.boxes for frame in self._found], intervals[:, 0])
-        chosen = choose(tracks)
+        if face is not None and not 0 <= face < len(tracks):
+            raise ClipError("no_face", f"The face {face} was asked for, but {len(tracks)} were found, counted from 0.")
+        notes, ranked = self._rank(tracks, intervals, audio, face)
+        chosen = choose(tracks, ranked)
         count = len(self._found)
         faces = Faces(
             intervals=intervals,
@@ -136,7 +161,7 @@ class FaceSession:
             patches=np.zeros((count, 48, 48, 3), np.uint8),
             crops=np.zeros((count, CROP, CROP, 3), np.uint8),
             track=np.full(count, -1, np.int64),
-            notes=_notes(self._config.policy, tracks, chosen, intervals),
+            notes={**notes, **self._tell(tracks, notes.pop("scores"), chosen, intervals)},
             aspect=self._aspect,
         )
         for number in chosen:
@@ -150,6 +175,48 @@ class FaceSession:
                 faces.crops[index] = frame.crop(pick)
                 faces.track[index] = number
         return faces
+
+    def _rank(
+        self, tracks: list[Track], intervals: np.ndarray, audio: Audio | None, face: int | None
+    ) -> tuple[dict[str, Any], list[int]]:
+        """What the notes tell of the choice, and the tracks in the order in which they are followed."""
+        policy, boxes = self._config.policy, [frame.boxes for frame in self._found]
+        notes: dict[str, Any] = {"policy": policy}
+        agreements = [] if self.mouths is None else self.mouths.agreements(tracks, audio)
+        ranking: Policy = policy
+        if policy == "speaking" and max([one for one in agreements if one is not None], default=0.0) < MIN_AGREEMENT:
+            ranking = "largest"
+            notes["fallback"] = "largest: no mouth moves with the sound" if audio is not None else "largest: no sound"
+        found = scores(policy, tracks, boxes, intervals, agreements)
+        rank = found if ranking == policy else scores(ranking, tracks, boxes, intervals, agreements)
+        order = sorted(range(len(tracks)), key=lambda k: (k != face, -rank[k]))
+        if face is not None:
+            notes["asked_for"] = face
+        return {**notes, "scores": found}, order
+
+    def _tell(
+        self, tracks: list[Track], found: list[float], chosen: list[int], intervals: np.ndarray
+    ) -> dict[str, Any]:
+        """The tracks as plain JSON: those of the largest faces and those that are followed."""
+        told = sorted({*range(min(len(tracks), _TOLD)), *chosen})
+        return {
+            "tracks_found": len(tracks),
+            "tracks": [
+                {
+                    "track": number,
+                    "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
+                    "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
+                    "score": round(found[number], 4),
+                    "frames": len(tracks[number].frames),
+                    "chosen": number in chosen,
+                    "boxes": [
+                        [index, *np.round(self._found[index].boxes[pick], 3).tolist()]
+                        for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
+                    ],
+                }
+                for number in told
+            ],
+        }
 
 
 class FrameFaces:
@@ -215,23 +282,3 @@ def stretched(pixels: np.ndarray, side: int) -> np.ndarray:
     if pixels.shape[:2] == (side, side):
         return pixels
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR))
-
-
-def _notes(policy: str, tracks: list[Track], chosen: list[int], intervals: np.ndarray) -> dict[str, Any]:
-    """Which face was followed, as plain JSON; the score is the summed area in frames' areas."""
-    told = sorted({*range(min(len(tracks), _TOLD)), *chosen})
-    return {
-        "policy": policy,
-        "tracks_found": len(tracks),
-        "tracks": [
-            {
-                "track": number,
-                "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
-                "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
-                "score": round(tracks[number].area, 4),
-                "frames": len(tracks[number].frames),
-                "chosen": number in chosen,
-            }
-            for number in told
-        ],
-    }

@@ -20,6 +20,7 @@ MIN_SECONDS = 0.6
 _SIZE = (32, 24)  # pixels, width and height, that the mouth's region is reduced to
 _DARKEST = 0.1  # share of the region's pixels that count as the mouth's inside
 _BAND = (200.0, 3500.0)  # hertz of the voice
+_STILL = 0.002  # change of opening a frame that is but the noise of camera and codec
 _LAG = 1  # frames that sound and picture may be apart
 
 
@@ -89,12 +90,12 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
         voice: (T,) what `loudness` gave.
 
     Returns:
-        From -1 to 1, the best within a frame's shift; None where there is too little to say: the face is seen for
-        less than `MIN_SECONDS`, or nothing moves or sounds.
+        From -1 to 1, the best within a frame's shift, and less where the mouth hardly moves; None where there is too
+        little to say: the face is seen for less than `MIN_SECONDS`, or nothing moves or sounds.
 
     Examples:
         >>> wave = np.abs(np.sin(np.arange(50) / 2))
-        >>> round(agreement(wave, wave), 2), agreement(np.ones(50), wave)
+        >>> round(agreement(wave, wave), 1), agreement(np.ones(50), wave)
         (1.0, None)
     """
     moved, changed = np.gradient(openings), np.gradient(voice)
@@ -103,7 +104,10 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
         for lag in range(-_LAG, _LAG + 1)
         if (value := _correlation(moved[max(lag, 0) : len(moved) + min(lag, 0)], changed[max(-lag, 0) :])) is not None
     ]
-    return max(found, default=None)
+    if not found:
+        return None
+    movement = float(np.nanstd(moved))
+    return max(found) * movement / (movement + _STILL)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:

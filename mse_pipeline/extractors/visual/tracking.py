@@ -71,7 +71,7 @@ def link(boxes: Sequence[np.ndarray], times: np.ndarray) -> list[Track]:
     return sorted(tracks, key=lambda t: -t.area)
 
 
-def choose(tracks: Sequence[Track]) -> list[int]:
+def choose(tracks: Sequence[Track], order: Sequence[int] | None = None) -> list[int]:
     """The track to follow, and those that fill in where it is absent.
 
     The first is followed; of the others each is taken whose time is still free, in their order. A face that is
@@ -79,13 +79,14 @@ def choose(tracks: Sequence[Track]) -> list[int]:
 
     Args:
         tracks: The largest first.
+        order: Their indices in the order in which they are to be followed; None for their own.
 
     Returns:
         Indices of the chosen tracks, the one that is followed first.
     """
     chosen: list[int] = []
-    for index, track in enumerate(tracks):
-        if not any(track.overlaps(tracks[other]) for other in chosen):
+    for index in range(len(tracks)) if order is None else order:
+        if not any(tracks[index].overlaps(tracks[other]) for other in chosen):
             chosen.append(index)
     return chosen
 

@@ -1,0 +1,59 @@
+"""Policy: which of several faces is followed, as a score for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from mse_pipeline.extractors.visual.tracking import Track
+
+Policy = Literal["largest", "longest", "central", "speaking"]
+"""Which face is followed; see `FaceConfig`."""
+
+MIN_AGREEMENT = 0.1
+"""Agreement of a mouth with the sound below which nobody is taken to speak."""
+
+
+def scores(
+    policy: Policy,
+    tracks: Sequence[Track],
+    boxes: Sequence[np.ndarray],
+    intervals: np.ndarray,
+    agreements: Sequence[float | None] = (),
+) -> list[float]:
+    """Score of each track; the highest is followed.
+
+    Args:
+        policy: What counts.
+        tracks: What `link` gave.
+        boxes: For each frame (N, 4), x1, y1, x2, y2 relative to the frame.
+        intervals: (T, 2) seconds of the frames.
+        agreements: For ``speaking``: of each track the agreement of its mouth with the sound, None where unknown.
+
+    Returns:
+        ``largest``: summed area in frames' areas. ``longest``: seconds. ``central``: summed nearness of the box's
+        middle to the frame's, 1 there and 0 in a corner. ``speaking``: the agreement, -1 where it is unknown.
+
+    Examples:
+        >>> small_and_central, large = np.array([[0.4, 0.4, 0.6, 0.6]]), np.array([[0.0, 0.0, 0.5, 0.5]])
+        >>> frames = [np.concatenate([small_and_central, large])] * 2
+        >>> tracks = [Track([0, 1], [1, 1], 0.5), Track([0, 1], [0, 0], 0.08)]
+        >>> seconds = np.array([[0.0, 0.2], [0.2, 0.4]])
+        >>> scores("largest", tracks, frames, seconds), scores("central", tracks, frames, seconds)
+        ([0.5, 0.08], [1.0, 2.0])
+    """
+    if policy == "largest":
+        return [track.area for track in tracks]
+    if policy == "longest":
+        return [float(np.diff(intervals[track.frames], axis=1).sum()) for track in tracks]
+    if policy == "central":
+        return [_centrality(track, boxes) for track in tracks]
+    return [-1.0 if one is None else one for one in agreements]
+
+
+def _centrality(track: Track, boxes: Sequence[np.ndarray]) -> float:
+    own = np.array([boxes[index][pick] for index, pick in zip(track.frames, track.picks, strict=True)])
+    away = np.linalg.norm((own[:, :2] + own[:, 2:]) / 2 - 0.5, axis=1) / np.sqrt(0.5)
+    return float((1.0 - away).sum())
