@@ -9,12 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clips, end_to_end, reading, visual
+from benchmarks import acoustic, clips, end_to_end, reading, visual
 from benchmarks.timing import Ratio
 
 
 def main() -> None:
     benchmarks: dict[str, Callable[[clips.Clips, Path], list[Ratio]]] = {
+        "acoustic": acoustic.run,
         "visual": visual.run,
         "end_to_end": end_to_end.run,
         "reading": lambda kinds, scratch: reading.run(scratch),

@@ -64,6 +64,13 @@ class Once(Silent):
             self._action()
 
 
+def packs(cache):
+    """The bytes of the files that training reads."""
+    found = {path.relative_to(cache): path.read_bytes() for path in cache.rglob("pack-*.h5")}
+    assert found
+    return found
+
+
 def undisturbed(corpus, recipe, run, tmp_path):
     root = corpus(CLIPS, 1.0)
     run(recipe(), root, cache=tmp_path / "local")
@@ -80,6 +87,7 @@ def test_dask_makes_the_same_cache_though_a_worker_is_killed(corpus, recipe, run
     assert victim.wait(10) < 0
     assert summary.streams["acoustic.egemaps"].made == CLIPS
     assert content(tmp_path / "cache") == content(tmp_path / "local")
+    assert packs(tmp_path / "cache") == packs(tmp_path / "local")
     assert not psutil.Process(other.pid).children()  # the hosts have gone with the run
 
 
@@ -98,6 +106,7 @@ def test_ray_makes_the_same_cache_though_a_worker_is_killed(corpus, recipe, run,
     assert len(killed) == 1
     assert summary.streams["acoustic.egemaps"].made == CLIPS
     assert content(tmp_path / "cache") == content(tmp_path / "local")
+    assert packs(tmp_path / "cache") == packs(tmp_path / "local")
 
 
 def test_engines_that_cannot_be_used_are_told(corpus, recipe, run):
