@@ -1,15 +1,20 @@
 """Versions of a stream: all of them are readable, and pruning takes those that the manifest no longer names."""
 
 import time
+from dataclasses import replace
 
 import pytest
+from filelock import Timeout
 
 from mse_pipeline import store
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.store import atomic, journal, pruning
+from mse_pipeline.store.commit import Commit, begin_run, run_lock
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
+from mse_pipeline.store.pruning import prune
 from mse_pipeline.store.storage import files, remove
 from mse_pipeline.store.versions import differences
 from tests.store.conftest import STREAM, VERSION, commit, features
@@ -159,3 +164,197 @@ def test_a_journal_that_names_a_place_outside_is_not_followed(changed):
 )
 def test_what_versions_differ_in_is_told_in_words(changes, told):
     assert differences(IDENTITIES["A"], {**IDENTITIES["A"], **changes}) == told
+
+
+# Pruning
+
+
+def test_pruning_takes_the_version_that_the_manifest_does_not_name_and_nothing_else(changed):
+    dataset = changed()
+    before, size = used(dataset), sum(one.size for one in files(dataset.stream_folder(STREAM, A)))
+    count = len(stored(dataset, A))
+    done = prune(dataset)
+    (gone,) = done.versions
+    assert (gone.stream, gone.version, gone.done, gone.differs) == (STREAM, A, 3, ("set: A -> B",))
+    assert (done.files, done.bytes) == (gone.files, gone.bytes) == (count, size)
+    assert not dataset.stream_folder(STREAM, A).exists()
+    assert {version for _, version in dataset.journal.read()} == {B, *(one.id for one in dataset.versions(OTHER))}
+    assert used(dataset) == before
+    assert [one.id for one in fresh(dataset).versions(STREAM)] == [B]
+    assert prune(dataset).files == 0
+
+
+def test_versions_are_kept_if_asked(changed):
+    dataset = changed()
+    packs = [name for name in stored(dataset, A) if name.startswith("pack-")]
+    done = prune(dataset, keep_versions=True)
+    assert (done.versions, done.files) == ((), len(packs))
+    assert len(fresh(dataset).native(STREAM, A)) == 3
+
+
+def test_a_dry_run_tells_the_same_and_touches_nothing(changed):
+    dataset = changed()
+    (dataset.stream_folder(STREAM, B) / "shard-orphan.parquet").write_bytes(b"12345")
+    before = [(one.path, one.size) for one in files(dataset.path)]
+    told = prune(dataset, dry_run=True)
+    assert [(one.path, one.size) for one in files(dataset.path)] == before
+    assert prune(dataset) == told
+    assert len(told.versions) == 1
+
+
+def test_somebody_s_own_file_stays(changed):
+    dataset = changed()
+    own = dataset.stream_folder(STREAM, A) / "notes.txt"
+    own.write_text("mine")
+    prune(dataset)
+    assert stored(dataset, A) == ["notes.txt"]
+    assert prune(dataset).files == 0
+
+
+def test_a_stream_that_the_manifest_lost_goes_as_a_whole(changed):
+    dataset = changed()
+    streams = {STREAM: dataset.manifest.streams[STREAM]}
+    dataset.set_manifest(replace(dataset.manifest, streams=streams))
+    lost = [one for one in prune(dataset).versions if one.stream == OTHER]
+    assert [one.differs for one in lost] == [("the dataset no longer has this stream",)]
+    assert not (dataset.path / "streams" / OTHER).exists()
+
+
+def test_the_manifest_counts_as_it_is_when_pruning_begins(changed):
+    dataset = changed()
+    seen_before = fresh(dataset)
+    assert seen_before.manifest.streams[STREAM].version == B
+    use(dataset, "A")
+    assert [one.version for one in prune(seen_before).versions] == [B]
+    assert len(fresh(dataset).native(STREAM)) == 3
+
+
+def test_a_damaged_manifest_removes_nothing(changed):
+    dataset = changed()
+    (dataset.path / "dataset.json").write_text("{")
+    before = [one.path for one in files(dataset.path)]
+    with pytest.raises(MseError, match=r"dataset\.json cannot be read"):
+        prune(dataset)
+    assert [one.path for one in files(dataset.path)] == before
+
+
+def test_a_journal_that_names_a_place_outside_costs_nothing_there(changed, tmp_path):
+    dataset = changed()
+    folder = tmp_path / "abcdefabcdef"
+    folder.mkdir()
+    (folder / "shard-x.parquet").write_bytes(b"precious")
+    outside = Row(clip="c0", stream="../..", version=folder.name, status="done", key="c0", shard="shard-x.parquet")
+    dataset.journal.commit(f"{time.time_ns():020d}-stranger", [outside])
+    prune(dataset)
+    assert (folder / "shard-x.parquet").read_bytes() == b"precious"
+    assert folder.name not in {version for _, version in dataset.journal.read()}
+
+
+def test_nothing_is_put_or_pruned_beside_a_run(changed):
+    dataset = changed()
+    with run_lock(dataset.path):
+        with pytest.raises(Timeout):
+            prune(dataset, dry_run=True)
+        with pytest.raises(MseError, match="is running"):
+            dataset.put(OTHER, {"c0": features(9)})
+    assert dataset.native(OTHER)["c0"].equals(features(7))
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def dying_after(steps, monkeypatch):
+    """Let so many changes of files happen, and end at the next."""
+    left = [steps]
+
+    def dying(function):
+        def call(*arguments, **options):
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(atomic.os, "replace", dying(atomic.os.replace))
+    for module in (journal, pruning):
+        monkeypatch.setattr(module, "remove", dying(module.remove))
+
+
+# One journal part comes, five go, then two shards, the pack, its state and the identity.
+@pytest.mark.parametrize("after", range(1 + 5 + 5))
+def test_a_pruning_that_is_killed_loses_nothing_that_is_used_and_the_next_one_completes_it(changed, monkeypatch, after):
+    dataset = changed()
+    before, old = used(dataset), values(dataset.native(STREAM, A))
+    dying_after(after, monkeypatch)
+    with pytest.raises(Killed):
+        prune(dataset)
+    monkeypatch.undo()
+    assert used(dataset) == before
+    opened = fresh(dataset)
+    if A in {one.id for one in opened.versions(STREAM)}:  # whatever of it still counts is whole
+        assert values(opened.native(STREAM, A)).items() <= old.items()
+    prune(opened)
+    assert used(dataset) == before
+    assert not dataset.stream_folder(STREAM, A).exists()
+    assert [one.id for one in fresh(dataset).versions(STREAM)] == [B]
+
+
+@pytest.mark.parametrize("after", [1, 3, 6, 8])
+def test_a_run_with_the_old_setting_after_a_killed_pruning_finds_what_counts_or_makes_it(changed, monkeypatch, after):
+    dataset = changed()
+    dying_after(after, monkeypatch)
+    with pytest.raises(Killed):
+        prune(dataset)
+    monkeypatch.undo()
+    again = fresh(dataset)
+    use(again, "A")
+    begin_run(again, "next")
+    there = {clip for clip, version in again.rows_with_shards() if version == A}
+    missing = [f"c{n}" for n in range(3) if f"c{n}" not in there]
+    if missing:
+        commit(again, *missing, version=A)
+    pack_stream(again, STREAM)
+    packed = fresh(dataset)[STREAM]
+    assert all(packed[f"c{n}"].equals(features(n)) for n in range(3))
+
+
+# Object storage, where nothing tells a run that is alive
+
+
+def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(changed, s3_cache):  # noqa: F811
+    dataset = changed(cache=s3_cache)
+    begin_run(dataset, "first")
+    done = prune(dataset)
+    assert (done.versions, [one.version for one in done.left], done.files) == ((), [A], 0)
+    assert len(fresh(dataset).native(STREAM, A)) == 3
+    before = used(dataset)
+    done = prune(dataset, older_than=FUTURE)
+    assert ([one.version for one in done.versions], done.left) == ([A], ())
+    assert stored(dataset, A) == []
+    assert used(dataset) == before
+    assert [one.id for one in fresh(dataset).versions(STREAM)] == [B]
+
+
+def test_on_object_storage_a_young_run_keeps_old_versions(changed, s3_cache, monkeypatch):  # noqa: F811
+    dataset = changed(cache=s3_cache)
+    monkeypatch.setattr(pruning, "last_begun", lambda folder: time.time() + 3600)
+    assert [one.version for one in prune(dataset, older_than=FUTURE).left] == [A]
+
+
+def test_on_object_storage_what_a_run_commits_meanwhile_stays(changed, s3_cache, monkeypatch):  # noqa: F811
+    dataset = changed(cache=s3_cache)
+    merge = journal.Journal.merge
+
+    def beside(self, parts, rows):
+        one = Commit(dataset, "another")
+        one.add(Row(clip="c4", stream=STREAM, version=B, status="done", key="c4"), features(4))
+        assert one.write()
+        merge(self, parts, rows)
+
+    monkeypatch.setattr(journal.Journal, "merge", beside)
+    prune(dataset, older_than=FUTURE)
+    monkeypatch.undo()
+    assert fresh(dataset).native(STREAM)["c4"].equals(features(4))
+    assert len(fresh(dataset).native(STREAM)) == 5
