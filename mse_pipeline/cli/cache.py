@@ -12,6 +12,7 @@ from mse_pipeline.cli.output import emit_json, settings, stdout
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.store.pruning import Pruned, Unused
 
 _Chosen = Annotated[
     str | None, typer.Argument(metavar="[DATASET]", help="Dataset in the cache. [default: all]", show_default=False)
@@ -64,19 +65,26 @@ def show(
     failures: Annotated[
         bool, typer.Option("--failures", help="List each failed clip and stream with its reason.")
     ] = False,
+    versions: Annotated[
+        bool,
+        typer.Option("--versions", help="List each stream's versions, and what the earlier ones were made with."),
+    ] = False,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a dataset's streams, or what failed and why."""
+    """Show a dataset's streams, their versions, or what failed and why."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
+    from mse_pipeline.errors import UsageError
     from mse_pipeline.extraction.summary import count_stream
     from mse_pipeline.store.cache import open_cache
 
+    if failures and versions:
+        raise UsageError("--failures and --versions are two lists; ask for one of them.")
     opened = open_cache(cache)[dataset]
     rows = {stream: opened.rows(stream) for stream in opened}
     failed = [row for one in rows.values() for row in one if row.status == "failed"]
@@ -89,6 +97,14 @@ def show(
         keys: tuple[str, ...] = ("clip", "stream", "code", "stage", "message")
         value["failures"] = [{key: getattr(row, key) for key in keys} for row in failed]
         head, lines = keys, [[str(item[key] or "") for key in keys] for item in value["failures"]]
+    elif versions:
+        value["versions"] = {stream: _versions(opened, stream) for stream in opened}
+        head = ("stream", "version", "done", "differs from the current one")
+        lines = [
+            [stream, one["id"], str(one["done"]), "current" if one["current"] else "\n".join(one["differs"])]
+            for stream, held in value["versions"].items()
+            for one in held
+        ]
     else:
         counts = {stream: count_stream(one, set()) for stream, one in rows.items()}
         value["streams"] = {
@@ -131,6 +147,17 @@ def show(
         stdout().print("\n".join([told, *(f"  {note}" for note in one["notes"])]), markup=False)
 
 
+def _versions(dataset: Dataset, stream: str) -> list[dict[str, Any]]:
+    """The stream's versions as plain values, each with what it differs in from the current one, in words."""
+    from mse_pipeline.store.versions import differences
+
+    held = dataset.versions(stream)
+    return [
+        {**vars(one), "identity": dict(one.identity), "differs": list(differences(one.identity, held[0].identity))}
+        for one in held
+    ]
+
+
 @app.command("compact")
 def compact(
     dataset: _Chosen = None, cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
@@ -156,20 +183,42 @@ def prune(
     older_than: Annotated[
         float, typer.Option(min=0.0, help="Hours. On object storage younger files may be of a run and are left.")
     ] = 24.0,
+    keep_versions: Annotated[
+        bool, typer.Option("--keep-versions", help="Leave the versions of streams that the recipe no longer uses.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and remove nothing.")] = False,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Remove what no longer counts: unfinished files, shards that no journal names, packs on clocks of before."""
+    """Remove what no longer counts: versions of streams that the recipe no longer uses, and what killed runs left."""
+    from dataclasses import asdict
+
     from mse_pipeline.store.pruning import prune as remove
 
-    done = [_alone(lambda one: remove(one, older_than=older_than * 3600), one) for one in _datasets(cache, dataset)]
+    def work(one: Dataset) -> Pruned:
+        return remove(one, older_than=older_than * 3600, keep_versions=keep_versions, dry_run=dry_run)
+
+    done = [_alone(work, one) for one in _datasets(cache, dataset)]
     if settings.json:
-        emit_json({"pruned": [vars(one) for one in done]})
+        emit_json({"dry_run": dry_run, "pruned": [asdict(one) for one in done]})
         return
     for one in done:
-        stdout().print(f"{one.dataset}: {one.files:,} files of {one.bytes / 1e6:,.1f} MB removed.", markup=False)
+        lines = [f"{one.dataset}: {one.files:,} files of {one.bytes / 1e6:,.1f} MB {'would be ' * dry_run}removed."]
+        lines += [f"  {_told(gone)}" for gone in one.versions]
+        if one.left:
+            lines.append(
+                "  Left, because a run of the last hours may be about to use them (--older-than 0 if none is alive):"
+            )
+            lines += [f"    {_told(kept)}" for kept in one.left]
+        stdout().print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _told(one: Unused) -> str:
+    differs = "; ".join(one.differs)
+    size = f"{one.done:,} clips, {one.bytes / 1e6:,.1f} MB"
+    return f"{one.stream} {one.version}: {size}" + (f" ({differs})" if differs else "")
 
 
 def _datasets(cache: str | None, name: str | None) -> list[Dataset]:

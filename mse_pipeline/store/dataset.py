@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import Timeout
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
@@ -22,8 +25,10 @@ from mse_pipeline.store.keys import canonical, stream_id
 from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import is_current, open_current, pack_stream
+from mse_pipeline.store.runs import run_lock
 from mse_pipeline.store.shards import ShardView
 from mse_pipeline.store.storage import names
+from mse_pipeline.store.versions import ID, Version
 
 _PLAIN = re.compile(r"[^A-Za-z0-9_.]+")
 
@@ -82,17 +87,55 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     def __len__(self) -> int:
         return len(self.manifest.streams)
 
-    def native(self, stream: str) -> ShardView:
-        """Features on the extractor's own clock, read from the shards, with notes."""
-        version = self._entry(stream).version
-        rows = {row.clip: row for row in self.rows(stream) if row.status == "done"}
+    def native(self, stream: str, version: str | None = None) -> ShardView:
+        """Features on the extractor's own clock, read from the shards, with notes.
+
+        Args:
+            stream: Name of the stream.
+            version: Id of one of its `versions`; None for the current one.
+
+        Raises:
+            UsageError: There is no such stream, or no such version of it.
+        """
+        version = self._version(stream, version)
+        rows = {row.clip: row for row in self.rows(stream, version) if row.status == "done"}
         return ShardView(self.stream_folder(stream, version), rows, [clip.id for clip in self.clips])
 
-    def rows(self, stream: str) -> list[Row]:
-        """The journal's rows of a stream's current version, done and failed, in no particular order."""
-        version = self._entry(stream).version
+    def rows(self, stream: str, version: str | None = None) -> list[Row]:
+        """The journal's rows of a version of a stream, done and failed, in no particular order.
+
+        Args:
+            stream: Name of the stream.
+            version: Id of one of its `versions`; None for the current one.
+
+        Raises:
+            UsageError: There is no such stream, or no such version of it.
+        """
+        version = self._version(stream, version)
         known = self._ids
         return [row for row in self._rows_by_version().get(version, []) if row.clip in known]
+
+    def versions(self, stream: str) -> tuple[Version, ...]:
+        """The versions of a stream that the cache holds: the current one, then the others in the order of their ids.
+
+        Raises:
+            UsageError: There is no such stream.
+        """
+        entry = self._entry(stream)
+        journal = self._rows_by_version()
+        found = {id for id, rows in journal.items() if any(row.stream == stream for row in rows)}
+        folder = self.path / "streams" / stream
+        found |= {name for name in names(folder) if (folder / name / "stream.json").is_file()}
+        others = sorted(id for id in found - {entry.version} if ID.fullmatch(id))
+        return tuple(
+            Version(
+                id=id,
+                identity=entry.identity if id == entry.version else _read_identity(folder / id / "stream.json"),
+                done=sum(row.status == "done" and row.clip in self._ids for row in journal.get(id, [])),
+                current=id == entry.version,
+            )
+            for id in (entry.version, *others)
+        )
 
     def clip_count(self) -> int:
         """Number of clips, without reading their table."""
@@ -139,6 +182,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 
         Raises:
             UsageError: The stream's name has no modality, or a clip is not of this dataset.
+            MseError: A run is at work on the dataset.
         """
         modality, _, kind = stream.partition(".")
         if modality not in {"acoustic", "visual", "text"} or not kind:
@@ -154,13 +198,17 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
                 content.update(part.tobytes())
         identity = {"stream": stream, "imported": dict(source or {}), "content": content.hexdigest()}
         entry = StreamEntry(stream_id(identity), identity)
-        commit = Commit(self, run=uuid.uuid4().hex[:8])
-        for clip, one in features.items():
-            row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=content.hexdigest())
-            commit.add(row, one)
-        commit.write()
-        self.set_manifest(self.manifest.with_stream(stream, entry))
-        pack_stream(self, stream)
+        try:
+            with run_lock(self.path):  # pruning may take what the manifest does not name yet for a version of before
+                commit = Commit(self, run=uuid.uuid4().hex[:8])
+                for clip, one in features.items():
+                    row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=content.hexdigest())
+                    commit.add(row, one)
+                commit.write()
+                self.set_manifest(self.manifest.with_stream(stream, entry))
+                pack_stream(self, stream)
+        except Timeout as error:
+            raise MseError(f"An extraction into {self.name} is running; put features when it has ended.") from error
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, and each stream's identity beside its shards."""
@@ -183,6 +231,17 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             clock += "-" + hashlib.blake2b(canonical(dict(entry.alignment)), digest_size=6).hexdigest()
         return self.stream_folder(stream, entry.version) / f"pack-{clock}.h5"
 
+    def _version(self, stream: str, version: str | None) -> str:
+        """The id of the current version, or the one that is asked for if it is there."""
+        current = self._entry(stream).version
+        if version is None or version == current:
+            return current
+        there = self.versions(stream)
+        if version not in {one.id for one in there}:
+            told = ", ".join(f"{one.id} (current)" if one.current else one.id for one in there)
+            raise UsageError(f"{stream} of {self.name} has no version {version!r}. It has: {told}.")
+        return version
+
     def _entry(self, stream: str) -> StreamEntry:
         try:
             return self.manifest.streams[stream]
@@ -190,6 +249,15 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             near = difflib.get_close_matches(stream, list(self), 1)
             hint = f" Did you mean {near[0]}?" if near else f" It has: {', '.join(self) or 'none yet'}."
             raise StreamMissing(f"The dataset {self.name} has no stream {stream!r}.{hint}") from None
+
+
+def _read_identity(path: Path) -> Mapping[str, Any]:
+    """What stands beside the shards; empty where nothing does, or nothing that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class StreamMissing(UsageError, KeyError):

@@ -18,7 +18,7 @@ import filelock
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import remove_unfinished, write_text
-from mse_pipeline.store.storage import names, remove
+from mse_pipeline.store.storage import files, names, remove
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
@@ -102,6 +102,11 @@ def begin_run(dataset: Dataset, run: str, share: str | None = None) -> int:
 def is_current(folder: Path, run: str) -> bool:
     """Whether a run may still commit to the dataset in this folder."""
     return any(token.partition(".")[2] == run for token in names(folder / _TOKENS))
+
+
+def last_begun(folder: Path) -> float:
+    """When the last run of a dataset began, in seconds since 1970; 0 if none did, or the storage does not tell."""
+    return max((one.modified for one in files(folder / _TOKENS)), default=0.0)
 
 
 def _name(share: str | None) -> str:

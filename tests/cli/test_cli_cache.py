@@ -3,6 +3,8 @@
 import pytest
 
 from mse_pipeline.store.commit import run_lock
+from mse_pipeline.store.keys import stream_id
+from mse_pipeline.store.manifest import StreamEntry
 from tests.store.conftest import STREAM, VERSION, commit, made  # noqa: F401  a fixture
 
 
@@ -32,6 +34,64 @@ def test_prune_and_compact_tell_what_they_did(mse, cache):
     assert "mine: 4 files of 0.0 MB became 2 files" in told
     assert "other: 5 files of 2.0 MB became 3 files" in told  # the orphan is not merged, and goes by pruning
     assert mse("cache", "prune", "--cache", cache, "--json").json["pruned"][1]["files"] == 1
+
+
+@pytest.fixture
+def changed(made, tmp_path):  # noqa: F811
+    """A cache with a dataset whose stream was made with one set, then with another; gives both versions."""
+    dataset = made("mine")
+    versions = []
+    for name, clips in (("eGeMAPSv02", ("c0", "c1", "c2")), ("GeMAPSv01b", ("c0", "c1"))):
+        identity = {"stream": STREAM, "revision": 1, "config": {"set": name}}
+        versions.append(stream_id(identity))
+        dataset.set_manifest(dataset.manifest.with_stream(STREAM, StreamEntry(versions[-1], identity)))
+        commit(dataset, *clips, version=versions[-1])
+    (dataset.stream_folder(STREAM, VERSION) / "stream.json").unlink()  # of the fixture, which has a version of its own
+    return tmp_path, *versions
+
+
+def test_show_lists_versions_with_what_they_differ_in(mse, changed):
+    cache, old, new = changed
+    told = mse("cache", "show", "mine", "--versions", "--cache", cache)
+    lines = [line.split() for line in told.out.splitlines() if STREAM in line]
+    assert lines == [[STREAM, new, "2", "current"], [STREAM, old, "3", "set:", "eGeMAPSv02", "->", "GeMAPSv01b"]]
+    found = mse("cache", "show", "mine", "--versions", "--cache", cache, "--json").json["versions"][STREAM]
+    assert [(one["id"], one["done"], one["current"]) for one in found] == [(new, 2, True), (old, 3, False)]
+    assert found[1]["identity"]["config"] == {"set": "eGeMAPSv02"}
+    assert found[1]["differs"] == ["set: eGeMAPSv02 -> GeMAPSv01b"]
+
+
+def test_show_gives_one_list_at_a_time(mse, changed):
+    result = mse("cache", "show", "mine", "--versions", "--failures", "--cache", changed[0])
+    assert result.code == 2
+    assert "ask for one of them" in result.err
+    assert "differs" not in mse("cache", "show", "mine", "--cache", changed[0]).out
+
+
+def test_prune_tells_which_versions_go_and_takes_them(mse, changed):
+    cache, old, new = changed
+    folder = cache / "mine" / "streams" / STREAM
+    line = f"{STREAM} {old}: 3 clips, 0.0 MB (set: eGeMAPSv02 -> GeMAPSv01b)"
+    told = mse("cache", "prune", "--dry-run", "--cache", cache).out
+    assert "mine: 2 files of 0.0 MB would be removed." in told
+    assert line in told
+    assert "0 files" in mse("cache", "prune", "--keep-versions", "--cache", cache).out
+    assert (folder / old).is_dir()
+    told = mse("cache", "prune", "mine", "--cache", cache).out
+    assert "mine: 2 files of 0.0 MB removed." in told
+    assert line in told
+    assert [path.name for path in folder.iterdir()] == [new]
+
+
+def test_prune_tells_scripts_the_same(mse, changed):
+    cache, old, _ = changed
+    dry = mse("cache", "prune", "--dry-run", "--cache", cache, "--json").json
+    done = mse("cache", "prune", "--cache", cache, "--json").json
+    assert (dry["dry_run"], done["dry_run"]) == (True, False)
+    assert dry["pruned"] == done["pruned"]
+    (one,) = done["pruned"]
+    assert (one["dataset"], one["files"], one["left"]) == ("mine", 2, [])
+    assert [(gone["version"], gone["done"], gone["files"]) for gone in one["versions"]] == [(old, 3, 2)]
 
 
 @pytest.mark.parametrize("command", ["compact", "prune"])

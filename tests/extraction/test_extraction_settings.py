@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mse_pipeline import store
+from mse_pipeline.store.pruning import prune
 
 CHANGED, KEPT = "acoustic.voice", "acoustic.egemaps"
 FUNCTIONALS = {"extractor": "acoustic.opensmile", "level": "functionals"}
@@ -20,14 +21,14 @@ def test_changing_one_stream_s_setting_extracts_that_stream_only(corpus, recipe,
     root = corpus()
     run(recipe(streams=streams()), root)
     kept_version = opened(tmp_path).manifest.streams[KEPT].version
-    shards = {
-        p: p.stat().st_mtime_ns for p in opened(tmp_path).stream_folder(KEPT, kept_version).rglob("*") if p.is_file()
-    }
+    folder = opened(tmp_path).stream_folder(KEPT, kept_version)
+    # All but the pack's state, in which the journal stands that has grown.
+    before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if not p.match("pack-*.json")}
     summary = run(recipe(streams=streams(set="GeMAPSv01b")), root)
     assert summary.streams[CHANGED].made == 9
     assert summary.streams[KEPT].made == 0
     assert opened(tmp_path).manifest.streams[KEPT].version == kept_version
-    assert {p: p.stat().st_mtime_ns for p in shards} == shards
+    assert {p: p.stat().st_mtime_ns for p in before} == before
     assert opened(tmp_path)[CHANGED]["c0"].dim == 62
 
 
@@ -45,6 +46,34 @@ def test_the_earlier_version_stays_and_is_read_again_without_being_made(corpus, 
     after = opened(tmp_path).native(CHANGED)
     assert len(before) == 9
     assert all(after[clip].equals(features) for clip, features in before.items())
+
+
+def test_both_versions_are_read_side_by_side_until_pruning_takes_the_earlier_one(corpus, recipe, run, tmp_path):
+    root = corpus()
+    run(recipe(streams=streams()), root)
+    (first,) = opened(tmp_path).versions(CHANGED)
+    made = dict(opened(tmp_path).native(CHANGED).items())
+    run(recipe(streams=streams(set="GeMAPSv01b")), root)
+    dataset = opened(tmp_path)
+    old, new = dataset.native(CHANGED, first.id), dataset.native(CHANGED)
+    assert list(old) == list(new) == [f"c{n}" for n in range(9)]
+    assert all(old[clip].equals(features) for clip, features in made.items())
+    assert {(old[clip].dim, new[clip].dim) for clip in new} == {(88, 62)}
+
+    kept = {stream: (dict(dataset.native(stream).items()), dict(dataset[stream].items())) for stream in dataset}
+    (gone,) = prune(dataset).versions
+    assert (gone.stream, gone.version, gone.done) == (CHANGED, first.id, 9)
+    assert gone.differs == ("set: eGeMAPSv02 -> GeMAPSv01b",)
+    dataset = opened(tmp_path)
+    for stream, (native, packed) in kept.items():
+        assert all(dataset.native(stream)[clip].equals(one) for clip, one in native.items())
+        assert all(dataset[stream][clip].equals(one) for clip, one in packed.items())
+    assert run(recipe(streams=streams(set="GeMAPSv01b")), root).processed == 0
+
+    summary = run(recipe(streams=streams()), root)
+    assert (summary.streams[CHANGED].made, summary.streams[KEPT].made) == (9, 0)
+    again = opened(tmp_path).native(CHANGED)
+    assert all(again[clip].equals(features) for clip, features in made.items())
 
 
 def test_an_option_spelt_out_at_its_default_is_no_change(corpus, recipe, run):

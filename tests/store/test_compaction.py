@@ -186,12 +186,6 @@ def test_pruning_removes_what_no_longer_counts_and_nothing_else(made):
     assert known(dataset) == before
 
 
-def test_features_of_an_older_stream_version_stay(made):
-    dataset = grown(made)
-    commit(dataset, "c0", version="9" * 12)
-    assert prune(dataset).files == 0
-
-
 def test_a_shard_that_is_gone_counts_as_missing_for_the_next_run(made):
     dataset = grown(made)
     place = ("c4", VERSION)
