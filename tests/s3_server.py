@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mse_pipeline.extraction.supervisor import dismiss
+
 _KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
 _REQUEST = re.compile(r"(GET|HEAD|PUT|POST|DELETE) (/\S*) HTTP")
 
@@ -70,7 +72,9 @@ def serve() -> Iterator[Server]:
             patch.delenv(name)
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem(use_listings_cache=False).makedirs("bucket", exist_ok=True)
+        dismiss(all_of_them=True)  # they know no server, or another one
         yield Server(os.environ["AWS_ENDPOINT_URL"], requests)
+        dismiss(all_of_them=True)
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
     logger.handlers, logger.propagate, logger.level = before

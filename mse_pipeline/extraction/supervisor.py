@@ -130,10 +130,14 @@ def kept_hosts() -> Iterator[None]:
         dismiss()
 
 
-def dismiss() -> None:
-    """Let the hosts that this process keeps go, unless they are to outlive the run."""
+def dismiss(*, all_of_them: bool = False) -> None:
+    """Let the hosts that this process keeps go.
+
+    Args:
+        all_of_them: Also those that are to outlive the run, as where the environment that they began in has changed.
+    """
     with _lock:
-        if _keepers:
+        if _keepers and not all_of_them:
             return
         hosts = [host for some in _free.values() for host in some]
         _free.clear()

@@ -145,5 +145,5 @@ def test_context_and_words_are_part_of_a_run(home):
         for changes in ({}, {"context": 2}, {"label_words": True})
     ]
     assert len({config_digest(job) for job in jobs}) == 3
-    assert [len(job.examples[Split.TEST][1].context_ids) > 0 for job in jobs] == [False, True, False]
+    assert [len(job.examples[Split.TEST][1].before) > 0 for job in jobs] == [False, True, False]
     assert jobs[2].answers.texts == (" sad", " glad")

@@ -272,7 +272,7 @@ def test_wrong_options_are_told_by_name() -> None:
             }
         )
     )
-    assert "Field required" in problems["acoustic.a.model"]
+    assert "has no default; give it a value" in problems["acoustic.a.model"]
     assert "`layer` is given as well" in problems["acoustic.b.last"]
     assert "can overlap by half of that at most" in problems["acoustic.c.overlap"]
     assert "pools its output alone" in problems["visual.d.pooling"]

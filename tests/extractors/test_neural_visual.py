@@ -151,7 +151,7 @@ def test_a_model_without_a_class_token_is_told_before_any_clip(folders: dict[str
 
 def test_clips_without_faces_or_frames_are_told(folders: dict[str, Path]) -> None:
     session = FaceSession(create("visual.transformers", {"model": str(folders["vit"])}).face)
-    session.add(FrameBatch(np.zeros((2, 120, 160, 3), np.uint8), np.array([[0, 0.2], [0.2, 0.4]])))
+    session.add(FrameBatch.of(np.zeros((2, 120, 160, 3), np.uint8), np.array([[0, 0.2], [0.2, 0.4]])))
     with pytest.raises(ClipError) as caught:
         create("visual.transformers", {"model": str(folders["vit"])})(session.finish())
     assert caught.value.code == "no_face"

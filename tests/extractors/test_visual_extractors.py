@@ -115,7 +115,9 @@ def test_the_notes_tell_the_choice_as_plain_json(grid: dict[str, Faces]) -> None
         "score": notes["tracks"][0]["score"],
         "frames": 15,
         "chosen": True,
+        "boxes": notes["tracks"][0]["boxes"],
     }
+    assert len(notes["tracks"][0]["boxes"]) == 15
 
 
 def test_crops_equal_those_of_facenet_pytorch_from_the_full_size_frame(street: list[FrameBatch]) -> None:

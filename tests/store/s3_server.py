@@ -2,6 +2,8 @@
 
 import pytest
 
+from mse_pipeline.extraction.supervisor import dismiss
+
 
 @pytest.fixture(scope="session")
 def s3_server():
@@ -28,6 +30,7 @@ def s3_cache(s3_server, tmp_path, monkeypatch, request):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("MSE_LOCAL_CACHE", str(tmp_path / "copies"))
     s3fs.S3FileSystem.clear_instance_cache()
+    dismiss(all_of_them=True)  # hosts that know no server, or another one
     bucket = f"test-{abs(hash(request.node.nodeid)):x}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     yield f"s3://{bucket}/team/cache"
