@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.errors import ClipError, UsageError
+from mse_pipeline.errors import ClipError, MseError, UsageError
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.text.ctc_model import CtcModel
 from mse_pipeline.extractors.text.ctc_targets import WILD, Vocabulary
@@ -268,13 +268,19 @@ def test_models_are_found_below_the_folder_of_models(folder, monkeypatch):
     assert create("text.ctc", {"model": "tones"}).model_digest() == there.model_digest()
 
 
-def test_a_model_that_is_not_there_says_what_to_do(tmp_path, monkeypatch):
+def test_a_model_that_is_not_there_says_what_to_do(folder, tmp_path, monkeypatch):
+    import shutil
+
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UsageError, match=r"hf download me/no-such --local-dir no-such"):
+    with pytest.raises(MseError, match=r"hf download me/no-such"):
         create("text.ctc", {"model": "me/no-such"}).load()
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"has no config\.json"):
         create("text.ctc", {"model": str(tmp_path / "empty")}).load()
     (tmp_path / "empty/config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(UsageError, match="cannot be loaded as a CTC model"):
+    with pytest.raises(UsageError, match="but no weights"):
         create("text.ctc", {"model": str(tmp_path / "empty")}).load()
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UsageError, match="cannot be loaded as a CTC model"):
+        create("text.ctc", {"model": str(other)}).load()

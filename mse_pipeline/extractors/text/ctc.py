@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.base import SpokenTextExtractor
-from mse_pipeline.extractors.text.ctc_model import CtcModel, digest, find
+from mse_pipeline.extractors.pretrained import digest, find
+from mse_pipeline.extractors.text.ctc_model import CtcModel
 from mse_pipeline.extractors.text.ctc_targets import WILD, Targets
 from mse_pipeline.extractors.text.ctc_words import heard, parted
 from mse_pipeline.extractors.text.rows import NAMES, TimedWord, word_features

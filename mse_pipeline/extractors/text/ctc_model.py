@@ -1,10 +1,7 @@
-"""A CTC model of transformers: found, digested, loaded, and run over sound of any length."""
+"""A CTC model of transformers: loaded, and run over sound of any length."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +10,7 @@ import numpy as np
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.text.ctc_targets import Vocabulary
 
-_PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
-_OTHER_COPIES = ("*/*", "*.fp16.*", "training_args.bin", "optimizer.bin", "language_model*")
 _PROBES = (4, 12)  # seconds
-
-
-def find(model: str, revision: str | None = None) -> Path:
-    """The folder of a model.
-
-    Args:
-        model: A folder, the name of one below `$MSE_MODELS`, or a name on the hub, which is fetched once.
-        revision: Commit, tag or branch on the hub; None for its main branch.
-
-    Raises:
-        UsageError: There is no such model, or it cannot be fetched.
-    """
-    folder = Path(model).expanduser()
-    home = os.environ.get("MSE_MODELS")
-    for candidate in (folder, *([Path(home).expanduser() / model] if home else [])):
-        if (candidate / "config.json").is_file():
-            return candidate
-    if folder.is_dir():
-        raise UsageError(f"text.ctc: the folder {model} has no config.json, which a model of transformers has.")
-    import huggingface_hub
-
-    try:
-        fetched = huggingface_hub.snapshot_download(
-            model, revision=revision, allow_patterns=list(_PATTERNS), ignore_patterns=list(_OTHER_COPIES)
-        )
-    except Exception as error:  # the hub's client lets errors of several HTTP libraries through
-        name = model.rsplit("/", 1)[-1]
-        raise UsageError(
-            f"text.ctc: {model!r} is no folder, and cannot be fetched from the hub ({type(error).__name__}). On a "
-            f"machine with a connection run `hf download {model} --local-dir {name}`, and give that folder as option "
-            "model."
-        ) from error
-    return Path(fetched)
-
-
-def digest(folder: Path) -> str:
-    """Digest of all that changes what a model hears: configuration, vocabulary, weights."""
-    files = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
-    if any(path.suffix == ".safetensors" for path in files):
-        files = [path for path in files if path.suffix != ".bin"]
-    told = hashlib.blake2b(digest_size=16)
-    for path in files:
-        status = path.stat()
-        told.update(f"{path.name}\0{_content(path, status.st_size, status.st_mtime_ns)}\n".encode())
-    return told.hexdigest()
-
-
-@functools.lru_cache(maxsize=64)
-def _content(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class CtcModel:
