@@ -78,7 +78,7 @@ def test_of_two_drawn_faces_the_one_whose_mouth_moves_with_the_sound_is_followed
     faces = follow(side_by_side(tmp_path / "a.mp4", *pair, sound, 48_000))
     assert side(faces) == ("left" if seed % 2 else "right")
     scores = {track["chosen"]: track["score"] for track in faces.notes["tracks"]}
-    assert scores[True] > 0.4 > scores.get(False, -1.0)
+    assert scores[True] > 0.2 > scores.get(False, -1.0)
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,9 @@ def test_policies_that_look_at_boxes(policy, expected):
 def test_a_mouth_that_moves_with_the_sound_agrees_and_one_that_lags_does_not():
     rng = np.random.default_rng(0)
     voice = np.convolve(rng.random(100), np.ones(3) / 3, "same")
-    assert agreement(voice * 0.4 + 0.1, voice) > 0.95
-    assert agreement(np.roll(voice, 1), voice) > 0.9
-    assert agreement(np.roll(voice, 12), voice) < 0.4
+    assert agreement(voice * 0.4 + 0.1, voice) > 0.75
+    assert agreement(np.roll(voice, 1), voice) > 0.7
+    assert agreement(np.roll(voice, 12), voice) < 0.2
     assert agreement(np.where(np.arange(100) < 10, voice, np.nan), voice) is None
 
 

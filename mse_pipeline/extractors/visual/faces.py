@@ -184,7 +184,7 @@ class FaceSession:
         notes: dict[str, Any] = {"policy": policy}
         agreements = [] if self.mouths is None else self.mouths.agreements(tracks, audio)
         ranking: Policy = policy
-        if policy == "speaking" and max([one for one in agreements if one is not None], default=0.0) < MIN_AGREEMENT:
+        if policy == "speaking" and max([one for one in agreements if one is not None], default=-1.0) <= MIN_AGREEMENT:
             ranking = "largest"
             notes["fallback"] = "largest: no mouth moves with the sound" if audio is not None else "largest: no sound"
         found = scores(policy, tracks, boxes, intervals, agreements)

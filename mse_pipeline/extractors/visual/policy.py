@@ -12,8 +12,8 @@ from mse_pipeline.extractors.visual.tracking import Track
 Policy = Literal["largest", "longest", "central", "speaking"]
 """Which face is followed; see `FaceConfig`."""
 
-MIN_AGREEMENT = 0.1
-"""Agreement of a mouth with the sound below which nobody is taken to speak."""
+MIN_AGREEMENT = 0.0
+"""Agreement of a mouth with the sound above which its owner is taken to speak; what lies below is chance."""
 
 
 def scores(

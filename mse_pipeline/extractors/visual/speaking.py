@@ -90,13 +90,14 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
         voice: (T,) what `loudness` gave.
 
     Returns:
-        From -1 to 1, the best within a frame's shift, and less where the mouth hardly moves; None where there is too
-        little to say: the face is seen for less than `MIN_SECONDS`, or nothing moves or sounds.
+        At most 1: the best correlation within a frame's shift, less where the mouth hardly moves, less the two standard
+        deviations that chance alone makes of so many frames; above 0 it is no chance. None where there is too little
+        to say: the face is seen for less than `MIN_SECONDS`, or nothing moves or sounds.
 
     Examples:
         >>> wave = np.abs(np.sin(np.arange(50) / 2))
         >>> round(agreement(wave, wave), 1), agreement(np.ones(50), wave)
-        (1.0, None)
+        (0.7, None)
     """
     moved, changed = np.gradient(openings), np.gradient(voice)
     found = [
@@ -107,7 +108,8 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
     if not found:
         return None
     movement = float(np.nanstd(moved))
-    return max(found) * movement / (movement + _STILL)
+    chance = 2.0 / np.sqrt(np.isfinite(moved).sum())
+    return float(max(found) * movement / (movement + _STILL) - chance)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
