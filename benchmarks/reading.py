@@ -51,14 +51,14 @@ def first_batch(cache: Path) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def passes(cache: Path, stream: str) -> tuple[Ratio, float]:
-    """All values of a stream: h5py from end to end, beside clip by clip in a shuffled order; and their gigabytes."""
+def passes(cache: Path, stream: str, shuffled: bool = False) -> tuple[Ratio, float]:
+    """All values of a stream: h5py from end to end, beside clip by clip, in order or not; and their gigabytes."""
     from mse_pipeline import store
 
     dataset = store.open(cache)["made"]
     path, pack = dataset.pack_path(stream), dataset[stream]
     clips = list(pack)
-    order = np.random.default_rng(0).permutation(len(clips)).tolist()
+    order = np.random.default_rng(0).permutation(len(clips)).tolist() if shuffled else range(len(clips))
     buffer = np.empty((_BLOCK, STREAMS[stream][0]), np.float32)
 
     def bare() -> int:
@@ -82,13 +82,14 @@ def passes(cache: Path, stream: str) -> tuple[Ratio, float]:
     slow, fast, theirs, mine = in_turn(bare, ours)
     agreement = f"{theirs:,} and {mine:,} rows"
     size = int(pack.offsets[-1]) * STREAMS[stream][0] * 4 / 1e9
-    return Ratio(f"{size:.1f} GB of {stream}, beside h5py", slow, fast, agreement), size
+    way = "shuffled" if shuffled else "in order"
+    return Ratio(f"{size:.1f} GB of {stream}, clips {way}, beside h5py", slow, fast, agreement), size
 
 
 def run(folder: Path, count: int = 2_000) -> list[Ratio]:
     """For `make bench`: a small cache's passes."""
     build(folder / "cache", count)
-    return [passes(folder / "cache", stream)[0] for stream in STREAMS]
+    return [passes(folder / "cache", stream, shuffled)[0] for stream in STREAMS for shuffled in (False, True)]
 
 
 def main() -> None:
@@ -100,11 +101,10 @@ def main() -> None:
         cache = arguments.folder or Path(scratch)
         build(cache, arguments.clips)
         figures: dict[str, object] = {"clips": arguments.clips, "first_batch": first_batch(cache)}
-        for stream in STREAMS:
-            ratio, size = passes(cache, stream)
-            figures[stream] = {
-                "bare_gb_per_s": size / ratio.straightforward, "ours_gb_per_s": size / ratio.ours, "share": ratio.faster
-            }  # fmt: skip
+        for stream, shuffled in ((one, way) for one in STREAMS for way in (False, True)):
+            ratio, size = passes(cache, stream, shuffled)
+            speeds = {"bare_gb_per_s": size / ratio.straightforward, "ours_gb_per_s": size / ratio.ours}
+            figures[f"{stream}, {'shuffled' if shuffled else 'in order'}"] = {**speeds, "share": ratio.faster}
     print(json.dumps(figures, indent=2))
 
 

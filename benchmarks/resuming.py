@@ -57,13 +57,11 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
     """Commit features as an extraction would have: the values are made, the keys are right."""
     from mse_pipeline import corpora, store
     from mse_pipeline.extraction.packing import pack
-    from mse_pipeline.extraction.plan import span_of
     from mse_pipeline.extraction.run import _register, stream_specs
     from mse_pipeline.media.digest import media_digest
     from mse_pipeline.recipe import Recipe
     from mse_pipeline.store.commit import Commit
     from mse_pipeline.store.journal import Row
-    from mse_pipeline.store.keys import clip_key
 
     asked = Recipe.model_validate(plain)
     read = corpora.read("table", root, asked.corpus.options, asked.task)
@@ -77,7 +75,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
             status = (root / str(clip.media)).stat()
             digest = media_digest(root / str(clip.media))
             for spec in specs:
-                key = clip_key(digest, span_of(clip, asked.media.max_seconds), spec.version)
+                key = spec.key(clip, digest, asked.media.max_seconds)
                 row = Row(
                     clip=clip.id, stream=spec.stream, version=spec.version, status="done", key=key, digest=digest,
                     size=status.st_size, mtime_ns=status.st_mtime_ns,

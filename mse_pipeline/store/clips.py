@@ -28,6 +28,9 @@ _COLUMNS = {
     "turn": pa.int64(),
     "face": pa.int64(),
 }
+_LATER = ("face",)
+"""Columns that tables of earlier versions have not."""
+
 _PLAIN = tuple(name for name in _COLUMNS if name != "split")
 _SPLITS = {split.value: split for split in Split}
 
@@ -53,6 +56,8 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         with readable(path) as source:
             # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
             columns = pq.ParquetFile(source).read().to_pydict()
+        for name in _LATER:
+            columns.setdefault(name, [None] * len(columns["id"]))
         plain = zip(*(columns[name] for name in _PLAIN), strict=True)
         more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
         return tuple(_clip(one, *other) for one, other in zip(plain, more, strict=True))
