@@ -20,6 +20,8 @@ def site(tmp_path, monkeypatch):
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.startswith(("loud_", "broken"))]:
+        monkeypatch.delitem(sys.modules, name)  # what another test installed under the same name
     yield folder
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(folder)):
