@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mse_pipeline.backbones.original import LAYOUTS, Layout
 from mse_pipeline.errors import UsageError
+from mse_pipeline.model_files import CONFIG, weight_files
 
-CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -22,18 +22,10 @@ TOKENIZER_FILES = (
     "qwen.tiktoken",
 )
 """Any one of these makes a tokenizer."""
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""Where transformers looks for weights, in its order."""
 MOST_LAYERS = 10_000
 """Far beyond any model; a configuration that asks for more is damaged or hostile."""
 SMALL_EMBEDDINGS = 10**8
 """Numbers of an embedding that may be asked for without a second look."""
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             "(`merge_and_unload`), save the result, and give the folder of the result."
         )
     model_type = read_model_type(folder)
-    weights = _find_weights(folder)
+    weights = weight_files(folder)
     if model_type not in LAYOUTS:
         _require_plausible(folder, read_json(folder / CONFIG, folder), weights)
     require_tokenizer(folder, model_type)
@@ -160,37 +152,6 @@ def _require_plausible(folder: Path, config: dict[str, Any], weights: tuple[Path
         )
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise UsageError(f"{folder / CONFIG} asks for {layers} layers, more than any model has: download it again.")
-
-
-def _find_weights(folder: Path) -> tuple[Path, ...]:
-    found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if found is None:
-        raise UsageError(
-            f"{folder} has a {CONFIG} but no weights (none of {', '.join(WEIGHT_FILES)}): download it again in full, "
-            "or give the folder that holds them."
-        )
-    weights = _shards(found) if found.name.endswith(".index.json") else (found,)
-    for path in weights:
-        with path.open("rb") as stream:
-            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise UsageError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in {folder}.")
-    return weights
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_json(index, index.parent).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise UsageError(f"{index} has no weight_map of parameters to files: download it again.")
-    suffix = ".bin" if index.name.endswith(".bin.index.json") else ".safetensors"
-    shards = []
-    for name in sorted(set(names.values())):
-        # An index may come from anyone: it must not lead out of its folder, nor to a file of another kind.
-        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(suffix):
-            raise UsageError(f"{index} names {name!r}, which is not a {suffix} file of its own folder.")
-        if not (index.parent / name).is_file():
-            raise UsageError(f"{index.parent} lacks {name}, a part of its weights: download it again in full.")
-        shards.append(index.parent / name)
-    return tuple(shards)
 
 
 def read_json(path: Path, folder: Path) -> dict[str, Any]:

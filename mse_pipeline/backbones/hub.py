@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mse_pipeline.backbones import registry
-from mse_pipeline.backbones.checkpoint import CONFIG, TOKENIZER_FILES
+from mse_pipeline.backbones.checkpoint import TOKENIZER_FILES
 from mse_pipeline.errors import UsageError
+from mse_pipeline.model_files import CONFIG, OTHER_COPIES, PICKLED_WEIGHTS, SAFE_WEIGHTS
 
-SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json")
 _SMALL_FILES = (*TOKENIZER_FILES, "*config.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-# Second copies of the same weights, in other formats, would double a download of many gigabytes.
-_OTHER_COPIES = ("*/*", "consolidated*", "*.fp16.*", "*.fp32.*", "training_args.bin", "optimizer.bin")
 
 
 def fetch_config(name: str, asked: str, revision: str | None = None) -> Path:
@@ -88,7 +85,7 @@ def _fetch(name: str, asked: str, patterns: Sequence[str], revision: str | None)
 
     try:
         folder = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_OTHER_COPIES)
+            name, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(OTHER_COPIES)
         )
     except errors.HFValidationError as error:
         raise UsageError(unknown_sentence(asked, "nor can it be a hub name")) from error

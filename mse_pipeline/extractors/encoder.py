@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors import pretrained
 from mse_pipeline.extractors.base import Extractor
+from mse_pipeline.model_files import weight_files
 
 _ONLY_TRAINED_WITH = ("masked_spec_embed", "mask_token")
 """Parameters that only training uses; checkpoints often lack them, and no value depends on them."""
@@ -179,7 +180,7 @@ def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any,
     import torch
     from transformers import AutoModel
 
-    safe = pretrained.weight_files(folder)[0].suffix == ".safetensors"
+    safe = weight_files(folder)[0].suffix == ".safetensors"
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
         with _quiet():

@@ -8,11 +8,7 @@ from pathlib import Path
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.pretrained import DESCRIBING_FILES, require_model
-
-_SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-_PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json")
-# Second copies of the same weights, in other formats, would double a download of many gigabytes.
-_OTHER_COPIES = ("*/*", "consolidated*", "*.fp16.*", "*.fp32.*", "training_args.bin", "optimizer.bin")
+from mse_pipeline.model_files import OTHER_COPIES, PICKLED_WEIGHTS, SAFE_WEIGHTS
 
 
 def fetch(name: str, revision: str | None, keep: Path) -> Path:
@@ -30,9 +26,9 @@ def fetch(name: str, revision: str | None, keep: Path) -> Path:
     cached = _cached(name, revision)
     if cached is not None:
         return cached
-    folder = _download(name, revision, keep, _SAFE_WEIGHTS)
+    folder = _download(name, revision, keep, SAFE_WEIGHTS)
     if not any(folder.glob("*.safetensors")):
-        folder = _download(name, revision, keep, _PICKLED_WEIGHTS)
+        folder = _download(name, revision, keep, PICKLED_WEIGHTS)
     return require_model(folder)
 
 
@@ -40,7 +36,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
     """The repository's folder in the hub's cache, if all of it is there. Reaches no network."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    for weights in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
+    for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
         with contextlib.suppress(LocalEntryNotFoundError, HFValidationError, UsageError):
             return require_model(_snapshot(name, revision, weights, local_files_only=True))
     return None
@@ -76,7 +72,7 @@ def _snapshot(name: str, revision: str | None, weights: Sequence[str], local_fil
         name,
         revision=revision,
         allow_patterns=[*DESCRIBING_FILES, *weights],
-        ignore_patterns=list(_OTHER_COPIES),
+        ignore_patterns=list(OTHER_COPIES),
         local_files_only=local_files_only,
     )
     return Path(folder)

@@ -6,25 +6,14 @@ Nothing here loads weights, and no code of a model is ever run: classes are thos
 from __future__ import annotations
 
 import functools
-import json
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.content import folder_digest
 from mse_pipeline.extractors.visual.weights import models_folder
-
-CONFIG = "config.json"
-"""The file that says what a model is."""
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""Where transformers looks for weights, in its order; of the last two only tensors are taken."""
+from mse_pipeline.model_files import CONFIG, weight_files
 
 DESCRIBING_FILES = (
     CONFIG,
@@ -44,7 +33,6 @@ DESCRIBING_FILES = (
 """Files beside the weights that change what a model makes of its input."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def find(model: str, revision: str | None = None) -> Path:
@@ -104,43 +92,6 @@ def require_model(folder: Path) -> Path:
         )
     weight_files(folder)
     return folder
-
-
-def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The files that hold a folder's weights, the first kind that transformers would take.
-
-    Raises:
-        UsageError: There are none, some are missing, or an index leads out of the folder.
-    """
-    found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if found is None:
-        raise UsageError(
-            f"{folder} has a {CONFIG} but no weights (none of {', '.join(WEIGHT_FILES)}): download it again in full, "
-            "or give the folder that holds them."
-        )
-    files = _shards(found) if found.name.endswith(".index.json") else (found,)
-    for path in files:
-        with path.open("rb") as stream:
-            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise UsageError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in {folder}.")
-    return files
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        suffix = ".bin" if index.name.endswith(".bin.index.json") else ".safetensors"
-        # An index may come from anyone: it must not lead out of its folder, nor to a file of another kind.
-        strangers = [name for name in names if PurePosixPath(name).name != name or not name.endswith(suffix)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{index} has no weight_map of parameters to files: download it again.") from error
-    if strangers:
-        raise UsageError(f"{index} names {strangers[0]!r}, which is not a {suffix} file of its own folder.")
-    files = tuple(index.parent / name for name in sorted(set(names)))
-    absent = [path.name for path in files if not path.is_file()]
-    if absent or not files:
-        raise UsageError(f"{index.parent} lacks {(absent or ['all weights'])[0]}: download it again in full.")
-    return files
 
 
 def digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mse_pipeline.inspection.collect import Inspection, Shown, StreamView
+from mse_pipeline.store.features import Features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +162,8 @@ def _panels(figure: Figure, places: list[Any], inspection: Inspection, timed: li
     axes = wave
     for place, view in zip(places[1:], timed, strict=True):
         axes = figure.add_subplot(place, sharex=wave)
-        _heat(axes, view)
+        if view.features is not None:
+            _heat(axes, view.stream, view.features)
     wave.set_xlim(0.0, max(inspection.duration, 1e-3))
     for other in figure.axes:
         if other.get_shared_x_axes().joined(other, wave) and other is not axes:
@@ -191,10 +193,8 @@ def _waveform(axes: Any, inspection: Inspection) -> None:
             axes.text(middle, 0.98, word.text, fontsize=8, color=INK, ha="center", va="top", parse_math=False)
 
 
-def _heat(axes: Any, view: StreamView) -> None:
+def _heat(axes: Any, stream: str, features: Features) -> None:
     """Each dimension over time in its own deviations; rows without a measurement are grey."""
-    features = view.features
-    assert features is not None  # noqa: S101 - _has_time saw to it
     _bare(axes)
     values = features.values.astype(np.float64).T
     values[:, ~features.valid] = np.nan
@@ -217,7 +217,7 @@ def _heat(axes: Any, view: StreamView) -> None:
         rasterized=True,
     )
     axes.set_ylim(features.dim, 0)
-    axes.set_ylabel(f"{view.stream}\n{features.dim} dims", fontsize=8, color=INK, rotation=0, ha="right", va="center")
+    axes.set_ylabel(f"{stream}\n{features.dim} dims", fontsize=8, color=INK, rotation=0, ha="right", va="center")
     if features.dim <= _NAMED:
         axes.yaxis.tick_right()
         axes.set_yticks(np.arange(features.dim) + 0.5, features.names, fontsize=5.5)

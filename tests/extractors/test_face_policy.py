@@ -1,11 +1,10 @@
 """Whose face is followed: the largest, the longest, the most central, or the one that speaks."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual.faces import FaceConfig, FaceSession
 from mse_pipeline.extractors.visual.speaking import agreement, loudness, opening
 from mse_pipeline.media.audio import Audio
@@ -13,6 +12,7 @@ from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.sample.scene import play
 from mse_pipeline.sample.speaker import speaker
+from mse_pipeline.store.keys import stream_id
 from tests.extractors.two_faces import everything, side_by_side
 
 CONFIG = FaceConfig(policy="speaking")
@@ -158,5 +158,6 @@ def test_a_mouth_outside_of_the_frame_is_not_open():
     assert opening(np.full((20, 100), 90, np.uint8), marks) == 0.0
 
 
-def test_each_policy_is_a_setting_of_its_own():
-    assert len({dataclasses.replace(CONFIG, policy=policy) for policy in ("largest", "longest", "central")}) == 3
+def test_each_policy_has_features_of_its_own():
+    made = [create("visual.mtcnn", {"policy": policy}) for policy in ("largest", "longest", "central", "speaking")]
+    assert len({stream_id(extractor.identity()) for extractor in made}) == 4

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from mse_pipeline.backbones.checkpoint import CONFIG, Checkpoint, read_json
+from mse_pipeline.backbones.checkpoint import Checkpoint, read_json
 from mse_pipeline.backbones.original.layout import Layout, Plan, Section
 from mse_pipeline.backbones.tensors import shapes, tensors
 from mse_pipeline.errors import MseError
+from mse_pipeline.model_files import CONFIG
 
 SHOWN = 3
 """Names of each kind of misfit that an error tells."""

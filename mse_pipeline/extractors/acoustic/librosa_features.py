@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass as plain_dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -59,7 +60,7 @@ class Sound:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Feature:
+class Feature(ABC):
     """One feature with its parameters.
 
     Attributes:
@@ -68,17 +69,17 @@ class Feature:
 
     hop_multiple: ClassVar[int] = 1
 
+    @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Names of its D values."""
-        raise NotImplementedError
 
     def units(self) -> tuple[str, ...]:
         """Units of its D values; empty where a value has none."""
         return ("",) * len(self.names())
 
+    @abstractmethod
     def compute(self, sound: Sound) -> np.ndarray:
         """(D, T) values, T = 1 + N // hop_length."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from abc import abstractmethod
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -63,14 +64,14 @@ class SmileExtractor(AudioExtractor[C]):
     """
 
     @property
+    @abstractmethod
     def feature_set(self) -> str:
         """OpenSMILE's name of the set."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def level(self) -> str:
         """``lld``, ``lld_de`` or ``functionals``."""
-        raise NotImplementedError
 
     @property
     def window(self) -> float | None:
