@@ -1,3 +1,5 @@
+import uuid
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.task import Classification
+from tests.s3_server import serve
 
 STREAM, VERSION = "acoustic.x", "0123456789ab"
 
@@ -58,3 +61,16 @@ def shards_read(monkeypatch):
 
     monkeypatch.setattr(shards, "read_shard", counting)
     return read
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A real S3 server with an empty bucket."""
+    yield from serve()
+
+
+@pytest.fixture
+def s3_cache(s3, tmp_path, monkeypatch):
+    """URL of an empty cache in the bucket."""
+    monkeypatch.setenv("MSE_LOCAL_CACHE", str(tmp_path / "copies"))
+    return f"s3://bucket/{uuid.uuid4().hex}/cache"

@@ -17,7 +17,6 @@ from mse_pipeline.store.storage import files, remove
 from mse_pipeline.task import Classification
 from tests.extraction.conftest import corpus, recipe  # noqa: F401  fixtures
 from tests.store.conftest import STREAM, VERSION, commit, features
-from tests.store.s3_server import s3_cache, s3_server  # noqa: F401  fixtures
 
 
 def stored(dataset):
@@ -28,7 +27,7 @@ def shards(dataset):
     return [name for name in stored(dataset) if "/shard-" in name]
 
 
-def test_a_dataset_and_its_streams_read_back(made, s3_cache):  # noqa: F811
+def test_a_dataset_and_its_streams_read_back(made, s3_cache):
     dataset = made(cache=s3_cache)
     given = {f"c{n}": features(n) for n in range(4)}
     dataset.put("visual.x", given)
@@ -41,7 +40,7 @@ def test_a_dataset_and_its_streams_read_back(made, s3_cache):  # noqa: F811
         assert all(stream[clip].equals(one) for clip, one in given.items())
 
 
-def test_a_pack_is_downloaded_once_and_again_when_it_is_another(made, s3_cache, tmp_path):  # noqa: F811
+def test_a_pack_is_downloaded_once_and_again_when_it_is_another(made, s3_cache, tmp_path):
     dataset = made(cache=s3_cache)
     commit(dataset, "c0", "c1")
     pack_stream(dataset, STREAM)
@@ -59,7 +58,7 @@ def test_a_pack_is_downloaded_once_and_again_when_it_is_another(made, s3_cache, 
     assert len(list(copies.iterdir())) == 1
 
 
-def test_its_pack_has_the_bytes_of_a_local_one(made, s3_cache, tmp_path):  # noqa: F811
+def test_its_pack_has_the_bytes_of_a_local_one(made, s3_cache, tmp_path):
     here, there = made(cache=tmp_path / "here"), made(cache=s3_cache)
     commit(here, "c0", "c1", "c2")
     commit(there, "c2")
@@ -69,7 +68,7 @@ def test_its_pack_has_the_bytes_of_a_local_one(made, s3_cache, tmp_path):  # noq
     assert here.pack_path(STREAM).read_bytes() == there.pack_path(STREAM).read_bytes()
 
 
-def test_two_runs_at_once_are_harmless(made, s3_cache):  # noqa: F811
+def test_two_runs_at_once_are_harmless(made, s3_cache):
     dataset = made(cache=s3_cache)
     with run_lock(dataset.path), run_lock(dataset.path):
         commit(dataset, "c0", "c1", run="one")
@@ -78,7 +77,7 @@ def test_two_runs_at_once_are_harmless(made, s3_cache):  # noqa: F811
     assert all(one.equals(features(int(clip[1:]))) for clip, one in dataset.native(STREAM).items())
 
 
-def test_a_run_that_begins_removes_nothing_but_the_guard_of_the_run_before(made, s3_cache):  # noqa: F811
+def test_a_run_that_begins_removes_nothing_but_the_guard_of_the_run_before(made, s3_cache):
     dataset = made(cache=s3_cache)
     begin_run(dataset, "first")
     (dataset.stream_folder(STREAM, VERSION) / "shard-of-another-run.parquet").write_bytes(b"being written")
@@ -90,7 +89,7 @@ def test_a_run_that_begins_removes_nothing_but_the_guard_of_the_run_before(made,
     assert not dataset.journal.read()
 
 
-def test_a_row_whose_shard_is_gone_counts_as_missing(made, s3_cache):  # noqa: F811
+def test_a_row_whose_shard_is_gone_counts_as_missing(made, s3_cache):
     dataset = made(cache=s3_cache)
     commit(dataset, "c0")
     commit(dataset, "c1")
@@ -100,7 +99,7 @@ def test_a_row_whose_shard_is_gone_counts_as_missing(made, s3_cache):  # noqa: F
         dataset.native(STREAM)["c0"]
 
 
-def test_compaction_and_pruning(made, s3_cache):  # noqa: F811
+def test_compaction_and_pruning(made, s3_cache):
     dataset = made(cache=s3_cache)
     for n in range(5):
         commit(dataset, f"c{n}")
@@ -115,7 +114,7 @@ def test_compaction_and_pruning(made, s3_cache):  # noqa: F811
     assert all(again.native(STREAM)[f"c{n}"].equals(features(n)) for n in range(5))
 
 
-def test_a_server_that_does_not_answer_and_a_storage_without_its_package_are_told(s3_cache, monkeypatch):  # noqa: F811
+def test_a_server_that_does_not_answer_and_a_storage_without_its_package_are_told(s3_cache, monkeypatch):
     import s3fs
 
     with pytest.raises(UsageError, match="Unsupported"):
@@ -152,7 +151,7 @@ def test_an_extraction_and_a_training_with_the_cache_on_s3(corpus, recipe, s3_ca
     assert np.isfinite(result.result["valid"]["acc"])
 
 
-def test_a_cache_on_s3_from_the_command_line(s3_cache, capsys, monkeypatch):  # noqa: F811
+def test_a_cache_on_s3_from_the_command_line(s3_cache, capsys, monkeypatch):
     import json
     import sys
 
