@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mse_pipeline.extractors.visual.light_import import nms
 from mse_pipeline.extractors.visual.networks import SIDES, Networks
 
 _STRIDE = 2
@@ -71,8 +72,6 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> Found:
         frames: (N, H, W, 3) uint8.
         how: Sizes and thresholds.
     """
-    from torchvision.ops import batched_nms
-
     pictures = _tensor(frames)
     boxes, index = _propose(networks, pictures, how)
     boxes, index, cut = _pictures(pictures, boxes, index, "rnet")
@@ -81,7 +80,7 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> Found:
         scores = probabilities[:, 1]
         passed = scores > how.thresholds[1]
         boxes, index, scores, shifts = boxes[passed], index[passed], scores[passed], shifts[passed]
-        kept = batched_nms(boxes, scores, index, 0.7)
+        kept = _strongest(boxes, scores, index, 0.7)
         boxes, index = _squares(_shifted(boxes[kept], shifts[kept])), index[kept]
     return refine(networks, pictures, boxes, index, how.thresholds[2])
 
@@ -159,7 +158,6 @@ def _tensor(frames: Any) -> Any:
 def _propose(networks: Networks, pictures: Any, how: Search) -> tuple[Any, Any]:
     """Square candidates of P-Net on all levels of the pyramid, and which frame each is in."""
     import torch
-    from torchvision.ops import batched_nms
 
     boxes, scores, shifts, index, level_of = [], [], [], [], []
     height, width = pictures.shape[2:]
@@ -175,11 +173,27 @@ def _propose(networks: Networks, pictures: Any, how: Search) -> tuple[Any, Any]:
     if not boxes:
         return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     one, score, shift, frame = torch.cat(boxes), torch.cat(scores), torch.cat(shifts), torch.cat(index)
-    kept = batched_nms(one, score, frame * len(boxes) + torch.cat(level_of), 0.5)
+    kept = _strongest(one, score, frame * len(boxes) + torch.cat(level_of), 0.5)
     one, score, shift, frame = one[kept], score[kept], shift[kept], frame[kept]
-    kept = batched_nms(one, score, frame, 0.7)
+    kept = _strongest(one, score, frame, 0.7)
     one, shift, frame = one[kept], shift[kept], frame[kept]
     return _squares(one + shift * (one[:, 2:] - one[:, :2]).repeat(1, 2)), frame
+
+
+def _strongest(boxes: Any, scores: Any, group: Any, overlap: float) -> Any:
+    """Indices of the boxes that overlap with no more probable one of their group, the most probable first."""
+    import torch
+
+    if not len(boxes):
+        return torch.zeros(0, dtype=torch.int64)
+    order = torch.argsort(group, stable=True)
+    kept = torch.cat(
+        [
+            members[nms()(boxes[members], scores[members], overlap)]
+            for members in order.split(torch.unique_consecutive(group[order], return_counts=True)[1].tolist())
+        ]
+    )
+    return kept[torch.argsort(scores[kept], descending=True, stable=True)]
 
 
 def _pictures(pictures: Any, boxes: Any, index: Any, name: str) -> tuple[Any, Any, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.extractors.visual.light_import import inception_resnet_class
 from mse_pipeline.extractors.visual.weights import read_state
 
 _BATCH = 16
@@ -87,9 +88,7 @@ def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embed
     Raises:
         UsageError: The file is no state dict, or one of another network.
     """
-    from facenet_pytorch import InceptionResnetV1
-
-    network = InceptionResnetV1(classify=False)
+    network = inception_resnet_class()(classify=False)
     # The head that told VGGFace2's people apart is no part of the embedding.
     state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
     own = network.state_dict()

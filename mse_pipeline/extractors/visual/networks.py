@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mse_pipeline.extractors.visual.light_import import mtcnn_classes, package_folder
 
 SIDES = {"pnet": 12, "rnet": 24, "onet": 48}
 """Side in pixels of the pictures that the networks look at; P-Net slides over larger ones."""
@@ -89,21 +89,21 @@ class Networks:
 def load_networks(device: str) -> Networks:
     """The networks; one set for each device and process."""
     import torch
-    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 
-    pnet, rnet, onet = (
-        network().eval().to(torch.device(device), memory_format=torch.channels_last) for network in (PNet, RNet, ONet)
-    )
-    return Networks(pnet, rnet, onet, device)
+    folder = package_folder("facenet_pytorch") / "data"
+    networks = {}
+    for name, network in zip(SIDES, mtcnn_classes(), strict=True):
+        networks[name] = network(pretrained=False)
+        networks[name].load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
+        networks[name].eval().to(torch.device(device), memory_format=torch.channels_last)
+    return Networks(**networks, device=device)
 
 
 @functools.cache
 def mtcnn_digest() -> str:
     """BLAKE2b of the networks' three weight files, 16 bytes as hexadecimal digits; imports nothing heavy."""
-    spec = importlib.util.find_spec("facenet_pytorch")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("facenet-pytorch is not installed: pip install facenet-pytorch==2.5.3")
+    folder = package_folder("facenet_pytorch") / "data"
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("pnet.pt", "rnet.pt", "onet.pt"):
-        digest.update((Path(spec.origin).parent / "data" / name).read_bytes())
+    for name in SIDES:
+        digest.update((folder / f"{name}.pt").read_bytes())
     return digest.hexdigest()
