@@ -219,7 +219,11 @@ class _Pass:
         if self._sound is None:
             return None
         side, track = self._sound
-        samples = track.finish()
+        try:
+            samples = track.finish()
+        except (av.FFmpegError, TimestampError) as error:  # of the last frames; what came before them is kept
+            side.note(error)
+            samples = track.finish()
         return Audio(samples) if self._settle("audio", side, len(samples) > 0) else None
 
     def _finish_picture(self) -> float:

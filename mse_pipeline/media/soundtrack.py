@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
 import numpy as np
+from av.audio.frame import format_dtypes
 
 from mse_pipeline.media.audio import SAMPLE_RATE
 
@@ -17,6 +18,9 @@ round timestamps, Matroska to a millisecond, so smaller differences are no gaps.
 
 PREROLL = 0.25
 """Seconds decoded before a span and thrown away, so that codec and resampler have settled at its start."""
+
+_AT_ONCE = 0.5
+"""Seconds of sound that are converted at once: frames of 20 ms each cost more to hand over than to convert."""
 
 MAX_SILENCE = 3600.0
 """Seconds of silence that gaps may add up to; a file that announces more has broken timestamps."""
@@ -64,6 +68,17 @@ class Converter:
                 return
 
 
+def joined(frames: Sequence[Any]) -> Any:
+    """One frame with the samples of several of one kind, without a time."""
+    first = frames[0]
+    if len(frames) == 1:
+        return first
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    whole = av.AudioFrame.from_ndarray(samples, format=first.format.name, layout=first.layout.name)
+    whole.sample_rate = first.sample_rate
+    return whole
+
+
 def frame_kind(frame: Any) -> tuple[int, str, str]:
     """Rate, sample format and layout of an audio frame: what a converter is made for."""
     return frame.sample_rate, frame.format.name, frame.layout.name
@@ -85,6 +100,10 @@ class SoundTrack:
         self._zero, self._start, self._end = zero, start, end
         self._mono: Converter | None = None
         self._resampler: Converter | None = None
+        self._waiting: list[tuple[Any, float | None]] = []  # frames of one kind, and when each begins after `zero`
+        self._waiting_samples = 0
+        self._mono_chunks: list[np.ndarray] = []  # placed, to be resampled
+        self._mono_samples = 0
         self._chunks: list[np.ndarray] = []
         self._rate = 0
         self._written = 0  # index after the last sample that was placed, at the source's rate after `zero`
@@ -102,17 +121,31 @@ class SoundTrack:
             TimestampError: The timestamps leave more silence than `MAX_SILENCE`.
             av.FFmpegError: libswresample cannot convert the frame.
         """
+        if self._waiting and frame_kind(self._waiting[0][0]) != frame_kind(frame):
+            self._convert()
         if frame.sample_rate != self._rate:
             self._restart(frame.sample_rate)
-        at = None
-        if frame.pts is not None and frame.time_base is not None:
-            at = float(frame.pts * frame.time_base) - self._zero
-        if self._mono is None or self._mono.kind != frame_kind(frame):
+        timed = frame.pts is not None and frame.time_base is not None
+        self._waiting.append((frame, float(frame.pts * frame.time_base) - self._zero if timed else None))
+        self._waiting_samples += frame.samples
+        if self._waiting_samples >= _AT_ONCE * self._rate or frame.format.name not in format_dtypes:
+            self._convert()
+
+    def _convert(self) -> None:
+        """Make what waits mono, and place each frame's samples."""
+        waiting, self._waiting, self._waiting_samples = self._waiting, [], 0
+        if not waiting:
+            return
+        frames = [frame for frame, _ in waiting]
+        if self._mono is None or self._mono.kind != frame_kind(frames[0]):
             self._drain_mono()
-            self._mono = Converter(frame, self._rate)
-        for chunk in self._mono(frame):
-            self._place(chunk, at)
-            at = None
+            self._mono = Converter(frames[0], self._rate)
+        # The rate stays, so as many samples come out as went in.
+        mono = np.concatenate([*self._mono(joined(frames)), np.zeros(0, np.float32)])
+        begin = 0
+        for frame, at in waiting:
+            self._place(mono[begin : begin + frame.samples], at)
+            begin += frame.samples
 
     def finish(self) -> np.ndarray:
         """The clip's samples, (N,) float32 in [-1, 1] at 16 kHz; N is 0 where the clip has no sound."""
@@ -124,11 +157,6 @@ class SoundTrack:
             samples = samples[: round(self._end * SAMPLE_RATE) - round(self._start * SAMPLE_RATE)]
         np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
         return np.clip(samples, -1.0, 1.0, out=samples)
-
-    @property
-    def end(self) -> float:
-        """Where the sound taken so far ends, in seconds after the clip's start."""
-        return self._written / self._rate - self._start if self._rate else 0.0
 
     def _restart(self, rate: int) -> None:
         """Begin at a source rate: on the common grid at first, later where the rate changes."""
@@ -181,7 +209,16 @@ class SoundTrack:
         if self._rate == SAMPLE_RATE:
             self._keep(chunk)
             return
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk[None]), format="flt", layout="mono")
+        self._mono_chunks.append(chunk)
+        self._mono_samples += len(chunk)
+        if self._mono_samples >= _AT_ONCE * self._rate:
+            self._resample()
+
+    def _resample(self) -> None:
+        chunks, self._mono_chunks, self._mono_samples = self._mono_chunks, [], 0
+        if not chunks:
+            return
+        frame = av.AudioFrame.from_ndarray(np.concatenate(chunks)[None], format="flt", layout="mono")
         frame.sample_rate = self._rate
         if self._resampler is None:
             self._resampler = Converter(frame, SAMPLE_RATE)
@@ -202,7 +239,9 @@ class SoundTrack:
             self._mono = None
 
     def _drain(self) -> None:
+        self._convert()
         self._drain_mono()
+        self._resample()
         if self._resampler is not None:
             for piece in self._resampler(None):
                 self._keep(piece)

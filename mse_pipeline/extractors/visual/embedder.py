@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.visual.light_import import inception_resnet_class
 from mse_pipeline.extractors.visual.weights import read_state
 
-_BATCH = 16
-"""Faces that go through the network at once on the CPU: more gains nothing there."""
+_BATCH = 32
+"""The most faces that go through the network at once on the CPU: more gains nothing there."""
 
 _BATCH_ELSEWHERE = 128
 
@@ -54,7 +55,9 @@ class Embedder:
         """
         import torch
 
-        size = _BATCH if self._device.type == "cpu" else _BATCH_ELSEWHERE
+        most = _BATCH if self._device.type == "cpu" else _BATCH_ELSEWHERE
+        # Parts of nearly one size: two faces alone would cost half as much again, each.
+        size = math.ceil(len(crops) / math.ceil(len(crops) / most))
         with torch.inference_mode():
             parts = [self._embed(torch.from_numpy(crops[k : k + size])) for k in range(0, len(crops), size)]
             return np.asarray(torch.cat(parts).numpy())
