@@ -18,6 +18,7 @@ from mse_pipeline.media.picture import Picture
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.sampling import FrameRequest
 from mse_pipeline.media.seeking import open_at
+from mse_pipeline.media.skipping import CODECS, CONTAINERS, Skipper
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
 
 __all__ = ["Decoded", "FrameRequest", "decode"]
@@ -109,12 +110,19 @@ class _Side:
 
     def __init__(self, stream: Any, sink: SoundTrack | Picture) -> None:
         self.stream, self.sink = stream, sink
+        self.skipper: Skipper | None = None
         self.frames = 0
         self.errors = 0
         self.first_error: BaseException | None = None
         self.ended = False
 
     def take(self, packet: Any) -> None:
+        """Take a packet: it is decoded, at once or when it is clear whether its frame is needed."""
+        for ready in [packet] if self.skipper is None else self.skipper.ready(packet):
+            if not self.ended:
+                self._decode(ready)
+
+    def _decode(self, packet: Any) -> None:
         """Decode a packet; a broken one is counted and the next one tried."""
         try:
             for frame in packet.decode():
@@ -168,9 +176,16 @@ class _Pass:
     def want_frames(self, frames: Sequence[FrameRequest]) -> None:
         """Decode the video for these requests, if there is one."""
         fps = self._info.fps if self._info.fps and self._info.fps > 0 else 25.0
-        picture = Picture(frames, self._zero + self._begin, self._length, fps)
+        zero = self._zero + self._begin
+        picture = Picture(frames, zero, self._length, fps)
         side = self._side("video", picture)
-        self._picture = None if side is None else (side, picture)
+        if side is None:
+            return
+        self._picture = side, picture
+        codec = side.stream.codec_context
+        if codec.name in CODECS and self._container.format.name in CONTAINERS:
+            rates = [request.rate for request in frames]
+            side.skipper = Skipper(codec, rates, zero, self._length)
 
     def _side(self, kind: str, sink: SoundTrack | Picture) -> _Side | None:
         stream = find_stream(self._container, kind)
