@@ -135,9 +135,7 @@ def fit_adapter(
     return Trained(adapter.eval(), progress.best_epoch, progress.history, predicted, scores_by_split)
 
 
-def _step(
-    job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, batch: Batch, epoch: int
-) -> float:
+def _step(job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, batch: Batch, epoch: int) -> float:
     """One step of the optimiser; returns the loss before it."""
     loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, batch, job.weights)
     if not torch.isfinite(loss):
