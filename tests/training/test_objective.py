@@ -227,7 +227,7 @@ def test_the_side_on_which_a_tokenizer_pads_has_no_influence(side):
     tokenizer.padding_side = side
     backbone = small_backbone(tokenizer=tokenizer)
     chosen = [
-        Example(clip, text, "joy", 1, ("A: so\n",) * place) for place, (clip, text) in enumerate(zip("abcd", TEXTS))
+        Example(str(place), text, "joy", 1, ("A: so\n",) * place) for place, text in enumerate(TEXTS)
     ]
     batcher = Batcher(Texts(backbone), {}, {})
     adapter = small_adapter(backbone, acoustic_dim=None, visual_dim=None)
