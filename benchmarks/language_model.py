@@ -36,8 +36,9 @@ STREAMS = {"acoustic": (64, 157), "visual": (64, 32)}  # dimensions and rows of 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the backbone."""
+    """Of the backbone; `name` one that `backbones.load` knows, for that one in place of a made one."""
 
+    name: str = ""
     width: int = 1024
     layers: int = 4
     inner: int = 2816
@@ -72,7 +73,7 @@ class Sizes:
         return Backbone("made", "random", None, model.eval().requires_grad_(False), tokenizer)
 
 
-@dataclass
+@dataclass(eq=False)
 class Bench:
     """A backbone, an adapter, and clips to read."""
 
@@ -82,9 +83,14 @@ class Bench:
 
     def __post_init__(self) -> None:
         tokenizer, texts = tokenizer_and_texts()
-        self.backbone = self.sizes.backbone(tokenizer)
-        self.prompt = Prompt.build(tokenizer, family="qwen2", task_prompt=task_prompt(self.task))
-        self.answers = Answers(self.task, tokenizer, "qwen2")
+        if self.sizes.name:
+            self.backbone = backbones.load(self.sizes.name, self.sizes.dtype, self.sizes.device)
+            tokenizer = self.backbone.tokenizer
+        else:
+            self.backbone = self.sizes.backbone(tokenizer)
+        family = self.backbone.family
+        self.prompt = Prompt.build(tokenizer, family=family, task_prompt=task_prompt(self.task))
+        self.answers = Answers(self.task, tokenizer, family)
         draw = random.Random(0)
         self.clips = [
             Example(f"{place}", text, "", draw.randrange(len(self.answers))) for place, text in enumerate(texts)
@@ -94,7 +100,7 @@ class Bench:
         self.batcher = Batcher(Texts(self.backbone, TEXT_LENGTH), streams, normalisers)
         torch.manual_seed(0)
         sizes = AdapterConfig(
-            hidden_size=self.sizes.width,
+            hidden_size=self.backbone.hidden_size,
             acoustic_dim=STREAMS["acoustic"][0],
             visual_dim=STREAMS["visual"][0],
             acoustic_hidden=32,
@@ -103,6 +109,13 @@ class Bench:
         )
         self.adapter = MSEAdapter(sizes).to(self.sizes.device)
         self.optimiser = torch.optim.AdamW(self.adapter.parameters(), 5e-4, eps=1e-4)
+
+    @property
+    def title(self) -> str:
+        """The backbone in few words."""
+        sizes = self.sizes
+        made = f"{sizes.layers} layers of {sizes.width}"
+        return f"{sizes.name or made}, {sizes.dtype}"
 
     def padded(self, chosen: Sequence[Example], mask: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The straightforward reading: every text padded to `TEXT_LENGTH`, and read so unless `mask`.
@@ -141,7 +154,7 @@ def tokenizer_and_texts() -> tuple[Any, list[str]]:
             texts = [row["Utterance"] for row in csv.DictReader(file)]
         return backbones.load_tokenizer(folder)[0], draw.sample(texts, CLIPS)
     # MELD has 8 words a text in the mean, half of them 6 or fewer, one in twenty over 20.
-    words = "we go there and you know it now".split()
+    words = ["we", "go", "there", "and", "you", "know", "it", "now"]
     counts = [min(40, max(1, round(draw.lognormvariate(1.8, 0.75)))) for _ in range(CLIPS)]
     return backbones.load_tokenizer("tiny")[0], [" ".join(draw.choices(words, k=count)) for count in counts]
 

@@ -121,7 +121,7 @@ def peak(sizes: Sizes, way: str) -> float:
 def measure_peak(sizes: Sizes, way: str) -> float:
     """The same, in this process: of a GPU what torch allocated, of a CPU the peak of the resident memory.
 
-    The system's count of the peak is set back once the model is loaded; where it cannot be, the model's loading is in it.
+    The system's count of the peak is set back once the model is loaded; where it cannot be, loading is in it.
     """
     bench = Bench(sizes)
     like, drawn = batches(bench, 2)
@@ -152,8 +152,9 @@ def measure(sizes: Sizes, steps: int = 2, rounds: int = 2) -> Ratio:
     worked = slow[1] / seconds["ours"][1]
     memory = {way: peak(sizes, way) for way in ("straightforward", "ours")}
     told = " of ".join(f"{memory[way] / 2**20:,.0f}" for way in ("ours", "straightforward"))
+    made = f"{sizes.layers} layers of {sizes.width}"
     return Ratio(
-        f"training step, {sizes.layers} layers of {sizes.width}, {sizes.dtype}",
+        f"training step of {BATCH} clips; {sizes.name or made}, {sizes.dtype}",
         slow[0],
         seconds["ours"][0],
         f"{shares}; processor time {worked:.2f}; peak memory {told} MiB",
