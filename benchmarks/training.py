@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,6 +29,7 @@ from benchmarks.timing import Ratio
 from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.objective import answer_loss
+from mse_pipeline.training.reading import Reading, answer_logits
 
 BATCH = 16
 
@@ -37,24 +37,20 @@ BATCH = 16
 def full_logits(bench: Bench, chosen: Sequence[Example]) -> torch.Tensor:
     """The straightforward way's loss."""
     prompt, _, _ = bench.padded(chosen)
-    return _loss(bench, prompt, chosen)
-
-
-def last_logits(bench: Bench, chosen: Sequence[Example]) -> torch.Tensor:
-    """The same, with logits of the answer's position alone: to tell which improvement gives how much."""
-    prompt, _, _ = bench.padded(chosen)
-    return _loss(bench, prompt, chosen, logits_to_keep=2)
-
-
-def _loss(bench: Bench, prompt: torch.Tensor, chosen: Sequence[Example], **options: Any) -> torch.Tensor:
     right = torch.tensor([bench.answers.ids[clip.target] for clip in chosen], device=prompt.device)
     whole = torch.cat([prompt, bench.backbone.embed(right)], dim=1)
     labels = torch.full(whole.shape[:2], -100, device=prompt.device)
     labels[:, prompt.shape[1] :] = right
-    if options:
-        labels = labels[:, -options["logits_to_keep"] :]
-    loss: torch.Tensor = bench.backbone.model(inputs_embeds=whole, labels=labels, use_cache=False, **options).loss
+    loss: torch.Tensor = bench.backbone.model(inputs_embeds=whole, labels=labels, use_cache=False).loss
     return loss
+
+
+def last_logits(bench: Bench, chosen: Sequence[Example]) -> torch.Tensor:
+    """The same, with logits of the answer's position alone: to tell which improvement gives how much."""
+    prompt, attention, _ = bench.padded(chosen)
+    right = torch.tensor([bench.answers.ids[clip.target][0] for clip in chosen], device=prompt.device)
+    logits = answer_logits(bench.backbone, Reading(prompt, attention.bool()), keep=1)
+    return torch.nn.functional.cross_entropy(logits[:, 0].float(), right)
 
 
 def ours(bench: Bench, chosen: Sequence[Example]) -> torch.Tensor:
