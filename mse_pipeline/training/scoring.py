@@ -31,8 +31,12 @@ TREE_FAMILIES = frozenset(
     }
 )
 """Architectures whose attention is known to take any mask and any position ids."""
-MOST_TOKENS = 8192
-"""Tokens, padding included, that an evaluation reads at once."""
+MOST_TOKENS = {"cpu": 1024}
+"""Tokens, padding included, that an evaluation reads at once, by kind of device; else `MOST_TOKENS_ELSEWHERE`.
+
+A processor is busy with a thousand, and smaller batches have less padding.
+"""
+MOST_TOKENS_ELSEWHERE = 16_384
 MOST_LOGITS = 1 << 26
 """Logits that it makes at once, 256 MiB of float32: all nodes of a tree times a large vocabulary are many."""
 _NORMALISED = 1 << 22
@@ -64,9 +68,9 @@ def score_examples(
     """
     around = len(prompt) + adapter.config.pseudo_tokens + len(answers.trie.tokens)
     logits = (len(answers.trie.tokens) + 1) * backbone.model.get_input_embeddings().weight.shape[0]
-    places = batches_by_size(
-        [around + length for length in batcher.lengths(chosen)], MOST_TOKENS, max(1, MOST_LOGITS // logits)
-    )
+    most = MOST_TOKENS.get(backbone.device.type, MOST_TOKENS_ELSEWHERE)
+    lengths = [around + length for length in batcher.lengths(chosen)]
+    places = batches_by_size(lengths, most, max(1, MOST_LOGITS // logits))
     steps = torch.zeros(len(chosen), len(answers.trie.step_nodes))
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
