@@ -9,8 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acoustic, clips, end_to_end, reading, visual
+from benchmarks import acoustic, clips, end_to_end, evaluating, reading, training, visual
 from benchmarks.timing import Ratio
+
+WITHOUT_CLIPS = {"reading", "training", "evaluating"}
 
 
 def main() -> None:
@@ -19,6 +21,8 @@ def main() -> None:
         "visual": visual.run,
         "end_to_end": end_to_end.run,
         "reading": lambda kinds, scratch: reading.run(scratch),
+        "training": lambda kinds, scratch: training.run(),
+        "evaluating": lambda kinds, scratch: evaluating.run(),
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
@@ -31,7 +35,9 @@ def main() -> None:
     chosen = [name for name in benchmarks if not arguments.only or name in arguments.only]
     ratios: list[Ratio] = []
     with tempfile.TemporaryDirectory() as scratch:
-        kinds = {} if chosen == ["reading"] else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p)
+        kinds = (
+            {} if set(chosen) <= WITHOUT_CLIPS else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p)
+        )
         for name in chosen:
             ratios += benchmarks[name](kinds, Path(scratch))
     told = ", ".join(f"{len(paths)} of {kind}" for kind, paths in kinds.items())

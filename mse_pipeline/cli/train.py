@@ -49,6 +49,10 @@ def command(
         str | None,
         typer.Option(help="greedy, likeliest, expected or median. [default: the recipe's]", show_default=False),
     ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(help="none, or balanced: rare classes count as much. [default: the recipe's]", show_default=False),
+    ] = None,
     cache: CacheDir = None,
     runs: RunsDir = Path("runs"),
     device: Device = "cpu",
@@ -64,6 +68,7 @@ def command(
     opened = pick(open_cache(cache), dataset)
     recipe = recipe_of(opened)
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "decoding": decoding}
+    changes["class_weights"] = class_weights
     results = run(
         opened,
         recipe,

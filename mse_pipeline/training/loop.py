@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.task import Classification
+from mse_pipeline.training.batches import ahead, epoch_batches
 from mse_pipeline.training.checkpoint import Checkpoint, Progress
 from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.objective import answer_loss
-from mse_pipeline.training.scoring import score_steps
-
-_EVALUATION_BATCH = 64
+from mse_pipeline.training.reading import Batch
+from mse_pipeline.training.scoring import score_examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +97,14 @@ def fit_adapter(
     order.set_state(progress.order)
     for record in progress.history:
         on_epoch(record)
+    lengths = job.batcher.lengths(train)
     name, higher_is_better = metrics.primary(job.metric_kind)
     while progress.epoch <= settings.epochs and progress.epoch - 1 - progress.best_epoch < settings.patience:
         begun = time.monotonic() - progress.seconds
         adapter.train()
-        for chosen in list(_batches(train, settings.batch_size, order))[progress.step :]:
-            progress.losses.append(_step(job, adapter, optimiser, chosen, progress.epoch))
+        batches = epoch_batches(lengths, settings.batch_size, order)[progress.step :]
+        for batch in ahead(job.batcher.batch, ([train[place] for place in places] for places in batches)):
+            progress.losses.append(_step(job, adapter, optimiser, batch, progress.epoch))
             schedule.step()
             progress.step += 1
             progress.seconds = time.monotonic() - begun
@@ -133,11 +135,9 @@ def fit_adapter(
     return Trained(adapter.eval(), progress.best_epoch, progress.history, predicted, scores_by_split)
 
 
-def _step(
-    job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, chosen: Sequence[Example], epoch: int
-) -> float:
+def _step(job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, batch: Batch, epoch: int) -> float:
     """One step of the optimiser; returns the loss before it."""
-    loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, job.batcher.batch(chosen))
+    loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, batch, job.weights)
     if not torch.isfinite(loss):
         raise MseError(
             f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
@@ -151,26 +151,13 @@ def _step(
     return loss.item()
 
 
-def _batches(train: Sequence[Example], size: int, order: torch.Generator) -> Iterator[list[Example]]:
-    shuffled = torch.randperm(len(train), generator=order).tolist()
-    for place in range(0, len(shuffled), size):
-        yield [train[index] for index in shuffled[place : place + size]]
-
-
-@torch.inference_mode()
 def predict_split(job: Job, adapter: MSEAdapter, split: Split) -> Predicted:
     """Predict all labelled clips of a split, in their order."""
     adapter.eval()
-    values: list[Any] = []
-    probabilities: list[list[float]] = []
     chosen = job.examples[split]
-    for place in range(0, len(chosen), _EVALUATION_BATCH):
-        batch = job.batcher.batch(chosen[place : place + _EVALUATION_BATCH])
-        steps = score_steps(job.backbone, adapter, job.prompt, job.answers, batch)
-        prediction = decode(steps, job.answers, job.settings.decoding)
-        values += prediction.values.tolist()
-        probabilities += prediction.probabilities.tolist()
-    return Predicted(chosen, values, probabilities)
+    steps = score_examples(job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=chosen)
+    prediction = decode(steps, job.answers, job.settings.decoding)
+    return Predicted(chosen, prediction.values.tolist(), prediction.probabilities.tolist())
 
 
 def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:

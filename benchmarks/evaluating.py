@@ -1,0 +1,170 @@
+"""Evaluation, beside free generation: greedy `generate`, then parsing.
+
+Straightforward, as the reference does: batches of 16 in the order of the clips, every text padded to 65 tokens, which
+the backbone attends to, and as many new tokens as an answer has; with the logits of all the prompt's positions, as the
+reference's version of transformers made them, and with those of the last one alone, as today's does. Ours reads all
+possible answers in one pass, in batches of like length. Both must tell the same where both are right: that is checked
+with the padding masked, on a backbone whose output embeddings are moved so that it answers with an answer at all.
+
+Run alone with ``python -m benchmarks.evaluating``; its options are those of ``benchmarks.training``. On a processor,
+the time is that of the tokens that are read; on a GPU, and with small backbones, that of the number of passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+
+from benchmarks.language_model import Bench, Sizes
+from benchmarks.timing import Ratio, in_turn
+from mse_pipeline.task import Classification, Regression, Task
+from mse_pipeline.training.decoding import decode
+from mse_pipeline.training.examples import Example
+from mse_pipeline.training.scoring import score_examples
+
+BATCH = 16
+NUMBERS = Regression(-3.0, 3.0)
+
+
+@torch.no_grad()
+def generate(
+    bench: Bench, clips: Sequence[Example], size: int = BATCH, *, mask: bool = False, everywhere: bool = False
+) -> list[str]:
+    """What the backbone generates to each clip; `everywhere`: with logits of all positions of the prompt."""
+    # transformers leaves the others out since 4.45; the reference runs with 4.37 at most.
+    bench.backbone.model._supports_logits_to_keep = lambda: not everywhere
+    said: list[str] = []
+    most = max(map(len, bench.answers.ids))
+    for begin in range(0, len(clips), size):
+        embeddings, attention, _ = bench.padded(clips[begin : begin + size], mask)
+        made = bench.backbone.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=attention,
+            max_new_tokens=most,
+            min_new_tokens=most,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        said += bench.backbone.tokenizer.batch_decode(made)
+    return said
+
+
+def parse(said: Sequence[str], task: Task) -> list[float]:
+    """The reference's reading of what was generated: what is no number counts as zero."""
+    values = []
+    for text in said:
+        try:
+            values.append(int(text) if isinstance(task, Classification) else float(text))
+        except ValueError:
+            values.append(0.0)
+    return values
+
+
+def ours(bench: Bench, clips: Sequence[Example]) -> list[float]:
+    """What the clips are predicted to be, by the scores of all answers."""
+    steps = score_examples(
+        bench.backbone, bench.adapter, bench.prompt, bench.answers, batcher=bench.batcher, chosen=clips
+    )
+    return decode(steps, bench.answers).values.tolist()
+
+
+@torch.no_grad()
+def answer_only(bench: Bench, clips: Sequence[Example]) -> None:
+    """Move the output embeddings of the answers' first tokens to where the backbone's last states lie."""
+    embeddings, attention, _ = bench.padded(clips, mask=True)
+    made = bench.backbone.model.model(inputs_embeds=embeddings, attention_mask=attention, use_cache=False)
+    state = made.last_hidden_state[:, -1].float().mean(0)
+    head = bench.backbone.model.get_output_embeddings().weight
+    reach = 2 * (head.float() @ state).max()
+    for token in {ids[0] for ids in bench.answers.ids}:
+        head[token] += (state * (reach / state.square().sum())).to(head.dtype)
+
+
+def same(bench: Bench, clips: Sequence[Example]) -> str:
+    """On how many clips generation with its padding masked says the same as ours."""
+    answer_only(bench, clips)
+    said = generate(bench, clips, mask=True)
+    parsed = parse(said, bench.task)
+    valid = [text in bench.answers.texts for text in said]
+    agree = sum(one == other for one, other, there in zip(parsed, ours(bench, clips), valid, strict=True) if there)
+    return f"{agree} of {sum(valid)} that parse are the same, {len(set(parsed))} classes among them"
+
+
+def measure(
+    sizes: Sizes,
+    task: Task | None = None,
+    clips: int = 64,
+    *,
+    size: int = BATCH,
+    rounds: int = 2,
+    everywhere: bool = False,
+) -> Ratio:
+    """Both ways on some clips."""
+    bench = Bench(sizes) if task is None else Bench(sizes, task)
+    chosen = bench.clips[:clips]
+    bench.adapter.eval()
+    classes = isinstance(bench.task, Classification)
+    agreement = same(bench, chosen[:32]) if classes else f"{max(map(len, bench.answers.ids))} tokens an answer"
+    worked: list[float] = []
+
+    def straightforward() -> list[float]:
+        begun = time.process_time()
+        values = parse(generate(bench, chosen, size, everywhere=everywhere), bench.task)
+        worked.append(time.process_time() - begun)
+        return values
+
+    def scored() -> list[float]:
+        begun = time.process_time()
+        values = ours(bench, chosen)
+        worked.append(time.process_time() - begun)
+        return values
+
+    slow, fast, _, _ = in_turn(straightforward, scored, rounds, warm=False)
+    processor = sum(worked[::2]) / sum(worked[1::2])
+    kind = "classes" if classes else "numbers"
+    logits = ", logits everywhere" if everywhere else ""
+    return Ratio(
+        f"{clips} clips, {kind}, generate on {size} at once{logits}; {bench.title}",
+        slow,
+        fast,
+        f"{agreement}; processor time {processor:.2f}",
+        {"sizes": asdict(sizes), "clips": clips, "batch": size, "processor": processor},
+    )
+
+
+def run() -> list[Ratio]:
+    """For `make bench`: the backbone of the training benchmark, and the one of tests and demos."""
+    large, tiny = Sizes(dtype="bfloat16"), Sizes(name="tiny")
+    return [
+        measure(large, clips=32, everywhere=True),
+        measure(large, clips=32),
+        measure(large, NUMBERS, clips=32),
+        measure(tiny),
+        measure(tiny, NUMBERS),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluating")
+    for name, value in asdict(Sizes()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=BATCH, help="clips that generate reads at once")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--everywhere", action="store_true", help="generate makes logits of all positions")
+    parser.add_argument("--numbers", action="store_true", help="answers of four tokens in place of classes")
+    arguments = parser.parse_args()
+    sizes = Sizes(**{name: getattr(arguments, name) for name in asdict(Sizes())})
+    task = NUMBERS if arguments.numbers else None
+    options = {"size": arguments.batch, "rounds": arguments.rounds, "everywhere": arguments.everywhere}
+    ratio = measure(sizes, task, arguments.clips, **options)
+    print(json.dumps(ratio.to_dict(), indent=2))
+
+
+if __name__ == "__main__":
+    main()
