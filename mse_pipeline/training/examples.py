@@ -106,6 +106,10 @@ class Batcher:
         self._streams = streams
         self._normalisers = normalisers
 
+    def lengths(self, chosen: Sequence[Example]) -> list[int]:
+        """Tokens of each one's text."""
+        return [len(self._texts(example.text)) for example in chosen]
+
     def batch(self, chosen: Sequence[Example]) -> Batch:
         """One batch. A clip without a stream, or without a valid row in it, has length 0 there."""
         text_ids, text_mask = _padded([self._texts(example.text) for example in chosen])

@@ -18,7 +18,7 @@ NO_TARGET = -100
 def answer_loss(
     backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
 ) -> torch.Tensor:
-    """Cross entropy of the right answers' tokens, the mean over all of them in the batch (arXiv 2502.12478).
+    """Cross entropy of the right answers' tokens: the mean over the clips of the mean over each one's tokens.
 
     Args:
         backbone: Frozen; its parameters get no gradient.
@@ -47,4 +47,8 @@ def answer_loss(
     present = inputs != NO_TARGET
     whole = reading.then(backbone, inputs.masked_fill(~present, 0), present)
     logits = answer_logits(backbone, whole, keep=longest)
-    return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET)
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
+    )
+    counts = (labels != NO_TARGET).sum(1)
+    return (losses.view_as(labels).sum(1) / counts).mean()
