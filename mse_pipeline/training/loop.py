@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ import torch
 from mse_pipeline import metrics
 from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
-from mse_pipeline.errors import MseError
 from mse_pipeline.task import Classification
+from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import Checkpoint, Progress
 from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
-from mse_pipeline.training.objective import answer_loss
+from mse_pipeline.training.options import PLAIN, Options
+from mse_pipeline.training.processes import ALONE, Processes
 from mse_pipeline.training.scoring import score_steps
+from mse_pipeline.training.step import Learner
 
 _EVALUATION_BATCH = 64
 
@@ -47,13 +49,15 @@ class Trained:
 
     Attributes:
         adapter: With the weights of the best epoch.
+        last: With those of the last epoch.
         best_epoch: Counted from 1.
-        history: One record an epoch: loss, learning rate, seconds, validation metrics.
+        history: One record an epoch: loss, learning rate, validation metrics, seconds, clips per second.
         predicted: By split: validation and, where there is one, test.
         scores: Metrics by split, of the best epoch.
     """
 
     adapter: MSEAdapter
+    last: MSEAdapter
     best_epoch: int
     history: list[dict[str, Any]]
     predicted: dict[Split, Predicted]
@@ -65,6 +69,9 @@ def fit_adapter(
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     checkpoint: Path | None = None,
+    *,
+    options: Options = PLAIN,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
 
@@ -74,103 +81,83 @@ def fit_adapter(
         on_epoch: Told each epoch's record; after an interruption also those of the epochs before.
         checkpoint: File that the training is saved to as it goes on, and goes on from where it is there. On a CPU the
             weights end the same, bit for bit, as without an interruption.
+        options: How steps are carried out; of them only the accumulation is looked at here.
+        processes: Who trains together. All call this with the same; all get the same back.
 
     Raises:
         MseError: The loss is no longer a number, or the checkpoint cannot be used.
     """
-    from transformers import get_cosine_schedule_with_warmup
-
-    torch.manual_seed(seed)
-    settings, train = job.settings, job.examples[Split.TRAIN]
-    adapter = MSEAdapter(job.config).to(job.backbone.device)
-    optimiser = torch.optim.AdamW(
-        adapter.parameters(),
-        settings.learning_rate,
-        eps=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-    )
-    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    schedule = get_cosine_schedule_with_warmup(optimiser, round(settings.warm_up * steps), steps)
+    learner = Learner(job, seed, options, processes)
     order = torch.Generator().manual_seed(seed)
-    saved = Checkpoint(checkpoint, {"adapter": adapter, "optimiser": optimiser, "schedule": schedule})
+    saved = Checkpoint(checkpoint, learner.stateful(), processes)
     progress = saved.restore() or Progress(order.get_state())
-    order.set_state(progress.order)
     for record in progress.history:
         on_epoch(record)
-    name, higher_is_better = metrics.primary(job.metric_kind)
-    while progress.epoch <= settings.epochs and progress.epoch - 1 - progress.best_epoch < settings.patience:
+    while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
+        order.set_state(progress.order)
         begun = time.monotonic() - progress.seconds
-        adapter.train()
-        for chosen in list(_batches(train, settings.batch_size, order))[progress.step :]:
-            progress.losses.append(_step(job, adapter, optimiser, chosen, progress.epoch))
-            schedule.step()
-            progress.step += 1
-            progress.seconds = time.monotonic() - begun
-            saved.save_if_due(progress)
-        scores = evaluate(job, predict_split(job, adapter, Split.VALID))
+        learn_epoch(job, learner, order, progress, saved)
+        scores = evaluate(job, predict_split(job, learner.adapter, Split.VALID, processes))
         record = {
             "epoch": progress.epoch,
             "loss": sum(progress.losses) / len(progress.losses),
-            "learning_rate": schedule.get_last_lr()[0],
+            "learning_rate": learner.schedule.get_last_lr()[0],
             "valid": scores,
             "seconds": time.monotonic() - begun,
+            "clips_per_second": len(job.examples[Split.TRAIN]) / max(progress.seconds, 1e-9),
         }
-        score = scores[name] if higher_is_better else -scores[name]
-        if score > progress.best_score:
-            progress.best_score, progress.best_epoch = score, progress.epoch
-            progress.best_state = {key: value.detach().clone() for key, value in adapter.state_dict().items()}
-        progress.history.append(record)
-        progress.epoch, progress.step, progress.losses, progress.seconds = progress.epoch + 1, 0, [], 0.0
-        progress.order = order.get_state()
+        progress.keep_if_best(_score(job, scores), learner.adapter.state_dict())
+        progress.end_epoch(record, order.get_state())
         saved.save(progress)
         on_epoch(record)
+    last = deepcopy(learner.adapter).eval()
     if progress.best_state:
-        adapter.load_state_dict(progress.best_state)
+        learner.adapter.load_state_dict(progress.best_state)
     predicted = {
-        split: predict_split(job, adapter, split) for split in (Split.VALID, Split.TEST) if job.examples[split]
+        split: predict_split(job, learner.adapter, split, processes)
+        for split in (Split.VALID, Split.TEST)
+        if job.examples[split]
     }
     scores_by_split = {split: evaluate(job, one) for split, one in predicted.items()}
-    return Trained(adapter.eval(), progress.best_epoch, progress.history, predicted, scores_by_split)
+    return Trained(learner.adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores_by_split)
 
 
-def _step(
-    job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, chosen: Sequence[Example], epoch: int
-) -> float:
-    """One step of the optimiser; returns the loss before it."""
-    loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, job.batcher.batch(chosen))
-    if not torch.isfinite(loss):
-        raise MseError(
-            f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
-            f"than {job.settings.learning_rate:g}, or set clip_norm in the recipe's training section."
-        )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    if job.settings.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), job.settings.clip_norm)
-    optimiser.step()
-    return loss.item()
+def learn_epoch(job: Job, learner: Learner, order: torch.Generator, progress: Progress, saved: Checkpoint) -> None:
+    """Take the steps of an epoch that are not done yet, and note them in `progress`; `order` is as the epoch begins."""
+    train = job.examples[Split.TRAIN]
+    batches = epoch_batches(job.batcher.lengths(train), job.settings.batch_size, order)[progress.step :]
+    begun = time.monotonic() - progress.seconds
+    for loss in learner.steps(([train[index] for index in batch] for batch in batches), progress.epoch, progress.step):
+        progress.losses.append(loss)
+        progress.step += 1
+        progress.seconds = time.monotonic() - begun
+        saved.save_if_due(progress)
 
 
-def _batches(train: Sequence[Example], size: int, order: torch.Generator) -> Iterator[list[Example]]:
-    shuffled = torch.randperm(len(train), generator=order).tolist()
-    for place in range(0, len(shuffled), size):
-        yield [train[index] for index in shuffled[place : place + size]]
+def _score(job: Job, scores: dict[str, float]) -> float:
+    """The metric that epochs are compared by, turned so that larger is better."""
+    name, higher_is_better = metrics.primary(job.metric_kind)
+    return scores[name] if higher_is_better else -scores[name]
 
 
-@torch.inference_mode()
-def predict_split(job: Job, adapter: MSEAdapter, split: Split) -> Predicted:
-    """Predict all labelled clips of a split, in their order."""
+@torch.no_grad()
+def predict_split(job: Job, adapter: MSEAdapter, split: Split, processes: Processes = ALONE) -> Predicted:
+    """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back."""
     adapter.eval()
-    values: list[Any] = []
-    probabilities: list[list[float]] = []
     chosen = job.examples[split]
-    for place in range(0, len(chosen), _EVALUATION_BATCH):
-        batch = job.batcher.batch(chosen[place : place + _EVALUATION_BATCH])
+    own = processes.share(range(len(chosen)))
+    rounds = range(-(-len(chosen) // (processes.count * _EVALUATION_BATCH)))
+    predicted: list[tuple[Any, list[float]]] = []
+    for place in (number * _EVALUATION_BATCH for number in rounds):
+        indices = own[place : place + _EVALUATION_BATCH]
+        # Where the backbone is sharded all must read equally often: who is through reads a clip and drops the result.
+        batch = job.batcher.batch([chosen[index] for index in indices or range(1)])
         steps = score_steps(job.backbone, adapter, job.prompt, job.answers, batch)
         prediction = decode(steps, job.answers, job.settings.decoding)
-        values += prediction.values.tolist()
-        probabilities += prediction.probabilities.tolist()
-    return Predicted(chosen, values, probabilities)
+        both = zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True)
+        predicted += list(both)[: len(indices)]
+    predicted = processes.gather(predicted)
+    return Predicted(chosen, [value for value, _ in predicted], [row for _, row in predicted])
 
 
 def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:

@@ -122,7 +122,8 @@ def test_clips_without_a_stream_are_trained_without_it(job, made_dataset, tiny, 
 
 
 def test_a_loss_that_is_no_number_ends_the_training(job, tmp_path, monkeypatch):
-    monkeypatch.setattr("mse_pipeline.training.loop.answer_loss", lambda *_: torch.tensor(float("nan")))
+    not_a_number = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr("mse_pipeline.training.step.answer_loss", lambda *_: not_a_number)
     with pytest.raises(MseError, match="diverged"):
         train(job(), tmp_path, [1])
 
