@@ -95,10 +95,19 @@ def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     Tokenizers that follow sentencepiece (LLaMA-2, ChatGLM) write a space before each text, so the answer "0" is the
     tokens ``▁`` and ``0`` there, and ``0`` alone elsewhere.
     """
-    ids = tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-    if _markers(tokenizer).isdisjoint(ids):
-        return ids
-    return _encode_by_model(tokenizer, text)
+    return encode_all(tokenizer, [text])[0]
+
+
+def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Token ids of each text, as `encode` gives them, in one call: fast tokenizers do many at once."""
+    if not texts:
+        return []
+    made = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    markers = _markers(tokenizer)
+    return [
+        tuple(ids) if markers.isdisjoint(ids) else _encode_by_model(tokenizer, text)
+        for text, ids in zip(texts, made, strict=True)
+    ]
 
 
 @lru_cache(maxsize=4)

@@ -167,6 +167,8 @@ class Training(Section):
         dropout: Share of the LSTMs' last state that is dropped in training.
         decoding: How a prediction is made of the answers' probabilities: ``greedy`` (token by token, the paper's),
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
+        class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
+            ``none``: all clips do.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -187,6 +189,7 @@ class Training(Section):
     visual_hidden: Annotated[Whole, Field(ge=1)] = 32
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
+    class_weights: Literal["none", "balanced"] = "none"
 
     @field_validator("seeds")
     @classmethod

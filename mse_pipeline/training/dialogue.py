@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
-
-from mse_pipeline.backbones.prompt import encode, written_language
+from mse_pipeline.backbones.prompt import written_language
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 
@@ -59,15 +57,18 @@ class Dialogues:
         return f"{clip.speaker}{self._colon}" if clip.speaker else ""
 
 
-def line_tokens(tokenizer: Any, lines: Sequence[str], room: int | None = None) -> tuple[int, ...]:
-    """Token ids of some lines; the oldest go first where there is no room for all.
+def last_lines(lines: Sequence[tuple[int, ...]], room: int | None = None) -> tuple[int, ...]:
+    """The lines' token ids end to end; the oldest go first where there is no room for all.
 
     Args:
-        tokenizer: Of the backbone.
-        lines: The oldest first.
+        lines: Token ids of each, the oldest first.
         room: Most tokens; None for no limit.
+
+    Examples:
+        >>> last_lines([(1, 2), (3,), (4, 5)], room=4)
+        (3, 4, 5)
     """
-    made = [encode(tokenizer, line) for line in lines]
-    while made and room is not None and sum(map(len, made)) > room:
-        del made[0]
-    return tuple(token for line in made for token in line)
+    first = 0
+    while room is not None and first < len(lines) and sum(map(len, lines[first:])) > room:
+        first += 1
+    return tuple(token for line in lines[first:] for token in line)

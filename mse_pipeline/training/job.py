@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from mse_pipeline import metrics
 from mse_pipeline.adapter import AdapterConfig
 from mse_pipeline.backbones.answers import Answers
@@ -19,6 +21,7 @@ from mse_pipeline.training.decoding import check_decoding
 from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.examples import Batcher, Example, Texts, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
+from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.streams import StreamChoice, open_streams
 
@@ -38,6 +41,7 @@ class Job:
         batcher: Makes batches of them.
         normalisers: By modality.
         about: All of it as plain values, for the run folder; runs with equal values differ by seed alone.
+        weights: What the clips of each answer count in the loss; None for all alike.
     """
 
     backbone: Backbone
@@ -50,6 +54,7 @@ class Job:
     batcher: Batcher
     normalisers: Mapping[str, Normaliser]
     about: Mapping[str, Any]
+    weights: torch.Tensor | None = None
 
 
 def prepare(
@@ -122,6 +127,7 @@ def prepare(
         batcher=Batcher(Texts(backbone, room), streams, normalisers),
         normalisers=normalisers,
         about=about,
+        weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch.nn import functional
 
@@ -9,16 +13,27 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
+from mse_pipeline.errors import UsageError
+from mse_pipeline.task import Classification, Task
 from mse_pipeline.training.reading import Batch, answer_logits, read
 
 NO_TARGET = -100
 """Label of positions that the loss passes over."""
 
 
-def answer_loss(
-    backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
+def answer_loss(  # noqa: PLR0917 - what reads, what is read
+    backbone: Backbone,
+    adapter: MSEAdapter,
+    prompt: Prompt,
+    answers: Answers,
+    batch: Batch,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross entropy of the right answers' tokens: the mean over the clips of the mean over each one's tokens.
+    """Mean over the clips of each clip's loss, the mean cross entropy of its right answer's tokens.
+
+    Every clip counts alike however many tokens its answer has, so the loss of a batch is the mean of its parts'
+    losses by their numbers of clips: in whatever parts and on however many devices it is computed. Where all answers
+    have as many tokens, it is the mean over all tokens (arXiv 2502.12478).
 
     Args:
         backbone: Frozen; its parameters get no gradient.
@@ -26,6 +41,7 @@ def answer_loss(
         prompt: The fixed parts around the clip.
         answers: All possible answers.
         batch: Clips with targets.
+        weights: (A,) what each answer's clips count, as `balanced_weights` gives; None for all alike.
 
     Returns:
         The loss, a float32 scalar.
@@ -45,10 +61,47 @@ def answer_loss(
     # The last token of the longest answer is predicted, never read.
     inputs = labels[:, :-1]
     present = inputs != NO_TARGET
-    whole = reading.then(backbone, inputs.masked_fill(~present, 0), present)
+    whole = reading.then(backbone, inputs.masked_fill(~present, 0), present) if longest > 1 else reading
     logits = answer_logits(backbone, whole, keep=longest)
-    losses = functional.cross_entropy(
+    tokens = functional.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
     )
-    counts = (labels != NO_TARGET).sum(1)
-    return (losses.view_as(labels).sum(1) / counts).mean()
+    clips = tokens.unflatten(0, labels.shape).sum(1) / (labels != NO_TARGET).sum(1)
+    if weights is not None:
+        clips = clips * weights.to(clips.device)[batch.targets.to(clips.device)]
+    return clips.mean()
+
+
+def class_weights(kind: Literal["none", "balanced"], task: Task, targets: Sequence[int]) -> torch.Tensor | None:
+    """What the clips of each class count in the loss; None for all alike.
+
+    Args:
+        kind: ``none``, or ``balanced``: all classes together count alike.
+        task: What is predicted.
+        targets: Class indices of the train split's clips.
+
+    Raises:
+        UsageError: The task is to predict a number.
+    """
+    if kind == "none":
+        return None
+    if not isinstance(task, Classification):
+        raise UsageError(
+            "training.class_weights is for classes, and this task is to predict a number: set it to none, or leave it "
+            "out."
+        )
+    return balanced_weights(targets, len(task.classes))
+
+
+def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
+    """Weights (classes,) float32 in inverse proportion to the classes' counts, 1 in the mean over all clips.
+
+    n / (classes that occur * count), the "balanced" heuristic (King and Zeng 2001). A class without any clip has 1.
+
+    Examples:
+        >>> balanced_weights([0, 0, 0, 1], 3).tolist()
+        [0.6666666865348816, 2.0, 1.0]
+    """
+    counts = Counter(targets)
+    weights = [len(targets) / (len(counts) * counts[index]) if counts[index] else 1.0 for index in range(classes)]
+    return torch.tensor(weights, dtype=torch.float32)

@@ -154,11 +154,11 @@ def first_to_fail() -> bool:
     """
     if not launched():
         return True
-    import torch.distributed as dist
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=_STORE_TIMEOUT)
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=_STORE_TIMEOUT)
         return int(store.add(f"mse/failed/{attempt}", 1)) == 1
     except Exception:  # no address, no answer, an answer of another protocol
         return os.environ.get("RANK") == "0"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -110,10 +113,7 @@ def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) 
     batch = batch.to(backbone.device)
     text = backbone.embed(batch.text_ids)
     pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
-    before, after = (
-        backbone.embed(torch.tensor(ids, dtype=torch.int64, device=backbone.device)).expand(len(batch), -1, -1)
-        for ids in (prompt.before, prompt.after)
-    )
+    before, after = (part.expand(len(batch), -1, -1) for part in _fixed(backbone, prompt))
     parts = [before, pseudo.to(backbone.dtype), text, after]
     whole = [torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) for part in parts]
     whole[2] = batch.text_mask.bool()
@@ -155,13 +155,49 @@ def answer_logits(
     _check_room(backbone, int(positions.max()) + 1)
     accepted = inspect.signature(backbone.model.forward).parameters
     optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
-    output = backbone.model(
-        inputs_embeds=reading.embeddings,
-        attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
-        **{name: value for name, value in optional.items() if name in accepted},
-    )
+    with _head_reads_the_last(backbone.model, None if "logits_to_keep" in accepted else keep):
+        output = backbone.model(
+            inputs_embeds=reading.embeddings,
+            attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
+            **{name: value for name, value in optional.items() if name in accepted},
+        )
     logits: torch.Tensor = output.logits[:, -keep:]
     return logits
+
+
+@contextmanager
+def _head_reads_the_last(model: Any, keep: int | None) -> Iterator[None]:
+    """Give the output embeddings the last `keep` positions alone, for classes that know no ``logits_to_keep``.
+
+    What such a class does to the logits after that, as capping them, it still does. None for no change.
+    """
+    head = model.get_output_embeddings()
+    if keep is None or head is None:
+        yield
+        return
+    handle = head.register_forward_pre_hook(lambda module, given: (given[0][:, -keep:], *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+_FIXED: WeakKeyDictionary[Backbone, tuple[Prompt, torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+"""Embeddings of the fixed parts that a backbone read last, for as long as it lives."""
+
+
+def _fixed(backbone: Backbone, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (P, d) of the parts before and after the clip, made once and not at each step."""
+    held = _FIXED.get(backbone)
+    if held is None or held[0] != prompt or held[1].device != backbone.device or held[1].dtype != backbone.dtype:
+        # Not an inference tensor, even if evaluation comes first: training could not use it.
+        with torch.inference_mode(False), torch.no_grad():
+            before, after = (
+                backbone.embed(torch.tensor(ids, dtype=torch.int64, device=backbone.device))
+                for ids in (prompt.before, prompt.after)
+            )
+        held = _FIXED[backbone] = (prompt, before, after)
+    return held[1], held[2]
 
 
 def reading_limit(backbone: Backbone) -> int | None:

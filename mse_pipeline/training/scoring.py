@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -10,7 +10,9 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.backbones.answers import Answers, Trie
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
+from mse_pipeline.training.batches import ahead, batches_by_size
 from mse_pipeline.training.decoding import sum_steps
+from mse_pipeline.training.examples import Batcher, Example
 from mse_pipeline.training.reading import Batch, Reading, answer_logits, read
 
 TREE_FAMILIES = frozenset(
@@ -29,6 +31,47 @@ TREE_FAMILIES = frozenset(
     }
 )
 """Architectures whose attention is known to take any mask and any position ids."""
+MOST_TOKENS = 8192
+"""Tokens, padding included, that an evaluation reads at once."""
+MOST_LOGITS = 1 << 26
+"""Logits that it makes at once, 256 MiB of float32: all nodes of a tree times a large vocabulary are many."""
+
+
+def score_examples(
+    backbone: Backbone,
+    adapter: MSEAdapter,
+    prompt: Prompt,
+    answers: Answers,
+    *,
+    batcher: Batcher,
+    chosen: Sequence[Example],
+) -> torch.Tensor:
+    """What `score_steps` gives for any number of examples, (N, S) float32 on the CPU, in their order.
+
+    They are read in batches of similar length, each as large as the memory allows, whatever training's batch size.
+
+    Args:
+        backbone: Frozen.
+        adapter: In evaluation mode, for results without dropout.
+        prompt: The fixed parts around a clip.
+        answers: All possible answers.
+        batcher: Makes batches of the examples.
+        chosen: The examples.
+
+    Raises:
+        UsageError: Prompt, text and answer are longer than the backbone can read.
+    """
+    around = len(prompt) + adapter.config.pseudo_tokens + len(answers.trie.tokens)
+    logits = (len(answers.trie.tokens) + 1) * backbone.model.get_input_embeddings().weight.shape[0]
+    places = batches_by_size(
+        [around + length for length in batcher.lengths(chosen)], MOST_TOKENS, max(1, MOST_LOGITS // logits)
+    )
+    steps = torch.zeros(len(chosen), len(answers.trie.step_nodes))
+    batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
+    for batch, made in zip(places, batches, strict=True):
+        with torch.inference_mode():
+            steps[batch] = score_steps(backbone, adapter, prompt, answers, made).cpu()
+    return steps
 
 
 def score_answers(

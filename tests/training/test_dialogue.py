@@ -8,11 +8,11 @@ import torch
 from mse_pipeline import backbones
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
 from mse_pipeline.backbones.answers import Answers
-from mse_pipeline.backbones.prompt import Prompt, encode
+from mse_pipeline.backbones.prompt import Prompt, encode, encode_all
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
-from mse_pipeline.training.dialogue import Dialogues, line_tokens
+from mse_pipeline.training.dialogue import Dialogues, last_lines
 from mse_pipeline.training.examples import Batcher, Texts, examples
 from mse_pipeline.training.reading import read
 
@@ -52,10 +52,11 @@ def test_the_oldest_turns_go_first_where_there_is_no_room():
     tokenizer, _ = backbones.load_tokenizer("tiny")
     dialogues = Dialogues(FRIENDS, 3)
     lines = dialogues.lines(FRIENDS[2])
-    whole = line_tokens(tokenizer, lines)
+    tokens = encode_all(tokenizer, lines)
+    whole = last_lines(tokens)
     assert tokenizer.decode(whole) == "Ross: Hi.\nJoey: Hey.\nRoss:"
-    assert tokenizer.decode(line_tokens(tokenizer, lines, len(whole) - 1)) == "Joey: Hey.\nRoss:"
-    assert line_tokens(tokenizer, lines, 0) == ()
+    assert tokenizer.decode(last_lines(tokens, len(whole) - 1)) == "Joey: Hey.\nRoss:"
+    assert last_lines(tokens, 0) == ()
 
 
 def test_context_without_dialogues_is_refused():
@@ -83,7 +84,7 @@ def test_the_backbone_reads_the_context_and_the_adapter_does_not():
     without, within = reading(None), reading(Dialogues(FRIENDS, 2))
     begin = len(prompt.before)
     for row, clip in enumerate(FRIENDS):
-        context = line_tokens(tiny.tokenizer, Dialogues(FRIENDS, 2).lines(clip))
+        context = last_lines(encode_all(tiny.tokenizer, Dialogues(FRIENDS, 2).lines(clip)))
         plain, rich = without.embeddings[row][without.mask[row]], within.embeddings[row][within.mask[row]]
         assert torch.equal(rich[begin : begin + len(context)], tiny.embed(torch.tensor(context)))
         assert torch.equal(torch.cat([rich[:begin], rich[begin + len(context) :]]), plain)
