@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+
 from mse_pipeline.backbones.prompt import written_language
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError

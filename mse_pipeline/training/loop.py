@@ -22,10 +22,8 @@ from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.options import PLAIN, Options
 from mse_pipeline.training.processes import ALONE, Processes
-from mse_pipeline.training.scoring import score_steps
+from mse_pipeline.training.scoring import score_examples
 from mse_pipeline.training.step import Learner
-
-_EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +86,7 @@ def fit_adapter(
         MseError: The loss is no longer a number, or the checkpoint cannot be used.
     """
     learner = Learner(job, seed, options, processes)
+    lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
     saved = Checkpoint(checkpoint, learner.stateful(), processes)
     progress = saved.restore() or Progress(order.get_state())
@@ -96,7 +95,7 @@ def fit_adapter(
     while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
         order.set_state(progress.order)
         begun = time.monotonic() - progress.seconds
-        learn_epoch(job, learner, order, progress, saved)
+        learn_epoch(job, learner, epoch_batches(lengths, job.settings.batch_size, order), progress, saved)
         scores = evaluate(job, predict_split(job, learner.adapter, Split.VALID, processes))
         record = {
             "epoch": progress.epoch,
@@ -122,12 +121,14 @@ def fit_adapter(
     return Trained(learner.adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores_by_split)
 
 
-def learn_epoch(job: Job, learner: Learner, order: torch.Generator, progress: Progress, saved: Checkpoint) -> None:
-    """Take the steps of an epoch that are not done yet, and note them in `progress`; `order` is as the epoch begins."""
+def learn_epoch(
+    job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: Progress, saved: Checkpoint
+) -> None:
+    """Take the steps of an epoch that are not done yet, and note them in `progress`."""
     train = job.examples[Split.TRAIN]
-    batches = epoch_batches(job.batcher.lengths(train), job.settings.batch_size, order)[progress.step :]
     begun = time.monotonic() - progress.seconds
-    for loss in learner.steps(([train[index] for index in batch] for batch in batches), progress.epoch, progress.step):
+    left = [[train[index] for index in batch] for batch in batches[progress.step :]]
+    for loss in learner.steps(left, progress.epoch, progress.step):
         progress.losses.append(loss)
         progress.step += 1
         progress.seconds = time.monotonic() - begun
@@ -140,23 +141,17 @@ def _score(job: Job, scores: dict[str, float]) -> float:
     return scores[name] if higher_is_better else -scores[name]
 
 
-@torch.no_grad()
 def predict_split(job: Job, adapter: MSEAdapter, split: Split, processes: Processes = ALONE) -> Predicted:
     """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back."""
     adapter.eval()
     chosen = job.examples[split]
-    own = processes.share(range(len(chosen)))
-    rounds = range(-(-len(chosen) // (processes.count * _EVALUATION_BATCH)))
-    predicted: list[tuple[Any, list[float]]] = []
-    for place in (number * _EVALUATION_BATCH for number in rounds):
-        indices = own[place : place + _EVALUATION_BATCH]
-        # Where the backbone is sharded all must read equally often: who is through reads a clip and drops the result.
-        batch = job.batcher.batch([chosen[index] for index in indices or range(1)])
-        steps = score_steps(job.backbone, adapter, job.prompt, job.answers, batch)
-        prediction = decode(steps, job.answers, job.settings.decoding)
-        both = zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True)
-        predicted += list(both)[: len(indices)]
-    predicted = processes.gather(predicted)
+    # Of a sharded backbone no process can read a layer alone, and their parts may take unequally many passes.
+    own = chosen if processes.sharded else processes.share(chosen)
+    steps = score_examples(job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=own)
+    prediction = decode(steps, job.answers, job.settings.decoding)
+    predicted = list(zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True))
+    if not processes.sharded:
+        predicted = processes.gather(predicted)
     return Predicted(chosen, [value for value, _ in predicted], [row for _, row in predicted])
 
 

@@ -13,11 +13,13 @@ import torch
 from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
+from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.objective import answer_loss
 from mse_pipeline.training.options import Options
 from mse_pipeline.training.processes import ALONE, Processes
+from mse_pipeline.training.reading import Batch
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,11 @@ class Learner:
             MseError: A loss is no longer a number.
         """
         self.adapter.train()
-        for step, batch in enumerate(batches, start=(epoch - 1) * self.steps_per_epoch + done):
+        plan = [own_parts(batch, self._options.accumulation, self._processes) for batch in batches]
+        read = ahead(self._job.batcher.batch, (part.examples for parts in plan for part in parts))
+        for step, parts in enumerate(plan, start=(epoch - 1) * self.steps_per_epoch + done):
             self._draw_anew(step)
-            yield self._step(own_parts(batch, self._options.accumulation, self._processes), epoch)
+            yield self._step([part.weight for part in parts], read, epoch)
 
     def _draw_anew(self, step: int) -> None:
         """Let the random numbers of dropout follow from seed, step and process alone, whatever was drawn before.
@@ -111,13 +115,13 @@ class Learner:
         told = f"{self._seed} {step} {self._processes.rank}".encode()
         torch.manual_seed(int.from_bytes(blake2b(told, digest_size=7).digest(), "big"))
 
-    def _step(self, parts: Sequence[Part], epoch: int) -> float:
+    def _step(self, weights: Sequence[float], read: Iterator[Batch], epoch: int) -> float:
+        """Take a step on the next parts, whose shares of the global batch are `weights`; returns the loss."""
         job = self._job
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=job.backbone.device)
-        for part in parts:
-            batch = job.batcher.batch(part.examples)
-            loss = answer_loss(job.backbone, self.adapter, job.prompt, job.answers, batch) * part.weight
+        for weight in weights:
+            loss = weight * answer_loss(job.backbone, self.adapter, job.prompt, job.answers, next(read), job.weights)
             loss.backward()
             total += loss.detach()
         if self._processes.count > 1:
