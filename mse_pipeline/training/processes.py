@@ -136,6 +136,8 @@ def join(device: str = "cpu") -> Processes:
         find_device(own)
     from accelerate import PartialState
 
+    # transformers would load the weights in one process of a machine alone, and leave the others random numbers.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     state = PartialState(cpu=device == "cpu", timeout=_TIMEOUT)
     return Processes(
         rank=state.process_index,
