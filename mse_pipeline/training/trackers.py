@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ class Trackers:
 
     Args:
         names: Of `KNOWN`.
-        folder: Where logs go.
+        folder: Where logs go; trackio keeps its own in ``$TRACKIO_DIR``, where its dashboard looks for them.
         run: What the training is called.
         configuration: Its hyper-parameters, nested as they are.
     """
@@ -62,8 +64,9 @@ class Trackers:
 
     def close(self) -> None:
         """Have everything written; logging has ended."""
-        for tracker in self._trackers:
-            tracker.finish()
+        with redirect_stdout(sys.stderr):
+            for tracker in self._trackers:
+                tracker.finish()
         self._trackers = []
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
@@ -90,8 +93,9 @@ def flat(values: Mapping[str, Any], joint: str = ".", above: str = "") -> dict[s
 
 
 def _start(name: str, folder: Path, run: str) -> Any:
-    from accelerate import tracking
+    from accelerate import PartialState, tracking
 
+    PartialState()  # the trackers ask it who they are
     folder.mkdir(parents=True, exist_ok=True)
     tracker: Any
     if name == "tensorboard":
@@ -100,5 +104,6 @@ def _start(name: str, folder: Path, run: str) -> Any:
         tracker = tracking.WandBTracker(PROJECT, name=run, dir=str(folder))
     else:
         tracker = tracking.TrackioTracker(PROJECT, name=run)
-    tracker.start()
+    with redirect_stdout(sys.stderr):  # standard output is for results
+        tracker.start()
     return tracker

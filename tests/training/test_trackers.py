@@ -89,7 +89,8 @@ def test_wandb_logs_offline(job, tmp_path, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.skipif(find_spec("trackio") is None, reason="needs the package trackio, which is no part of the set-up")
-def test_trackio_logs_on_this_machine(job, tmp_path):  # noqa: F811
-    (result,) = train(job(settings=FEW), tmp_path, [1], options=Options(trackers=("trackio",)))
-    content = b"".join(path.read_bytes() for path in (result.folder / "logs").rglob("*.db*"))
+def test_trackio_logs_on_this_machine(job, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    train(job(settings=FEW), tmp_path / "runs", [1], options=Options(trackers=("trackio",)))
+    content = b"".join(path.read_bytes() for path in (tmp_path / "trackio").rglob("*.db*"))
     assert b"best/test/weight_F1" in content
