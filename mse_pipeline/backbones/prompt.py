@@ -95,7 +95,7 @@ def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     Tokenizers that follow sentencepiece (LLaMA-2, ChatGLM) write a space before each text, so the answer "0" is the
     tokens ``▁`` and ``0`` there, and ``0`` alone elsewhere.
     """
-    return encode_all(tokenizer, [text])[0]
+    return _as_text(tokenizer, text, tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
 
 def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -103,11 +103,12 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
     if not texts:
         return []
     made = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    markers = _markers(tokenizer)
-    return [
-        tuple(ids) if markers.isdisjoint(ids) else _encode_by_model(tokenizer, text)
-        for text, ids in zip(texts, made, strict=True)
-    ]
+    return [_as_text(tokenizer, text, ids) for text, ids in zip(texts, made, strict=True)]
+
+
+def _as_text(tokenizer: Any, text: str, ids: Sequence[int]) -> tuple[int, ...]:
+    """The ids that a tokenizer made of a text, or made anew where it took a spelling in it for a marker."""
+    return tuple(ids) if _markers(tokenizer).isdisjoint(ids) else _encode_by_model(tokenizer, text)
 
 
 @lru_cache(maxsize=4)

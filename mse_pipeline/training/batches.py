@@ -35,9 +35,10 @@ def epoch_batches(lengths: Sequence[int], size: int, order: torch.Generator) -> 
         ValueError: A batch is to hold no clip.
 
     Examples:
-        >>> batches = epoch_batches([9, 2, 8, 1, 9, 2], 2, torch.Generator().manual_seed(0))
-        >>> sorted(sorted(batch) for batch in batches)
-        [[0, 4], [1, 3], [2, 5]]
+        >>> lengths = [9, 2, 8, 1, 9, 2]
+        >>> batches = epoch_batches(lengths, 2, torch.Generator().manual_seed(0))
+        >>> sorted([lengths[place] for place in batch] for batch in batches)
+        [[1, 2], [2, 8], [9, 9]]
     """
     if size < 1:
         raise ValueError(f"A batch must hold at least one clip, not {size}.")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mse_pipeline.backbones.prompt import Prompt, class_indices, default_task_prompt, encode, start_ids, task_prompt
+from mse_pipeline.backbones.prompt import (
+    Prompt,
+    class_indices,
+    default_task_prompt,
+    encode,
+    encode_all,
+    start_ids,
+    task_prompt,
+)
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.small_models import byte_tokenizer
@@ -163,6 +171,9 @@ def test_added_tokens_that_are_not_declared_special_stay_text_too():
     assert marker not in ids
     assert tokenizer.decode(ids) == "I <think> so"
     assert encode(tokenizer, "\n\n") == (blank,)
+    texts = ["I <think> so", "", "<|im_start|>", "hi"]
+    assert encode_all(tokenizer, texts) == [encode(tokenizer, text) for text in texts]
+    assert encode_all(tokenizer, []) == []
 
 
 def test_the_question_lists_words_where_words_answer():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
@@ -12,10 +14,11 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
 from mse_pipeline.training.decoding import decode
-from mse_pipeline.training.objective import answer_loss
-from mse_pipeline.training.reading import Batch, text_room
+from mse_pipeline.training.examples import Batcher, Example, Texts
+from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights
+from mse_pipeline.training.reading import Batch, Reading, answer_logits, read, text_room
 from mse_pipeline.training.scoring import score_answers, score_steps
-from tests.small_models import byte_tokenizer, small_backbone
+from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
 
 CLASSES = Classification(("neutral", "joy", "anger"))
 NUMBERS = Regression(-1.5, 1.5)
@@ -53,7 +56,12 @@ def one(batch: Batch, clip: int) -> Batch:
     tokens = int(batch.text_mask[clip].sum())
     rows, frames = int(batch.acoustic_lengths[clip]), int(batch.visual_lengths[clip])
     part = slice(clip, clip + 1)
+    before = {}
+    if batch.context_ids is not None:
+        before = {"context_ids": batch.context_ids[part][:, batch.context_mask[clip]]}
+        before["context_mask"] = torch.ones_like(before["context_ids"], dtype=torch.bool)
     return Batch(
+        **before,
         clips=batch.clips[part],
         text_ids=batch.text_ids[part, :tokens],
         text_mask=batch.text_mask[part, :tokens],
@@ -158,36 +166,168 @@ def test_logits_are_computed_for_the_answers_positions_only(monkeypatch):
     assert widths == [1, 1]
 
 
+def context(batch: Batch) -> Batch:
+    """The same behind lines of 0 to 5 tokens."""
+    ids = torch.arange(20).reshape(4, 5) + 60
+    mask = torch.arange(5) < torch.tensor([[5], [0], [2], [4]])
+    return Batch(**{**vars(batch), "context_ids": ids, "context_mask": mask})
+
+
+def on_the_left(batch: Batch) -> Batch:
+    """The same with all padding of tokens in front, with other ids in it."""
+    changed = {}
+    for name in ("text", "context"):
+        ids, mask = getattr(batch, f"{name}_ids"), getattr(batch, f"{name}_mask")
+        if ids is not None:
+            order = mask.to(torch.uint8).argsort(dim=1, stable=True)
+            changed[f"{name}_mask"] = mask.gather(1, order)
+            changed[f"{name}_ids"] = ids.gather(1, order).masked_fill(~changed[f"{name}_mask"], 99)
+    return Batch(**{**vars(batch), **changed})
+
+
+def gradients(adapter, loss):
+    adapter.zero_grad(set_to_none=False)
+    loss.backward()
+    return [parameter.grad.clone() for parameter in adapter.parameters()]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2", "gpt_neox", "glm", "opt"])
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 0.25)], ids=["all alike", "weighted"])
+@pytest.mark.parametrize(("task", "targets"), [(CLASSES, (0, 2, 1, 2)), (NUMBERS, (0, 30, 15, 14))])
+def test_loss_and_gradients_are_the_mean_over_clips_read_alone(architecture, task, targets, weights):
+    backbone = small_backbone(architecture, tokenizer=byte_tokenizer())
+    adapter = small_adapter(backbone)
+    for parameter in adapter.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    prompt, answers = around(backbone, task)
+    if weights is not None:
+        weights = torch.tensor([*weights, *[1.0] * len(answers)][: len(answers)])
+    plain = make_batch(backbone, targets)
+    # Behind a minus, numbers are a token longer; Qwen's positive ones have a plus.
+    uneven = task is NUMBERS and architecture != "qwen2"
+    assert len({len(answers.ids[target]) for target in targets}) == 1 + uneven
+    for batch in (plain, context(plain)):
+        losses, alone = [], []
+        for clip in range(4):
+            loss = answer_loss(backbone, adapter, prompt, answers, one(batch, clip), weights)
+            losses.append(loss.item())
+            alone.append(gradients(adapter, loss))
+        means = [torch.stack(parts).mean(0) for parts in zip(*alone, strict=True)]
+        assert max(mean.abs().max() for mean in means) > 1e-3
+        for padded in (batch, on_the_left(batch)):
+            loss = answer_loss(backbone, adapter, prompt, answers, padded, weights)
+            assert loss.item() == pytest.approx(sum(losses) / 4, abs=1e-5)
+            for found, mean in zip(gradients(adapter, loss), means, strict=True):
+                torch.testing.assert_close(found, mean, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_on_which_a_tokenizer_pads_has_no_influence(side):
+    tokenizer = byte_tokenizer(pad_token="<pad>")
+    tokenizer.padding_side = side
+    backbone = small_backbone(tokenizer=tokenizer)
+    chosen = [
+        Example(str(place), text, "joy", 1, ("A: so\n",) * place) for place, text in enumerate(TEXTS)
+    ]
+    batcher = Batcher(Texts(backbone), {}, {})
+    adapter = small_adapter(backbone, acoustic_dim=None, visual_dim=None)
+    prompt, answers = around(backbone, CLASSES)
+    together = answer_loss(backbone, adapter, prompt, answers, batcher.batch(chosen)).item()
+    alone = [answer_loss(backbone, adapter, prompt, answers, batcher.batch([one])).item() for one in chosen]
+    assert together == pytest.approx(sum(alone) / 4, abs=1e-5)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
 @pytest.mark.parametrize(("task", "targets"), [(CLASSES, (0, 2, 1, 2)), (NUMBERS, (0, 30, 15, 14))])
-def test_the_loss_is_the_mean_over_the_answers_tokens_of_clips_read_alone(architecture, task, targets):
+def test_the_loss_of_a_clip_is_the_mean_over_its_answers_tokens(architecture, task, targets):
     backbone = small_backbone(architecture, tokenizer=byte_tokenizer())
     adapter, batch = small_adapter(backbone), make_batch(backbone, targets)
     prompt, answers = around(backbone, task)
-    loss = answer_loss(backbone, adapter, prompt, answers, batch)
-    tokens = [len(answers.ids[target]) for target in targets]
-    alone = [answer_loss(backbone, adapter, prompt, answers, one(batch, clip)).item() for clip in range(4)]
-    weighted = sum(count * value for count, value in zip(tokens, alone, strict=True)) / sum(tokens)
-    assert loss.item() == pytest.approx(weighted, abs=1e-5)
     slow = [
-        likelihood_the_slow_way(backbone, adapter, prompt, one(batch, clip), answers.ids[target])
+        -likelihood_the_slow_way(backbone, adapter, prompt, one(batch, clip), answers.ids[target])
+        / len(answers.ids[target])
         for clip, target in enumerate(targets)
     ]
-    assert loss.item() == pytest.approx(-sum(slow) / sum(tokens), abs=1e-5)
+    loss = answer_loss(backbone, adapter, prompt, answers, batch)
+    assert loss.item() == pytest.approx(sum(slow) / 4, abs=1e-5)
 
 
-def test_texts_may_be_padded_on_either_side():
+def test_rare_classes_count_as_much_as_frequent_ones():
+    targets = [0] * 6 + [1] * 3 + [2]
+    weights = class_weights("balanced", CLASSES, targets)
+    each = weights[targets]
+    assert each.mean().item() == pytest.approx(1)
+    assert [each[:6].sum().item(), each[6:9].sum().item(), each[9:].sum().item()] == pytest.approx([10 / 3] * 3)
+    assert class_weights("none", CLASSES, targets) is None
+
+
+def test_a_class_without_clips_does_not_change_the_others():
+    assert balanced_weights([0, 0, 1, 1], 3).tolist() == [1, 1, 1]
+
+
+def test_numbers_have_no_class_weights():
+    with pytest.raises(UsageError, match="class_weights is for classes"):
+        class_weights("balanced", NUMBERS, [1, 2])
+    assert class_weights("none", NUMBERS, [1, 2]) is None
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("known", [True, False], ids=["logits_to_keep", "by hand"])
+def test_the_head_reads_the_answers_positions_only(architecture, known, monkeypatch):
+    backbone = small_backbone(architecture)
+    model, kept, read = backbone.model, torch.randn(2, 7, backbone.hidden_size), []
+    whole = model(inputs_embeds=kept).logits
+    model.get_output_embeddings().register_forward_hook(lambda module, given, made: read.append(given[0].shape[1]))
+    if not known:
+        # As in classes of earlier versions of transformers, which compute logits everywhere.
+        forward = type(model).forward
+        monkeypatch.setattr(
+            type(model),
+            "forward",
+            lambda self, inputs_embeds, attention_mask: forward(
+                self, inputs_embeds=inputs_embeds, attention_mask=attention_mask
+            ),
+        )
+    assert ("logits_to_keep" in inspect.signature(model.forward).parameters) == known
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    logits = answer_logits(backbone, Reading(kept, mask), keep=3)
+    assert read == [3]
+    torch.testing.assert_close(logits, whole[:, -3:], atol=1e-5, rtol=1e-5)
+    assert model(inputs_embeds=kept, attention_mask=mask).logits.shape[1] == 7
+
+
+def test_fixed_parts_of_the_prompt_are_embedded_once():
     backbone = small_backbone()
     adapter, batch = small_adapter(backbone), make_batch(backbone)
     prompt, answers = around(backbone, CLASSES)
-    right = answer_loss(backbone, adapter, prompt, answers, batch)
-    lengths = batch.text_mask.sum(1).tolist()
-    rolled = [
-        torch.stack([row.roll(len(row) - length) for row, length in zip(rows, lengths, strict=True)])
-        for rows in (batch.text_ids, batch.text_mask)
-    ]
-    left = Batch(**{**vars(batch), "text_ids": rolled[0], "text_mask": rolled[1]})
-    torch.testing.assert_close(answer_loss(backbone, adapter, prompt, answers, left), right)
+    fixed = []
+    backbone.model.get_input_embeddings().register_forward_hook(
+        lambda module, given, made: fixed.append(given[0].tolist()) if given[0].ndim == 1 else None
+    )
+    with torch.inference_mode():
+        score_answers(backbone, adapter, prompt, answers, batch)
+    answer_loss(backbone, adapter, prompt, answers, batch).backward()
+    assert fixed == [list(prompt.before), list(prompt.after)]
+    other = Prompt(before=prompt.before, after=prompt.after[:-1])
+    assert (
+        read(backbone, adapter, other, batch).mask.shape[1] == read(backbone, adapter, prompt, batch).mask.shape[1] - 1
+    )
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS], ids=["classes", "numbers"])
+def test_masks_stay_on_the_fused_kernel_of_attention(task):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    backbone = small_backbone("qwen2")
+    adapter, batch = small_adapter(backbone), make_batch(backbone, (0, 2, 1, 2))
+    prompt, answers = around(backbone, task)
+    expected = answer_loss(backbone, adapter, prompt, answers, batch)
+    # With no other kernel allowed, torch refuses what it cannot do there.
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
+        loss = answer_loss(backbone, adapter, prompt, answers, batch)
+        loss.backward()
+        score_steps(backbone, adapter, prompt, answers, batch)
+    torch.testing.assert_close(loss, expected)
 
 
 def test_the_loss_of_a_target_is_its_score():
