@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ def fit_adapter(
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     checkpoint: Path | None = None,
     *,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
     options: Options = PLAIN,
     processes: Processes = ALONE,
 ) -> Trained:
@@ -79,6 +80,7 @@ def fit_adapter(
         on_epoch: Told each epoch's record; after an interruption also those of the epochs before.
         checkpoint: File that the training is saved to as it goes on, and goes on from where it is there. On a CPU the
             weights end the same, bit for bit, as without an interruption.
+        on_step: Told after each step how many of its epoch's are done, and how many there are.
         options: How steps are carried out; of them only the accumulation is looked at here.
         processes: Who trains together. All call this with the same; all get the same back.
 
@@ -95,7 +97,10 @@ def fit_adapter(
     while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
         order.set_state(progress.order)
         begun = time.monotonic() - progress.seconds
-        learn_epoch(job, learner, epoch_batches(lengths, job.settings.batch_size, order), progress, saved)
+        batches = epoch_batches(lengths, job.settings.batch_size, order)
+        for _ in learn_epoch(job, learner, batches, progress):
+            on_step(progress.step, len(batches))
+            saved.save_if_due(progress)
         scores = evaluate(job, predict_split(job, learner.adapter, Split.VALID, processes))
         record = {
             "epoch": progress.epoch,
@@ -109,22 +114,11 @@ def fit_adapter(
         progress.end_epoch(record, order.get_state())
         saved.save(progress)
         on_epoch(record)
-    last = deepcopy(learner.adapter).eval()
-    if progress.best_state:
-        learner.adapter.load_state_dict(progress.best_state)
-    predicted = {
-        split: predict_split(job, learner.adapter, split, processes)
-        for split in (Split.VALID, Split.TEST)
-        if job.examples[split]
-    }
-    scores_by_split = {split: evaluate(job, one) for split, one in predicted.items()}
-    return Trained(learner.adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores_by_split)
+    return _conclude(job, learner.adapter, progress, processes)
 
 
-def learn_epoch(
-    job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: Progress, saved: Checkpoint
-) -> None:
-    """Take the steps of an epoch that are not done yet, and note them in `progress`."""
+def learn_epoch(job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: Progress) -> Iterator[float]:
+    """Take the steps of an epoch that are not done yet; each is noted in `progress` before its loss is yielded."""
     train = job.examples[Split.TRAIN]
     begun = time.monotonic() - progress.seconds
     left = [[train[index] for index in batch] for batch in batches[progress.step :]]
@@ -132,7 +126,18 @@ def learn_epoch(
         progress.losses.append(loss)
         progress.step += 1
         progress.seconds = time.monotonic() - begun
-        saved.save_if_due(progress)
+        yield loss
+
+
+def _conclude(job: Job, adapter: MSEAdapter, progress: Progress, processes: Processes) -> Trained:
+    """Go back to the best epoch's weights and predict with them; the test split is read here for the first time."""
+    last = deepcopy(adapter).eval()
+    if progress.best_state:
+        adapter.load_state_dict(progress.best_state)
+    splits = [split for split in (Split.VALID, Split.TEST) if job.examples[split]]
+    predicted = {split: predict_split(job, adapter, split, processes) for split in splits}
+    scores = {split: evaluate(job, one) for split, one in predicted.items()}
+    return Trained(adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores)
 
 
 def _score(job: Job, scores: dict[str, float]) -> float:

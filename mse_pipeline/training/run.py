@@ -38,6 +38,9 @@ class Progress(Protocol):
     def begin(self, seed: int, epochs: int) -> None:
         """The training of a seed begins."""
 
+    def step(self, done: int, steps: int) -> None:
+        """So many of an epoch's steps are done."""
+
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is through."""
 
@@ -46,6 +49,9 @@ class Silent:
     """Progress that tells nothing."""
 
     def begin(self, seed: int, epochs: int) -> None:
+        """Say nothing."""
+
+    def step(self, done: int, steps: int) -> None:
         """Say nothing."""
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -209,7 +215,15 @@ class _SeedRun:
             self._progress.epoch(record)
 
         try:
-            trained = fit_adapter(job, seed, on_epoch, self._checkpoint, options=self._options, processes=processes)
+            trained = fit_adapter(
+                job,
+                seed,
+                on_epoch,
+                self._checkpoint,
+                on_step=self._progress.step,
+                options=self._options,
+                processes=processes,
+            )
             result = self._result(trained)
             trackers.end({split.value: one for split, one in trained.scores.items()}, len(trained.history))
         finally:

@@ -226,9 +226,7 @@ def test_the_side_on_which_a_tokenizer_pads_has_no_influence(side):
     tokenizer = byte_tokenizer(pad_token="<pad>")
     tokenizer.padding_side = side
     backbone = small_backbone(tokenizer=tokenizer)
-    chosen = [
-        Example(str(place), text, "joy", 1, ("A: so\n",) * place) for place, text in enumerate(TEXTS)
-    ]
+    chosen = [Example(str(place), text, "joy", 1, ("A: so\n",) * place) for place, text in enumerate(TEXTS)]
     batcher = Batcher(Texts(backbone), {}, {})
     adapter = small_adapter(backbone, acoustic_dim=None, visual_dim=None)
     prompt, answers = around(backbone, CLASSES)

@@ -181,9 +181,13 @@ def test_progress_is_told(job, tmp_path):
         def begin(self, seed, epochs):
             told.append((seed, epochs))
 
+        def step(self, done, steps):
+            told.append(f"{done} of {steps}")
+
         def epoch(self, record):
             told.append(record["epoch"])
 
     train(job(settings=SETTINGS.model_copy(update={"epochs": 2})), tmp_path, [5], progress=Listener())
-    assert told == [(5, 2), 1, 2]
+    steps = ["1 of 3", "2 of 3", "3 of 3"]
+    assert told == [(5, 2), *steps, 1, *steps, 2]
     assert training_run.FORMAT == 1
