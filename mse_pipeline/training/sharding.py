@@ -20,14 +20,15 @@ def shard(backbone: Backbone, device: str) -> None:
     processes must call the model equally often.
 
     Args:
-        backbone: As loaded, the same in all processes; it may lie in the memory of the host.
+        backbone: As loaded, the same in all processes; it may lie in the memory of the host. One that is sharded
+            already stays as it is.
         device: Of this process; the parts are brought there layer by layer.
 
     Raises:
         UsageError: torch is too old, or the weights are quantized.
     """
     try:
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import FSDPModule, fully_shard
     except ImportError as error:  # before torch 2.6
         raise UsageError(f"Sharding the backbone needs torch 2.6 or newer, and this is {torch.__version__}.") from error
     if getattr(backbone.model, "is_quantized", False):
@@ -39,6 +40,8 @@ def shard(backbone: Backbone, device: str) -> None:
 
     mesh = init_device_mesh(torch.device(device).type, (get_world_size(),))
     chosen = layers(backbone.model)
+    if isinstance(chosen[0], FSDPModule):
+        return
     for layer in chosen:
         fully_shard(layer, mesh=mesh)
     inside = {id(tensor) for layer in chosen for tensor in (*layer.parameters(), *layer.buffers())}

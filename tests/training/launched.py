@@ -29,7 +29,8 @@ def together(cache, runs, plan, *arguments):
         settings = SETTINGS.model_copy(update=entry.get("settings", {}))
         backbone = backbones.load(entry.get("backbone", "tiny"))
         job = prepare(dataset, backbone, settings, choose_streams(dataset, asked={}), WORDING)
-        train(job, Path(runs) / entry["name"], [1], options=Options(**entry.get("options", {})))
+        for _ in range(2):  # what is done is not done again, in no process
+            train(job, Path(runs) / entry["name"], [1], options=Options(**entry.get("options", {})))
         kinds = {type(one).__name__ for one in backbone.model.model.layers[0].parameters()}
         if os.environ["RANK"] == "0":
             (Path(runs) / entry["name"] / "weights.json").write_text(json.dumps(sorted(kinds)))

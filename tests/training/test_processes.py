@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mse_pipeline import adapter, backbones
+from mse_pipeline import adapter, backbones, store
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.job import prepare
 from mse_pipeline.training.options import Options
@@ -59,8 +59,10 @@ def assert_same_training(one, two):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """The made dataset, with visual rows for every second clip only."""
+    """The made dataset, with visual rows for every second clip only, and dropout in its recipe."""
     made = maker(tmp_path_factory.mktemp("data"))()
+    recipe = {"version": 1, "name": "made", "corpus": {"name": "table"}, "training": {"dropout": 0.2}}
+    made = store.open(made.path.parent).create("made", made.clips, task=made.manifest.task, recipe=recipe)
     visual = dict(made["visual.made"])
     made.put("visual.made", {clip: visual[clip] for clip in list(visual)[::2]})
     return made
@@ -127,7 +129,7 @@ def test_one_of_two_processes_speaks(together):
 
 
 def test_one_process_that_fails_ends_all_with_one_message_and_the_run_goes_on(together, asked, tmp_path):
-    passes = random.Random(0).randrange(2, 16)
+    passes = random.Random(6).randrange(2, 16)
     command = [*asked, "--runs", tmp_path]
     failed = launch(TORCHRUN, LAUNCHED, "failing", 1, passes, *command)
     assert failed.returncode == 1
@@ -145,6 +147,8 @@ def test_one_process_that_fails_ends_all_with_one_message_and_the_run_goes_on(to
     assert [record["loss"] for record in epochs(home)] == [record["loss"] for record in epochs(undisturbed)]
     assert predictions(home) == predictions(undisturbed)
     assert json.loads((home / "environment.json").read_text())["processes"] == 2
+    (run,) = tmp_path.glob("*/run.json")
+    assert json.loads(run.read_text())["config"]["training"]["dropout"] == 0.2
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 7}, {"batch_size": 8, "clip_norm": 0.1}])
