@@ -155,7 +155,7 @@ def answer_logits(
     _check_room(backbone, int(positions.max()) + 1)
     accepted = inspect.signature(backbone.model.forward).parameters
     optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
-    with _head_reads_the_last(backbone.model, None if "logits_to_keep" in accepted else keep):
+    with _head_reads_the_last(backbone.model, keep):
         output = backbone.model(
             inputs_embeds=reading.embeddings,
             attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
@@ -166,16 +166,18 @@ def answer_logits(
 
 
 @contextmanager
-def _head_reads_the_last(model: Any, keep: int | None) -> Iterator[None]:
-    """Give the output embeddings the last `keep` positions alone, for classes that know no ``logits_to_keep``.
+def _head_reads_the_last(model: Any, keep: int) -> Iterator[None]:
+    """Give the output embeddings the last `keep` positions alone, and end to end in memory.
 
-    What such a class does to the logits after that, as capping them, it still does. None for no change.
+    Not every class of every version of transformers knows ``logits_to_keep``. Those that do pass on a slice with gaps,
+    of which torch makes one product a clip: with 151,936 tokens in bfloat16 on a CPU, of two positions of 16 clips in
+    13 seconds instead of 0.04. What a class does to the logits after that, as capping them, it still does.
     """
     head = model.get_output_embeddings()
-    if keep is None or head is None:
+    if head is None or head is model.get_input_embeddings():
         yield
         return
-    handle = head.register_forward_pre_hook(lambda module, given: (given[0][:, -keep:], *given[1:]))
+    handle = head.register_forward_pre_hook(lambda module, given: (given[0][:, -keep:].contiguous(), *given[1:]))
     try:
         yield
     finally:

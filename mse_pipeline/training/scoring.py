@@ -35,6 +35,7 @@ MOST_TOKENS = 8192
 """Tokens, padding included, that an evaluation reads at once."""
 MOST_LOGITS = 1 << 26
 """Logits that it makes at once, 256 MiB of float32: all nodes of a tree times a large vocabulary are many."""
+_NORMALISED = 1 << 22
 
 
 def score_examples(
@@ -185,5 +186,8 @@ def _fill_steps(steps: torch.Tensor, trie: Trie, nodes: tuple[int, ...], logits:
     own = [step for step, node in enumerate(trie.step_nodes) if node in places]
     at = torch.tensor([places[trie.step_nodes[step]] for step in own], device=steps.device)
     token = torch.tensor([trie.step_tokens[step] for step in own], device=steps.device)
-    logits = logits.float()
-    steps[:, own] = logits[:, at, token] - logits.logsumexp(2)[:, at]
+    # A few clips at a time: normalising makes copies of all logits, and in float32.
+    rows = max(1, _NORMALISED // logits[0].numel())
+    for begin in range(0, len(logits), rows):
+        part = logits[begin : begin + rows].float()
+        steps[begin : begin + rows, own] = part[:, at, token] - part.logsumexp(2)[:, at]

@@ -275,7 +275,7 @@ def test_the_head_reads_the_answers_positions_only(architecture, known, monkeypa
     backbone = small_backbone(architecture)
     model, kept, read = backbone.model, torch.randn(2, 7, backbone.hidden_size), []
     whole = model(inputs_embeds=kept).logits
-    model.get_output_embeddings().register_forward_hook(lambda module, given, made: read.append(given[0].shape[1]))
+    model.get_output_embeddings().register_forward_hook(lambda module, given, made: read.append(given[0]))
     if not known:
         # As in classes of earlier versions of transformers, which compute logits everywhere.
         forward = type(model).forward
@@ -289,7 +289,8 @@ def test_the_head_reads_the_answers_positions_only(architecture, known, monkeypa
     assert ("logits_to_keep" in inspect.signature(model.forward).parameters) == known
     mask = torch.ones(2, 7, dtype=torch.bool)
     logits = answer_logits(backbone, Reading(kept, mask), keep=3)
-    assert read == [3]
+    assert [states.shape[1] for states in read] == [3]
+    assert read[0].is_contiguous()
     torch.testing.assert_close(logits, whole[:, -3:], atol=1e-5, rtol=1e-5)
     assert model(inputs_embeds=kept, attention_mask=mask).logits.shape[1] == 7
 
