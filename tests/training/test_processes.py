@@ -196,6 +196,14 @@ def test_processes_cannot_share_a_device_of_one(monkeypatch):
         join("mps")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU, so that nothing is refused")
+def test_each_process_asks_for_the_gpu_of_its_number(monkeypatch):
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="Device cuda:1 asks for CUDA"):
+        join("cuda")
+
+
 def test_a_seed_is_trained_by_one_run_at_a_time(job, tmp_path):  # noqa: F811
     from mse_pipeline.training.run import _held, run_folder
 
