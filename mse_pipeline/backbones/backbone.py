@@ -54,7 +54,9 @@ class Backbone:
     def digest(self) -> str:
         """SHA-256 over every parameter and buffer, to show that training left the backbone as it was."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, held in sorted(self.model.state_dict().items()):
+            # Of a model that is sharded over processes each holds a part; all must call this.
+            tensor = held.full_tensor() if hasattr(held, "full_tensor") else held
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()

@@ -7,13 +7,18 @@ import sys
 
 
 def main() -> None:
-    """Run `mse`: errors that a user may meet become one sentence and an exit code, see `mse_pipeline.errors`."""
+    """Run `mse`: errors that a user may meet become one sentence and an exit code, see `mse_pipeline.errors`.
+
+    Of several processes that torchrun or its like have started, one speaks: the main one, or the first to fail.
+    """
     from mse_pipeline.cli.app import app
     from mse_pipeline.cli.output import complain, settings
+    from mse_pipeline.cli.ranks import one_voice
     from mse_pipeline.errors import MseError
 
     try:
-        app(prog_name="mse")
+        with one_voice():
+            app(prog_name="mse")
     except MseError as error:
         if settings.debug:
             raise

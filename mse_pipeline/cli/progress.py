@@ -82,18 +82,26 @@ class ExtractionBar:
 
 
 class TrainingBar:
-    """Shows trainings on a progress display."""
+    """Shows trainings on a progress display: epochs, and within one the steps, which may take long each."""
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress = progress
         self._what = what
         self._task = progress.add_task(f"{what}: preparing", total=None, note="")
+        self._last = ""
 
     def begin(self, seed: int, epochs: int) -> None:
         """The training of a seed begins."""
+        self._last = ""
         self._progress.reset(self._task, total=epochs, description=f"{self._what}, seed {seed}", note="")
+
+    def step(self, done: int, steps: int) -> None:
+        """So many of an epoch's steps are done."""
+        self._progress.update(self._task, note=f"step {done}/{steps}  {self._last}".rstrip())
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is through."""
         scores = "  ".join(f"{name} {value:.3f}" for name, value in list(record["valid"].items())[:2])
-        self._progress.update(self._task, advance=1, note=f"loss {record['loss']:.3f}  valid {scores}")
+        self._last = f"loss {record['loss']:.3f}  valid {scores}"
+        note = f"{record['clips_per_second']:.1f} clips/s  {self._last}"
+        self._progress.update(self._task, completed=record["epoch"], note=note)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mse_pipeline.recipe import Recipe, Training
     from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.training.options import Options
     from mse_pipeline.training.run import SeedResult
 
 _SMALL = 5_000_000  # parameters
@@ -57,13 +58,28 @@ def command(
     runs: RunsDir = Path("runs"),
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="Number format of the backbone: float32, bfloat16, float16.")] = "float32",
+    accumulate: Annotated[
+        int, typer.Option(min=1, metavar="PARTS", help="Read each batch in so many parts: less memory, same result.")
+    ] = 1,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Compute activations twice instead of keeping them.")
+    ] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Put the backbone through torch.compile.")] = False,
+    trackers: Annotated[
+        list[str] | None,
+        typer.Option("--tracker", help="Log to tensorboard, wandb or trackio too; may be given several times."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the adapter while the backbone stays frozen. Seeds that are done are not trained again."""
+    """Train the adapter while the backbone stays frozen. Seeds that are done are not trained again.
+
+    Several processes train together under `accelerate launch` or `torchrun` (docs/training.md).
+    """
     from mse_pipeline.store.cache import open_cache
+    from mse_pipeline.training.options import Options
 
     opened = pick(open_cache(cache), dataset)
     recipe = recipe_of(opened)
@@ -81,6 +97,12 @@ def command(
         device=device,
         dtype=dtype,
         overwrite=overwrite,
+        options=Options(
+            accumulation=accumulate,
+            checkpointing=gradient_checkpointing,
+            compile=compile_,
+            trackers=tuple(trackers or ()),
+        ),
     )
     if settings.json:
         emit_json({"run": str(results[0].folder.parent), "seeds": [result.result for result in results]})
@@ -170,20 +192,29 @@ def run(
     device: str = "cpu",
     dtype: str = "float32",
     overwrite: bool = False,
+    options: Options | None = None,
 ) -> list[SeedResult]:
     """Choose the streams, load the backbone and train, with a progress display."""
     from mse_pipeline import backbones
     from mse_pipeline.cli.progress import TrainingBar, bar
     from mse_pipeline.training.job import prepare
+    from mse_pipeline.training.options import Options
+    from mse_pipeline.training.processes import join
     from mse_pipeline.training.run import train
     from mse_pipeline.training.streams import choose_streams
+    from mse_pipeline.training.trackers import check_trackers
 
+    options = options or Options()
+    check_trackers(options.trackers)
+    processes = join(device)
     choice = choose_streams(dataset, asked=asked or {}, without=without)
     for reason in choice.left_out:
         remark(reason)
     with bar("epochs") as progress:
         shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
-        loaded = backbones.load(backbone, dtype=dtype, device=device)
+        with processes.first_on_each_machine():
+            # What is to be sharded may be more than a device holds: it goes there in parts.
+            loaded = backbones.load(backbone, dtype=dtype, device="cpu" if processes.sharded else processes.device)
         spare_threads(loaded)
         job = prepare(dataset, loaded, training, choice, recipe.prompt)
-        return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown)
+        return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown, options=options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.training.processes import ALONE, Processes
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Progress:
         epoch: The epoch that is being trained, from 1.
         step: Steps of it that are done.
         losses: Their losses.
-        seconds: Time that the epoch took before an interruption.
+        seconds: Time that they took, interruptions left out.
         order: State of the generator that shuffles, at the epoch's beginning.
         history: Records of the epochs that are done.
         best_score: Validation score of the best epoch, larger is better.
@@ -41,30 +44,45 @@ class Progress:
     best_epoch: int = 0
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def keep_if_best(self, score: float, state: dict[str, torch.Tensor]) -> None:
+        """Keep the weights of the epoch if no epoch before had its score."""
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.best_state = {name: value.detach().clone() for name, value in state.items()}
+
+    def end_epoch(self, record: dict[str, Any], order: torch.Tensor) -> None:
+        """Go on to the next epoch, which begins with the generator in the state `order`."""
+        self.history.append(record)
+        self.epoch, self.step, self.losses, self.seconds, self.order = self.epoch + 1, 0, [], 0.0, order
+
 
 class Checkpoint:
     """Saves and restores a training.
 
+    Of several processes the main one alone saves and reads: after every step all are in the same state, and the
+    others may run on machines that do not see the file. Random numbers are not saved, since each step draws its own.
+
     Args:
         path: The file; None to save nothing.
         parts: What has a state: adapter, optimiser, schedule.
+        processes: Who trains together.
         every: Seconds between two savings within an epoch.
     """
 
-    def __init__(self, path: Path | None, parts: dict[str, Any], every: float = 60.0) -> None:
-        self._path, self._parts, self._every = path, parts, every
+    def __init__(
+        self, path: Path | None, parts: dict[str, Any], processes: Processes = ALONE, every: float = 60.0
+    ) -> None:
+        self._path, self._parts, self._processes, self._every = path, parts, processes, every
         self._saved = time.monotonic()
 
     def save(self, progress: Progress) -> None:
         """Write everything, whole or not at all."""
-        if self._path is None:
+        if self._path is None or not self._processes.main:
             return
         state = {
             "format": FORMAT,
             "progress": asdict(progress),
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         with aside(self._path) as temporary:
             torch.save(state, temporary)
@@ -81,26 +99,37 @@ class Checkpoint:
         Raises:
             MseError: The file is damaged or of another training.
         """
-        if self._path is None or not self._path.is_file():
+        if self._path is None:
             return None
-        try:
-            state = torch.load(self._path, map_location="cpu", weights_only=True)
-            if state["format"] != FORMAT:
-                raise ValueError(f"it has format {state['format']}, not {FORMAT}")
+        state = self._processes.from_main(self._read(self._path) if self._processes.main else None)
+        if state is None:
+            return None
+        with self._usable(self._path):
             progress = Progress(**state["progress"])
             for name, part in self._parts.items():
                 part.load_state_dict(state["parts"][name])
-            torch.set_rng_state(state["random"])
-            if state["random_cuda"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(state["random_cuda"])
+        return progress
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
+            return None
+        with self._usable(path):
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if state["format"] != FORMAT:
+                raise ValueError(f"it has format {state['format']}, not {FORMAT}")
+        return state
+
+    @contextmanager
+    def _usable(self, path: Path) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # torch raises errors of many kinds for damaged files
             raise MseError(
-                f"The checkpoint {self._path} cannot be used ({type(error).__name__}: {error}). "
+                f"The checkpoint {path} cannot be used ({type(error).__name__}: {error}). "
                 "Give --overwrite to train this seed from its beginning."
             ) from error
-        return progress
 
     def remove(self) -> None:
         """Remove what was saved."""
-        if self._path is not None:
+        if self._path is not None and self._processes.main:
             self._path.unlink(missing_ok=True)

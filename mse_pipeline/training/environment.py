@@ -9,6 +9,7 @@ from typing import Any
 _PACKAGES = (
     "mse-pipeline",
     "torch",
+    "accelerate",
     "transformers",
     "tokenizers",
     "safetensors",
@@ -18,12 +19,16 @@ _PACKAGES = (
 )
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str, processes: int = 1) -> dict[str, Any]:
     """Versions of Python and of the libraries that shape a result, the machine, and the device.
+
+    Args:
+        device: Of this process.
+        processes: How many train together.
 
     Examples:
         >>> sorted(describe("cpu"))
-        ['device', 'machine', 'packages', 'python', 'system', 'threads']
+        ['device', 'machine', 'packages', 'processes', 'python', 'system', 'threads']
     """
     import torch
 
@@ -34,6 +39,7 @@ def describe(device: str) -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "device": name,
+        "processes": processes,
         "threads": torch.get_num_threads(),
     }
 

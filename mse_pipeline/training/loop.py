@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ import torch
 from mse_pipeline import metrics
 from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
-from mse_pipeline.errors import MseError
 from mse_pipeline.task import Classification
-from mse_pipeline.training.batches import ahead, epoch_batches
+from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import Checkpoint, Progress
 from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
-from mse_pipeline.training.objective import answer_loss
-from mse_pipeline.training.reading import Batch
+from mse_pipeline.training.options import PLAIN, Options
+from mse_pipeline.training.processes import ALONE, Processes
 from mse_pipeline.training.scoring import score_examples
+from mse_pipeline.training.step import Learner
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,15 @@ class Trained:
 
     Attributes:
         adapter: With the weights of the best epoch.
+        last: With those of the last epoch.
         best_epoch: Counted from 1.
-        history: One record an epoch: loss, learning rate, seconds, validation metrics.
+        history: One record an epoch: loss, learning rate, validation metrics, seconds, clips per second.
         predicted: By split: validation and, where there is one, test.
         scores: Metrics by split, of the best epoch.
     """
 
     adapter: MSEAdapter
+    last: MSEAdapter
     best_epoch: int
     history: list[dict[str, Any]]
     predicted: dict[Split, Predicted]
@@ -65,6 +67,10 @@ def fit_adapter(
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     checkpoint: Path | None = None,
+    *,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
+    options: Options = PLAIN,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
 
@@ -74,90 +80,84 @@ def fit_adapter(
         on_epoch: Told each epoch's record; after an interruption also those of the epochs before.
         checkpoint: File that the training is saved to as it goes on, and goes on from where it is there. On a CPU the
             weights end the same, bit for bit, as without an interruption.
+        on_step: Told after each step how many of its epoch's are done, and how many there are.
+        options: How steps are carried out; of them only the accumulation is looked at here.
+        processes: Who trains together. All call this with the same; all get the same back.
 
     Raises:
         MseError: The loss is no longer a number, or the checkpoint cannot be used.
     """
-    from transformers import get_cosine_schedule_with_warmup
-
-    torch.manual_seed(seed)
-    settings, train = job.settings, job.examples[Split.TRAIN]
-    adapter = MSEAdapter(job.config).to(job.backbone.device)
-    optimiser = torch.optim.AdamW(
-        adapter.parameters(),
-        settings.learning_rate,
-        eps=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-    )
-    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    schedule = get_cosine_schedule_with_warmup(optimiser, round(settings.warm_up * steps), steps)
+    learner = Learner(job, seed, options, processes)
+    lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
-    saved = Checkpoint(checkpoint, {"adapter": adapter, "optimiser": optimiser, "schedule": schedule})
+    saved = Checkpoint(checkpoint, learner.stateful(), processes)
     progress = saved.restore() or Progress(order.get_state())
-    order.set_state(progress.order)
     for record in progress.history:
         on_epoch(record)
-    lengths = job.batcher.lengths(train)
-    name, higher_is_better = metrics.primary(job.metric_kind)
-    while progress.epoch <= settings.epochs and progress.epoch - 1 - progress.best_epoch < settings.patience:
+    while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
+        order.set_state(progress.order)
         begun = time.monotonic() - progress.seconds
-        adapter.train()
-        batches = epoch_batches(lengths, settings.batch_size, order)[progress.step :]
-        for batch in ahead(job.batcher.batch, ([train[place] for place in places] for places in batches)):
-            progress.losses.append(_step(job, adapter, optimiser, batch, progress.epoch))
-            schedule.step()
-            progress.step += 1
-            progress.seconds = time.monotonic() - begun
+        batches = epoch_batches(lengths, job.settings.batch_size, order)
+        for _ in learn_epoch(job, learner, batches, progress):
+            on_step(progress.step, len(batches))
             saved.save_if_due(progress)
-        scores = evaluate(job, predict_split(job, adapter, Split.VALID))
+        scores = evaluate(job, predict_split(job, learner.adapter, Split.VALID, processes))
         record = {
             "epoch": progress.epoch,
             "loss": sum(progress.losses) / len(progress.losses),
-            "learning_rate": schedule.get_last_lr()[0],
+            "learning_rate": learner.schedule.get_last_lr()[0],
             "valid": scores,
             "seconds": time.monotonic() - begun,
+            "clips_per_second": len(job.examples[Split.TRAIN]) / max(progress.seconds, 1e-9),
         }
-        score = scores[name] if higher_is_better else -scores[name]
-        if score > progress.best_score:
-            progress.best_score, progress.best_epoch = score, progress.epoch
-            progress.best_state = {key: value.detach().clone() for key, value in adapter.state_dict().items()}
-        progress.history.append(record)
-        progress.epoch, progress.step, progress.losses, progress.seconds = progress.epoch + 1, 0, [], 0.0
-        progress.order = order.get_state()
+        progress.keep_if_best(_score(job, scores), learner.adapter.state_dict())
+        progress.end_epoch(record, order.get_state())
         saved.save(progress)
         on_epoch(record)
+    return _conclude(job, learner.adapter, progress, processes)
+
+
+def learn_epoch(job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: Progress) -> Iterator[float]:
+    """Take the steps of an epoch that are not done yet; each is noted in `progress` before its loss is yielded."""
+    train = job.examples[Split.TRAIN]
+    begun = time.monotonic() - progress.seconds
+    left = [[train[index] for index in batch] for batch in batches[progress.step :]]
+    for loss in learner.steps(left, progress.epoch, progress.step):
+        progress.losses.append(loss)
+        progress.step += 1
+        progress.seconds = time.monotonic() - begun
+        yield loss
+
+
+def _conclude(job: Job, adapter: MSEAdapter, progress: Progress, processes: Processes) -> Trained:
+    """Go back to the best epoch's weights and predict with them; the test split is read here for the first time."""
+    last = deepcopy(adapter).eval()
     if progress.best_state:
         adapter.load_state_dict(progress.best_state)
-    predicted = {
-        split: predict_split(job, adapter, split) for split in (Split.VALID, Split.TEST) if job.examples[split]
-    }
-    scores_by_split = {split: evaluate(job, one) for split, one in predicted.items()}
-    return Trained(adapter.eval(), progress.best_epoch, progress.history, predicted, scores_by_split)
+    splits = [split for split in (Split.VALID, Split.TEST) if job.examples[split]]
+    predicted = {split: predict_split(job, adapter, split, processes) for split in splits}
+    scores = {split: evaluate(job, one) for split, one in predicted.items()}
+    return Trained(adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores)
 
 
-def _step(job: Job, adapter: MSEAdapter, optimiser: torch.optim.Optimizer, batch: Batch, epoch: int) -> float:
-    """One step of the optimiser; returns the loss before it."""
-    loss = answer_loss(job.backbone, adapter, job.prompt, job.answers, batch, job.weights)
-    if not torch.isfinite(loss):
-        raise MseError(
-            f"The loss of epoch {epoch} is {loss.item()}: training has diverged. Take a lower learning rate "
-            f"than {job.settings.learning_rate:g}, or set clip_norm in the recipe's training section."
-        )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    if job.settings.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), job.settings.clip_norm)
-    optimiser.step()
-    return loss.item()
+def _score(job: Job, scores: dict[str, float]) -> float:
+    """The metric that epochs are compared by, turned so that larger is better."""
+    name, higher_is_better = metrics.primary(job.metric_kind)
+    return scores[name] if higher_is_better else -scores[name]
 
 
-def predict_split(job: Job, adapter: MSEAdapter, split: Split) -> Predicted:
-    """Predict all labelled clips of a split, in their order."""
+def predict_split(job: Job, adapter: MSEAdapter, split: Split, processes: Processes = ALONE) -> Predicted:
+    """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back."""
     adapter.eval()
     chosen = job.examples[split]
-    steps = score_examples(job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=chosen)
+    # Of a sharded backbone no process can read a layer alone, and their parts may take unequally many passes.
+    own = chosen if processes.sharded else processes.share(chosen)
+    steps = score_examples(job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=own)
     prediction = decode(steps, job.answers, job.settings.decoding)
-    return Predicted(chosen, prediction.values.tolist(), prediction.probabilities.tolist())
+    predicted = list(zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True))
+    if not processes.sharded:
+        predicted = processes.gather(predicted)
+    return Predicted(chosen, [value for value, _ in predicted], [row for _, row in predicted])
 
 
 def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:

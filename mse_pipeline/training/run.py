@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -23,6 +25,9 @@ from mse_pipeline.task import Classification
 from mse_pipeline.training.environment import describe
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.loop import Trained, fit_adapter, targets
+from mse_pipeline.training.options import PLAIN, Options
+from mse_pipeline.training.processes import Processes, join
+from mse_pipeline.training.trackers import Trackers, check_trackers
 
 FORMAT = 1
 
@@ -33,6 +38,9 @@ class Progress(Protocol):
     def begin(self, seed: int, epochs: int) -> None:
         """The training of a seed begins."""
 
+    def step(self, done: int, steps: int) -> None:
+        """So many of an epoch's steps are done."""
+
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is through."""
 
@@ -41,6 +49,9 @@ class Silent:
     """Progress that tells nothing."""
 
     def begin(self, seed: int, epochs: int) -> None:
+        """Say nothing."""
+
+    def step(self, done: int, steps: int) -> None:
         """Say nothing."""
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -65,11 +76,18 @@ class SeedResult:
 
 
 def train(
-    job: Job, runs: Path, seeds: Sequence[int], *, overwrite: bool = False, progress: Progress | None = None
+    job: Job,
+    runs: Path,
+    seeds: Sequence[int],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    options: Options = PLAIN,
 ) -> list[SeedResult]:
     """Train one adapter a seed; what is done under the same configuration is not trained again.
 
-    A seed that was interrupted goes on from where it was saved last: at the end of an epoch, and every minute.
+    A seed that was interrupted goes on from where it was saved last: at the end of an epoch, and every minute. Under
+    torchrun or `accelerate launch` all processes call this and train together; the main one writes.
 
     Args:
         job: What is trained, on what.
@@ -77,23 +95,61 @@ def train(
         seeds: One training each.
         overwrite: Train again what is done.
         progress: Told how far it is.
+        options: How it is carried out, with the same result.
 
     Raises:
-        MseError: Training diverged, or the backbone did not stay as it was.
+        UsageError: An option cannot be used here.
+        MseError: Training diverged, the backbone did not stay as it was, or another run trains the same seed.
     """
-    progress = progress or Silent()
+    check_trackers(options.trackers)
+    processes = join(str(job.backbone.device))
+    _prepare_backbone(job, options, processes)
     folder = run_folder(job, runs)
-    write_json(folder / "run.json", _run_description(job))
+    if processes.main:
+        write_json(folder / "run.json", _run_description(job))
     results = []
     for seed in seeds:
         home = folder / f"seed-{seed}"
-        done = None if overwrite else _done(home)
-        if done is None:
-            progress.begin(seed, job.settings.epochs)
-            results.append(SeedResult(seed, home, _train_seed(job, seed, home, progress, overwrite), reused=False))
-        else:
-            results.append(SeedResult(seed, home, done, reused=True))
+        with _held(home, processes):
+            done = processes.from_main(None if overwrite or not processes.main else _done(home))
+            run = _SeedRun(job, seed, home, options=options, processes=processes, progress=progress or Silent())
+            results.append(SeedResult(seed, home, done or run.train(overwrite), reused=done is not None))
     return results
+
+
+def _prepare_backbone(job: Job, options: Options, processes: Processes) -> None:
+    """Have the frozen model compute as the options say; its weights stay what they are."""
+    if options.checkpointing:
+        from mse_pipeline.backbones.speed import enable_checkpointing
+
+        enable_checkpointing(job.backbone)
+    if processes.sharded:
+        from mse_pipeline.training.sharding import shard
+
+        shard(job.backbone, processes.device)
+    if options.compile:
+        from mse_pipeline.backbones.speed import compile_forward
+
+        compile_forward(job.backbone)
+
+
+@contextmanager
+def _held(home: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs away from a seed's folder."""
+    if not processes.main:
+        yield
+        return
+    import filelock
+
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = filelock.FileLock(home / ".lock", timeout=0).acquire()
+    except filelock.Timeout as error:
+        raise MseError(
+            f"Another run is training in {home} at this moment. Wait for it, or stop it; then give the same command."
+        ) from error
+    with lock:
+        yield
 
 
 def run_folder(job: Job, runs: Path) -> Path:
@@ -133,46 +189,96 @@ def _done(home: Path) -> dict[str, Any] | None:
     return result if result.get("status") == "done" else None
 
 
-def _train_seed(job: Job, seed: int, home: Path, progress: Progress, overwrite: bool) -> dict[str, Any]:
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "result.json").unlink(missing_ok=True)
-    checkpoint = home / "checkpoint.pt"
-    if overwrite:
-        checkpoint.unlink(missing_ok=True)
-    write_json(home / "environment.json", describe(str(job.backbone.device)))
-    log = home / "metrics.jsonl"
-    write_text(log, "")
+class _SeedRun:
+    """One training and its folder, in which the main process alone writes."""
 
-    def on_epoch(record: dict[str, Any]) -> None:
-        with log.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-        progress.epoch(record)
+    def __init__(
+        self, job: Job, seed: int, home: Path, *, options: Options, processes: Processes, progress: Progress
+    ) -> None:
+        self._job, self._seed, self._home = job, seed, home
+        self._options, self._processes, self._progress = options, processes, progress
+        self._checkpoint, self._log = home / "checkpoint.pt", home / "metrics.jsonl"
 
-    trained = fit_adapter(job, seed, on_epoch, checkpoint)
-    digest = job.backbone.digest()
-    if digest != job.about["backbone"]["digest"]:
-        raise MseError(
-            f"The weights of the backbone {job.backbone.name} changed in training; the results of seed {seed} are void."
-        )
-    normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
-    write_json(home / "normaliser.json", normalisers)
-    save(trained.adapter, home / "adapter", {"seed": seed, **job.about})
-    _write_predictions(home / "predictions.parquet", job, trained)
-    result = {
-        "format": FORMAT,
-        "seed": seed,
-        "status": "done",
-        "best_epoch": trained.best_epoch,
-        "epochs": len(trained.history),
-        "valid": trained.scores[Split.VALID],
-        "test": trained.scores.get(Split.TEST, {}),
-        "alarms": _alarms(job, trained),
-        "backbone_digest": digest,
-        "seconds": sum(record["seconds"] for record in trained.history),
-    }
-    write_json(home / "result.json", result)
-    checkpoint.unlink(missing_ok=True)
-    return result
+    def train(self, overwrite: bool) -> dict[str, Any]:
+        """Train and write; returns what stands in result.json."""
+        job, seed, processes = self._job, self._seed, self._processes
+        if processes.main:
+            self._begin(overwrite)
+        trackers = self._trackers()
+        self._progress.begin(seed, job.settings.epochs)
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            if processes.main:
+                with self._log.open("a", encoding="utf-8") as handle:
+                    handle.write(json.dumps(record) + "\n")
+            trackers.epoch(record)
+            self._progress.epoch(record)
+
+        try:
+            trained = fit_adapter(
+                job,
+                seed,
+                on_epoch,
+                self._checkpoint,
+                on_step=self._progress.step,
+                options=self._options,
+                processes=processes,
+            )
+            result = self._result(trained)
+            trackers.end({split.value: one for split, one in trained.scores.items()}, len(trained.history))
+        finally:
+            trackers.close()
+        if processes.main:
+            self._write(trained, result)
+        return result
+
+    def _begin(self, overwrite: bool) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        (self._home / "result.json").unlink(missing_ok=True)
+        if overwrite:
+            self._checkpoint.unlink(missing_ok=True)
+        # Logs begin anew as metrics.jsonl does: a training that goes on tells of its earlier epochs again.
+        shutil.rmtree(self._home / "logs", ignore_errors=True)
+        write_json(self._home / "environment.json", describe(self._processes.device, self._processes.count))
+        write_text(self._log, "")
+
+    def _trackers(self) -> Trackers:
+        names = self._options.trackers if self._processes.main else ()
+        run = f"{self._home.parent.name}-{self._home.name}"
+        return Trackers(names, self._home / "logs", run, {"seed": self._seed, **self._job.about})
+
+    def _result(self, trained: Trained) -> dict[str, Any]:
+        job = self._job
+        digest = job.backbone.digest()
+        if digest != job.about["backbone"]["digest"]:
+            raise MseError(
+                f"The weights of the backbone {job.backbone.name} changed in training; the results of seed "
+                f"{self._seed} are void."
+            )
+        return {
+            "format": FORMAT,
+            "seed": self._seed,
+            "status": "done",
+            "best_epoch": trained.best_epoch,
+            "epochs": len(trained.history),
+            "valid": trained.scores[Split.VALID],
+            "test": trained.scores.get(Split.TEST, {}),
+            "alarms": _alarms(job, trained),
+            "backbone_digest": digest,
+            "seconds": sum(record["seconds"] for record in trained.history),
+        }
+
+    def _write(self, trained: Trained, result: dict[str, Any]) -> None:
+        """Write all that is kept; result.json, which says that the rest is there, comes last."""
+        job, home = self._job, self._home
+        about = {"seed": self._seed, **job.about}
+        normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
+        write_json(home / "normaliser.json", normalisers)
+        save(trained.adapter, home / "adapter", {**about, "epoch": trained.best_epoch})
+        save(trained.last, home / "last", {**about, "epoch": len(trained.history)})
+        _write_predictions(home / "predictions.parquet", job, trained)
+        write_json(home / "result.json", result)
+        self._checkpoint.unlink(missing_ok=True)
 
 
 def _alarms(job: Job, trained: Trained) -> list[str]:

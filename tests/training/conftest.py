@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
@@ -7,6 +8,15 @@ from mse_pipeline.task import Classification, Regression
 
 CLASSES = ("neutral", "joy", "anger")
 PER_SPLIT = {Split.TRAIN: 24, Split.VALID: 9, Split.TEST: 9}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As the command computes with a small model: sharing products as short as these costs more than it gains."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sequence(rng, mean, dim):
@@ -19,7 +29,10 @@ def sequence(rng, mean, dim):
 @pytest.fixture
 def made_dataset(tmp_path):
     """A dataset whose acoustic rows tell the label and whose text does not."""
+    return maker(tmp_path)
 
+
+def maker(folder):
     def make(kind="classification", modalities=("acoustic", "visual")):
         rng = np.random.default_rng(0)
         clips, streams = [], {modality: {} for modality in modalities}
@@ -34,7 +47,7 @@ def made_dataset(tmp_path):
                     mean = directions[modality][place] * 2
                     stream[clip.id] = sequence(rng, mean, directions[modality].shape[1])
         task = Classification(CLASSES) if kind == "classification" else Regression(-1.0, 1.0)
-        dataset = store.open(tmp_path / "cache").create("made", clips, task=task)
+        dataset = store.open(folder / "cache").create("made", clips, task=task)
         for modality, stream in streams.items():
             dataset.put(f"{modality}.made", stream)
         return dataset

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.training import loop
+from mse_pipeline.training import step
+from mse_pipeline.training.checkpoint import Checkpoint
 from mse_pipeline.training.loop import fit_adapter
+from mse_pipeline.training.options import Options
 from mse_pipeline.training.run import train
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
@@ -21,39 +23,42 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Raise after so many steps, as a pulled plug would; what is saved is saved at every step."""
+    """Raise after so many forward passes, as a pulled plug would; what is saved is saved at every step."""
 
-    def after(steps):
+    def after(passes):
         done = 0
-        step = loop._step
+        loss = step.answer_loss
 
         def counted(*arguments):
             nonlocal done
-            if done == steps:
+            if done == passes:
                 raise Interrupted
             done += 1
-            return step(*arguments)
+            return loss(*arguments)
 
-        monkeypatch.setattr(loop, "_step", counted)
-        monkeypatch.setattr(loop.Checkpoint, "save_if_due", loop.Checkpoint.save)
-        return lambda: monkeypatch.setattr(loop, "_step", step)
+        monkeypatch.setattr(step, "answer_loss", counted)
+        monkeypatch.setattr(Checkpoint, "save_if_due", Checkpoint.save)
+        return lambda: monkeypatch.setattr(step, "answer_loss", loss)
 
     return after
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("chance", range(3))
-def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance):  # noqa: F811
-    made = job(settings=FEW)
-    undisturbed = fit_adapter(made, 5)
-    steps = FEW.epochs * -(-len(made.examples["train"]) // FEW.batch_size)
-    go_on = interrupt(random.Random(chance).randrange(1, steps))
+def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance, accumulation):  # noqa: F811
+    made, options = job(settings=FEW), Options(accumulation=accumulation)
+    undisturbed = fit_adapter(made, 5, options=options)
+    passes = accumulation * FEW.epochs * -(-len(made.examples["train"]) // FEW.batch_size)
+    go_on = interrupt(random.Random(chance).randrange(1, passes))
     with pytest.raises(Interrupted):
-        fit_adapter(made, 5, checkpoint=tmp_path / "checkpoint.pt")
+        fit_adapter(made, 5, checkpoint=tmp_path / "checkpoint.pt", options=options)
     go_on()
     told = []
-    resumed = fit_adapter(made, 5, told.append, checkpoint=tmp_path / "checkpoint.pt")
+    resumed = fit_adapter(made, 5, told.append, checkpoint=tmp_path / "checkpoint.pt", options=options)
     for name, value in undisturbed.adapter.state_dict().items():
         assert torch.equal(value, resumed.adapter.state_dict()[name]), name
+    for name, value in undisturbed.last.state_dict().items():
+        assert torch.equal(value, resumed.last.state_dict()[name]), name
     assert resumed.best_epoch == undisturbed.best_epoch
     assert [record["loss"] for record in told] == [record["loss"] for record in undisturbed.history]
     assert resumed.predicted["test"].probabilities == undisturbed.predicted["test"].probabilities

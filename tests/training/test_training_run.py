@@ -1,14 +1,17 @@
 import json
+from importlib.metadata import version
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mse_pipeline import adapter, backbones
+from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.training import run as training_run
 from mse_pipeline.training.job import prepare
+from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.run import config_digest, run_folder, train
 from mse_pipeline.training.streams import choose_streams
@@ -45,16 +48,21 @@ def test_a_run_folder_holds_all_that_tells_and_repeats_a_result(job, tmp_path):
     assert description["streams"] == {"acoustic": "acoustic.made", "visual": "visual.made"}
     assert description["trainable_parameters"] == sum(p.numel() for p in adapter.MSEAdapter(made.config).parameters())
     assert description["config"]["training"]["learning_rate"] == 5e-3
-    assert json.loads((folder / "seed-1/environment.json").read_text())["packages"]["torch"] in torch.__version__
+    environment = json.loads((folder / "seed-1/environment.json").read_text())
+    assert environment["packages"]["torch"] in torch.__version__
+    assert environment["packages"]["accelerate"] == version("accelerate")
+    assert environment["processes"] == 1
     epochs = [json.loads(line) for line in (folder / "seed-1/metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in epochs] == list(range(1, len(epochs) + 1))
     assert epochs[-1]["loss"] < epochs[0]["loss"]
+    assert all(24 / record["clips_per_second"] <= record["seconds"] for record in epochs)
     table = pq.read_table(folder / "seed-1/predictions.parquet").to_pylist()
     assert [row["clip"] for row in table if row["split"] == "test"] == [f"test/{n}" for n in range(9)]
     assert all(sum(row["probabilities"]) == pytest.approx(1) for row in table)
     loaded, about = adapter.load(folder / "seed-1/adapter")
     assert loaded.config == made.config
     assert about["seed"] == 1
+    assert about["epoch"] == result.result["best_epoch"]
     normalisers = json.loads((folder / "seed-1/normaliser.json").read_text())
     assert Normaliser.from_dict(normalisers["visual"]).mean.tolist() == made.normalisers["visual"].mean.tolist()
     assert made.backbone.digest() == digest == result.result["backbone_digest"]
@@ -102,6 +110,20 @@ def test_training_stops_early_and_keeps_the_best_epoch(job, tmp_path):
     assert result.result["valid"] == epochs[result.result["best_epoch"] - 1]["valid"]
 
 
+def test_the_adapters_of_the_best_and_of_the_last_epoch_are_kept(job, tmp_path):
+    made = job(settings=SETTINGS.model_copy(update={"epochs": 60, "patience": 2, "learning_rate": 1e-7}))
+    (result,) = train(made, tmp_path, [1])
+    best, of_best = adapter.load(result.folder / "adapter")
+    last, of_last = adapter.load(result.folder / "last")
+    assert of_last["epoch"] == of_best["epoch"] + 2 == result.result["epochs"]
+    assert any(not torch.equal(value, last.state_dict()[name]) for name, value in best.state_dict().items())
+    assert predict_split(made, best, Split.TEST).values == [
+        row["prediction"]
+        for row in pq.read_table(result.folder / "predictions.parquet").to_pylist()
+        if row["split"] == "test"
+    ]
+
+
 def test_numbers_are_predicted_and_compared_with_the_annotations(job, tmp_path):
     made = job(kind="regression", settings=SETTINGS.model_copy(update={"epochs": 2}))
     (result,) = train(made, tmp_path, [1])
@@ -122,7 +144,8 @@ def test_clips_without_a_stream_are_trained_without_it(job, made_dataset, tiny, 
 
 
 def test_a_loss_that_is_no_number_ends_the_training(job, tmp_path, monkeypatch):
-    monkeypatch.setattr("mse_pipeline.training.loop.answer_loss", lambda *_: torch.tensor(float("nan")))
+    not_a_number = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr("mse_pipeline.training.step.answer_loss", lambda *_: not_a_number)
     with pytest.raises(MseError, match="diverged"):
         train(job(), tmp_path, [1])
 
@@ -158,9 +181,13 @@ def test_progress_is_told(job, tmp_path):
         def begin(self, seed, epochs):
             told.append((seed, epochs))
 
+        def step(self, done, steps):
+            told.append(f"{done} of {steps}")
+
         def epoch(self, record):
             told.append(record["epoch"])
 
     train(job(settings=SETTINGS.model_copy(update={"epochs": 2})), tmp_path, [5], progress=Listener())
-    assert told == [(5, 2), 1, 2]
+    steps = ["1 of 3", "2 of 3", "3 of 3"]
+    assert told == [(5, 2), *steps, 1, *steps, 2]
     assert training_run.FORMAT == 1

@@ -1,0 +1,156 @@
+"""One step of training: a global batch, its parts read by all processes, one step of the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import torch
+
+from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.clip import Split
+from mse_pipeline.errors import MseError
+from mse_pipeline.training.batches import ahead
+from mse_pipeline.training.examples import Example
+from mse_pipeline.training.job import Job
+from mse_pipeline.training.objective import answer_loss
+from mse_pipeline.training.options import Options
+from mse_pipeline.training.processes import ALONE, Processes
+from mse_pipeline.training.reading import Batch
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips that are read at once.
+
+    Attributes:
+        examples: The clips, at least one.
+        weight: Their share of the global batch; 0 for a clip that is read only to keep step with the others.
+    """
+
+    examples: Sequence[Example]
+    weight: float
+
+
+def own_parts(batch: Sequence[Example], accumulation: int, processes: Processes) -> list[Part]:
+    """What this process reads of a global batch. Every process has equally many parts.
+
+    A process with fewer clips than parts, as at the end of an epoch, reads the batch's first clip with the weight 0:
+    where the backbone is sharded, the others cannot read a layer unless it takes part.
+
+    Examples:
+        >>> second = Processes(rank=1, count=2)
+        >>> [(part.examples, part.weight) for part in own_parts("abcdef", 2, second)]
+        [('d', 0.16666666666666666), ('ef', 0.3333333333333333)]
+        >>> [(part.examples, part.weight) for part in own_parts("a", 2, Processes(rank=0, count=2))]
+        [('a', 0.0)]
+    """
+    count = min(accumulation, math.ceil(len(batch) / processes.count))
+    own = processes.share(batch)
+    cut = [Processes(rank=rank, count=count).share(own) for rank in range(count)]
+    return [Part(clips or batch[:1], len(clips) / len(batch)) for clips in cut]
+
+
+class Learner:
+    """An adapter, its optimiser and its schedule; the same in every process after every step.
+
+    Gradients are averaged over the processes by one message after the backward pass. There is nothing to gain by
+    sending them earlier, as DistributedDataParallel does: the frozen backbone is most of the backward pass, and the
+    adapter's gradients come at its end.
+
+    Args:
+        job: What is trained, on what.
+        seed: Of the first weights and of dropout.
+        options: How a step is carried out.
+        processes: Who takes part.
+    """
+
+    def __init__(self, job: Job, seed: int, options: Options, processes: Processes = ALONE) -> None:
+        from transformers import get_cosine_schedule_with_warmup
+
+        self._job, self._seed, self._options, self._processes = job, seed, options, processes
+        settings = job.settings
+        torch.manual_seed(seed)
+        self.adapter = MSEAdapter(job.config).to(job.backbone.device)
+        self.optimiser = torch.optim.AdamW(
+            self.adapter.parameters(),
+            settings.learning_rate,
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+        )
+        self.steps_per_epoch = math.ceil(len(job.examples[Split.TRAIN]) / settings.batch_size)
+        steps = settings.epochs * self.steps_per_epoch
+        self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(settings.warm_up * steps), steps)
+
+    def stateful(self) -> dict[str, Any]:
+        """What has a state that a checkpoint keeps, by name."""
+        return {"adapter": self.adapter, "optimiser": self.optimiser, "schedule": self.schedule}
+
+    def steps(self, batches: Iterable[Sequence[Example]], epoch: int, done: int) -> Iterator[float]:
+        """Take a step a global batch; yields each step's loss, that of the whole batch before the step.
+
+        Args:
+            batches: Those of the epoch that are still to be learned.
+            epoch: Its number, from 1.
+            done: Steps of it that were taken before.
+
+        Raises:
+            MseError: A loss is no longer a number.
+        """
+        self.adapter.train()
+        plan = [own_parts(batch, self._options.accumulation, self._processes) for batch in batches]
+        read = ahead(self._job.batcher.batch, (part.examples for parts in plan for part in parts))
+        for step, parts in enumerate(plan, start=(epoch - 1) * self.steps_per_epoch + done):
+            self._draw_anew(step)
+            yield self._step([part.weight for part in parts], read, epoch)
+
+    def _draw_anew(self, step: int) -> None:
+        """Let the random numbers of dropout follow from seed, step and process alone, whatever was drawn before.
+
+        So a training that goes on draws what it would have drawn, and no two processes draw the same.
+        """
+        told = f"{self._seed} {step} {self._processes.rank}".encode()
+        torch.manual_seed(int.from_bytes(blake2b(told, digest_size=7).digest(), "big"))
+
+    def _step(self, weights: Sequence[float], read: Iterator[Batch], epoch: int) -> float:
+        """Take a step on the next parts, whose shares of the global batch are `weights`; returns the loss."""
+        job = self._job
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=job.backbone.device)
+        for weight in weights:
+            loss = weight * answer_loss(job.backbone, self.adapter, job.prompt, job.answers, next(read), job.weights)
+            loss.backward()
+            total += loss.detach()
+        if self._processes.count > 1:
+            total = self._sum_over_processes(total)
+        value = total.item()
+        if not math.isfinite(value):
+            raise MseError(
+                f"The loss of epoch {epoch} is {value}: training has diverged. Take a lower learning rate "
+                f"than {job.settings.learning_rate:g}, or set clip_norm in the recipe's training section."
+            )
+        if job.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), job.settings.clip_norm)
+        self.optimiser.step()
+        self.schedule.step()
+        return value
+
+    def _sum_over_processes(self, loss: torch.Tensor) -> torch.Tensor:
+        """Add up gradients and loss in one message; returns the loss.
+
+        It also tells which parameters have a gradient anywhere. AdamW passes over a parameter without one, as a
+        stream's encoder in a batch without that stream, and would decay one whose gradient is zero.
+        """
+        parameters = list(self.adapter.parameters())
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+        present = torch.tensor([one.grad is not None for one in parameters], dtype=loss.dtype, device=loss.device)
+        message = torch.cat([*(one.flatten() for one in gradients), present, loss.reshape(1)])
+        summed = self._processes.sum(message)
+        sizes = [one.numel() for one in parameters]
+        *parts, present, loss = summed.split([*sizes, len(sizes), 1])
+        for parameter, part, somewhere in zip(parameters, parts, present.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter) if somewhere else None
+        return loss.squeeze()
