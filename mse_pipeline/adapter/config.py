@@ -86,7 +86,9 @@ class AdapterConfig:
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
         if not self.text and self.acoustic_dim is None and self.visual_dim is None:
-            raise UsageError("An adapter without text, acoustic and visual reads nothing: leave at most two of them out.")
+            raise UsageError(
+                "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
+            )
         if self.fusion and max(self.scales) > self.hidden_size:
             raise UsageError(
                 f"The adapter's scale {max(self.scales)} leaves no width: the backbone's hidden_size is only "

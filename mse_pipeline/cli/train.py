@@ -38,7 +38,11 @@ def command(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", help="Leave out acoustic or visual; given twice: text only."),
+        typer.Option(
+            "--without",
+            help="Leave out acoustic, visual, text, tgm or msf, to see what each is good for; may be given several "
+            "times. acoustic and visual: text only.",
+        ),
     ] = None,
     acoustic: Annotated[str | None, typer.Option(help="Acoustic stream, if the dataset has several.")] = None,
     visual: Annotated[str | None, typer.Option(help="Visual stream, if the dataset has several.")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mse_pipeline import metrics
@@ -66,7 +66,9 @@ def prepare(
     asked = task_prompt(task, wording.task, wording.language, label_words=wording.label_words)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
     answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
-    dialogues = Dialogues(dataset.clips, wording.context, wording.language) if wording.context else None
+    silent = "text" in choice.parts
+    context = 0 if silent else wording.context
+    dialogues = Dialogues(dataset.clips, context, wording.language) if context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
     by_split = {split: examples(dataset.clips, split, answers, dialogues) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
@@ -75,6 +77,8 @@ def prepare(
                 f"{dataset.name} has no labelled clip in its {split} split; training needs one to "
                 f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
             )
+    if silent:
+        by_split = {split: [replace(one, text="") for one in chosen] for split, chosen in by_split.items()}
     streams = open_streams(dataset, choice)
     train = [example.clip for example in by_split[Split.TRAIN]]
     normalisers = {modality: fit_stream(stream, train) for modality, stream in streams.items()}
@@ -87,10 +91,14 @@ def prepare(
         visual_hidden=settings.visual_hidden,
         pseudo_tokens=settings.pseudo_tokens,
         dropout=settings.dropout,
+        mixer="tgm" not in choice.parts,
+        fusion="msf" not in choice.parts,
+        text=not silent,
     )
     about = {
         "dataset": dataset.name,
         "variant": choice.variant,
+        "without": list(choice.parts),
         "backbone": {
             "name": backbone.name,
             "source": backbone.source,
@@ -105,7 +113,7 @@ def prepare(
             "language": wording.language,
             "task": asked,
             "label_words": wording.label_words,
-            "context": wording.context,
+            "context": context,
         },
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},

@@ -29,7 +29,13 @@ def edit(folder, **changes) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"visual_dim": None}, {"acoustic_dim": None, "visual_dim": None}, {"mixer": False}, {"text": False, "fusion": False}],
+    [
+        {},
+        {"visual_dim": None},
+        {"acoustic_dim": None, "visual_dim": None},
+        {"mixer": False},
+        {"text": False, "fusion": False},
+    ],
 )
 def test_what_was_saved_is_loaded(tmp_path, changes):
     model = small(**changes)
@@ -122,7 +128,9 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
         adapter.load(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{}, {"acoustic_dim": None}, {"scales": (4, 2)}, {"fusion": False}, {"text": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"acoustic_dim": None}, {"scales": (4, 2)}, {"fusion": False}, {"text": False}]
+)
 def test_weights_go_out_under_the_authors_names_and_come_back(tmp_path, changes):
     one, two = small(**changes), small(**changes)
     save_file(adapter.reference_state(one), tmp_path / "theirs.safetensors")
