@@ -57,6 +57,16 @@ def command(
     runs: RunsDir = Path("runs"),
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="Number format of the backbone: float32, bfloat16, float16.")] = "float32",
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="4bit or 8bit: squeeze the backbone's linear layers; needs a CUDA GPU and bitsandbytes."),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            help="Branch, tag or commit of the backbone on the hub. [default: the newest]", show_default=False
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -79,6 +89,8 @@ def command(
         runs=runs,
         device=device,
         dtype=dtype,
+        quantization=quantization,
+        revision=revision,
         overwrite=overwrite,
     )
     if settings.json:
@@ -168,6 +180,8 @@ def run(
     runs: Path,
     device: str = "cpu",
     dtype: str = "float32",
+    quantization: str | None = None,
+    revision: str | None = None,
     overwrite: bool = False,
 ) -> list[SeedResult]:
     """Choose the streams, load the backbone and train, with a progress display."""
@@ -182,7 +196,7 @@ def run(
         remark(reason)
     with bar("epochs") as progress:
         shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
-        loaded = backbones.load(backbone, dtype=dtype, device=device)
+        loaded = backbones.load(backbone, dtype=dtype, device=device, revision=revision, quantization=quantization)
         spare_threads(loaded)
         job = prepare(dataset, loaded, training, choice, recipe.prompt)
         return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown)

@@ -103,8 +103,10 @@ def prepare(
             "name": backbone.name,
             "source": backbone.source,
             "revision": backbone.revision,
-            "digest": backbone.digest(),
+            # An outline has no weights: nothing is trained with it, but all else can be told.
+            "digest": None if backbone.device.type == "meta" else backbone.digest(),
             "dtype": str(backbone.dtype).removeprefix("torch."),
+            "quantization": backbone.quantization,
         },
         "streams": {
             modality: name and {"name": name, **_version(dataset, name)} for modality, name in choice.names.items()
