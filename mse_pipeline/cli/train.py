@@ -68,6 +68,13 @@ def command(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell what would be trained, with memory and a whole prompt; loads no weights and writes nothing.",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -78,13 +85,33 @@ def command(
     opened = pick(open_cache(cache), dataset)
     recipe = recipe_of(opened)
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "decoding": decoding}
+    training = changed(recipe.training_for(backbone), changes)
+    asked = {"acoustic": acoustic, "visual": visual}
+    if dry_run:
+        from mse_pipeline.cli.dry_run import outline_of, show
+
+        show(
+            outline_of(
+                opened,
+                recipe,
+                backbone=backbone,
+                training=training,
+                seeds=seeds,
+                asked=asked,
+                without=tuple(without or ()),
+                dtype=dtype,
+                quantization=quantization,
+                revision=revision,
+            )
+        )
+        return
     results = run(
         opened,
         recipe,
         backbone=backbone,
-        training=changed(recipe.training_for(backbone), changes),
+        training=training,
         seeds=seeds,
-        asked={"acoustic": acoustic, "visual": visual},
+        asked=asked,
         without=tuple(without or ()),
         runs=runs,
         device=device,
