@@ -242,7 +242,7 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
             tokenizer,
             job.backbone.family,
             dataset.manifest.task,
-            text=first.text,
+            text=first.text if job.config.text else "",
             label=_label(first, dataset),
             given=wording.task,
             language=wording.language,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mse_pipeline import metrics
@@ -77,8 +77,6 @@ def prepare(
                 f"{dataset.name} has no labelled clip in its {split} split; training needs one to "
                 f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
             )
-    if silent:
-        by_split = {split: [replace(one, text="") for one in chosen] for split, chosen in by_split.items()}
     streams = open_streams(dataset, choice)
     train = [example.clip for example in by_split[Split.TRAIN]]
     normalisers = {modality: fit_stream(stream, train) for modality, stream in streams.items()}

@@ -47,12 +47,6 @@ def test_without_text_the_prompt_holds_fixed_parts_and_pseudo_tokens_alone(job, 
     )
 
 
-@pytest.mark.parametrize("name", ["qwen1-tiny", "chatglm3-tiny"])
-def test_an_empty_text_has_no_token_with_the_papers_tokenizers(job, shared, name):
-    made = job("text", backbone=backbones.load(shared / "models" / name))
-    assert not made.batcher.batch(made.examples[Split.TRAIN][:3]).text_mask.any()
-
-
 def test_previous_turns_are_text_too(made_dataset, tiny):
     from dataclasses import replace
 
@@ -66,6 +60,21 @@ def test_previous_turns_are_text_too(made_dataset, tiny):
     made = prepare(dataset, tiny, SETTINGS, choice, wording)
     assert made.about["prompt"]["context"] == 0
     assert made.batcher.batch(made.examples[Split.TRAIN][-3:]).context_ids is None
+
+
+def test_no_word_of_a_text_reaches_a_prediction(job, tiny):
+    from dataclasses import replace
+
+    from mse_pipeline.training.scoring import score_steps
+
+    made = job("text")
+    model = adapter.MSEAdapter(made.config)
+    chosen = made.examples[Split.TEST][:3]
+    other = [replace(one, text="quite other words", before=("before: that\n",)) for one in chosen]
+    one, two = (
+        score_steps(tiny, model, made.prompt, made.answers, made.batcher.batch(some)) for some in (chosen, other)
+    )
+    assert one.equal(two)
 
 
 @pytest.mark.parametrize(
