@@ -11,6 +11,10 @@ from mse_pipeline.errors import UsageError
 
 FORMAT = 2
 """Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out."""
+_LARGEST = 1 << 20
+"""Of any size; far beyond any adapter."""
+_MOST_SCALES = 64
+"""The paper has three; a configuration that asks for thousands is damaged or hostile."""
 _SINCE = {"mixer": 2, "fusion": 2, "text": 2}
 """Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
 
@@ -80,6 +84,8 @@ class AdapterConfig:
         if isinstance(self.scales, str) or not isinstance(self.scales, tuple | list) or not self.scales:
             raise UsageError(f"The adapter's scales must be a list of whole numbers, but are {self.scales!r}.")
         object.__setattr__(self, "scales", tuple(self.scales))
+        if len(self.scales) > _MOST_SCALES:
+            raise UsageError(f"The adapter has {len(self.scales)} scales; {_MOST_SCALES} are the most.")
         for scale in self.scales:
             _check_size("scales", scale)
         for name in _SINCE:
@@ -126,5 +132,5 @@ class AdapterConfig:
 
 
 def _check_size(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"The adapter's {name} must be a whole number of at least 1, but is {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+        raise UsageError(f"The adapter's {name} must be a whole number from 1 to {_LARGEST}, but is {value!r}.")

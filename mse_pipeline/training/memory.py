@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +141,7 @@ def _mlp(model: Any, width: int) -> tuple[int, int]:
     return inner, 3 if gated else 1
 
 
-def _normed(model: Any, width: int, layers: int) -> float:
+def _normed(model: Any, width: int, layers: int) -> int:
     """Numbers that the norms of one layer read of a token: norms of single heads read all heads."""
     read = 0
     config = model.config.get_text_config()
@@ -156,4 +157,4 @@ def _normed(model: Any, width: int, layers: int) -> float:
         elif size < width and "k_norm" in name:
             size *= groups
         read += size
-    return read / layers
+    return math.ceil(read / layers)

@@ -59,8 +59,8 @@ class Batch:
 
     def without_text(self) -> Batch:
         """The same with nothing said, neither in the clips nor before them."""
-        nothing = {"text_ids": self.text_ids[:, :0], "text_mask": self.text_mask[:, :0]}
-        return replace(self, **nothing, context_ids=None, context_mask=None)
+        ids, mask = self.text_ids[:, :0], self.text_mask[:, :0]
+        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; lengths stay on the CPU, where packing needs them."""

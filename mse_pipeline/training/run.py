@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import MSEAdapter, save
+from mse_pipeline.adapter import MSEAdapter, card, save
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside, write_json, write_text
@@ -170,6 +170,7 @@ def _train_seed(job: Job, seed: int, home: Path, progress: Progress, overwrite: 
         "backbone_digest": digest,
         "seconds": sum(record["seconds"] for record in trained.history),
     }
+    card.write(home / "adapter", result)
     write_json(home / "result.json", result)
     checkpoint.unlink(missing_ok=True)
     return result

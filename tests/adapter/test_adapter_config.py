@@ -52,6 +52,8 @@ def test_an_adapter_that_would_read_nothing_is_refused():
         ({"scales": "8"}, "scales"),
         ({"scales": (8, 0)}, "scales"),
         ({"hidden_size": 16}, "scale 32"),
+        ({"pseudo_tokens": 10**9}, "pseudo_tokens"),
+        ({"scales": (1,) * 1000}, "1000 scales"),
         ({"mixer": 1}, "mixer"),
         ({"fusion": None}, "fusion"),
         ({"text": "no"}, "text"),
