@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as plain_json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -198,11 +199,15 @@ def _best(path: Path, done: dict[int, Path]) -> int:
 
 
 def _token(from_env: bool) -> str | None:
-    """The token that was asked for; None leaves it to the hub's client.
+    """The token that was asked for; None leaves it to the hub's client, whose bars are kept out of logs.
 
     Raises:
         UsageError: It is to come from the environment, and is not there.
     """
+    if settings.quiet or not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
     if not from_env:
         return None
     token = os.environ.get("HF_TOKEN", "").strip()
