@@ -82,9 +82,7 @@ def plain(value: object) -> str:
         >>> print(plain("[joy](http://a.b) <b>|`x`"))
         \[joy\]\(http\://a\.b\) &lt;b&gt;\|\`x\`
     """
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Besides marks, what turns addresses into links of themselves: ://, www. and @.
     return re.sub(r"([\\`*_{}\[\]()|#!~$@]|:(?=//)|\.(?=\w*[A-Za-z]))", r"\\\1", text)
 
@@ -141,9 +139,10 @@ def title(description: Mapping[str, Any]) -> str:
     """
     about = _mapping(description.get("extra"))
     if about.get("imported_from"):
-        return f"{Path(str(about['imported_from'])).stem}-{last_part(_mapping(about.get('backbone')).get('name'))}"
+        backbone = last_part(_mapping(about.get("backbone")).get("name"))
+        return _line(f"{Path(str(about['imported_from'])).stem}-{backbone}")
     parts = (about.get("dataset"), last_part(_mapping(about.get("backbone")).get("name")), about.get("variant"))
-    return "-".join(str(part).replace(" ", "-") for part in parts if part) or "MSE-Adapter"
+    return "-".join(_line(part).replace(" ", "-") for part in parts if part) or "MSE-Adapter"
 
 
 def summary(description: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
@@ -168,6 +167,12 @@ def summary(description: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     sections = [rows, [("backbone " + name, value) for name, value in values["backbone"]], reads + trained, results]
     sections.append([("made with", values["versions"])])
     return [[(_printable(key), _printable(value)) for key, value in section] for section in sections if section]
+
+
+def _line(value: object) -> str:
+    """A value on one line, without control and direction characters, of bounded length."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _printable(value: object) -> str:
@@ -202,7 +207,8 @@ def _head(description: Mapping[str, Any]) -> str:
     import yaml
 
     about, results = _mapping(description.get("extra")), _mapping(description.get("results"))
-    dataset, test = str(about.get("dataset", "")), _numbers(results.get("test"))
+    dataset, scores = _line(about.get("dataset", "")), _numbers(results.get("test"))
+    test = {_line(name): value for name, value in scores.items()}
     head: dict[str, Any] = {
         "library_name": "mse-pipeline",
         "tags": ["mse-adapter", "multimodal", "emotion-recognition", "sentiment-analysis"],

@@ -23,6 +23,8 @@ _ANCHOR = "mutli_scale_fusion.projector.weight"
 """A name that every checkpoint of theirs has, in their spelling; what stands before it stands before all."""
 _BACKBONE = "LLM."
 _SHOWN = 5
+PUBLISHED = AdapterConfig.scales
+"""The scales of the paper, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +101,10 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> AdapterConfig:
     scales: list[int] = []
     while (name := f"mutli_scale_fusion.scale{len(scales) + 1}.0.weight") in weights:
         inner = shape(name, 2)[0]
-        # d // s is known, and s wanted: the published scales divide their widths, so the nearest whole one is right.
-        scale = round(hidden_size / max(1, inner))
-        if scale < 1 or hidden_size // scale != inner:
+        # d // s is known, and s wanted. Several may give the same; the published one is taken where it does.
+        candidates = (*PUBLISHED[len(scales) : len(scales) + 1], hidden_size // max(1, inner))
+        scale = next((one for one in candidates if one and hidden_size // one == inner), None)
+        if scale is None:
             raise MseError(f"{name} has {inner} rows, which is no part of the backbone's width {hidden_size}.")
         scales.append(scale)
     return AdapterConfig(
