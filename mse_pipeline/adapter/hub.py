@@ -21,6 +21,8 @@ from mse_pipeline.store.atomic import ASIDE, write_json
 
 FILES = {DESCRIPTION: LARGEST, card.CARD: 4 << 20, WEIGHTS: 2 << 30}
 """The files of an adapter, and the most bytes of each; the paper's adapters have 5 to 11 MB."""
+_MAY_HOLD_PATHS = ("backbone", "streams", "words")
+"""Of what a training keeps with its adapter; prompts, classes and names of values stay as they are."""
 
 
 def push(folder: str | Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
@@ -157,7 +159,9 @@ def _prepared(folder: Path) -> Iterator[Path]:
 
 def _without_places(extra: dict[str, Any]) -> dict[str, Any]:
     """The same without paths; the last part of each stays, by which its owner knows it."""
-    shown = {key: {} if key == "places" else _last_parts(value) for key, value in extra.items()}
+    shown = {key: _last_parts(value) if key in _MAY_HOLD_PATHS else value for key, value in extra.items()}
+    if "places" in shown:
+        shown["places"] = {}
     backbone = shown.get("backbone")
     if isinstance(backbone, dict) and backbone.get("source") != "built-in" and card.hub_id(backbone) is None:
         for key in ("name", "source"):
@@ -167,7 +171,7 @@ def _without_places(extra: dict[str, Any]) -> dict[str, Any]:
 
 def _last_parts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _last_parts(item) for key, item in value.items()}
+        return {key: item if key == "names" else _last_parts(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_last_parts(item) for item in value]
     if isinstance(value, str) and "\n" not in value and (os.path.isabs(value) or value.startswith("~")):

@@ -205,7 +205,7 @@ def _token(from_env: bool) -> str | None:
         UsageError: It is to come from the environment, and is not there.
     """
     if settings.quiet or not sys.stderr.isatty():
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
     if not from_env:

@@ -45,6 +45,12 @@ def test_nothing_that_goes_up_names_a_folder_of_this_machine(hub, made):
     assert extra["places"] == {}
 
 
+def test_what_looks_like_a_path_in_a_prompt_stays(hub, made):
+    adapters_hub.push(made(prompt={"task": "/joy/ or /sadness/?", "language": "en"}), REPOSITORY)
+    extra = json.loads(hub.repositories[REPOSITORY].commits[-1]["adapter.json"])["extra"]
+    assert extra["prompt"]["task"] == "/joy/ or /sadness/?"
+
+
 def test_a_card_that_was_edited_goes_up_as_it_is(hub, made):
     folder = made()
     edited = (folder / "README.md").read_text().replace("library_name", "license: cc-by-4.0\nlibrary_name", 1)
