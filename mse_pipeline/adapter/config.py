@@ -26,8 +26,8 @@ class AdapterConfig:
     A modality whose dims are None does not exist: it has no encoder, and its term is left out of the mix. Without
     both, the fused vector is the text vector itself.
 
-    Parts can be left out, for ablations (arXiv 2502.12478 reports some; their code is not published, so that the
-    definitions here are ours). With a and v of the encoders and k of the text, the fused vector is
+    Parts that arXiv 2502.12478 names can be left out, for ablations. How its authors left them out is not published as
+    far as we know: the definitions here are ours. With a and v of the encoders and k of the text, the fused vector is
 
     * ``a * k + v * k`` with the whole adapter,
     * ``a + v + k`` without `mixer`: the modalities meet the text, which no longer guides them,
