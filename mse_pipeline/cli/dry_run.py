@@ -37,6 +37,8 @@ def outline_of(
     dtype: str,
     quantization: str | None,
     revision: str | None,
+    accumulation: int = 1,
+    checkpointing: bool = False,
 ) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.outline import outline
@@ -49,7 +51,15 @@ def outline_of(
         remark(reason)
     drawn = outline(backbone, dtype, revision=revision, quantization=quantization)
     job = prepare(dataset, drawn, training, choice, recipe.prompt)
-    return dry_run(job, dataset, choice, recipe.prompt, seeds=len(seeds or training.seeds))
+    return dry_run(
+        job,
+        dataset,
+        choice,
+        recipe.prompt,
+        seeds=len(seeds or training.seeds),
+        accumulation=accumulation,
+        checkpointing=checkpointing,
+    )
 
 
 def show(told: DryRun) -> None:

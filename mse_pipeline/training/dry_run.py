@@ -151,7 +151,16 @@ class DryRun:
         return {**value, "trainable": self.trainable, "steps": self.steps}
 
 
-def dry_run(job: Job, dataset: Dataset, choice: StreamChoice, wording: PromptSection, *, seeds: int = 1) -> DryRun:
+def dry_run(
+    job: Job,
+    dataset: Dataset,
+    choice: StreamChoice,
+    wording: PromptSection,
+    *,
+    seeds: int = 1,
+    accumulation: int = 1,
+    checkpointing: bool = False,
+) -> DryRun:
     """Tell what a training would be. Nothing is trained or written.
 
     Args:
@@ -160,6 +169,8 @@ def dry_run(job: Job, dataset: Dataset, choice: StreamChoice, wording: PromptSec
         choice: Likewise.
         wording: Likewise.
         seeds: How many trainings there would be.
+        accumulation: Parts that a batch is cut into, of which one is in memory at a time.
+        checkpointing: Whether the layers' activations are computed again in the backward pass.
     """
     labelled = [one for split in Split for one in job.examples[split]]
     streams = open_streams(dataset, choice)
@@ -194,7 +205,7 @@ def dry_run(job: Job, dataset: Dataset, choice: StreamChoice, wording: PromptSec
         epochs=settings.epochs,
         seeds=seeds,
         batch_size=settings.batch_size,
-        memory=estimate(backbone, job.config, _load(job, prompt, outlines)),
+        memory=estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing),
     )
 
 
@@ -260,7 +271,7 @@ def _label(one: Example, dataset: Dataset) -> object:
     return task.classes[one.target] if isinstance(task, Classification) else one.label
 
 
-def _load(job: Job, prompt: PromptOutline, streams: Mapping[str, StreamOutline | None]) -> Load:
+def _load(job: Job, prompt: PromptOutline, streams: Mapping[str, StreamOutline | None], accumulation: int) -> Load:
     """The largest batch: every clip as long as the longest."""
     answer = prompt.answer_tokens.largest if prompt.answer_tokens else 1
     read = prompt.fixed + prompt.pseudo
@@ -269,7 +280,7 @@ def _load(job: Job, prompt: PromptOutline, streams: Mapping[str, StreamOutline |
         read = min(read, prompt.fixed + prompt.pseudo + prompt.room)
     hidden = {"acoustic": job.settings.acoustic_hidden, "visual": job.settings.visual_hidden}
     return Load(
-        clips=min(job.settings.batch_size, len(job.examples[Split.TRAIN])),
+        clips=math.ceil(min(job.settings.batch_size, len(job.examples[Split.TRAIN])) / accumulation),
         tokens=read + answer - 1,
         answer_tokens=answer,
         nodes=len(job.answers.trie.tokens),

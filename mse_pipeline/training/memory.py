@@ -63,7 +63,7 @@ class Memory:
         return self.weights + self.adapter + max(self.activations + self.logits, self.scoring)
 
 
-def estimate(backbone: Backbone, config: AdapterConfig, load: Load) -> Memory:
+def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpointing: bool = False) -> Memory:
     """Estimate the peak of a training step, and of predicting a split.
 
     The gradient runs through the frozen backbone to the pseudo tokens, so that a step keeps activations as in ordinary
@@ -76,7 +76,8 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load) -> Memory:
     * activations: B T L tokens, of each b (4 H + 3 I) for queries, keys, values and result of the attention and for
       the three vectors of a gated MLP (one, where it is not gated), 4 bytes a number that a norm reads, since norms
       compute in float32, 4 a head, and b T for the row of the attention mask; then b d four times a token for the
-      embeddings, and what the LSTMs keep
+      embeddings, and what the LSTMs keep. With gradient checkpointing a layer keeps the b d that it reads, and one
+      layer at a time all of that
     * logits: B K V times b + 12: as they come, in float32, as log-probabilities, and their gradient
     * scoring: 64 clips keep one layer's vectors alone, and their logits at the nodes of the answers' tree, N V times
       b, and 4 more where that is not float32
@@ -86,7 +87,8 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load) -> Memory:
     Args:
         backbone: The model, or its outline.
         config: Sizes of the adapter.
-        load: The largest batch.
+        load: The largest batch; of one that is cut into parts, the largest part.
+        checkpointing: Whether the layers' activations are computed again in the backward pass.
     """
     model = backbone.model
     sizes = model.config.get_text_config()
@@ -100,6 +102,7 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load) -> Memory:
     vectors = number * (4 * all_heads + inner_vectors * inner)
     token = vectors + 4 * _normed(model, width, layers) + 4 * heads + number * load.tokens
     embeddings = 4 * number * width
+    kept = layers * number * width + token if checkpointing else layers * token
     encoders = sum(load.clips * rows * 4 * (dims + 7 * hidden) for rows, dims, hidden in load.rows)
     with torch.device("meta"):
         adapter = sum(parameter.numel() for parameter in MSEAdapter(config).parameters())
@@ -108,7 +111,7 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load) -> Memory:
     return Memory(
         weights=_weights(backbone),
         adapter=4 * _ADAPTER_COPIES * adapter,
-        activations=load.clips * load.tokens * (layers * token + embeddings) + encoders,
+        activations=load.clips * load.tokens * (kept + embeddings) + encoders,
         logits=load.clips * load.answer_tokens * vocabulary * (number + 12),
         scoring=SCORED * (read * (vectors + 8 * width) + (load.nodes + 1) * vocabulary * copies),
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mse_pipeline import adapter
+from mse_pipeline import adapter, backbones
 from mse_pipeline.adapter.importing import read_checkpoint
 from mse_pipeline.errors import MseError, UsageError
 
@@ -130,10 +130,13 @@ def test_a_file_of_other_things_is_told(tmp_path, held):
         read_checkpoint(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("dataset", ["mosei", "meld", "simsv2"])
-def test_the_reference_steps_weights_give_its_pseudo_tokens(tmp_path, shared, dataset):
-    from mse_pipeline import backbones
+@pytest.fixture(scope="module")
+def qwen1(shared):
+    return backbones.load(shared / "models" / "qwen1-tiny")
 
+
+@pytest.mark.parametrize("dataset", ["mosei", "meld", "simsv2"])
+def test_the_reference_steps_weights_give_its_pseudo_tokens(tmp_path, shared, qwen1, dataset):
     folder = shared / "reference" / "reference-step"
     told = json.loads((folder / f"{dataset}.json").read_text())
     tensors = load_file(folder / f"{dataset}.safetensors")
@@ -141,7 +144,6 @@ def test_the_reference_steps_weights_give_its_pseudo_tokens(tmp_path, shared, da
     torch.save(weights, tmp_path / "theirs.pth")
     model = read_checkpoint(tmp_path / "theirs.pth").adapter
     assert sum(parameter.numel() for parameter in model.parameters()) == told["trainable"]
-    qwen1 = backbones.load(shared / "models" / "qwen1-tiny")
     text = torch.tensor(told["input_ids"])
     pseudo = model(
         tensors["audio"],

@@ -148,6 +148,18 @@ def test_the_estimate_of_activations_is_what_autograd_keeps(kind, dtype):
     assert told.activations - embeddings == pytest.approx(kept(model, clips, tokens, dtype), rel=0.05)
 
 
+def test_parts_of_a_batch_and_checkpointing_take_less(made_dataset):
+    dataset = made_dataset()
+    choice = choose_streams(dataset, asked={})
+    job = prepare(dataset, outline("tiny"), SETTINGS, choice, WORDING)
+
+    def activations(**options) -> int:
+        return dry_run(job, dataset, choice, WORDING, **options).memory.activations
+
+    assert activations(accumulation=5) * 5 == activations()
+    assert activations(checkpointing=True) < activations()
+
+
 @pytest.mark.parametrize(("quantization", "smallest", "largest"), [(None, 2, 2), ("8bit", 1, 1.7), ("4bit", 0.5, 1.4)])
 def test_squeezed_weights_take_less(quantization, smallest, largest):
     drawn = outline("tiny", "bfloat16", quantization=quantization)
