@@ -9,8 +9,14 @@ from typing import Any
 
 from mse_pipeline.errors import UsageError
 
-FORMAT = 1
-"""Version of the JSON form; readers refuse a newer one."""
+FORMAT = 2
+"""Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out."""
+_LARGEST = 1 << 20
+"""Of any size; far beyond any adapter."""
+_MOST_SCALES = 64
+"""The paper has three; a configuration that asks for thousands is damaged or hostile."""
+_SINCE = {"mixer": 2, "fusion": 2, "text": 2}
+"""Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +25,15 @@ class AdapterConfig:
 
     A modality whose dims are None does not exist: it has no encoder, and its term is left out of the mix. Without
     both, the fused vector is the text vector itself.
+
+    Parts that arXiv 2502.12478 names can be left out, for ablations. How its authors left them out is not published as
+    far as we know: the definitions here are ours. With a and v of the encoders and k of the text, the fused vector is
+
+    * ``a * k + v * k`` with the whole adapter,
+    * ``a + v + k`` without `mixer`: the modalities meet the text, which no longer guides them,
+    * ``a + v`` without `text`: nothing guides them, and nothing of the text is read.
+
+    Without `fusion`, the projector takes the fused vector as it is.
 
     Attributes:
         hidden_size: Width d of the backbone's token embeddings.
@@ -30,6 +45,9 @@ class AdapterConfig:
         dropout: Share of the LSTMs' last hidden state that training sets to zero.
         fusion_dim: Width in which the modalities meet.
         scales: Divisors of `hidden_size` for the inner widths of the fusion's MLPs.
+        mixer: Whether the text guides the modalities (TGM), or is added to them.
+        fusion: Whether the fused vector goes through the bottlenecks of several widths (MSF).
+        text: Whether the adapter reads the text. It has no text weights otherwise.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.
@@ -49,6 +67,9 @@ class AdapterConfig:
     dropout: float = 0.0
     fusion_dim: int = 256
     scales: tuple[int, ...] = (8, 32, 16)
+    mixer: bool = True
+    fusion: bool = True
+    text: bool = True
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
@@ -63,9 +84,18 @@ class AdapterConfig:
         if isinstance(self.scales, str) or not isinstance(self.scales, tuple | list) or not self.scales:
             raise UsageError(f"The adapter's scales must be a list of whole numbers, but are {self.scales!r}.")
         object.__setattr__(self, "scales", tuple(self.scales))
+        if len(self.scales) > _MOST_SCALES:
+            raise UsageError(f"The adapter has {len(self.scales)} scales; {_MOST_SCALES} are the most.")
         for scale in self.scales:
             _check_size("scales", scale)
-        if max(self.scales) > self.hidden_size:
+        for name in _SINCE:
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
+        if not self.text and self.acoustic_dim is None and self.visual_dim is None:
+            raise UsageError(
+                "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
+            )
+        if self.fusion and max(self.scales) > self.hidden_size:
             raise UsageError(
                 f"The adapter's scale {max(self.scales)} leaves no width: the backbone's hidden_size is only "
                 f"{self.hidden_size}. Take a wider backbone or smaller scales."
@@ -85,13 +115,13 @@ class AdapterConfig:
         if not isinstance(value, Mapping):
             raise UsageError(f"An adapter's configuration must be a JSON object, but is {value!r}.")
         found = value.get("format")
-        if found != FORMAT or isinstance(found, bool):
+        if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= FORMAT:
             raise UsageError(
-                f"The adapter's configuration has format {found!r}; this version reads format {FORMAT}. "
+                f"The adapter's configuration has format {found!r}; this version reads formats 1 to {FORMAT}. "
                 "If it was written by a newer mse-pipeline, upgrade: pip install -U mse-pipeline."
             )
         sizes = {name: item for name, item in value.items() if name != "format"}
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls) if _SINCE.get(field.name, 1) <= found}
         unknown, missing = sorted(set(sizes) - known), sorted(known - set(sizes))
         if unknown or missing:
             raise UsageError(
@@ -102,5 +132,5 @@ class AdapterConfig:
 
 
 def _check_size(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"The adapter's {name} must be a whole number of at least 1, but is {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+        raise UsageError(f"The adapter's {name} must be a whole number from 1 to {_LARGEST}, but is {value!r}.")

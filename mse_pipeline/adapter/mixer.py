@@ -12,10 +12,12 @@ class TextGuideMixer(nn.Module):
     Args:
         hidden_size: Width d of the token embeddings.
         fusion_dim: Width of the vectors that meet.
+        guided: False for the ablation without TGM: f = a + v + k, with the same weights.
     """
 
-    def __init__(self, hidden_size: int, fusion_dim: int) -> None:
+    def __init__(self, hidden_size: int, fusion_dim: int, *, guided: bool = True) -> None:
         super().__init__()
+        self.guided = guided
         self.linear = nn.Linear(hidden_size, fusion_dim)
 
     def forward(
@@ -34,6 +36,8 @@ class TextGuideMixer(nn.Module):
         text = self.linear(masked_mean(text_embeddings.to(self.linear.weight.dtype), text_mask))
         if not modalities:
             return text
+        if not self.guided:
+            return torch.stack([*modalities, text]).sum(0)
         return torch.stack([vector * text for vector in modalities]).sum(0)
 
 

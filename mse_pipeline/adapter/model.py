@@ -34,8 +34,8 @@ class MSEAdapter(nn.Module):
         width = config.fusion_dim
         self.acoustic = _encoder(config.acoustic_dim, config.acoustic_hidden, config)
         self.visual = _encoder(config.visual_dim, config.visual_hidden, config)
-        self.mixer = TextGuideMixer(config.hidden_size, width)
-        self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales)
+        self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer) if config.text else None
+        self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales) if config.fusion else None
         self.projector = Projector(width, config.hidden_size, config.pseudo_tokens)
 
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
@@ -44,12 +44,12 @@ class MSEAdapter(nn.Module):
         acoustic_lengths: torch.Tensor | None,
         visual: torch.Tensor | None,
         visual_lengths: torch.Tensor | None,
-        text_embeddings: torch.Tensor,
-        text_mask: torch.Tensor,
+        text_embeddings: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
     ) -> torch.Tensor:
         """Make the pseudo tokens of a batch of clips.
 
-        A stream that the configuration leaves out is not read, given or not. A clip whose length is 0 has a zero
+        What the configuration leaves out is not read, given or not. A clip whose length is 0 has a zero
         vector in that modality.
 
         Args:
@@ -64,7 +64,7 @@ class MSEAdapter(nn.Module):
             (B, pseudo_tokens, hidden_size) float32.
 
         Raises:
-            ValueError: A stream that the configuration names is not given, or shapes do not fit.
+            ValueError: What the configuration asks for is not given, or shapes do not fit.
         """
         streams = (
             ("acoustic", self.acoustic, acoustic, acoustic_lengths),
@@ -80,7 +80,16 @@ class MSEAdapter(nn.Module):
                     f"For an adapter without them, set {name}_dim=None in its AdapterConfig."
                 )
             modalities.append(encoder(sequence, lengths))
-        tokens: torch.Tensor = self.projector(self.fusion(self.mixer(text_embeddings, text_mask, modalities)))
+        if self.mixer is None:
+            fused = torch.stack(modalities).sum(0)
+        elif text_embeddings is None or text_mask is None:
+            raise ValueError(
+                "The adapter reads the text's embeddings and their mask, but they were not given. "
+                "For an adapter without them, set text=False in its AdapterConfig."
+            )
+        else:
+            fused = self.mixer(text_embeddings, text_mask, modalities)
+        tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
         return tokens
 
 

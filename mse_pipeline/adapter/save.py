@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -20,6 +22,9 @@ from mse_pipeline.store.atomic import aside, write_json
 FORMAT = 1
 """Version of the folder's layout; readers refuse a newer one."""
 WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
+LARGEST = 32 << 20
+"""Bytes of a description; it has some thousands, so that a larger file is something else."""
+_PACKAGES = ("torch", "transformers", "safetensors")
 
 
 def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
@@ -56,7 +61,9 @@ def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | Non
     description = {
         "format": FORMAT,
         "mse_pipeline": __version__,
+        "packages": {name: _version(name) for name in _PACKAGES},
         "config": adapter.config.to_json(),
+        "parameters": sum(parameter.numel() for parameter in adapter.parameters()),
         "sha256": digest,
         "extra": plain,
     }
@@ -67,12 +74,14 @@ def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | Non
 def load(folder: str | Path) -> tuple[MSEAdapter, dict[str, Any]]:
     """Read an adapter that `save` wrote: on the CPU, in evaluation mode, with its `extra`.
 
+    The folder may come from a stranger: nothing in it runs, and no more memory is taken than its files are large.
+
     Raises:
         UsageError: The folder holds no adapter, or one of a newer format.
         MseError: It is damaged; the sentence says how.
     """
     folder = Path(folder)
-    description = _description(folder)
+    description = describe(folder)
     config = AdapterConfig.from_json(description["config"])
     weights = folder / WEIGHTS
     if not weights.is_file():
@@ -82,21 +91,31 @@ def load(folder: str | Path) -> tuple[MSEAdapter, dict[str, Any]]:
             f"{weights} is not the file that {DESCRIPTION} describes: its SHA-256 differs. It was damaged, or only "
             "one of the two files was copied. Copy both again, or train again."
         )
-    adapter = MSEAdapter(config)
     try:
+        _require_plausible(config, weights.stat().st_size)
+        adapter = MSEAdapter(config)
         adapter.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise MseError(f"{weights} does not hold the weights of its configuration: {error}") from error
     return adapter.eval(), description["extra"]
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def describe(folder: str | Path) -> dict[str, Any]:
+    """What an adapter's folder says of it, its weights unread: ``config``, ``sha256``, ``extra`` and more.
+
+    Raises:
+        UsageError: The folder holds no adapter, or one of a newer format.
+        MseError: Its description is damaged.
+    """
+    folder = Path(folder)
     path = folder / DESCRIPTION
     if not path.is_file():
         raise UsageError(f"{folder} holds no adapter: it has no file {DESCRIPTION}.")
+    if path.stat().st_size > LARGEST:
+        raise MseError(f"{path} is larger than {LARGEST >> 20} MiB, which no adapter's description is.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MseError(f"{path} is not readable JSON: {error}. Copy it again, or train again.") from error
     found = value.get("format") if isinstance(value, dict) else None
     if not isinstance(found, int) or isinstance(found, bool):
@@ -111,6 +130,21 @@ def _description(folder: Path) -> dict[str, Any]:
     if wrong:
         raise MseError(f"{path} is damaged: {', '.join(wrong)} missing or malformed. Copy it again, or train again.")
     return value
+
+
+def _require_plausible(config: AdapterConfig, size: int) -> None:
+    """Refuse sizes that a file of so many bytes cannot hold, before memory is taken for them."""
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() * parameter.element_size() for parameter in MSEAdapter(config).parameters())
+    if wanted > size:
+        raise RuntimeError(f"its {size} bytes cannot hold the {wanted} that these sizes need.")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ class Backbone:
         revision: Commit of the hub repository, where known; version of the built-in one.
         model: The model, in evaluation mode, no parameter of it trainable.
         tokenizer: Its tokenizer.
+        quantization: What its linear layers were squeezed into as they were loaded, as in ``4bit``; None for nothing.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Backbone:
     revision: str | None
     model: Any
     tokenizer: Any
+    quantization: str | None = None
 
     @property
     def family(self) -> str:

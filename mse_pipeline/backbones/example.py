@@ -15,8 +15,8 @@ class Token:
     """One token of an example.
 
     Attributes:
-        part: Of the prompt: ``start``, ``opening tag``, ``pseudo tokens``, ``text``, ``closing tag``, ``task prompt``
-            or ``answer``.
+        part: Of the prompt: ``start``, ``opening tag``, ``previous turns``, ``pseudo tokens``, ``text``,
+            ``closing tag``, ``task prompt`` or ``answer``.
         id: Of the vocabulary; None for a pseudo token, which is no word.
         piece: How the tokenizer spells it.
     """
@@ -37,6 +37,8 @@ def example(
     language: str = "en",
     pseudo_tokens: int = 4,
     label_words: bool = False,
+    previous: tuple[int, ...] = (),
+    room: int | None = None,
 ) -> tuple[Token, ...]:
     """The whole sequence of one clip, in the order in which the backbone reads it.
 
@@ -50,6 +52,8 @@ def example(
         language: ISO 639-1 code of the tags.
         pseudo_tokens: How many the adapter makes.
         label_words: Whether classes are answered by their names.
+        previous: Token ids of what was said before.
+        room: Most tokens of the text; None for no limit.
 
     Raises:
         UsageError: The task has no answer that the tokenizer can tell from the others.
@@ -70,8 +74,9 @@ def example(
     said: list[tuple[str, tuple[int | None, ...]]] = [
         (start.part, start.ids),
         (opening.part, opening.ids),
+        ("previous turns", previous),
         ("pseudo tokens", (None,) * pseudo_tokens),
-        ("text", encode(tokenizer, text)),
+        ("text", encode(tokenizer, text)[:room]),
         (closing.part, closing.ids),
         (question.part, question.ids),
         ("answer", answers.ids[answers.target(label)]),

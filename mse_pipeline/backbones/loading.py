@@ -104,6 +104,7 @@ def load(
         revision=place.revision,
         model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
+        quantization=quantization,
     )
 
 

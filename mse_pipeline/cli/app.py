@@ -8,6 +8,7 @@ import typer
 
 from mse_pipeline import __version__
 from mse_pipeline.cli import (
+    adapters,
     backbones,
     cache,
     datasets,
@@ -40,6 +41,7 @@ app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(extractors.app, name="extractors")
 
 

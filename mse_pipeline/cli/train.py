@@ -39,7 +39,11 @@ def command(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", help="Leave out acoustic or visual; given twice: text only."),
+        typer.Option(
+            "--without",
+            help="Leave out acoustic, visual, text, tgm or msf, to see what each is good for; may be given several "
+            "times. acoustic and visual: text only.",
+        ),
     ] = None,
     acoustic: Annotated[str | None, typer.Option(help="Acoustic stream, if the dataset has several.")] = None,
     visual: Annotated[str | None, typer.Option(help="Visual stream, if the dataset has several.")] = None,
@@ -69,7 +73,24 @@ def command(
         list[str] | None,
         typer.Option("--tracker", help="Log to tensorboard, wandb or trackio too; may be given several times."),
     ] = None,
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="4bit or 8bit: squeeze the backbone's linear layers; needs a CUDA GPU and bitsandbytes."),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            help="Branch, tag or commit of the backbone on the hub. [default: the newest]", show_default=False
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell what would be trained, with memory and a whole prompt; loads no weights and writes nothing.",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -85,17 +106,39 @@ def command(
     recipe = recipe_of(opened)
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "decoding": decoding}
     changes["class_weights"] = class_weights
+    training = changed(recipe.training_for(backbone), changes)
+    asked = {"acoustic": acoustic, "visual": visual}
+    if dry_run:
+        from mse_pipeline.cli.dry_run import outline_of, show
+
+        show(
+            outline_of(
+                opened,
+                recipe,
+                backbone=backbone,
+                training=training,
+                seeds=seeds,
+                asked=asked,
+                without=tuple(without or ()),
+                dtype=dtype,
+                quantization=quantization,
+                revision=revision,
+            )
+        )
+        return
     results = run(
         opened,
         recipe,
         backbone=backbone,
-        training=changed(recipe.training_for(backbone), changes),
+        training=training,
         seeds=seeds,
-        asked={"acoustic": acoustic, "visual": visual},
+        asked=asked,
         without=tuple(without or ()),
         runs=runs,
         device=device,
         dtype=dtype,
+        quantization=quantization,
+        revision=revision,
         overwrite=overwrite,
         options=Options(
             accumulation=accumulate,
@@ -191,6 +234,8 @@ def run(
     runs: Path,
     device: str = "cpu",
     dtype: str = "float32",
+    quantization: str | None = None,
+    revision: str | None = None,
     overwrite: bool = False,
     options: Options | None = None,
 ) -> list[SeedResult]:
@@ -214,7 +259,8 @@ def run(
         shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
         with processes.first_on_each_machine():
             # What is to be sharded may be more than a device holds: it goes there in parts.
-            loaded = backbones.load(backbone, dtype=dtype, device="cpu" if processes.sharded else processes.device)
+            where = "cpu" if processes.sharded else processes.device
+            loaded = backbones.load(backbone, dtype=dtype, device=where, revision=revision, quantization=quantization)
         spare_threads(loaded)
         job = prepare(dataset, loaded, training, choice, recipe.prompt)
         return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown, options=options)

@@ -30,6 +30,8 @@ TITLES = {
     "macro_F1": "macro F1",
 }
 """What a metric is called in a heading, where that is not its key."""
+ABLATIONS = ("acoustic", "visual", "tgm", "msf", "text")
+"""What a run can be without, in the order of rows."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +93,43 @@ class Row:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
-        if self.run.variant == "text-only" or not self.run.streams:
-            return f"{backbone} · {'text' if self.run.variant == 'text-only' else self.run.variant}"
-        names = [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
-        text = f"{backbone} · {' + '.join(['text', *names])}"
-        return text if self.run.variant == "adapter" else f"{text} ({self.run.variant})"
+        variant, missing = self.run.variant, left_out(self.run.variant)
+        if variant.startswith("text-only") or not self.run.streams:
+            return f"{backbone} · {'text' if variant == 'text-only' else variant}"
+        names = [] if "text" in missing else ["text"]
+        names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
+        text = f"{backbone} · {' + '.join(names)}"
+        return text if variant == "adapter" else f"{text} ({variant})"
+
+
+def left_out(variant: str) -> tuple[str, ...]:
+    """What a run is without, by its variant.
+
+    Examples:
+        >>> left_out("without visual+tgm"), left_out("text-only"), left_out("adapter")
+        (('visual', 'tgm'), (), ())
+    """
+    return tuple(variant.partition("without ")[2].split("+")) if "without " in variant else ()
+
+
+def _place(variant: str) -> tuple[int, int, tuple[int, ...], str]:
+    """Where a variant stands among those of one backbone: whole adapter, one thing left out, several, text only."""
+    missing = left_out(variant)
+    group = 0 if variant == "adapter" else 2 if variant.startswith("text-only") else 1 if missing else 3
+    order = tuple(ABLATIONS.index(name) if name in ABLATIONS else len(ABLATIONS) for name in missing)
+    return group, len(missing), order, variant
 
 
 @dataclass(frozen=True)
 class Table:
-    """Runs of one dataset, best first, and what was published on it.
+    """Runs of one dataset, and what was published on it.
 
     Attributes:
         dataset: As in ``meld``.
         kind: First argument of `metrics.evaluate`.
         columns: The metrics, in the order of `metrics.evaluate`.
-        rows: Runs with at least one finished seed, best first by the metric that selects epochs.
+        rows: Runs with at least one finished seed. Those of one backbone stand together: the whole adapter, then the
+            ablations, then the text alone; otherwise best first by the metric that selects epochs.
         published: The method's own published seeds first, then other systems, best first.
         pending: Runs without a finished seed.
     """
@@ -148,7 +171,13 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
     def rank(mean: float | None) -> float:
         return math.inf if mean is None or math.isnan(mean) else -mean if higher else mean
 
-    rows.sort(key=lambda row: rank(row.cells[first].mean if first in row.cells else None))
+    def score(row: Row) -> float:
+        return rank(row.cells[first].mean if first in row.cells else None)
+
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row.run.backbone] = min(score(row), best.get(row.run.backbone, math.inf))
+    rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
     others = published(dataset) if dataset == kind else ()
     others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))

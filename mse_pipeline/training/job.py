@@ -71,7 +71,9 @@ def prepare(
     asked = task_prompt(task, wording.task, wording.language, label_words=wording.label_words)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
     answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
-    dialogues = Dialogues(dataset.clips, wording.context, wording.language) if wording.context else None
+    silent = "text" in choice.parts
+    context = 0 if silent else wording.context
+    dialogues = Dialogues(dataset.clips, context, wording.language) if context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
     by_split = {split: examples(dataset.clips, split, answers, dialogues) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
@@ -92,16 +94,22 @@ def prepare(
         visual_hidden=settings.visual_hidden,
         pseudo_tokens=settings.pseudo_tokens,
         dropout=settings.dropout,
+        mixer="tgm" not in choice.parts,
+        fusion="msf" not in choice.parts,
+        text=not silent,
     )
     about = {
         "dataset": dataset.name,
         "variant": choice.variant,
+        "without": list(choice.parts),
         "backbone": {
             "name": backbone.name,
             "source": backbone.source,
             "revision": backbone.revision,
-            "digest": backbone.digest(),
+            # An outline has no weights: nothing is trained with it, but all else can be told.
+            "digest": None if backbone.device.type == "meta" else backbone.digest(),
             "dtype": str(backbone.dtype).removeprefix("torch."),
+            "quantization": backbone.quantization,
         },
         "streams": {
             modality: name and {"name": name, **_version(dataset, name)} for modality, name in choice.names.items()
@@ -110,7 +118,7 @@ def prepare(
             "language": wording.language,
             "task": asked,
             "label_words": wording.label_words,
-            "context": wording.context,
+            "context": context,
         },
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},

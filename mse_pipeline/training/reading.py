@@ -60,6 +60,11 @@ class Batch:
         """Number of clips."""
         return len(self.clips)
 
+    def without_text(self) -> Batch:
+        """The same with nothing said, neither in the clips nor before them."""
+        ids, mask = self.text_ids[:, :0], self.text_mask[:, :0]
+        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; lengths stay on the CPU, where packing needs them."""
         moved: dict[str, Any] = {
@@ -100,7 +105,8 @@ def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) 
     """Embed start, opening tag, context, pseudo tokens, text, closing tag and task prompt of each clip.
 
     The context is read by the backbone alone: the adapter sees the clip's own text. The pseudo tokens carry the
-    adapter's gradient. The batch is moved to the backbone's device.
+    adapter's gradient. The batch is moved to the backbone's device. Of an adapter without text, the backbone reads no
+    text either, nor context: their places are empty.
 
     Raises:
         ValueError: Adapter, backbone and batch do not fit together.
@@ -110,7 +116,7 @@ def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) 
             f"The adapter makes pseudo tokens of width {adapter.config.hidden_size}, but the backbone "
             f"{backbone.name} reads width {backbone.hidden_size}."
         )
-    batch = batch.to(backbone.device)
+    batch = (batch if adapter.config.text else batch.without_text()).to(backbone.device)
     text = backbone.embed(batch.text_ids)
     pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
     before, after = (part.expand(len(batch), -1, -1) for part in _fixed(backbone, prompt))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import MSEAdapter, save
+from mse_pipeline.adapter import MSEAdapter, card, save
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside, write_json, write_text
@@ -277,6 +277,7 @@ class _SeedRun:
         save(trained.adapter, home / "adapter", {**about, "epoch": trained.best_epoch})
         save(trained.last, home / "last", {**about, "epoch": len(trained.history)})
         _write_predictions(home / "predictions.parquet", job, trained)
+        card.write(home / "adapter", result)
         write_json(home / "result.json", result)
         self._checkpoint.unlink(missing_ok=True)
 

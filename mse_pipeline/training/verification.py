@@ -16,6 +16,7 @@ from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.adapter import load as load_adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import read_checkpoint
+from mse_pipeline.backbones.devices import quantization_config
 from mse_pipeline.backbones.loading import locate
 from mse_pipeline.backbones.prompt import Prompt, encode
 from mse_pipeline.errors import UsageError
@@ -100,7 +101,10 @@ def verify(run: RunFolder, texts: Sequence[str], device: str = "cpu") -> list[Ch
             digest[:16],
         )
     ]
-    again = backbones.load(_name(about), dtype=about["dtype"], device=device, revision=_revision(about))
+    squeezed = about.get("quantization")
+    again = backbones.load(
+        _name(about), dtype=about["dtype"], device=device, revision=_revision(about), quantization=squeezed
+    )
     checks.append(Check("That digest, and the checkpoint's, loaded again", again.digest() == digest, again.source))
     adapter, _ = load_adapter(run.seeds[0] / "adapter")
     before = _logits(again.model, again.tokenizer, run, texts)
@@ -111,7 +115,7 @@ def verify(run: RunFolder, texts: Sequence[str], device: str = "cpu") -> list[Ch
     del again, after_use
     place = locate(_name(about), _revision(about))
     if place.folder is not None:
-        plain, how = _plain(place.folder, about["dtype"], device)
+        plain, how = _plain(place.folder, about["dtype"], device, squeezed)
         loaded = _logits(plain, tokenizer, run, texts)
         checks.append(_compare(f"Logits without the adapter, and those of {how}", before, loaded))
     return checks
@@ -159,12 +163,15 @@ def _use(backbone: Backbone, adapter: MSEAdapter, run: RunFolder) -> None:
         answer_logits(backbone, read(backbone, adapter, prompt, batch), keep=1)
 
 
-def _plain(folder: Path, dtype: str, device: str) -> tuple[Any, str]:
+def _plain(folder: Path, dtype: str, device: str, quantization: str | None = None) -> tuple[Any, str]:
     """The checkpoint as transformers alone loads it, and how that was done."""
     from transformers import AutoModelForCausalLM
 
     checkpoint = read_checkpoint(folder)
-    options = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+    squeezed = quantization_config(quantization, torch.device(device), options["dtype"])
+    if squeezed:
+        options |= {"quantization_config": squeezed, "device_map": {"": device}}
     with TemporaryDirectory() as temporary:
         where, how = str(folder), f"{folder} as transformers alone loads it"
         if checkpoint.layout is not None:
@@ -173,7 +180,7 @@ def _plain(folder: Path, dtype: str, device: str) -> tuple[Any, str]:
         model = AutoModelForCausalLM.from_pretrained(
             where, use_safetensors=not checkpoint.pickled or where != str(folder), trust_remote_code=False, **options
         )
-    return model.to(device).eval(), how
+    return (model if squeezed else model.to(device)).eval(), how
 
 
 def _compare(what: str, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> Check:

@@ -18,7 +18,21 @@ def test_json_and_back_is_the_same_configuration():
 
 
 def test_the_json_form_names_its_version():
-    assert AdapterConfig(**SIZES).to_json()["format"] == 1
+    assert AdapterConfig(**SIZES).to_json()["format"] == 2
+
+
+def test_format_1_is_read_as_the_whole_adapter():
+    value = {**AdapterConfig(**SIZES).to_json(), "format": 1}
+    for part in ("mixer", "fusion", "text"):
+        del value[part]
+    assert AdapterConfig.from_json(value) == AdapterConfig(**SIZES)
+    with pytest.raises(UsageError, match="unknown mixer"):
+        AdapterConfig.from_json({**value, "mixer": True})
+
+
+def test_an_adapter_that_would_read_nothing_is_refused():
+    with pytest.raises(UsageError, match="reads nothing"):
+        AdapterConfig(hidden_size=64, acoustic_dim=None, visual_dim=None, text=False)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +52,11 @@ def test_the_json_form_names_its_version():
         ({"scales": "8"}, "scales"),
         ({"scales": (8, 0)}, "scales"),
         ({"hidden_size": 16}, "scale 32"),
+        ({"pseudo_tokens": 10**9}, "pseudo_tokens"),
+        ({"scales": (1,) * 1000}, "1000 scales"),
+        ({"mixer": 1}, "mixer"),
+        ({"fusion": None}, "fusion"),
+        ({"text": "no"}, "text"),
     ],
 )
 def test_a_wrong_size_is_refused_by_name(change, named):
@@ -48,7 +67,8 @@ def test_a_wrong_size_is_refused_by_name(change, named):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "newer"),
+        ({"format": 3}, "newer"),
+        ({"format": 0}, "format 0"),
         ({"format": None}, "format None"),
         ({"format": True}, "format True"),
         ({"layers": 3}, "unknown layers"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
+from mse_pipeline.adapter.mixer import masked_mean
 
 # dataset: (acoustic, visual dims), (acoustic, visual widths), pseudo tokens
 PAPER = {
@@ -137,6 +138,37 @@ def test_without_streams_the_text_alone_is_fused():
     torch.testing.assert_close(adapter(None, None, None, None, text, torch.ones(1, 7)), expected)
 
 
+def test_without_tgm_the_text_is_added_to_the_modalities():
+    adapter, given = small(mixer=False), inputs()
+    a, v = adapter.acoustic(given[0], given[1]), adapter.visual(given[2], given[3])
+    k = adapter.mixer.linear(masked_mean(*given[4:]))
+    torch.testing.assert_close(adapter(*given), adapter.projector(adapter.fusion(a + v + k)))
+    assert adapter.state_dict().keys() == small().state_dict().keys()
+
+
+def test_without_msf_the_projector_takes_the_fused_vector_as_it_is():
+    adapter, given = small(fusion=False), inputs()
+    a, v = adapter.acoustic(given[0], given[1]), adapter.visual(given[2], given[3])
+    k = adapter.mixer.linear(masked_mean(*given[4:]))
+    torch.testing.assert_close(adapter(*given), adapter.projector(a * k + v * k))
+    assert not [name for name in adapter.state_dict() if name.startswith("fusion")]
+
+
+def test_without_text_the_modalities_are_added_and_no_text_is_read():
+    adapter, given = small(text=False), inputs()
+    a, v = adapter.acoustic(given[0], given[1]), adapter.visual(given[2], given[3])
+    expected = adapter.projector(adapter.fusion(a + v))
+    torch.testing.assert_close(adapter(*given[:4], None, None), expected)
+    torch.testing.assert_close(adapter(*given[:4], given[4] * float("nan"), given[5]), expected)
+    assert not [name for name in adapter.state_dict() if name.startswith("mixer")]
+
+
+def test_parts_left_out_together():
+    adapter, given = small(text=False, fusion=False, visual_dim=None), inputs()
+    expected = adapter.projector(adapter.acoustic(given[0], given[1]))
+    torch.testing.assert_close(adapter(*given[:2], None, None, None, None), expected)
+
+
 def test_a_stream_that_the_configuration_leaves_out_is_not_read():
     adapter, given = small(visual_dim=None), inputs()
     torch.testing.assert_close(adapter(*given), adapter(*given[:2], None, None, *given[4:]))
@@ -171,6 +203,8 @@ def test_dropout_acts_in_training_only():
     [
         (0, None, "acoustic_dim=None"),
         (3, None, "visual_dim=None"),
+        (4, None, "text=False"),
+        (5, None, "text=False"),
         (0, torch.zeros(4, 6, 9), "reads"),
         (0, torch.zeros(6, 5), "reads"),
         (1, torch.ones(3, dtype=torch.int64), "as many lengths"),

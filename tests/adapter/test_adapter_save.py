@@ -27,7 +27,16 @@ def edit(folder, **changes) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("changes", [{}, {"visual_dim": None}, {"acoustic_dim": None, "visual_dim": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"visual_dim": None},
+        {"acoustic_dim": None, "visual_dim": None},
+        {"mixer": False},
+        {"text": False, "fusion": False},
+    ],
+)
 def test_what_was_saved_is_loaded(tmp_path, changes):
     model = small(**changes)
     extra = {"seed": 1111, "streams": ["acoustic.egemaps"], "情感": None}
@@ -119,7 +128,9 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
         adapter.load(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{}, {"acoustic_dim": None}, {"scales": (4, 2)}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"acoustic_dim": None}, {"scales": (4, 2)}, {"fusion": False}, {"text": False}]
+)
 def test_weights_go_out_under_the_authors_names_and_come_back(tmp_path, changes):
     one, two = small(**changes), small(**changes)
     save_file(adapter.reference_state(one), tmp_path / "theirs.safetensors")

@@ -51,6 +51,28 @@ def test_higher_shares_and_lower_errors_are_best(folders):
     assert best == {"a": {"Corr"}, "b": {"MAE", "RMSE"}}
 
 
+def test_ablations_of_one_backbone_stand_together_below_its_whole_adapter(folders):
+    variants = ["text-only", "without text", "without tgm+msf", "without msf", "without visual", "adapter"]
+    for place, variant in enumerate(variants):
+        folders.add(f"a{place}", variant=variant, seeds=scores(0.1 * (len(variants) - place)))
+    folders.add("second", seeds=scores(0.05))
+    folders.add("other", backbone="other", seeds=scores(0.55))
+    folders.add("best", backbone="best", seeds=scores(0.9))
+    (table,) = build([folders.root]).tables
+    assert [(row.run.backbone, row.run.variant) for row in table.rows] == [
+        ("best", "adapter"),
+        ("tiny", "adapter"),
+        ("tiny", "adapter"),
+        ("tiny", "without visual"),
+        ("tiny", "without msf"),
+        ("tiny", "without text"),
+        ("tiny", "without tgm+msf"),
+        ("tiny", "text-only"),
+        ("other", "adapter"),
+    ]
+    assert table.rows[2].run.name == "second"
+
+
 def test_runs_that_print_alike_are_all_best_and_a_single_run_is_not_marked(folders):
     folders.add("a", seeds=scores(0.40001))
     assert not build([folders.root]).tables[0].rows[0].cells["weight_F1"].best
@@ -111,6 +133,9 @@ def test_published_rows_are_own_seeds_first_then_best_first(folders):
             {"variant": "without visual", "streams": {"acoustic": "acoustic.egemaps"}},
             "tiny · text + egemaps (without visual)",
         ),
+        ({"variant": "without tgm"}, "tiny · text + egemaps + mtcnn (without tgm)"),
+        ({"variant": "without msf+text"}, "tiny · egemaps + mtcnn (without msf+text)"),
+        ({"variant": "text-only without msf", "streams": {}}, "tiny · text-only without msf"),
     ],
 )
 def test_a_row_says_what_its_model_reads(folders, changes, expected):

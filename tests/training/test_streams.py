@@ -23,11 +23,21 @@ def test_a_modality_without_features_is_left_out_with_a_word(made_dataset):
 
 
 @pytest.mark.parametrize(
-    ("without", "variant"), [(("visual",), "without visual"), (("acoustic", "visual"), "text-only")]
+    ("without", "variant"),
+    [
+        (("visual",), "without visual"),
+        (("acoustic", "visual"), "text-only"),
+        (("tgm",), "without tgm"),
+        (("msf", "tgm"), "without tgm+msf"),
+        (("text",), "without text"),
+        (("text", "visual", "msf"), "without visual+msf+text"),
+        (("acoustic", "visual", "msf"), "text-only without msf"),
+    ],
 )
 def test_modalities_are_left_out_when_asked(made_dataset, without, variant):
     choice = choose_streams(made_dataset(), asked={}, without=without)
     assert choice.variant == variant
+    assert choice.parts == tuple(part for part in ("tgm", "msf", "text") if part in without)
     assert not choice.left_out
 
 
@@ -45,7 +55,10 @@ def test_several_streams_must_be_told_apart(made_dataset):
         ({"visual": "acoustic.made"}, (), "is no visual stream"),
         ({"visual": "visual.mad"}, (), "Did you mean visual.made"),
         ({"visual": "visual.made"}, ("visual",), "exclude each other"),
-        ({}, ("text",), "no modality 'text'"),
+        ({}, ("txt",), "nothing called 'txt' to leave out; did you mean text: --without takes"),
+        ({}, ("text", "acoustic", "visual"), "nothing is left"),
+        ({}, ("text", "tgm"), "changes nothing"),
+        ({}, ("tgm", "acoustic", "visual"), "nothing to be mixed"),
     ],
 )
 def test_impossible_choices_are_told(made_dataset, asked, without, told):

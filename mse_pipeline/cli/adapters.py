@@ -1,0 +1,247 @@
+"""mse adapters: adapters as files, here and on the hub."""
+
+from __future__ import annotations
+
+import json as plain_json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.errors import MseError, UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Trained adapters as files: look at one, give it away, take one.")
+
+Token = Annotated[
+    bool,
+    typer.Option("--token-from-env", help="Take the hub's token from HF_TOKEN alone, not from `hf auth login`."),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit on the hub. [default: the newest]", show_default=False)
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Which training of a run. [default: the best by validation]", show_default=False),
+]
+
+
+@app.command("show")
+def show(
+    adapter: Annotated[str, typer.Argument(help="Folder of an adapter, a seed or a run; or a repository of the hub.")],
+    seed: Seed = None,
+    revision: Revision = None,
+    token_from_env: Token = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what an adapter is: its parts, its backbone, what it reads, and its results."""
+    from mse_pipeline.adapter import hub
+    from mse_pipeline.adapter.save import describe
+
+    if Path(adapter).is_dir():
+        found = describe(adapter_folder(Path(adapter), seed))
+    else:
+        if adapter.count("/") != 1 or adapter.startswith((".", "/", "~")):
+            raise UsageError(f"There is no folder {adapter}, nor is it a name on the hub as in someone/meld-qwen.")
+        found = hub.peek(adapter, revision=revision, token=_token(token_from_env))
+    if settings.json:
+        emit_json(found)
+    else:
+        _show(adapter, found)
+
+
+@app.command("push")
+def push(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of a run, of one of its seeds, or an adapter.")
+    ],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="On the hub, as in someone/meld-qwen.")],
+    seed: Seed = None,
+    private: Annotated[bool, typer.Option("--private", help="Show the repository to you alone.")] = False,
+    token_from_env: Token = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Upload an adapter with its card to the Hugging Face hub.
+
+    Three files go up: weights, description, card. Nothing of the dataset, and no path of this machine. The card names
+    no licence: set one in the head of README.md before you publish.
+    """
+    from mse_pipeline.adapter import hub
+
+    chosen = adapter_folder(folder, seed)
+    url = hub.push(chosen, repository, private=private, token=_token(token_from_env))
+    if settings.json:
+        emit_json({"folder": str(chosen), "repository": repository, "commit": url})
+    else:
+        stdout().print(f"{chosen} is on the hub: {url}", markup=False)
+
+
+@app.command("pull")
+def pull(
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="On the hub, as in someone/meld-qwen.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
+    revision: Revision = None,
+    token_from_env: Token = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch an adapter from the Hugging Face hub: its three files alone, checked before they are there."""
+    from mse_pipeline.adapter import hub
+
+    written, commit = hub.pull(repository, folder, revision=revision, token=_token(token_from_env))
+    if settings.json:
+        emit_json({"repository": repository, "commit": commit, "path": str(written)})
+    else:
+        stdout().print(f"{written}: {repository} at {commit[:12]}.", markup=False)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth of the authors' implementation.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
+    backbone: Annotated[
+        str, typer.Option(help="The language model that it was trained on: a short name, a hub name, or a folder.")
+    ],
+    revision: Revision = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make an adapter's folder of a checkpoint of the authors' implementation; nothing in the file runs."""
+    from mse_pipeline.adapter import card, save
+    from mse_pipeline.adapter.importing import read_checkpoint
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty: give the name of a new folder.")
+    read = read_checkpoint(checkpoint)
+    about, width = _backbone(backbone, revision)
+    config = read.adapter.config
+    if width != config.hidden_size:
+        raise UsageError(
+            f"{checkpoint} was trained on a backbone of width {config.hidden_size}, but {backbone} has {width}: give "
+            "the backbone that it was trained on."
+        )
+    save(read.adapter, folder, {"imported_from": checkpoint.name, "backbone": about})
+    card.write(folder)
+    parameters = sum(parameter.numel() for parameter in read.adapter.parameters())
+    if settings.json:
+        emit_json({"path": str(folder), "parameters": parameters, "ignored": read.ignored, "config": config.to_json()})
+    else:
+        stdout().print(f"{folder}: {parameters:,} weights, {config.pseudo_tokens} pseudo tokens.", markup=False)
+        if read.ignored:
+            remark(f"{read.ignored} tensors of the language model were passed over.")
+
+
+def adapter_folder(path: Path, seed: int | None = None) -> Path:
+    """The folder of an adapter: of the one that is asked for, or of a run's best by validation.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from mse_pipeline.adapter.save import DESCRIPTION
+
+    if (path / DESCRIPTION).is_file():
+        return path
+    if (path / "adapter" / DESCRIPTION).is_file():
+        return path / "adapter"
+    done = {int(home.name[5:]): home for home in path.glob("seed-*") if _is_done(home)}
+    if not done:
+        raise UsageError(f"{path} holds no adapter, and no run with a training that is done.")
+    if seed is not None:
+        if seed not in done:
+            raise UsageError(f"{path} has no training with seed {seed}; it has {', '.join(map(str, sorted(done)))}.")
+        return done[seed] / "adapter"
+    best = _best(path, done)
+    if len(done) > 1:
+        remark(f"Seed {best} of {len(done)}: the best by validation.")
+    return done[best] / "adapter"
+
+
+def _is_done(home: Path) -> bool:
+    from mse_pipeline.adapter.save import DESCRIPTION
+
+    number = home.name[5:].removeprefix("-")
+    return number.isdecimal() and (home / "adapter" / DESCRIPTION).is_file() and (home / "result.json").is_file()
+
+
+def _best(path: Path, done: dict[int, Path]) -> int:
+    from mse_pipeline import metrics
+
+    def read(file: Path) -> dict[str, Any]:
+        try:
+            value = plain_json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise MseError(f"{file} cannot be read ({error}): name a training with --seed.") from error
+        return value if isinstance(value, dict) else {}
+
+    try:
+        name, higher = metrics.primary(str(read(path / "run.json").get("metrics")))
+    except ValueError as error:
+        raise MseError(f"{path / 'run.json'} is damaged: {error} Name a training with --seed.") from error
+
+    def score(seed: int) -> float:
+        valid = read(done[seed] / "result.json").get("valid")
+        value = valid.get(name) if isinstance(valid, dict) else None
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return -math.inf
+        return float(value) if higher else -float(value)
+
+    return max(sorted(done), key=score)
+
+
+def _token(from_env: bool) -> str | None:
+    """The token that was asked for; None leaves it to the hub's client, whose bars are kept out of logs.
+
+    Raises:
+        UsageError: It is to come from the environment, and is not there.
+    """
+    if settings.quiet or not sys.stderr.isatty():
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+    if not from_env:
+        return None
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not token:
+        raise UsageError("--token-from-env takes the token from HF_TOKEN, which is not set.")
+    return token
+
+
+def _backbone(name: str, revision: str | None) -> tuple[dict[str, Any], int]:
+    """What is known of a backbone without its weights, and its width."""
+    from mse_pipeline.backbones import registry
+
+    entry = registry.find(name) or registry.by_hub_id(name)
+    if entry is not None and entry.hub_id is not None:
+        return {"name": entry.name, "source": entry.hub_id, "revision": revision or entry.revision}, entry.hidden_size
+    from mse_pipeline.backbones.outline import outline
+
+    drawn = outline(name, revision=revision)
+    return {"name": drawn.name, "source": drawn.source, "revision": drawn.revision}, drawn.hidden_size
+
+
+def _show(name: str, found: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from mse_pipeline.adapter.card import summary
+
+    table = Table(box=SIMPLE_HEAD, show_header=False, show_edge=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for section in summary(found):
+        for key, value in section:
+            table.add_row(Text(key), Text(value))
+        table.add_section()
+    stdout().print(Text(name, style="bold"))
+    stdout().print(table)
