@@ -119,6 +119,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "streams": {modality: stream and stream["name"] for modality, stream in job.about["streams"].items()},
         "classes": list(job.answers.task.classes) if isinstance(job.answers.task, Classification) else None,
         "config": dict(job.about),
+        "places": dict(job.places),
         "config_digest": config_digest(job),
         "trainable_parameters": sum(parameter.numel() for parameter in MSEAdapter(job.config).parameters()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -156,7 +157,7 @@ def _train_seed(job: Job, seed: int, home: Path, progress: Progress, overwrite: 
         )
     normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
     write_json(home / "normaliser.json", normalisers)
-    save(trained.adapter, home / "adapter", {"seed": seed, **job.about})
+    save(trained.adapter, home / "adapter", job.card(seed))
     _write_predictions(home / "predictions.parquet", job, trained)
     result = {
         "format": FORMAT,
