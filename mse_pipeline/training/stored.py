@@ -7,6 +7,7 @@ opened here.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ RUN, RESULT, NORMALISER, ADAPTER = "run.json", "result.json", "normaliser.json",
 CARD = "adapter.json"
 _LARGEST = 32 << 20  # bytes; such a file has some thousands
 _SEED = re.compile(r"seed-(-?\d+)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed, which a prompt may have
 _FOR_PREDICTING = ("task", "streams", "words", "media", "backbone", "prompt", "training", "dataset")
 
 
@@ -292,7 +294,7 @@ def _kind(path: Path) -> str:
 def _score(home: Path, name: str) -> float | None:
     valid = _json(home / RESULT).get("valid")
     score = valid.get(name) if isinstance(valid, dict) else None
-    return float(score) if isinstance(score, int | float) and score == score else None
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
 
 
 def _same_seed(path: Path, found: int, asked: int | None) -> None:
@@ -309,4 +311,14 @@ def _json(path: Path) -> dict[str, Any]:
         raise MseError(f"{path} cannot be read ({error}). Copy the run again, or train again.") from error
     if not isinstance(value, dict):
         raise MseError(f"{path} holds no JSON object. Copy the run again, or train again.")
+    if _has_controls(value):
+        raise MseError(f"{path} holds control characters, which no run's does and which would steer a terminal.")
     return value
+
+
+def _has_controls(value: Any) -> bool:
+    if isinstance(value, str):
+        return _CONTROL.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(map(_has_controls, value)) or any(map(_has_controls, value.values()))
+    return isinstance(value, list) and any(map(_has_controls, value))
