@@ -127,9 +127,7 @@ def parse_models(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _gather(  # noqa: PLR0917 - the three ways to say what is said
-    predictor: Predictor, files: list[Path], text: str | None, texts: Path | None, transcripts: bool
-) -> Corpus:
+def _gather(predictor: Predictor, files: list[Path], text: str | None, texts: Path | None, transcripts: bool) -> Corpus:
     """The clips with their texts, which are told in one way or in none."""
     from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
 
@@ -141,10 +139,10 @@ def _gather(  # noqa: PLR0917 - the three ways to say what is said
     if text is not None:
         said = {files[0]: text}
     elif texts is not None:
-        said = texts_of_table(texts, files)  # type: ignore[arg-type]
+        said = texts_of_table(texts, files)
     elif transcripts:
-        said = texts_beside(files)  # type: ignore[arg-type]
-    return predictor.gather(files, said)  # type: ignore[arg-type]
+        said = texts_beside(files)
+    return predictor.gather(files, said)
 
 
 def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:

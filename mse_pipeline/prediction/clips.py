@@ -42,7 +42,9 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
     given = {_absolute(Path(file)): Path(file) for file in files}
     for path, file in given.items():
         if not path.is_file():
-            raise UsageError(f"There is no file {file}." if not path.exists() else f"{file} is no file: name the files.")
+            raise UsageError(
+                f"There is no file {file}." if not path.exists() else f"{file} is no file: name the files."
+            )
         try:
             str(path).encode()
         except UnicodeEncodeError:
@@ -113,7 +115,9 @@ def texts_of_table(table: Path, files: Sequence[str | Path]) -> dict[Path, str]:
     if table.suffix.lower() not in TABLES:
         raise UsageError(f"--texts {table} must be one of {', '.join(TABLES)}.")
     read = read_table(table.parent.resolve(), table.name)
-    chosen = [next((name for name in names if name in read.columns), None) for names in (_NAMES_OF_FILES, _NAMES_OF_TEXTS)]
+    chosen = [
+        next((name for name in names if name in read.columns), None) for names in (_NAMES_OF_FILES, _NAMES_OF_TEXTS)
+    ]
     if chosen[0] is None or chosen[1] is None:
         raise UsageError(
             f"The table of texts {table} needs a column of {', '.join(_NAMES_OF_FILES)} and one of "

@@ -80,7 +80,7 @@ class Evaluation:
         return found
 
 
-def evaluate(  # noqa: PLR0913 - each is an option of the command
+def evaluate(
     run: str | Path,
     dataset: Dataset,
     *,
@@ -120,7 +120,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
     return Evaluation(first, dataset.name, split, used, labelled, tuple(remarks), found)
 
 
-def _seed(stored: Stored, dataset: Dataset, split: Split, backbone: Backbone, decoding: Decoding) -> SeedEvaluation:  # noqa: PLR0917
+def _seed(stored: Stored, dataset: Dataset, split: Split, backbone: Backbone, decoding: Decoding) -> SeedEvaluation:
     streams = {modality: dataset[stream.name] for modality, stream in stored.streams.items()}
     job = restore(stored, backbone, dataset.clips, streams, decoding)
     job = replace(job, metric_kind=metric_kind(dataset))
@@ -140,13 +140,17 @@ def _metrics(job: Job, predicted: Predicted) -> dict[str, float]:
     known = [place for place, example in enumerate(predicted.examples) if example.target != NO_TARGET]
     if not known:
         return {}
-    examples, values, probabilities = (
-        [column[place] for place in known] for column in (predicted.examples, predicted.values, predicted.probabilities)
+    return score(
+        job,
+        Predicted(
+            [predicted.examples[place] for place in known],
+            [predicted.values[place] for place in known],
+            [predicted.probabilities[place] for place in known],
+        ),
     )
-    return score(job, Predicted(examples, values, probabilities))
 
 
-def _prediction(  # noqa: PLR0917 - one clip, column by column
+def _prediction(
     stored: Stored, split: Split, example: Example, value: Any, probabilities: Sequence[float]
 ) -> ClipPrediction:
     target: Any = None

@@ -12,7 +12,7 @@ from mse_pipeline import backbones
 from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.hub import cached_folder
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.visual.weights import models_folder
 from mse_pipeline.model_files import weight_files
 from mse_pipeline.training.stored import Stored
@@ -49,8 +49,13 @@ def load_backbone(stored: Stored, given: str | None = None, device: str = "cpu")
     if found != about.digest:
         raise UsageError(
             f"The backbone {loaded.source} is not the one that the run was trained with ({about.source}): the SHA-256 "
-            f"of its weights is {found[:12]}…, the run's {about.digest[:12]}…. Give the same checkpoint with --backbone, "
-            "or train again."
+            f"of its weights is {found[:12]}…, the run's {about.digest[:12]}…. Give the same checkpoint with "
+            "--backbone, or train again."
+        )
+    if loaded.hidden_size != stored.config.hidden_size:
+        raise MseError(
+            f"{stored.path} is damaged: its adapter writes embeddings of width {stored.config.hidden_size}, and its "
+            f"backbone reads {loaded.hidden_size}. Copy it again as a whole."
         )
     return loaded
 

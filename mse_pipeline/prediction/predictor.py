@@ -62,7 +62,7 @@ class Predictor:
         self._adapter = trained
 
     @classmethod
-    def open(  # noqa: PLR0913 - each is an option of the command
+    def open(
         cls,
         run: str | Path,
         *,
@@ -90,8 +90,8 @@ class Predictor:
         if decoding is not None:
             check_decoding(stored.task, decoding)
         made = recipes(stored, models)
-        trained, _ = adapter.load(stored.folder)
         found = load_backbone(stored, backbone, device)
+        trained, _ = adapter.load(stored.folder)
         opened = cls(stored, made, found, trained.to(found.device))
         opened.decoding = decoding or opened.decoding
         return opened
@@ -191,15 +191,16 @@ class Predictor:
         chosen = [example for example in job.examples[Split.TEST] if example.clip not in lost]
         job = replace(job, examples={**job.examples, Split.TEST: chosen})
         predicted = predict_split(job, self._adapter, Split.TEST)
-        found = {
-            example.clip: (meaning(self.task, value), spread(self.task, probabilities))
-            for example, value, probabilities in zip(
-                predicted.examples, predicted.values, predicted.probabilities, strict=True
-            )
-        }
-        nothing: tuple[None, dict[str, float]] = (None, {})
+        values = dict(zip((one.clip for one in predicted.examples), predicted.values, strict=True))
+        shares = dict(zip(values, predicted.probabilities, strict=True))
         return [
-            ClipPrediction(clip.id, clip.media, *found.get(clip.id, nothing), remarks=tuple(remarks[clip.id]))
+            ClipPrediction(
+                clip=clip.id,
+                media=clip.media,
+                prediction=meaning(self.task, values[clip.id]) if clip.id in values else None,
+                probabilities=spread(self.task, shares[clip.id]) if clip.id in values else {},
+                remarks=tuple(remarks[clip.id]),
+            )
             for clip in clips
         ]
 

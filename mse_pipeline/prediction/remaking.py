@@ -121,7 +121,9 @@ def _require_remakable(stored: Stored, stream: StreamAbout) -> None:
         )
 
 
-def _model(stream: StreamAbout, option: str, places: Mapping[str, Any], given: str | None, entry: Any) -> dict[str, Any]:
+def _model(
+    stream: StreamAbout, option: str, places: Mapping[str, Any], given: str | None, entry: Any
+) -> dict[str, Any]:
     """Where an extractor's model is: the user's word counts, the run's is looked up with distrust."""
     named = places.get(option)
     if given is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.versions import differences
@@ -37,10 +39,10 @@ def require_same(stored: Stored, dataset: Dataset) -> list[str]:
     if words is not None and not wrong:
         wrong += _identity(words, dataset)
     if wrong:
-        told = "".join(f"\n  {one}" for one in wrong)
+        listed = "".join(f"\n  {one}" for one in wrong)
         raise UsageError(
             f"The dataset {dataset.name} differs from what the run {stored.path} was trained on (the run's -> the "
-            f"dataset's):{told}\nExtract it with the streams, options and alignment of the run's dataset, as "
+            f"dataset's):{listed}\nExtract it with the streams, options and alignment of the run's dataset, as "
             "`mse evaluate` needs them alike."
         )
     limit = dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")
@@ -64,7 +66,7 @@ def _compare(stream: StreamAbout, dataset: Dataset) -> tuple[list[str], list[str
         return wrong, []
     features = dataset[stream.name]
     one = next(iter(features.values()), None)
-    names = stream.names if one is None else one.names  # where no clip has the stream, it is read as absent
+    names = stream.names if one is None else tuple(one.names)  # where no clip has the stream, it is read as absent
     if names != stream.names:
         return [f"{stream.name}: {_names_differ(stream.names, names)}"], []
     if not stream.extracted and entry.version != stream.version:
@@ -81,10 +83,12 @@ def _identity(stream: StreamAbout, dataset: Dataset) -> list[str]:
     return [f"{stream.name}: {one}" for one in differences(before, after)]
 
 
-def _names_differ(run: tuple[str, ...], dataset: tuple[str, ...]) -> str:
+def _names_differ(run: Sequence[str], dataset: Sequence[str]) -> str:
     if len(run) != len(dataset):
         return f"{len(run)} values a row -> {len(dataset)}"
-    place, (before, after) = next((n, pair) for n, pair in enumerate(zip(run, dataset, strict=True)) if len(set(pair)) > 1)
+    place, (before, after) = next(
+        (n, pair) for n, pair in enumerate(zip(run, dataset, strict=True)) if len(set(pair)) > 1
+    )
     return f"value {place} of a row: {before} -> {after}"
 
 

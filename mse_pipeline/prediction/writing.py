@@ -33,7 +33,9 @@ def check_outside(path: Path, stored: Stored, option: str) -> None:
     folder = stored.folder.resolve()
     own = {stored.path.resolve(), folder, *(above for above in folder.parents[:2] if (above / RUN).is_file())}
     if any(path.resolve().is_relative_to(one) for one in own):
-        raise UsageError(f"{option} {path} lies in the run's own folder, which is never written to: give another place.")
+        raise UsageError(
+            f"{option} {path} lies in the run's own folder, which is never written to: give another place."
+        )
 
 
 def check_out(path: Path, stored: Stored) -> None:

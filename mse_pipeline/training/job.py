@@ -156,7 +156,7 @@ def metric_kind(dataset: Dataset) -> str:
 
 
 def quantization(backbone: Backbone) -> str | None:
-    """``4bit`` or ``8bit`` where the backbone's weights were quantized as they were loaded; None where they are whole."""
+    """``4bit`` or ``8bit`` where the backbone's weights were quantized as they were loaded; None where not."""
     squeezed = getattr(backbone.model.config, "quantization_config", None)
     for name in ("4bit", "8bit"):
         if getattr(squeezed, f"load_in_{name}", False):
@@ -186,7 +186,7 @@ def _words(dataset: Dataset, choice: StreamChoice) -> dict[str, Any] | None:
 def _places(dataset: Dataset, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of the streams' options in the recipe those that their identity leaves out: they change no value."""
     streams = [one["name"] for one in (*about["streams"].values(), about["words"]) if one]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in streams:
         options = dict(dataset.manifest.recipe.get("streams", {}).get(name) or {})
         known = {"extractor", *dataset.manifest.streams[name].identity.get("config", {})}

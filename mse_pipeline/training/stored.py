@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mse_pipeline import metrics
@@ -186,27 +187,47 @@ def _open_adapter(path: Path, seed: int | None) -> Stored:
     extra = card.get("extra")
     if not isinstance(extra, dict):
         raise MseError(f"{path / CARD} is damaged: it has no section extra. Copy it again, or train again.")
-    lacking = [name for name in ("metrics", "normalisers", "places") if name not in extra]
-    stored = _stored(path, path, "", extra, lacking, extra.get("normalisers"), extra, card)
+    stored = _stored(
+        path, path, about=extra, more=extra, normalisers=extra.get("normalisers"), config=card.get("config")
+    )
     _same_seed(path, stored.seed, seed)
     return stored
 
 
 def _open_seed(path: Path, home: Path, choice: str) -> Stored:
     run = _json(home.resolve().parent / RUN)
-    config = run.get("config")
-    card = _json(home / ADAPTER / CARD)
-    lacking = [name for name in ("metrics", "places") if name not in run]
-    extra = {**run, "seed": int(str(_SEED.fullmatch(home.resolve().name)[1]))}  # type: ignore[index]
-    return _stored(path, home / ADAPTER, choice, config, lacking, _json(home / NORMALISER), extra, card)
+    name = _SEED.fullmatch(home.resolve().name)
+    return _stored(
+        path,
+        home / ADAPTER,
+        about=run.get("config"),
+        more={**run, "seed": name and name[1]},
+        normalisers=_json(home / NORMALISER),
+        config=_json(home / ADAPTER / CARD).get("config"),
+        choice=choice,
+    )
 
 
-def _stored(  # noqa: PLR0917 - the parts of one training, each from another file
-    path: Path, folder: Path, choice: str, about: Any, lacking: list[str], normalisers: Any, more: Any, card: Any
+def _stored(
+    path: Path, folder: Path, *, about: Any, more: Mapping[str, Any], normalisers: Any, config: Any, choice: str = ""
 ) -> Stored:
+    """The parts of one training, from wherever each stands, looked at together.
+
+    Args:
+        path: What was asked for.
+        folder: The adapter's.
+        about: What `About` reads.
+        more: With ``metrics``, ``places`` and ``seed``.
+        normalisers: By modality.
+        config: The adapter's sizes.
+        choice: Why this seed.
+    """
     if not isinstance(about, Mapping):
         raise MseError(f"{path} does not say how it was trained: its {RUN} or {CARD} is damaged. Train again.")
-    lacking = [name for name in _FOR_PREDICTING if name not in about] + lacking
+    lacking = [name for name in _FOR_PREDICTING if name not in about]
+    lacking += [name for name in ("metrics", "places") if name not in more] + (
+        ["normalisers"] if normalisers is None else []
+    )
     if not lacking:
         streams = about["streams"]
         named = streams.values() if isinstance(streams, Mapping) else ()
@@ -222,7 +243,7 @@ def _stored(  # noqa: PLR0917 - the parts of one training, each from another fil
         metrics.primary(kind)
         made = {str(modality): Normaliser.from_dict(one) for modality, one in dict(normalisers).items()}
         places = {str(stream): dict(one) for stream, one in dict(more["places"]).items()}
-        config, seed = AdapterConfig.from_json(card["config"]), int(more["seed"])
+        sizes, seed = AdapterConfig.from_json(config), int(more["seed"])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -230,8 +251,10 @@ def _stored(  # noqa: PLR0917 - the parts of one training, each from another fil
     except UsageError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MseError(f"{path} is damaged ({type(error).__name__}: {error}). Copy it again, or train again.") from error
-    stored = Stored(path, folder, seed, choice, read, kind, config, made, places)
+        raise MseError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
+        ) from error
+    stored = Stored(path, folder, seed, choice, read, kind, sizes, made, places)
     _require_fit(stored)
     return stored
 
@@ -242,12 +265,18 @@ def _require_fit(stored: Stored) -> None:
     for modality, dim in dims.items():
         stream, normaliser = stored.streams.get(modality), stored.normalisers.get(modality)
         found = (stream and len(stream.names), normaliser and len(normaliser.names))
-        same = stream is None or normaliser is None or stream.names == normaliser.names
+        same = stream is None or normaliser is None or (stream.names == normaliser.names and _is_whole(normaliser))
         if found != (dim, dim) or not same:
             raise MseError(
                 f"{stored.path} is damaged: of the {modality} features the adapter reads {dim or 'no'} values a row, "
                 f"the run names {found[0] or 'none'} and the normaliser {found[1] or 'none'}. Copy it again as a whole."
             )
+
+
+def _is_whole(normaliser: Normaliser) -> bool:
+    shapes = {normaliser.mean.shape, normaliser.deviation.shape}
+    finite = np.isfinite(normaliser.mean).all() and np.isfinite(normaliser.deviation).all()
+    return shapes == {(len(normaliser.names),)} and bool(finite and (normaliser.deviation > 0).all())
 
 
 def _choose(path: Path, seed: int | None) -> tuple[Path, str]:

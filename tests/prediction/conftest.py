@@ -21,6 +21,7 @@ from tests.cli.conftest import mse  # noqa: F401 - a fixture
 from tests.extraction.conftest import write_wav
 
 SETTINGS = Training(epochs=1, batch_size=4, learning_rate=5e-3, acoustic_hidden=8, visual_hidden=8, seeds=(1, 2))
+WORDING = PromptSection()
 TEXTS = ("high it is", "low it is")
 
 
@@ -43,7 +44,7 @@ class Trained:
         return json.loads((self.run / f"seed-{seed}" / "adapter" / "adapter.json").read_text())
 
 
-def train_on(dataset, runs, *, backbone="tiny", seeds=(1,), without=(), wording=PromptSection(), settings=SETTINGS):
+def train_on(dataset, runs, *, backbone="tiny", seeds=(1,), without=(), wording=WORDING, settings=SETTINGS):
     """A run on a dataset of the cache."""
     loaded = backbones.load(backbone) if isinstance(backbone, str) else backbone
     job = prepare(dataset, loaded, settings, choose_streams(dataset, asked={}, without=without), wording)
@@ -104,9 +105,7 @@ def made_dataset(tmp_path):
                 edges = np.arange(4) * 0.1
                 values = rng.normal(size=(3, dim)) + index % len(classes)
                 intervals = np.stack([edges[:-1], edges[1:]], 1)
-                stream[clip.id] = store.Features(
-                    values, intervals, np.ones(3), names or [f"d{i}" for i in range(dim)]
-                )
+                stream[clip.id] = store.Features(values, intervals, np.ones(3), names or [f"d{i}" for i in range(dim)])
         dataset = store.open(tmp_path / "cache").create(name, clips, task=Classification(tuple(classes)))
         dataset.put("acoustic.made", stream, source={"tool": f"ours for {name}"})
         return dataset

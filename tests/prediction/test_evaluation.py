@@ -63,7 +63,9 @@ def test_clips_without_a_label_are_predicted_without_metrics(made_dataset, mse, 
     found = evaluate(run, unlabelled)
     assert (found.labelled, dict(found.seeds[0].metrics), len(found.predictions)) == (0, {}, 4)
     assert {one.prediction for one in found.predictions} <= {"high", "low"}
-    assert found.remarks == ("acoustic.made was imported: of such features only the names of the values can be compared.",)
+    assert found.remarks == (
+        "acoustic.made was imported: of such features only the names of the values can be compared.",
+    )
     shown = mse("evaluate", run, "--cache", tmp_path / "cache", "--dataset", "new")
     assert "No clip has a label" in shown.out
 
@@ -158,6 +160,8 @@ def test_predictions_are_never_written_into_the_run(heard, mse):
 def test_an_empty_split_is_told(heard, tmp_path):
     clips = [clip for clip in heard.dataset.clips if clip.split != Split.TEST]
     other = store.open(tmp_path / "cache").create("few", clips, task=heard.dataset.manifest.task)
-    other.set_manifest(other.manifest.with_stream("acoustic.egemaps", heard.dataset.manifest.streams["acoustic.egemaps"]))
+    other.set_manifest(
+        other.manifest.with_stream("acoustic.egemaps", heard.dataset.manifest.streams["acoustic.egemaps"])
+    )
     with pytest.raises(UsageError, match="has no clip in its test split; it has train, valid"):
         evaluate(heard.run, store.Dataset(other.path), seed=1)

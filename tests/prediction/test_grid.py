@@ -59,7 +59,7 @@ def codes(row):
 
 
 def test_a_clip_of_the_run_is_predicted_as_the_run_did(grid, mse, shared, tmp_path):
-    home, dataset, run, said = grid
+    home, dataset, run, _ = grid
     before = files_of(run)
     texts, kept = shared / "data/grid/transcripts.csv", tmp_path / "kept"
     code, (row,) = predicted(mse, run, home / "sbia1a.mpg", "--texts", texts, "--keep", kept)
@@ -109,7 +109,7 @@ def test_a_clip_without_sound_is_predicted_by_face_and_text(grid, mse, tmp_path)
 
 
 def test_one_extraction_serves_every_backbone(grid, shared, tmp_path):
-    home, dataset, tiny_run, said = grid
+    _, dataset, tiny_run, said = grid
 
     def digests():
         below = dataset.path

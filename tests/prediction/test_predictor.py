@@ -106,7 +106,11 @@ def test_the_command_shows_a_table_and_writes_files(mse, heard, tmp_path):
 
 def test_clips_of_a_table_are_cut_out_of_their_files(predictor, heard, tmp_path):
     write_wav(tmp_path / "long.wav", 1.5, seed=3)
-    rows = [("a", "long.wav", "0", "0.5", "high it is"), ("b", "long.wav", "0.5", "1.4", ""), ("c", "no.wav", "", "", "x")]
+    rows = [
+        ("a", "long.wav", "0", "0.5", "high it is"),
+        ("b", "long.wav", "0.5", "1.4", ""),
+        ("c", "no.wav", "", "", "x"),
+    ]
     table = write_table(tmp_path / "clips.csv", rows, ("id", "media", "start", "end", "text"))
     a, b, c = predictor.predict([table], keep=tmp_path / "kept")
     assert [one.clip for one in (a, b, c)] == ["a", "b", "c"]
@@ -170,7 +174,10 @@ def test_features_from_elsewhere_cannot_be_made_of_new_media(made_dataset, heard
     run = train_on(made_dataset(), tmp_path / "runs")
     found = mse("predict", run, heard.root / "tone1.wav")
     assert found.code == 2
-    assert "was trained on acoustic.made, features that were imported and not extracted by mse (ours for made)" in found.err
+    assert (
+        "was trained on acoustic.made, features that were imported and not extracted by mse (ours for made)"
+        in found.err
+    )
     assert "run `mse evaluate`" in found.err
 
 

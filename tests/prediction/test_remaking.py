@@ -90,7 +90,9 @@ def test_a_model_that_has_moved_is_named_and_must_be_the_same(heard, spoken, tmp
     (there,) = Predictor.open(run).predict([tone], workers=1)
     moved = tmp_path / "moved"
     model.rename(moved)
-    with pytest.raises(UsageError, match=r"is neither in the models' folder .* nor a folder here.*--model acoustic.sma"):
+    with pytest.raises(
+        UsageError, match=r"is neither in the models' folder .* nor a folder here.*--model acoustic.sma"
+    ):
         Predictor.open(run)
     (again,) = Predictor.open(run, models={"acoustic.small": str(moved)}).predict([tone], workers=1)
     assert again.probabilities == there.probabilities

@@ -93,6 +93,26 @@ def test_what_a_stranger_made_up_is_refused(changed, change, sentence):
         open_stored(changed(change), 1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.update(mean=one["mean"][1:]),
+        lambda one: one.update(deviation=[0.0] * len(one["names"])),
+        lambda one: one.update(mean=[float("inf")] * len(one["names"])),
+        lambda one: one.update(names=one["names"][::-1]),
+        lambda one: one.pop("mean"),
+    ],
+)
+def test_a_normaliser_that_does_not_fit_is_refused(heard, tmp_path, change):
+    shutil.copytree(heard.run, run := tmp_path / "run")
+    path = run / "seed-1/normaliser.json"
+    stored = json.loads(path.read_text())
+    change(stored["acoustic"])
+    path.write_text(json.dumps(stored))
+    with pytest.raises(MseError, match="is damaged"):
+        open_stored(run, 1)
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "{broken", "[" * 100_000])
 def test_a_file_that_is_no_run_is_refused(heard, tmp_path, content):
     shutil.copytree(heard.run, run := tmp_path / "run")
