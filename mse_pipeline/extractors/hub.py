@@ -23,16 +23,16 @@ def fetch(name: str, revision: str | None, keep: Path) -> Path:
         UsageError: There is no such repository or revision, or it holds no weights that transformers reads.
         MseError: It is gated, or the hub cannot be reached and the cache lacks it.
     """
-    there = cached(name, revision)
-    if there is not None:
-        return there
+    cached = _cached(name, revision)
+    if cached is not None:
+        return cached
     folder = _download(name, revision, keep, SAFE_WEIGHTS)
     if not any(folder.glob("*.safetensors")):
         folder = _download(name, revision, keep, PICKLED_WEIGHTS)
     return require_model(folder)
 
 
-def cached(name: str, revision: str | None) -> Path | None:
+def _cached(name: str, revision: str | None) -> Path | None:
     """The repository's folder in the hub's cache, if all of it is there. Reaches no network."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 

@@ -80,7 +80,7 @@ def spoken(heard, tmp_path):
         "streams": {"acoustic.small": {"extractor": "acoustic.transformers", "model": str(model), "layer": 1}},
     }
     cache = store.open(tmp_path / "cache")
-    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1))
+    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1, limit=5))
     return model, train_on(cache["spoken"], tmp_path / "runs")
 
 
