@@ -148,7 +148,7 @@ def _gather(predictor: Predictor, files: list[Path], text: str | None, texts: Pa
 def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     """What should be known of all predictions together."""
     told = [predictor.stored.choice] if predictor.stored.choice else []
-    without = sum(not clip.text for clip in corpus.clips)
+    without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
     if without:
         told.append(
             f"{without} of {len(corpus.clips)} clips have no text. The model was trained with what is said: give it "

@@ -106,6 +106,11 @@ class Predictor:
         """Whether the run was trained without any features."""
         return not self.stored.streams
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the run was trained with what is said."""
+        return bool(getattr(self.stored.config, "text", True))
+
     def predict(
         self,
         files: Sequence[str | Path],
@@ -186,7 +191,7 @@ class Predictor:
         streams = {} if dataset is None else {m: dataset[one.name] for m, one in self.stored.streams.items()}
         job = restore(self.stored, self.backbone, clips, streams, self.decoding)
         rows = self._rows(dataset)
-        remarks = {clip.id: [*_of_text(clip), *_of_rows(rows.get(clip.id, []))] for clip in clips}
+        remarks = {clip.id: [*self._of_text(clip), *_of_rows(rows.get(clip.id, []))] for clip in clips}
         lost = {clip.id for clip in clips if self._is_lost(clip, rows.get(clip.id, []))}
         chosen = [example for example in job.examples[Split.TEST] if example.clip not in lost]
         job = replace(job, examples={**job.examples, Split.TEST: chosen})
@@ -218,13 +223,14 @@ class Predictor:
         if any(row.status == "failed" and row.code not in ABSENT for row in rows):
             return True
         names = {stream.name for stream in self.stored.streams.values()}
-        return not clip.text and not any(row.status == "done" for row in rows if row.stream in names)
+        return not (clip.text and self.reads_text) and not any(
+            row.status == "done" for row in rows if row.stream in names
+        )
 
-
-def _of_text(clip: Clip) -> list[Remark]:
-    if clip.text:
-        return []
-    return [Remark("no_text", "There is no text, which the model was trained to read with the features.")]
+    def _of_text(self, clip: Clip) -> list[Remark]:
+        if clip.text or not self.reads_text:
+            return []
+        return [Remark("no_text", "There is no text, which the model was trained to read.")]
 
 
 def _of_rows(rows: Sequence[Row]) -> list[Remark]:

@@ -60,7 +60,7 @@ class Job:
     about: Mapping[str, Any]
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def card(self, seed: int) -> dict[str, Any]:
+    def description(self, seed: int) -> dict[str, Any]:
         """What an adapter's folder keeps beside the weights, so that it can be put to use without its run folder."""
         return {
             "seed": seed,

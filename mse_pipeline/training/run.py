@@ -157,7 +157,7 @@ def _train_seed(job: Job, seed: int, home: Path, progress: Progress, overwrite: 
         )
     normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
     write_json(home / "normaliser.json", normalisers)
-    save(trained.adapter, home / "adapter", job.card(seed))
+    save(trained.adapter, home / "adapter", job.description(seed))
     _write_predictions(home / "predictions.parquet", job, trained)
     result = {
         "format": FORMAT,

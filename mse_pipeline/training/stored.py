@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mse_pipeline import metrics
 from mse_pipeline.adapter import AdapterConfig
+from mse_pipeline.adapter.save import DESCRIPTION
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.recipe import Training
 from mse_pipeline.recipe.schema import (
@@ -32,7 +33,6 @@ from mse_pipeline.task import Task, from_plain
 from mse_pipeline.training.normaliser import Normaliser
 
 RUN, RESULT, NORMALISER, ADAPTER = "run.json", "result.json", "normaliser.json", "adapter"
-CARD = "adapter.json"
 _LARGEST = 32 << 20  # bytes; such a file has some thousands
 _SEED = re.compile(r"seed-(-?\d+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed, which a prompt may have
@@ -155,7 +155,7 @@ def open_stored(path: str | Path, seed: int | None = None) -> Stored:
         MseError: Its files are damaged.
     """
     path = Path(path)
-    if (path / CARD).is_file():
+    if (path / DESCRIPTION).is_file():
         return _open_adapter(path, seed)
     if (path / RUN).is_file():
         home, choice = _choose(path, seed)
@@ -166,7 +166,7 @@ def open_stored(path: str | Path, seed: int | None = None) -> Stored:
         return stored
     raise UsageError(
         f"{path} is no run: give a run folder (it holds {RUN}), a seed's folder in it, or an adapter's folder (it "
-        f"holds {CARD}). `mse train` makes runs, below runs/."
+        f"holds {DESCRIPTION}). `mse train` makes runs, below runs/."
     )
 
 
@@ -177,18 +177,18 @@ def seeds_of(path: str | Path) -> tuple[int, ...]:
         UsageError: As `open_stored`.
     """
     path = Path(path)
-    if (path / RUN).is_file() and not (path / CARD).is_file():
+    if (path / RUN).is_file() and not (path / DESCRIPTION).is_file():
         return tuple(sorted(_done(path)))
     return (open_stored(path).seed,)
 
 
 def _open_adapter(path: Path, seed: int | None) -> Stored:
-    card = _json(path / CARD)
-    extra = card.get("extra")
+    described = _json(path / DESCRIPTION)
+    extra = described.get("extra")
     if not isinstance(extra, dict):
-        raise MseError(f"{path / CARD} is damaged: it has no section extra. Copy it again, or train again.")
+        raise MseError(f"{path / DESCRIPTION} is damaged: it has no section extra. Copy it again, or train again.")
     stored = _stored(
-        path, path, about=extra, more=extra, normalisers=extra.get("normalisers"), config=card.get("config")
+        path, path, about=extra, more=extra, normalisers=extra.get("normalisers"), config=described.get("config")
     )
     _same_seed(path, stored.seed, seed)
     return stored
@@ -203,7 +203,7 @@ def _open_seed(path: Path, home: Path, choice: str) -> Stored:
         about=run.get("config"),
         more={**run, "seed": name and name[1]},
         normalisers=_json(home / NORMALISER),
-        config=_json(home / ADAPTER / CARD).get("config"),
+        config=_json(home / ADAPTER / DESCRIPTION).get("config"),
         choice=choice,
     )
 
@@ -223,7 +223,7 @@ def _stored(
         choice: Why this seed.
     """
     if not isinstance(about, Mapping):
-        raise MseError(f"{path} does not say how it was trained: its {RUN} or {CARD} is damaged. Train again.")
+        raise MseError(f"{path} does not say how it was trained: its {RUN} or {DESCRIPTION} is damaged. Train again.")
     lacking = [name for name in _FOR_PREDICTING if name not in about]
     lacking += [name for name in ("metrics", "places") if name not in more] + (
         ["normalisers"] if normalisers is None else []

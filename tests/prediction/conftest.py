@@ -40,7 +40,7 @@ class Trained:
     dataset: store.Dataset
     run: Path
 
-    def card(self, seed=1):
+    def description(self, seed=1):
         return json.loads((self.run / f"seed-{seed}" / "adapter" / "adapter.json").read_text())
 
 

@@ -21,7 +21,7 @@ def test_a_run_keeps_all_that_predicting_needs(heard):
     assert described["media"] == {"max_seconds": 20.0}
     assert described["task"] == {"kind": "classification", "classes": ["high", "low"]}
     assert described["backbone"]["quantization"] is None
-    assert heard.card()["extra"]["normalisers"] == json.loads((heard.run / "seed-1/normaliser.json").read_text())
+    assert heard.description()["extra"]["normalisers"] == json.loads((heard.run / "seed-1/normaliser.json").read_text())
 
 
 @pytest.mark.parametrize("of", ["", "seed-2", "seed-2/adapter"])
