@@ -29,8 +29,9 @@ from mse_pipeline.training.job import restore
 from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.stored import Stored, open_stored
 
-ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short"})
-"""What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality."""
+ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short", "alignment_failed"})
+"""What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality, or rows
+that are not pooled to words where no words are found."""
 
 
 class Predictor:

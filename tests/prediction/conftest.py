@@ -22,7 +22,7 @@ from tests.extraction.conftest import write_wav
 
 SETTINGS = Training(epochs=1, batch_size=4, learning_rate=5e-3, acoustic_hidden=8, visual_hidden=8, seeds=(1, 2))
 WORDING = PromptSection()
-TEXTS = ("high it is", "low it is")
+TEXTS = ("a bad deed it is", "a cab it is")
 
 
 def write_table(path, rows, header=("id", "media", "split", "text", "label")):

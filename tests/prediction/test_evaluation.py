@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.prediction import evaluate
 from mse_pipeline.recipe import Recipe
-from tests.prediction.conftest import files_of, train_on, write_table
+from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
 
 
 def test_a_run_evaluated_again_gives_its_own_predictions_and_numbers(heard):
@@ -85,44 +86,38 @@ def test_a_dataset_of_another_kind_is_refused_with_what_differs(made_dataset, tm
         evaluate(run, made_dataset("other", **other))
 
 
-@pytest.fixture
-def extracted_again(heard, tmp_path):
-    def make(name="transfer", cut=20.0, kind="acoustic.egemaps", alignment=None, **options):
-        rows = [(f"new{n}", f"tone{n}.wav", "test", "high it is", ("high", "low")[n % 2]) for n in range(2)]
-        write_table(heard.root / "transfer.csv", rows)
-        plain = {
-            "version": 1,
-            "name": name,
-            "corpus": {"name": "table", "options": {"table": "transfer.csv"}},
-            "media": {"max_seconds": cut},
-            "streams": {kind: options},
-            "alignment": alignment or {"kind": "grid", "step": 0.1},
-        }
-        cache = store.open(tmp_path / "other")
-        extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1))
-        return cache[name]
-
-    return make
-
-
-def test_another_dataset_with_the_same_features_is_read(heard, extracted_again):
-    found = evaluate(heard.run, extracted_again(cut=15.0), seed=1)
+def test_another_dataset_with_the_same_features_is_read(heard, tmp_path):
+    rows = [(f"new{n}", f"tone{n}.wav", "test", TEXTS[n], ("high", "low")[n % 2]) for n in range(2)]
+    write_table(heard.root / "transfer.csv", rows)
+    plain = {
+        **heard.dataset.manifest.recipe,
+        "name": "transfer",
+        "corpus": {"name": "table", "options": {"table": "transfer.csv"}},
+        "media": {"max_seconds": 15.0},
+    }
+    cache = store.open(tmp_path)
+    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1))
+    found = evaluate(heard.run, cache["transfer"], seed=1)
     assert found.labelled == 2
     assert "acc" in found.seeds[0].metrics
     assert found.remarks == ("Clips of transfer were cut at 15.0 s, those of the run's dataset at 20.0 s.",)
 
 
 @pytest.mark.parametrize(
-    ("other", "sentence"),
+    ("stream", "clock", "sentence"),
     [
-        ({"kind": "acoustic.librosa", "features": ["rms"]}, "acoustic.egemaps: the dataset has no such stream"),
-        ({"alignment": {"kind": "grid", "step": 0.2}}, r"acoustic.egemaps, its clock: step: 0\.1 -> 0\.2"),
-        ({"alignment": {"kind": "none"}}, "acoustic.egemaps, its clock: kind: grid -> none"),
+        ("acoustic.opensmile", {}, "acoustic.egemaps: the dataset has no such stream; it has acoustic.opensmile"),
+        ("acoustic.egemaps", {"kind": "grid", "step": 0.2}, r"acoustic.egemaps, its clock: step: 0\.1 -> 0\.2"),
+        ("acoustic.egemaps", {"kind": "none"}, "acoustic.egemaps, its clock: kind: grid -> none"),
     ],
 )
-def test_features_of_another_kind_are_refused_with_what_differs(heard, extracted_again, other, sentence):
+def test_features_of_another_kind_are_refused_with_what_differs(heard, tmp_path, stream, clock, sentence):
+    manifest = heard.dataset.manifest
+    dataset = store.open(tmp_path).create("other", heard.dataset.clips, task=manifest.task)
+    entry = replace(manifest.streams["acoustic.egemaps"], alignment=clock)
+    dataset.set_manifest(dataset.manifest.with_stream(stream, entry))
     with pytest.raises(UsageError, match=sentence):
-        evaluate(heard.run, extracted_again(**other))
+        evaluate(heard.run, dataset, seed=1)
 
 
 def test_other_settings_of_the_extractor_are_named_one_by_one(heard, changed):

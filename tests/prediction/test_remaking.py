@@ -8,15 +8,17 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mse_pipeline import backbones, store
+from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import Options, extract
-from mse_pipeline.prediction import Predictor
+from mse_pipeline.prediction import Predictor, evaluate
 from mse_pipeline.prediction.models import find_here
 from mse_pipeline.prediction.remaking import recipes
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.training.stored import open_stored
+from tests.extractors.small_ctc import VOCABULARY, save_model, small_model
 from tests.extractors.small_encoders import save_speech
-from tests.prediction.conftest import train_on
+from tests.prediction.conftest import TEXTS, train_on
 from tests.small_models import SMALL, byte_tokenizer
 
 
@@ -71,13 +73,18 @@ def test_features_that_cannot_be_made_here_are_refused_with_the_reason(changed, 
 
 @pytest.fixture
 def spoken(heard, tmp_path):
-    """A run on a small speech encoder that lies in a folder."""
+    """A run on a small speech encoder, pooled to the words that a small CTC model hears; both lie in folders."""
     model = save_speech(tmp_path / "encoder", "wav2vec2")
+    hears = save_model(tmp_path / "ctc", small_model(len(VOCABULARY)), VOCABULARY)
     plain = {
         "version": 1,
         "name": "spoken",
         "corpus": {"name": "table", "options": {"table": "clips.csv"}},
-        "streams": {"acoustic.small": {"extractor": "acoustic.transformers", "model": str(model), "layer": 1}},
+        "streams": {
+            "text.ctc": {"model": str(hears)},
+            "acoustic.small": {"extractor": "acoustic.transformers", "model": str(model), "layer": 1},
+        },
+        "alignment": {"kind": "words", "stream": "text.ctc"},
     }
     cache = store.open(tmp_path / "cache")
     extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1, limit=5))
@@ -87,15 +94,24 @@ def spoken(heard, tmp_path):
 def test_a_model_that_has_moved_is_named_and_must_be_the_same(heard, spoken, tmp_path):
     model, run = spoken
     tone = heard.root / "tone1.wav"
-    (there,) = Predictor.open(run).predict([tone], workers=1)
+    (there,) = Predictor.open(run).predict([tone], texts={tone: TEXTS[1]}, workers=1)
     moved = tmp_path / "moved"
     model.rename(moved)
     with pytest.raises(
         UsageError, match=r"is neither in the models' folder .* nor a folder here.*--model acoustic.sma"
     ):
         Predictor.open(run)
-    (again,) = Predictor.open(run, models={"acoustic.small": str(moved)}).predict([tone], workers=1)
+    opened = Predictor.open(run, models={"acoustic.small": str(moved)})
+    (again,) = opened.predict([tone], texts={tone: TEXTS[1]}, workers=1)
     assert again.probabilities == there.probabilities
+    known = {
+        one.clip: one for one in evaluate(run, store.open(tmp_path / "cache")["spoken"], split=Split.TRAIN).predictions
+    }
+    assert again.probabilities == pytest.approx(known["tone1"].probabilities, abs=1e-5)
+    # Without a text there are no words to pool to, and the rows stay as they are.
+    (wordless,) = opened.predict([tone], workers=1, keep=tmp_path / "kept")
+    assert [remark.code for remark in wordless.remarks] == ["no_text", "alignment_failed"]
+    assert len(store.open(tmp_path / "kept")["predicted"]["acoustic.small"]["tone1.wav"]) > 5
     other = save_speech(tmp_path / "other", "hubert")
     with pytest.raises(UsageError, match=r"weights: [0-9a-f]{32} -> [0-9a-f]{32}\. Name the model"):
         Predictor.open(run, models={"acoustic.small": str(other)})
