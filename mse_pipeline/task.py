@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,38 @@ class Regression:
 
 
 Task = Classification | Regression
+
+
+def to_plain(task: Task) -> dict[str, Any]:
+    """A task as plain JSON values.
+
+    Examples:
+        >>> from_plain(to_plain(Regression(-1.0, 1.0)))
+        Regression(low=-1.0, high=1.0)
+    """
+    if isinstance(task, Classification):
+        return {"kind": "classification", "classes": list(task.classes)}
+    return {"kind": "regression", "low": task.low, "high": task.high}
+
+
+def from_plain(value: Mapping[str, Any]) -> Task:
+    """The task that `to_plain` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: It wrote something else.
+    """
+    if value["kind"] == "classification":
+        return Classification(tuple(map(str, value["classes"])))
+    return Regression(float(value["low"]), float(value["high"]))
+
+
+def describe(task: Task) -> str:
+    """A task in a few words.
+
+    Examples:
+        >>> describe(Classification(("joy", "anger"))), describe(Regression(-3, 3))
+        ('the classes joy, anger', 'numbers from -3 to 3')
+    """
+    if isinstance(task, Classification):
+        return f"the classes {', '.join(task.classes)}"
+    return f"numbers from {task.low:g} to {task.high:g}"

@@ -26,6 +26,9 @@ BELOW = {
     "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
+    "prediction": FOUNDATION
+    | {"model_files", "recipe", "metrics", "store", "corpora", "extractors", "backbones", "adapter", "extraction"}
+    | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
     "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
     "inspection": FOUNDATION | {"media", "store"},

@@ -59,13 +59,25 @@ def fetch_all(name: str, asked: str, revision: str | None = None) -> Path:
 
 def is_cached(name: str, revision: str | None = None) -> bool:
     """Whether the hub's cache holds weights and configuration of a repository. Reaches no network."""
-    import huggingface_hub
+    return cached_folder(name, revision) is not None
 
-    config = huggingface_hub.try_to_load_from_cache(name, CONFIG, revision=revision)
+
+def cached_folder(name: str, revision: str | None = None) -> Path | None:
+    """The folder in the hub's cache that holds weights and configuration of a repository; None where there is none.
+
+    Reaches no network.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = huggingface_hub.try_to_load_from_cache(name, CONFIG, revision=revision)
+    except HFValidationError:
+        return None
     if not isinstance(config, str):
-        return False
+        return None
     folder = Path(config).parent
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
 
 
 def download_line(name: str) -> str:

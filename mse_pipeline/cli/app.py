@@ -13,10 +13,12 @@ from mse_pipeline.cli import (
     cache,
     datasets,
     demo,
+    evaluate,
     exchange,
     extract,
     extractors,
     inspect,
+    predict,
     report,
     train,
     verify,
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 app.command("extract")(extract.command)
 app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(predict.command)
 app.command("verify")(verify.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)

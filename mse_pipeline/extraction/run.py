@@ -110,11 +110,30 @@ def extract(
         UsageError: The root or the request is unusable.
         MseError: Another extraction of this dataset is running, or `strict` found a difference.
     """
-    begun = time.monotonic()
     progress = progress or Silent()
     progress.stage("reading the corpus")
     corpus = corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task)
-    corpus = with_faces(corpus, recipe.media.faces)
+    return extract_corpus(recipe, with_faces(corpus, recipe.media.faces), cache, options, progress)
+
+
+def extract_corpus(
+    recipe: Recipe, corpus: Corpus, cache: Cache, options: Options = Options(), progress: Progress | None = None
+) -> Summary:
+    """The same for clips that are at hand, as files that someone names.
+
+    Args:
+        recipe: Which streams and alignment; its corpus is not read.
+        corpus: The clips, and the folder that their media paths start from.
+        cache: Where features land, under the recipe's name.
+        options: How it runs.
+        progress: Told how far the run is.
+
+    Raises:
+        UsageError: No clip has a media file, or the request is unusable.
+        MseError: Another extraction of this dataset is running, or `strict` found a difference.
+    """
+    begun = time.monotonic()
+    progress = progress or Silent()
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
     share = None if options.share is None else "{}/{}".format(*options.share)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import write_json
-from mse_pipeline.task import Classification, Regression, Task
+from mse_pipeline.task import Task, from_plain, to_plain
 
 FORMAT = 1
 
@@ -58,11 +58,7 @@ class Manifest:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write dataset.json, whole or not at all."""
     value = asdict(manifest)
-    value["task"] = (
-        {"kind": "classification", "classes": list(manifest.task.classes)}
-        if isinstance(manifest.task, Classification)
-        else {"kind": "regression", "low": manifest.task.low, "high": manifest.task.high}
-    )
+    value["task"] = to_plain(manifest.task)
     write_json(path, {"format": FORMAT, **value})
 
 
@@ -76,9 +72,7 @@ def read_manifest(path: Path) -> Manifest:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value.pop("format") != FORMAT:
             raise ValueError(f"it has another format than {FORMAT}; a newer mse may have written it")
-        task = value.pop("task")
-        kind = task.pop("kind")
-        value["task"] = Classification(tuple(task["classes"])) if kind == "classification" else Regression(**task)
+        value["task"] = from_plain(value["task"])
         value["streams"] = {name: StreamEntry(**entry) for name, entry in value["streams"].items()}
         return Manifest(**value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,17 +13,23 @@ from mse_pipeline.adapter import AdapterConfig
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt, task_prompt
-from mse_pipeline.clip import Split
+from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.training.decoding import check_decoding
+from mse_pipeline.store.features import Features
+from mse_pipeline.task import to_plain
+from mse_pipeline.training.decoding import Decoding, check_decoding
 from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.examples import Batcher, Example, Texts, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import text_room
+from mse_pipeline.training.stored import Stored
 from mse_pipeline.training.streams import StreamChoice, open_streams
+
+UNKNOWN = -1
+"""Target of a clip whose label is not known; nothing is ever compared with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +46,10 @@ class Job:
         examples: Labelled clips by split.
         batcher: Makes batches of them.
         normalisers: By modality.
-        about: All of it as plain values, for the run folder; runs with equal values differ by seed alone.
+        about: All of it as plain values, for the run folder; runs with equal values differ by seed alone. It is also
+            all that predicting needs, see `mse_pipeline.training.stored`.
         weights: What the clips of each answer count in the loss; None for all alike.
+        places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
     """
 
     backbone: Backbone
@@ -55,6 +63,17 @@ class Job:
     normalisers: Mapping[str, Normaliser]
     about: Mapping[str, Any]
     weights: torch.Tensor | None = None
+    places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def description(self, seed: int) -> dict[str, Any]:
+        """What an adapter's folder keeps beside the weights, so that it can be put to use without its run folder."""
+        return {
+            "seed": seed,
+            **self.about,
+            "metrics": self.metric_kind,
+            "places": dict(self.places),
+            "normalisers": {modality: one.to_dict() for modality, one in self.normalisers.items()},
+        }
 
 
 def prepare(
@@ -111,9 +130,13 @@ def prepare(
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "quantization": backbone.quantization,
         },
+        "task": to_plain(task),
         "streams": {
-            modality: name and {"name": name, **_version(dataset, name)} for modality, name in choice.names.items()
+            modality: name and {**_identity(dataset, name), "names": list(normalisers[modality].names)}
+            for modality, name in choice.names.items()
         },
+        "words": _words(dataset, choice),
+        "media": {"max_seconds": dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")},
         "prompt": {
             "language": wording.language,
             "task": asked,
@@ -123,22 +146,115 @@ def prepare(
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},
     }
-    corpus = str(dataset.manifest.source.get("corpus", dataset.name))
     return Job(
         backbone=backbone,
         settings=settings,
         config=config,
         prompt=prompt,
         answers=answers,
-        metric_kind=metrics.kind(corpus, task),
+        metric_kind=metric_kind(dataset),
         examples=by_split,
         batcher=Batcher(Texts(backbone, room), streams, normalisers),
         normalisers=normalisers,
         about=about,
         weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
+        places=_places(dataset, about),
     )
 
 
-def _version(dataset: Dataset, stream: str) -> dict[str, Any]:
+def metric_kind(dataset: Dataset) -> str:
+    """Name under which `metrics.evaluate` knows a dataset's numbers."""
+    corpus = str(dataset.manifest.source.get("corpus", dataset.name))
+    return metrics.kind(corpus, dataset.manifest.task)
+
+
+def _identity(dataset: Dataset, stream: str) -> dict[str, Any]:
     entry = dataset.manifest.streams[stream]
-    return {"version": entry.version, "alignment": dict(entry.alignment)}
+    return {
+        "name": stream,
+        "version": entry.version,
+        "alignment": dict(entry.alignment),
+        "identity": dict(entry.identity),
+    }
+
+
+def _words(dataset: Dataset, choice: StreamChoice) -> dict[str, Any] | None:
+    """The stream of words that the features were put on; None where they were not."""
+    for name in filter(None, choice.names.values()):
+        words = dataset.manifest.streams[name].alignment.get("stream")
+        if words is not None:
+            return _identity(dataset, str(words))
+    return None
+
+
+def _places(dataset: Dataset, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of the streams' options in the recipe those that their identity leaves out: they change no value."""
+    streams = [one["name"] for one in (*about["streams"].values(), about["words"]) if one]
+    found: dict[str, dict[str, Any]] = {}
+    for name in streams:
+        options = dict(dataset.manifest.recipe.get("streams", {}).get(name) or {})
+        known = {"extractor", *dataset.manifest.streams[name].identity.get("config", {})}
+        beside = {option: value for option, value in options.items() if option not in known}
+        found |= {name: beside} if beside else {}
+    return found
+
+
+def restore(
+    stored: Stored,
+    backbone: Backbone,
+    clips: Sequence[Clip],
+    streams: Mapping[str, Mapping[str, Features]],
+    decoding: Decoding | None = None,
+) -> Job:
+    """What predicting needs of the job that a run was, from its folder alone; the clips may be any.
+
+    Args:
+        stored: What the folder says.
+        backbone: The one that the run was trained with.
+        clips: What is predicted; those without a label too, whose examples have `UNKNOWN` as their target.
+        streams: Their features, by modality.
+        decoding: In place of the run's own.
+
+    Raises:
+        UsageError: Settings, task and backbone do not fit each other, or a label is none of the task's.
+    """
+    about = stored.about
+    settings = about.training.model_copy(update={"decoding": decoding} if decoding else {})
+    check_decoding(stored.task, settings.decoding)
+    wording = about.prompt
+    prompt = Prompt.build(
+        backbone.tokenizer, family=backbone.family, task_prompt=wording.task, language=wording.language
+    )
+    answers = Answers(stored.task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
+    in_dialogues = any(clip.dialogue is not None and clip.turn is not None for clip in clips)
+    dialogues = Dialogues(clips, wording.context, wording.language) if wording.context and in_dialogues else None
+    room = text_room(backbone, prompt, answers, stored.config.pseudo_tokens)
+    return Job(
+        backbone=backbone,
+        settings=settings,
+        config=stored.config,
+        prompt=prompt,
+        answers=answers,
+        metric_kind=stored.metric_kind,
+        examples={split: every_example(clips, split, answers, dialogues) for split in Split},
+        batcher=Batcher(Texts(backbone, room), streams, stored.normalisers),
+        normalisers=stored.normalisers,
+        about=about.model_dump(mode="json"),
+    )
+
+
+def every_example(
+    clips: Sequence[Clip], split: Split, answers: Answers, dialogues: Dialogues | None = None
+) -> list[Example]:
+    """The clips of a split in their order, those without a label too: their target is `UNKNOWN`.
+
+    Raises:
+        UsageError: A label does not belong to the task.
+    """
+    labelled = {example.clip: example for example in examples(clips, split, answers, dialogues)}
+    return [
+        labelled.get(clip.id)
+        or Example(clip.id, clip.text, "", UNKNOWN, () if dialogues is None else tuple(dialogues.lines(clip)))
+        for clip in clips
+        if clip.split == split
+    ]

@@ -175,6 +175,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "streams": {modality: stream and stream["name"] for modality, stream in job.about["streams"].items()},
         "classes": list(job.answers.task.classes) if isinstance(job.answers.task, Classification) else None,
         "config": dict(job.about),
+        "places": dict(job.places),
         "config_digest": config_digest(job),
         "trainable_parameters": sum(parameter.numel() for parameter in MSEAdapter(job.config).parameters()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -271,7 +272,7 @@ class _SeedRun:
     def _write(self, trained: Trained, result: dict[str, Any]) -> None:
         """Write all that is kept; result.json, which says that the rest is there, comes last."""
         job, home = self._job, self._home
-        about = {"seed": self._seed, **job.about}
+        about = job.description(self._seed)
         normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
         write_json(home / "normaliser.json", normalisers)
         save(trained.adapter, home / "adapter", {**about, "epoch": trained.best_epoch})

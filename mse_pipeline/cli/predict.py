@@ -1,0 +1,176 @@
+"""mse predict: new media files, extracted just as a run's features were, and predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mse_pipeline.cli.evaluate import BACKBONE_HELP, SEED_HELP, parse_decoding
+from mse_pipeline.cli.options import Debug, Device, Json, Quiet
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from mse_pipeline.corpora.base import Corpus
+    from mse_pipeline.prediction import ClipPrediction, Predictor
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a seed's folder in it, or an adapter's.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Media files, or one table of clips (id, media, …).")
+    ],
+    text: Annotated[str | None, typer.Option(help="What is said in the file.", show_default=False)] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="What is said in each: a table with a column clip, id, file or media, and one text or transcript.",
+            show_default=False,
+        ),
+    ] = None,
+    transcripts: Annotated[
+        bool, typer.Option("--transcripts", help="What is said stands beside each file: of talk.mp4 in talk.txt.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(metavar="N", help=SEED_HELP, show_default=False)] = None,
+    decoding: Annotated[
+        str | None,
+        typer.Option(help="greedy, likeliest, expected or median. [default: the run's]", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write predictions too: .parquet, .csv or .jsonl.", show_default=False),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the features as a cache; clips that it has are not extracted again.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help=BACKBONE_HELP, show_default=False)] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAM=PLACE",
+            help="Where the model of a stream's extractor is, if it has moved; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Predict new media files with a trained run. Their features are made exactly as the run's were, or it is refused.
+
+    A clip without a face, sound or text is predicted without it, which is told. Exit code 3 if a file cannot be read.
+    """
+    used, models = parse_decoding(decoding), parse_models(model or [])
+    from mse_pipeline.cli.prediction_table import show
+    from mse_pipeline.cli.progress import ExtractionBar, bar
+    from mse_pipeline.cli.train import spare_threads
+    from mse_pipeline.prediction import Predictor
+    from mse_pipeline.prediction.writing import check_out, check_outside, write
+    from mse_pipeline.training.stored import open_stored
+
+    stored = open_stored(run, seed)
+    if out is not None:
+        check_out(out, stored)
+    if keep is not None:
+        check_outside(keep, stored, "--keep")
+    with bar("clips") as progress:
+        shown = ExtractionBar(progress)
+        shown.stage("opening the run")
+        predictor = Predictor.open(run, seed=seed, backbone=backbone, models=models, decoding=used, device=device)
+        spare_threads(predictor.backbone)
+        corpus = _gather(predictor, files, text, texts, transcripts)
+        found = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
+    for sentence in _remarks(predictor, corpus):
+        remark(sentence)
+    if out is not None:
+        write(out, found, predictor.task)
+    failed = sum(one.prediction is None for one in found)
+    if settings.json:
+        emit_json(_plain(predictor, found, failed, out))
+    else:
+        show(found, predictor.task, stdout())
+        for name, where in (("Predictions", out), ("Features", keep)):
+            if where is not None:
+                stdout().print(f"{name}: {where}", markup=False)
+    if failed:
+        raise typer.Exit(3)
+
+
+def parse_models(given: list[str]) -> dict[str, str]:
+    """Where the models of streams are.
+
+    Examples:
+        >>> parse_models(["acoustic.wavlm=models/wavlm-large"])
+        {'acoustic.wavlm': 'models/wavlm-large'}
+
+    Raises:
+        UsageError: It is no stream with a place.
+    """
+    found = {}
+    for one in given:
+        stream, equals, place = one.partition("=")
+        if not (stream and equals and place):
+            raise UsageError(f"--model is a stream and a place, as in acoustic.wavlm=DIR; got {one!r}.")
+        found[stream] = place
+    return found
+
+
+def _gather(predictor: Predictor, files: list[Path], text: str | None, texts: Path | None, transcripts: bool) -> Corpus:
+    """The clips with their texts, which are told in one way or in none."""
+    from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
+
+    if sum((text is not None, texts is not None, transcripts)) > 1:
+        raise UsageError("Give --text, --texts or --transcripts, not several of them.")
+    if text is not None and (len(files) > 1 or files[0].suffix.lower() in TABLES):
+        raise UsageError("--text is what is said in one file; for several give --texts TABLE or --transcripts.")
+    said: dict[Any, str] = {}
+    if text is not None:
+        said = {files[0]: text}
+    elif texts is not None:
+        said = texts_of_table(texts, files)
+    elif transcripts:
+        said = texts_beside(files)
+    return predictor.gather(files, said)
+
+
+def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
+    """What should be known of all predictions together."""
+    told = [predictor.stored.choice] if predictor.stored.choice else []
+    without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
+    if without:
+        told.append(
+            f"{without} of {len(corpus.clips)} clips have no text. The model was trained with what is said: give it "
+            "with --text, --texts or --transcripts."
+        )
+    turns = predictor.stored.about.prompt.context
+    if turns and not any(clip.dialogue for clip in corpus.clips):
+        told.append(
+            f"The model was trained with the {turns} turns before a clip; none are told here. A table of clips tells "
+            "them in its columns dialogue, turn and speaker."
+        )
+    return told
+
+
+def _plain(predictor: Predictor, found: list[ClipPrediction], failed: int, out: Path | None) -> dict[str, Any]:
+    return {
+        "run": str(predictor.stored.path),
+        "seed": predictor.stored.seed,
+        "backbone": predictor.backbone.source,
+        "streams": [stream.name for stream in predictor.stored.streams.values()],
+        "decoding": predictor.decoding,
+        "predictions": [one.to_dict() for one in found],
+        "failed": failed,
+        "out": None if out is None else str(out),
+    }

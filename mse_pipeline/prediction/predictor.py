@@ -1,0 +1,238 @@
+"""Predictor: a run, and the model that it was trained on, ready to predict new media."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mse_pipeline import adapter, store
+from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.errors import UsageError
+from mse_pipeline.extraction.run import Options, Progress, extract_corpus
+from mse_pipeline.prediction import clips as new
+from mse_pipeline.prediction.models import load_backbone
+from mse_pipeline.prediction.remaking import DATASET, recipes
+from mse_pipeline.prediction.result import ClipPrediction, Remark, meaning, spread
+from mse_pipeline.prediction.writing import check_outside
+from mse_pipeline.recipe import Recipe
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.journal import Row
+from mse_pipeline.task import Task
+from mse_pipeline.training.decoding import Decoding, check_decoding
+from mse_pipeline.training.job import restore
+from mse_pipeline.training.loop import predict_split
+from mse_pipeline.training.stored import Stored, open_stored
+
+ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short", "alignment_failed"})
+"""What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality, or rows
+that are not pooled to words where no words are found."""
+
+
+class Predictor:
+    """Predicts new media with a trained adapter; their features are made as those of the run were.
+
+    `open` makes one. Nothing is written but the features, to a temporary folder or where `predict` is told.
+
+    Attributes:
+        stored: What the run's folder says.
+        recipes: By which features are made.
+        backbone: The frozen model.
+
+    Examples:
+        A run is trained on features of the cache, and reads a new clip from its file (both are made up here, so that
+        the prediction is worth nothing)::
+
+            from mse_pipeline.prediction import Predictor
+
+            predictor = Predictor.open("runs/meld-qwen-adapter-1a2b3c4d", device="cuda")
+            for found in predictor.predict(["talk.mp4", "call.wav"], texts={"talk.mp4": "I told you so."}):
+                print(found.clip, found.prediction, found.confidence, [remark.code for remark in found.remarks])
+    """
+
+    def __init__(self, stored: Stored, recipes: Sequence[Recipe], backbone: Backbone, trained: MSEAdapter) -> None:
+        self.stored = stored
+        self.recipes = tuple(recipes)
+        self.backbone = backbone
+        self.decoding: Decoding = stored.about.training.decoding
+        self._adapter = trained
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path,
+        *,
+        seed: int | None = None,
+        backbone: str | None = None,
+        models: Mapping[str, str] | None = None,
+        decoding: Decoding | None = None,
+        device: str = "cpu",
+    ) -> Predictor:
+        """Open a run for predicting.
+
+        Args:
+            run: A run folder, a seed's folder in it, or an adapter's folder.
+            seed: Which training of the run; None for the best by its validation split.
+            backbone: Where the backbone is, if not where the run says.
+            models: By stream, where its extractor's model is, if not where the run says.
+            decoding: How a prediction is made of the probabilities; None for the run's own way.
+            device: Where backbone and adapter compute, and the extractors.
+
+        Raises:
+            UsageError: It is no run, features as it was trained on cannot be made here, or its backbone is missing.
+            MseError: Something of it is damaged.
+        """
+        stored = open_stored(run, seed)
+        if decoding is not None:
+            check_decoding(stored.task, decoding)
+        made = recipes(stored, models)
+        found = load_backbone(stored, backbone, device)
+        trained, _ = adapter.load(stored.folder)
+        opened = cls(stored, made, found, trained.to(found.device))
+        opened.decoding = decoding or opened.decoding
+        return opened
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.stored.task
+
+    @property
+    def reads_text_alone(self) -> bool:
+        """Whether the run was trained without any features."""
+        return not self.stored.streams
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the run was trained with what is said."""
+        return bool(getattr(self.stored.config, "text", True))
+
+    def predict(
+        self,
+        files: Sequence[str | Path],
+        *,
+        texts: Mapping[str | Path, str] | None = None,
+        keep: str | Path | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[ClipPrediction]:
+        """Predict media files, or the clips of one table.
+
+        Args:
+            files: Media files; or one table of clips (CSV, TSV, Parquet) with the columns id and media, and perhaps
+                start, end, text, language, speaker, dialogue and turn.
+            texts: What is said in them, by file.
+            keep: Folder in which the features are kept as a dataset of a cache; None to drop them.
+            workers: Processes that extract; None for one a core.
+            progress: Told how far the extraction is.
+
+        Returns:
+            One a clip, in their order. What a clip lacks is told in its remarks; one that cannot be read has no
+            prediction.
+
+        Raises:
+            UsageError: A file is not there, a table cannot be read, or there is nothing that the run reads.
+        """
+        corpus = self.gather(files, texts)
+        return self.predict_corpus(corpus, keep=keep, workers=workers, progress=progress)
+
+    def gather(self, files: Sequence[str | Path], texts: Mapping[str | Path, str] | None = None) -> Corpus:
+        """The clips that files or a table hold; see `predict`."""
+        language = self.stored.about.prompt.language
+        tables = [file for file in files if Path(str(file)).suffix.lower() in new.TABLES]
+        if not tables:
+            said = {Path(file): text for file, text in (texts or {}).items()}
+            return new.of_files(files, self.task, language, said)
+        if len(files) > 1:
+            raise UsageError(f"{tables[0]} is a table of clips, which stands alone: name media files or one table.")
+        if texts:
+            raise UsageError(f"{tables[0]} is a table of clips, whose column text tells what is said: give no other.")
+        return new.of_table(tables[0], self.task, language)
+
+    def predict_corpus(
+        self,
+        corpus: Corpus,
+        *,
+        keep: str | Path | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[ClipPrediction]:
+        """The same for clips that are at hand.
+
+        Raises:
+            UsageError: There is nothing that the run reads.
+        """
+        if self.reads_text_alone and not any(clip.text for clip in corpus.clips):
+            raise UsageError(f"The run {self.stored.path} reads text alone, and the clips have none: give their texts.")
+        if self.stored.streams and all(clip.media is None for clip in corpus.clips):
+            raise UsageError(f"None of the media files that are named below {corpus.root} is there.")
+        with self._cache(keep) as cache:
+            for recipe in self.recipes:
+                extract_corpus(
+                    recipe, corpus, cache, Options(workers=workers, device=str(self.backbone.device)), progress
+                )
+            dataset = cache[DATASET] if self.recipes else None
+            return self._read(corpus.clips, dataset)
+
+    @contextmanager
+    def _cache(self, keep: str | Path | None) -> Iterator[store.Cache]:
+        if keep is not None:
+            check_outside(Path(keep), self.stored, "--keep")
+            yield store.open(keep)
+            return
+        with tempfile.TemporaryDirectory(prefix="mse-predict-") as folder:
+            yield store.open(folder)
+
+    def _read(self, clips: Sequence[Clip], dataset: Dataset | None) -> list[ClipPrediction]:
+        streams = {} if dataset is None else {m: dataset[one.name] for m, one in self.stored.streams.items()}
+        job = restore(self.stored, self.backbone, clips, streams, self.decoding)
+        rows = self._rows(dataset)
+        remarks = {clip.id: [*self._of_text(clip), *_of_rows(rows.get(clip.id, []))] for clip in clips}
+        lost = {clip.id for clip in clips if self._is_lost(clip, rows.get(clip.id, []))}
+        chosen = [example for example in job.examples[Split.TEST] if example.clip not in lost]
+        job = replace(job, examples={**job.examples, Split.TEST: chosen})
+        predicted = predict_split(job, self._adapter, Split.TEST)
+        values = dict(zip((one.clip for one in predicted.examples), predicted.values, strict=True))
+        shares = dict(zip(values, predicted.probabilities, strict=True))
+        return [
+            ClipPrediction(
+                clip=clip.id,
+                media=clip.media,
+                prediction=meaning(self.task, values[clip.id]) if clip.id in values else None,
+                probabilities=spread(self.task, shares[clip.id]) if clip.id in values else {},
+                remarks=tuple(remarks[clip.id]),
+            )
+            for clip in clips
+        ]
+
+    def _rows(self, dataset: Dataset | None) -> dict[str, list[Row]]:
+        """What became of each clip's streams, the words that they stand on included."""
+        rows: dict[str, list[Row]] = {}
+        words = self.stored.about.words
+        for stream in (*self.stored.streams.values(), *([words] if words else [])):
+            for row in [] if dataset is None else dataset.rows(stream.name):
+                rows.setdefault(row.clip, []).append(row)
+        return rows
+
+    def _is_lost(self, clip: Clip, rows: Sequence[Row]) -> bool:
+        """Whether a clip cannot be predicted: it was not read, or nothing is there that the model reads."""
+        if any(row.status == "failed" and row.code not in ABSENT for row in rows):
+            return True
+        names = {stream.name for stream in self.stored.streams.values()}
+        return not (clip.text and self.reads_text) and not any(
+            row.status == "done" for row in rows if row.stream in names
+        )
+
+    def _of_text(self, clip: Clip) -> list[Remark]:
+        if clip.text or not self.reads_text:
+            return []
+        return [Remark("no_text", "There is no text, which the model was trained to read.")]
+
+
+def _of_rows(rows: Sequence[Row]) -> list[Remark]:
+    return [Remark(row.code, row.message or "", row.stream) for row in rows if row.code is not None]

@@ -1,0 +1,162 @@
+"""mse evaluate: a run's numbers again, other datasets of the same kind, and those that are not."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from mse_pipeline import store
+from mse_pipeline.clip import Split
+from mse_pipeline.errors import UsageError
+from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.prediction import evaluate
+from mse_pipeline.recipe import Recipe
+from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
+
+
+def test_a_run_evaluated_again_gives_its_own_predictions_and_numbers(heard):
+    before = files_of(heard.run)
+    found = evaluate(heard.run, heard.dataset, seed="all")
+    assert [one.seed for one in found.seeds] == [1, 2]
+    for one in found.seeds:
+        home = heard.run / f"seed-{one.seed}"
+        assert dict(one.metrics) == json.loads((home / "result.json").read_text())["test"]
+        rows = [row for row in pq.read_table(home / "predictions.parquet").to_pylist() if row["split"] == "test"]
+        assert [row["clip"] for row in rows] == [row.clip for row in one.predictions]
+        assert [row["probabilities"] for row in rows] == [list(row.probabilities.values()) for row in one.predictions]
+        assert [("high", "low")[row["target"]] for row in rows] == [row.target for row in one.predictions]
+    assert files_of(heard.run) == before
+
+
+def test_the_command_tells_the_numbers_and_writes_the_predictions(heard, mse, tmp_path):
+    cache = ("--cache", heard.cache.path)
+    for suffix in ("parquet", "csv", "jsonl"):
+        found = mse("evaluate", heard.run, *cache, "--json", "--seed", "1", "--out", tmp_path / f"p.{suffix}")
+        assert found.code == 0
+    assert (found.json["clips"], found.json["labelled"], found.json["split"]) == (3, 3, "test")
+    parquet = pq.read_table(tmp_path / "p.parquet")
+    assert json.loads(parquet.schema.metadata[b"mse.answers"]) == ["high", "low"]
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    cells = list(csv.DictReader((tmp_path / "p.csv").open()))
+    for row, line, cell in zip(parquet.to_pylist(), lines, cells, strict=True):
+        assert row["clip"] == line["clip"] == cell["clip"]
+        assert row["prediction"] == line["prediction"] == cell["prediction"]
+        assert row["probabilities"] == list(line["probabilities"].values())
+        assert line["probabilities"]["low"] == float(cell["p_low"])
+    shown = mse("evaluate", heard.run, *cache, "--seed", "all")
+    assert "mean ± sd" in shown.out
+    assert "weight_F1" in shown.out
+
+
+def test_the_best_seed_is_taken_unless_another_is_asked_for_and_said(heard, mse):
+    told = mse("evaluate", heard.run, "--cache", heard.cache.path, "--split", "valid")
+    assert "the best by validation" in told.err
+    assert "valid: 2 clips, 2 of them labelled" in told.out
+    assert evaluate(heard.run / "seed-2", heard.dataset).seeds[0].seed == 2
+    assert evaluate(heard.run / "seed-2/adapter", heard.dataset).seeds[0].seed == 2
+
+
+def test_clips_without_a_label_are_predicted_without_metrics(made_dataset, mse, tmp_path):
+    run = train_on(made_dataset(), tmp_path / "runs")
+    unlabelled = made_dataset("new", labelled=False)
+    found = evaluate(run, unlabelled)
+    assert (found.labelled, dict(found.seeds[0].metrics), len(found.predictions)) == (0, {}, 4)
+    assert {one.prediction for one in found.predictions} <= {"high", "low"}
+    assert found.remarks == (
+        "acoustic.made was imported: of such features only the names of the values can be compared.",
+    )
+    shown = mse("evaluate", run, "--cache", tmp_path / "cache", "--dataset", "new")
+    assert "No clip has a label" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"classes": ("low", "high")}, "what is predicted: the classes high, low -> the classes low, high"),
+        ({"classes": ("high", "low", "none")}, "the classes high, low -> the classes high, low, none"),
+        ({"dim": 6}, "acoustic.made: 5 values a row -> 6"),
+        ({"names": ["d0", "d1", "d2", "d9", "d4"]}, "acoustic.made: value 3 of a row: d3 -> d9"),
+    ],
+)
+def test_a_dataset_of_another_kind_is_refused_with_what_differs(made_dataset, tmp_path, other, sentence):
+    run = train_on(made_dataset(), tmp_path / "runs")
+    with pytest.raises(UsageError, match=sentence):
+        evaluate(run, made_dataset("other", **other))
+
+
+def test_another_dataset_with_the_same_features_is_read(heard, tmp_path):
+    rows = [(f"new{n}", f"tone{n}.wav", "test", TEXTS[n], ("high", "low")[n % 2]) for n in range(2)]
+    write_table(heard.root / "transfer.csv", rows)
+    plain = {
+        **heard.dataset.manifest.recipe,
+        "name": "transfer",
+        "corpus": {"name": "table", "options": {"table": "transfer.csv"}},
+        "media": {"max_seconds": 15.0},
+    }
+    cache = store.open(tmp_path)
+    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1))
+    found = evaluate(heard.run, cache["transfer"], seed=1)
+    assert found.labelled == 2
+    assert "acc" in found.seeds[0].metrics
+    assert found.remarks == ("Clips of transfer were cut at 15.0 s, those of the run's dataset at 20.0 s.",)
+
+
+@pytest.mark.parametrize(
+    ("stream", "clock", "sentence"),
+    [
+        ("acoustic.opensmile", {}, "acoustic.egemaps: the dataset has no such stream; it has acoustic.opensmile"),
+        ("acoustic.egemaps", {"kind": "grid", "step": 0.2}, r"acoustic.egemaps, its clock: step: 0\.1 -> 0\.2"),
+        ("acoustic.egemaps", {"kind": "none"}, "acoustic.egemaps, its clock: kind: grid -> none"),
+    ],
+)
+def test_features_of_another_kind_are_refused_with_what_differs(heard, tmp_path, stream, clock, sentence):
+    manifest = heard.dataset.manifest
+    dataset = store.open(tmp_path).create("other", heard.dataset.clips, task=manifest.task)
+    entry = replace(manifest.streams["acoustic.egemaps"], alignment=clock)
+    dataset.set_manifest(dataset.manifest.with_stream(stream, entry))
+    with pytest.raises(UsageError, match=sentence):
+        evaluate(heard.run, dataset, seed=1)
+
+
+def test_other_settings_of_the_extractor_are_named_one_by_one(heard, changed):
+    def other(run):
+        run["config"]["streams"]["acoustic"]["identity"].update(revision=7)
+        run["config"]["streams"]["acoustic"]["identity"]["config"].update(version="v01")
+
+    with pytest.raises(UsageError, match=r"revision: 7 -> \d+\n  acoustic.egemaps: version: v01 -> "):
+        evaluate(changed(other), heard.dataset)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--split", "dev"), "There is no split 'dev'"),
+        (("--seed", "first"), "--seed is the number of a training, or all"),
+        (("--decoding", "greedily"), "did you mean greedy?"),
+        (("--decoding", "median"), "is for numbers"),
+        (("--dataset", "toness"), "Did you mean tones?"),
+        (("--out", "p.xlsx"), "are written as .parquet, .csv, .jsonl"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(heard, mse, arguments, sentence):
+    found = mse("evaluate", heard.run, "--cache", heard.cache.path, *arguments)
+    assert (found.code, sentence in found.err) == (2, True)
+
+
+def test_predictions_are_never_written_into_the_run(heard, mse):
+    for inside in (heard.run / "seed-1/predictions.parquet", heard.run / "new.csv"):
+        found = mse("evaluate", heard.run / "seed-1/adapter", "--cache", heard.cache.path, "--out", inside)
+        assert found.code == 2
+        assert "lies in the run's own folder" in found.err
+
+
+def test_an_empty_split_is_told(heard, tmp_path):
+    clips = [clip for clip in heard.dataset.clips if clip.split != Split.TEST]
+    other = store.open(tmp_path / "cache").create("few", clips, task=heard.dataset.manifest.task)
+    other.set_manifest(
+        other.manifest.with_stream("acoustic.egemaps", heard.dataset.manifest.streams["acoustic.egemaps"])
+    )
+    with pytest.raises(UsageError, match="has no clip in its test split; it has train, valid"):
+        evaluate(heard.run, store.Dataset(other.path), seed=1)

@@ -1,0 +1,217 @@
+"""mse predict: new media become the run's features, and a prediction each; what they lack is told."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mse_pipeline import store
+from mse_pipeline.errors import UsageError
+from mse_pipeline.prediction import Predictor, evaluate
+from mse_pipeline.recipe import PromptSection
+from tests.extraction.conftest import write_wav
+from tests.media.media_files import numbered, write_media
+from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
+
+
+class OneWorker(Predictor):
+    """Extracts with one process, which all tests share."""
+
+    def predict(self, files, **options):
+        return super().predict(files, **{"workers": 1, **options})
+
+
+@pytest.fixture(scope="module")
+def predictor(heard):
+    return OneWorker.open(heard.run, seed=1)
+
+
+def codes(prediction):
+    return [(remark.code, remark.stream) for remark in prediction.remarks]
+
+
+def test_a_file_of_the_dataset_gives_what_the_dataset_gives_bit_by_bit(heard, predictor, tmp_path):
+    known = {one.clip: one for one in evaluate(heard.run, heard.dataset, seed=1).predictions}
+    files = [heard.root / f"{clip}.wav" for clip in known]
+    texts = {file: TEXTS[int(file.stem[-1]) % 2] for file in files}
+    before = files_of(heard.run)
+    found = predictor.predict(files, texts=texts, keep=tmp_path / "kept")
+    assert [one.clip for one in found] == [file.name for file in files]
+    for one in found:
+        own = known[one.clip.removesuffix(".wav")]
+        assert (one.prediction, one.probabilities, one.remarks) == (own.prediction, own.probabilities, ())
+    made, there = store.open(tmp_path / "kept")["predicted"]["acoustic.egemaps"], heard.dataset["acoustic.egemaps"]
+    for file in files:
+        assert np.array_equal(made[file.name].values, there[file.stem].values)
+    assert files_of(heard.run) == before
+
+
+def test_an_adapter_alone_predicts_wherever_it_lies(heard, predictor, tmp_path):
+    file = heard.root / "tone6.wav"
+    pulled = shutil.copytree(heard.run / "seed-1/adapter", tmp_path / "pulled")
+    (alone,) = OneWorker.open(pulled).predict([file])
+    assert alone.probabilities == predictor.predict([file])[0].probabilities
+
+
+def test_a_clip_without_sound_is_predicted_without_it_and_told(predictor, tmp_path):
+    silent = write_media(tmp_path / "silent.mp4", frames=numbered(10, 64, 48))
+    (found,) = predictor.predict([silent], texts={silent: TEXTS[0]})
+    assert codes(found) == [("no_audio", "acoustic.egemaps")]
+    assert found.prediction in {"high", "low"}
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_clip_of_which_nothing_can_be_read_has_no_prediction(predictor, tmp_path):
+    silent = write_media(tmp_path / "silent.mp4", frames=numbered(10, 64, 48))
+    (found,) = predictor.predict([silent])
+    assert (found.prediction, dict(found.probabilities)) == (None, {})
+    assert codes(found) == [("no_text", None), ("no_audio", "acoustic.egemaps")]
+
+
+def test_a_broken_file_costs_no_other_its_prediction(mse, heard, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no film at all" * 100)
+    whole = heard.root / "tone7.wav"
+    found = mse("predict", heard.run, whole, tmp_path / "broken.mp4", "--seed", "1", "--json", "--workers", "1")
+    assert found.code == 3
+    first, second = found.json["predictions"]
+    assert first["prediction"] in {"high", "low"}
+    assert [remark["code"] for remark in first["remarks"]] == ["no_text"]
+    assert second["prediction"] is None
+    assert "undecodable" in [remark["code"] for remark in second["remarks"]]
+    assert found.json["failed"] == 1
+    shown = mse("predict", heard.run, tmp_path / "broken.mp4", "--seed", "1", "--text", "so")
+    assert shown.code == 3
+    assert "undecodable" in shown.out
+
+
+def test_the_command_shows_a_table_and_writes_files(mse, heard, tmp_path):
+    tone = heard.root / "tone1.wav"
+    for suffix in ("parquet", "csv", "jsonl"):
+        out = tmp_path / f"p.{suffix}"
+        found = mse("predict", heard.run, tone, "--text", TEXTS[1], "--keep", tmp_path / "kept", "--out", out)
+        assert found.code == 0
+    assert "tone1.wav" in found.out
+    assert "%" in found.out
+    assert "the best by validation" in found.err
+    (line,) = map(json.loads, (tmp_path / "p.jsonl").read_text().splitlines())
+    (row,) = csv.DictReader((tmp_path / "p.csv").open())
+    assert row["prediction"] == line["prediction"]
+    assert line["confidence"] == max(line["probabilities"].values())
+    # The features were kept, and made once.
+    assert len(list((tmp_path / "kept/predicted/streams").rglob("*.parquet"))) == 1
+
+
+def test_clips_of_a_table_are_cut_out_of_their_files(predictor, heard, tmp_path):
+    write_wav(tmp_path / "long.wav", 1.5, seed=3)
+    rows = [
+        ("a", "long.wav", "0", "0.5", "high it is"),
+        ("b", "long.wav", "0.5", "1.4", ""),
+        ("c", "no.wav", "", "", "x"),
+    ]
+    table = write_table(tmp_path / "clips.csv", rows, ("id", "media", "start", "end", "text"))
+    a, b, c = predictor.predict([table], keep=tmp_path / "kept")
+    assert [one.clip for one in (a, b, c)] == ["a", "b", "c"]
+    assert codes(a) == []
+    assert codes(b) == [("no_text", None)]
+    assert (c.prediction, codes(c)) == (None, [("missing_media", "acoustic.egemaps")])
+    features = store.open(tmp_path / "kept")["predicted"]["acoustic.egemaps"]
+    assert (features["a"].intervals[-1, 1], features["b"].intervals[-1, 1]) == pytest.approx((0.5, 0.9), abs=0.11)
+
+
+def test_files_of_one_name_are_told_apart_and_no_file_changes_another_ones_prediction(predictor, tmp_path):
+    files = [tmp_path / f"day{n}" / "talk.wav" for n in range(3)]
+    for n, file in enumerate(files):
+        write_wav(file, 0.5, seed=n)
+    together = predictor.predict([*files, files[0]])
+    assert [one.clip for one in together] == ["day0/talk.wav", "day1/talk.wav", "day2/talk.wav"]
+    for one, file in zip(together, files, strict=True):
+        # Not to the last bit: a matrix product's depends on how many rows it has.
+        assert one.probabilities == pytest.approx(predictor.predict([file])[0].probabilities, abs=1e-5)
+
+
+def test_texts_come_from_a_table_or_from_beside_the_files(mse, heard, tmp_path):
+    tones = [shutil.copy(heard.root / f"tone{n}.wav", tmp_path) for n in (1, 2)]
+    by_stem = write_table(tmp_path / "said.csv", [("tone1", TEXTS[1]), ("tone2", TEXTS[0])], ("clip", "transcript"))
+    for n, text in ((1, TEXTS[1]), (2, f"{TEXTS[0]}\n")):
+        (tmp_path / f"tone{n}.txt").write_text(text)
+    common = ("predict", heard.run, *tones, "--seed", "1", "--json", "--workers", "1")
+    found = [mse(*common, *way).json["predictions"] for way in (("--texts", by_stem), ("--transcripts",), ())]
+    assert found[0] == found[1]
+    assert [remark["code"] for one in found[2] for remark in one["remarks"]] == ["no_text", "no_text"]
+    assert found[0] != found[2]
+
+
+def test_a_run_on_text_alone_reads_text_alone(heard, mse, tmp_path):
+    run = train_on(heard.dataset, tmp_path / "runs", without=("acoustic", "visual"))
+    tone = heard.root / "tone1.wav"
+    (told,) = Predictor.open(run).predict([tone], texts={tone: TEXTS[1]})
+    assert (told.prediction in {"high", "low"}, told.remarks) == (True, ())
+    refused = mse("predict", run, tone)
+    assert refused.code == 2
+    assert "reads text alone" in refused.err
+
+
+def test_turns_before_a_clip_are_read_where_a_table_tells_them(heard, mse, tmp_path):
+    spoken = [replace(clip, dialogue="d", turn=n, speaker="Ann") for n, clip in enumerate(heard.dataset.clips)]
+    dataset = store.open(tmp_path / "cache").create("talk", spoken, task=heard.dataset.manifest.task)
+    run = train_on(dataset, tmp_path / "runs", wording=PromptSection(context=2))
+    rows = [(f"t{n}", f"tone{n}.wav", TEXTS[n], "d", n, "Ann") for n in range(2)]
+    table = write_table(tmp_path / "talk.csv", rows, ("id", "media", "text", "dialogue", "turn", "speaker"))
+    for n in range(2):
+        shutil.copy(heard.root / f"tone{n}.wav", tmp_path)
+    in_dialogue = mse("predict", run, table, "--json")
+    alone = mse("predict", run, tmp_path / "tone1.wav", "--text", TEXTS[1], "--json")
+    assert "with the 2 turns before a clip; none are told" in alone.err
+    assert "turns before" not in in_dialogue.err
+    assert in_dialogue.json["predictions"][1]["probabilities"] != alone.json["predictions"][0]["probabilities"]
+
+
+def test_features_from_elsewhere_cannot_be_made_of_new_media(made_dataset, heard, mse, tmp_path):
+    run = train_on(made_dataset(), tmp_path / "runs")
+    found = mse("predict", run, heard.root / "tone1.wav")
+    assert found.code == 2
+    assert (
+        "was trained on acoustic.made, features that were imported and not extracted by mse (ours for made)"
+        in found.err
+    )
+    assert "run `mse evaluate`" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nowhere.mp4",), "There is no file nowhere.mp4."),
+        ((".",), ". is no file"),
+        (("{tone}", "{table}"), "is a table of clips, which stands alone"),
+        (("{table}", "--text", "so"), "--text is what is said in one file"),
+        (("{tone}", "--text", "so", "--transcripts"), "not several of them"),
+        (("{tone}", "--transcripts"), "no text file beside any"),
+        (("{tone}", "--texts", "{table}"), "needs a column of clip, id, file, media and one of text"),
+        (("{tone}", "--model", "acoustic.egemaps"), "is a stream and a place"),
+        (("{tone}", "--model", "acoustic.wavlm=x"), "has no such stream; it has acoustic.egemaps"),
+        (("{tone}", "--model", "acoustic.egemaps=x"), "has no model of its own"),
+        (("{tone}", "--out", "p.txt"), "are written as .parquet, .csv, .jsonl"),
+        (("{tone}", "--seed", "3"), "has no training with seed 3"),
+        (("{tone}", "--keep", "{run}/seed-1"), "lies in the run's own folder"),
+        (("{broken}",), "has no column id"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(heard, mse, tmp_path, arguments, sentence):
+    places = {
+        "tone": heard.root / "tone1.wav",
+        "table": write_table(tmp_path / "t.csv", [("a", "tone1.wav")], ("id", "media")),
+        "broken": write_table(tmp_path / "b.csv", [("a", "b")], ("name", "media")),
+        "run": heard.run,
+    }
+    found = mse("predict", heard.run, *(str(one).format(**places) for one in arguments))
+    assert (found.code, sentence in " ".join(found.err.split())) == (2, True), found.err
+
+
+def test_a_name_that_is_no_text_is_refused(predictor, tmp_path):
+    odd = tmp_path / "a\udcff.wav"
+    write_wav(odd)
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        predictor.predict([odd])
