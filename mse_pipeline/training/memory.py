@@ -78,9 +78,9 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpoin
       compute in float32, 4 a head, and b T for the row of the attention mask; then b d four times a token for the
       embeddings, and what the LSTMs keep. With gradient checkpointing a layer keeps the b d that it reads, and one
       layer at a time all of that
-    * logits: B K V times b + 12: as they come, in float32, as log-probabilities, and their gradient
+    * logits: B K V times b + 8, as they come, as log-probabilities, and their gradient; 4 more where b is not float32
     * scoring: 64 clips keep one layer's vectors alone, and their logits at the nodes of the answers' tree, N V times
-      b, and 4 more where that is not float32
+      b; 4 more likewise
 
     Not counted: what the framework itself takes (about half a GB on a GPU), fragmentation, and workspaces of kernels.
 
@@ -112,7 +112,7 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpoin
         weights=_weights(backbone),
         adapter=4 * _ADAPTER_COPIES * adapter,
         activations=load.clips * load.tokens * (kept + embeddings) + encoders,
-        logits=load.clips * load.answer_tokens * vocabulary * (number + 12),
+        logits=load.clips * load.answer_tokens * vocabulary * (copies + 8),
         scoring=SCORED * (read * (vectors + 8 * width) + (load.nodes + 1) * vocabulary * copies),
     )
 
