@@ -45,8 +45,7 @@ class Predictor:
         backbone: The frozen model.
 
     Examples:
-        A run is trained on features of the cache, and reads a new clip from its file (both are made up here, so that
-        the prediction is worth nothing)::
+        One opening serves many files::
 
             from mse_pipeline.prediction import Predictor
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import backbones, store
+from mse_pipeline.cli.train import spare_threads
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.recipe import PromptSection, Recipe, Training
@@ -47,6 +48,7 @@ class Trained:
 def train_on(dataset, runs, *, backbone="tiny", seeds=(1,), without=(), wording=WORDING, settings=SETTINGS):
     """A run on a dataset of the cache."""
     loaded = backbones.load(backbone) if isinstance(backbone, str) else backbone
+    spare_threads(loaded)
     job = prepare(dataset, loaded, settings, choose_streams(dataset, asked={}, without=without), wording)
     return train(job, runs, list(seeds))[0].folder.parent
 

@@ -40,8 +40,8 @@ def grid(shared, tmp_path_factory):
         "version": 1,
         "name": "grid",
         "corpus": {"name": "table"},
-        "streams": {"acoustic.egemaps": {}, "visual.mtcnn": {}},
-        "alignment": {"kind": "grid", "step": 0.2},
+        "streams": {"acoustic.egemaps": {}, "visual.mtcnn": {"rate": 2.0}},
+        "alignment": {"kind": "grid", "step": 0.5},
     }
     extract(Recipe.model_validate(plain), home, store.open(home / "cache"), Options(workers=1))
     dataset = store.open(home / "cache")["grid"]
