@@ -123,6 +123,8 @@ def command(
                 dtype=dtype,
                 quantization=quantization,
                 revision=revision,
+                accumulation=accumulate,
+                checkpointing=gradient_checkpointing,
             )
         )
         return

@@ -11,9 +11,8 @@ from torch import nn
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
 from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.training.scoring import MOST_LOGITS, MOST_TOKENS_ELSEWHERE
 
-SCORED = 64
-"""Clips that are scored at once when a split is predicted."""
 _ADAPTER_COPIES = 5
 """Weights, gradients, AdamW's two moments, and the weights of the best epoch."""
 _SQUEEZED = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
@@ -79,8 +78,8 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpoin
       embeddings, and what the LSTMs keep. With gradient checkpointing a layer keeps the b d that it reads, and one
       layer at a time all of that
     * logits: B K V times b + 8, as they come, as log-probabilities, and their gradient; 4 more where b is not float32
-    * scoring: 64 clips keep one layer's vectors alone, and their logits at the nodes of the answers' tree, N V times
-      b; 4 more likewise
+    * scoring: as many clips as `score_examples` reads at once on a GPU keep one layer's vectors alone, and their logits
+      at the nodes of the answers' tree, N V times b; 4 more likewise
 
     Not counted: what the framework itself takes (about half a GB on a GPU), fragmentation, and workspaces of kernels.
 
@@ -108,12 +107,13 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpoin
         adapter = sum(parameter.numel() for parameter in MSEAdapter(config).parameters())
     read = load.tokens - load.answer_tokens + load.nodes
     copies = number if number == 4 else number + 4
+    scored = max(1, min(MOST_TOKENS_ELSEWHERE // read, MOST_LOGITS // ((load.nodes + 1) * vocabulary)))
     return Memory(
         weights=_weights(backbone),
         adapter=4 * _ADAPTER_COPIES * adapter,
         activations=load.clips * load.tokens * (kept + embeddings) + encoders,
         logits=load.clips * load.answer_tokens * vocabulary * (copies + 8),
-        scoring=SCORED * (read * (vectors + 8 * width) + (load.nodes + 1) * vocabulary * copies),
+        scoring=scored * (read * (vectors + 8 * width) + (load.nodes + 1) * vocabulary * copies),
     )
 
 
