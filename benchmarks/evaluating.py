@@ -2,7 +2,7 @@
 
 Straightforward, as the reference does: batches of 16 in the order of the clips, every text padded to 65 tokens, which
 the backbone attends to, and as many new tokens as an answer has; with the logits of all the prompt's positions, as the
-reference's version of transformers made them, and with those of the last one alone, as today's does. Ours reads all
+reference does, and with those of the last one alone, as `generate` of today's transformers makes them. Ours reads all
 possible answers in one pass, in batches of like length. Both must tell the same where both are right: that is checked
 with the padding masked, on a backbone whose output embeddings are moved so that it answers with an answer at all.
 
@@ -36,7 +36,7 @@ def generate(
     bench: Bench, clips: Sequence[Example], size: int = BATCH, *, mask: bool = False, everywhere: bool = False
 ) -> list[str]:
     """What the backbone generates to each clip; `everywhere`: with logits of all positions of the prompt."""
-    # transformers leaves the others out since 4.45; the reference runs with 4.37 at most.
+    # Where a class can leave them out, today's `generate` has it do so.
     bench.backbone.model._supports_logits_to_keep = lambda: not everywhere
     said: list[str] = []
     most = max(map(len, bench.answers.ids))
