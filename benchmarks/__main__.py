@@ -41,9 +41,8 @@ def main() -> None:
         for name in chosen:
             ratios += benchmarks[name](kinds, Path(scratch))
     told = ", ".join(f"{len(paths)} of {kind}" for kind, paths in kinds.items())
-    table = Table(
-        "what", "straightforward", "ours", "times faster", "agreement", title=f"{told or 'no clips'}; one thread"
-    )
+    title = f"{told or 'no clips'}; one thread, but for training and evaluating"
+    table = Table("what", "straightforward", "ours", "times faster", "agreement", title=title)
     for ratio in ratios:
         table.add_row(*ratio.cells())
     Console().print(table)

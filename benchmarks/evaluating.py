@@ -143,6 +143,7 @@ def run() -> list[Ratio]:
     return [
         measure(large, clips=32, everywhere=True),
         measure(large, clips=32),
+        measure(large, NUMBERS, clips=32, everywhere=True),
         measure(large, NUMBERS, clips=32),
         measure(tiny),
         measure(tiny, NUMBERS),
