@@ -21,11 +21,14 @@ def show(summary: Summary, console: Console) -> None:
     rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""
     console.print(
         f"{summary.processed} of {summary.asked} clips worked on in {summary.seconds:.1f} s{rate}. "
-        f"Features: [bold]{escape(str(summary.path))}[/]"
+        f"Features: [bold]{escape(str(summary.path))}[/]",
+        soft_wrap=True,  # a path in two lines is no path
     )
     if summary.defects:
         told = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
-        console.print(f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}")
+        console.print(
+            f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
+        )
     if summary.remarks:
         console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
     if summary.failed_clips:

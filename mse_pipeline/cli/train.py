@@ -163,7 +163,7 @@ def command(
             )
             for alarm in result.result["alarms"]:
                 remark(f"seed {result.seed}: {alarm}")
-        console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False)
+        console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False, soft_wrap=True)
 
 
 def pick(cache: Cache, name: str | None) -> Dataset:
