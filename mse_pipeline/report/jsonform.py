@@ -68,6 +68,7 @@ def _run(run: RunGroup) -> dict[str, Any]:
         "config_digest": run.config_digest,
         "trainable_parameters": run.trainable_parameters,
         "created": run.created,
+        "epoch_seconds": run.epoch_seconds,
         "unfinished": dict(run.unfinished),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
-from mse_pipeline.report.table import Column, Table
+from mse_pipeline.report.table import Column, Table, seconds_text
 
 
 def to_markdown(report: Report) -> str:
@@ -35,6 +35,7 @@ def _section(table: Table) -> str:
     lines = [f"## {escape(table.dataset)}", ""]
     if table.rows:
         heads = ["run", "backbone and inputs", "parameters", "seeds", *(column.title for column in table.columns)]
+        heads.append("s/epoch")
         lines += [_line(escape(head) for head in heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
     for row in table.rows:
         cells = {
@@ -45,7 +46,7 @@ def _section(table: Table) -> str:
         marked = {key: f"**{text}**" if row.cells[key].best else text for key, text in cells.items()}
         parameters = "" if row.run.trainable_parameters is None else f"{row.run.trainable_parameters:,}"
         label = [escape(row.run.name), escape(row.reads), parameters, str(len(row.run.seeds))]
-        lines.append(_cells(label, table.columns, marked))
+        lines.append(_cells(label, table.columns, marked, seconds_text(row.run.epoch_seconds)))
     shown = [row for row in table.published if any(column.key in row.mean for column in table.columns)]
     lines += [_published(row, table.columns) for row in shown]
     if table.rows:
@@ -60,12 +61,12 @@ def _section(table: Table) -> str:
 def _published(row: Published, columns: Sequence[Column]) -> str:
     cells = {c.key: _cell(c, row.mean[c.key], row.sd.get(c.key)) for c in columns if c.key in row.mean}
     label = [f"*{escape(row.system)}*", f"published ({escape(row.source)})", "", str(row.seeds or "")]
-    return _cells(label, columns, cells)
+    return _cells(label, columns, cells, "")
 
 
 def _legend(table: Table, published: bool) -> str:
     units = "percent, errors in the unit of the labels" if any(c.error for c in table.columns) else "percent"
-    text = f"Test split; mean ± sample standard deviation over seeds; {units}."
+    text = f"Test split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
     if len(table.rows) > 1:
         text += " Bold: the best of our runs."
     if published:
@@ -89,8 +90,8 @@ def _cell(column: Column, mean: float, sd: float | None) -> str:
     return column.number(mean) if sd is None else f"{column.number(mean)} ± {column.number(sd)}"
 
 
-def _cells(label: list[str], columns: Sequence[Column], cells: Mapping[str, str]) -> str:
-    return _line([*label, *(cells.get(column.key, "–") for column in columns)])
+def _cells(label: list[str], columns: Sequence[Column], cells: Mapping[str, str], time: str) -> str:
+    return _line([*label, *(cells.get(column.key, "–") for column in columns), time])
 
 
 def _line(cells: Iterable[str]) -> str:

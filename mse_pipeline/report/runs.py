@@ -79,6 +79,12 @@ class RunGroup:
     seeds: tuple[SeedResult, ...]
     unfinished: Mapping[str, str]
 
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Wall time of an epoch with its validation, the mean over seeds; None if a file does not tell."""
+        times = [one.seconds / one.epochs for one in self.seeds if one.seconds is not None and one.epochs]
+        return sum(times) / len(times) if times and len(times) == len(self.seeds) else None
+
 
 @dataclass(frozen=True)
 class Found:

@@ -102,6 +102,18 @@ class Row:
         return text if variant == "adapter" else f"{text} ({variant})"
 
 
+def seconds_text(seconds: float | None) -> str:
+    """Seconds with three digits; empty for None.
+
+    Examples:
+        >>> seconds_text(3.4567), seconds_text(61.23), seconds_text(1234.5), seconds_text(None)
+        ('3.46', '61.2', '1234', '')
+    """
+    if seconds is None:
+        return ""
+    return f"{seconds:.{max(0, 3 - len(str(int(seconds))))}f}"
+
+
 def left_out(variant: str) -> tuple[str, ...]:
     """What a run is without, by its variant.
 

@@ -9,7 +9,7 @@ from mse_pipeline import metrics
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
 from mse_pipeline.report.runs import RunGroup
-from mse_pipeline.report.table import Cell, Column
+from mse_pipeline.report.table import Cell, Column, seconds_text
 from mse_pipeline.report.table import Table as Results
 
 if TYPE_CHECKING:
@@ -66,17 +66,24 @@ def _fitted(table: Results, others: Sequence[Published], width: int) -> tuple[Ta
     columns = table.columns
     measure = Console(width=10_000)
     while True:
-        for layout in _LAYOUTS if len(columns) == len(table.columns) else _LAYOUTS[-1:]:
-            rendered = _render(table, others, columns, layout)
-            if measure.measure(rendered).maximum <= width or len(columns) == 1:
-                return rendered, columns
+        whole = len(columns) == len(table.columns)
+        for timed in (True, False) if whole else (False,):
+            for layout in _LAYOUTS if whole else _LAYOUTS[-1:]:
+                rendered = _render(table, others, columns, layout, timed=timed)
+                if measure.measure(rendered).maximum <= width or (len(columns) == 1 and not timed):
+                    return rendered, columns
         spare = [column for key in _SPARE for column in columns if column.key == key]
         spare = spare or [column for column in reversed(columns) if column.key != first]
         columns = tuple(column for column in columns if column != spare[0])
 
 
 def _render(
-    table: Results, others: Sequence[Published], columns: Sequence[Column], layout: tuple[int, int, str]
+    table: Results,
+    others: Sequence[Published],
+    columns: Sequence[Column],
+    layout: tuple[int, int, str],
+    *,
+    timed: bool,
 ) -> Table:
     from rich import box
     from rich.table import Table
@@ -99,6 +106,9 @@ def _render(
     for column in columns:
         # With a column's numbers padded to one shape, the left edge lines up the decimal points.
         made.add_column(column.title, justify="left", no_wrap=True)
+    times = [row.run.epoch_seconds for row in table.rows]
+    if timed and any(times):
+        made.add_column("s/epoch", justify="right", no_wrap=True)
     ours = [row.cells for row in table.rows]
     theirs = [{key: Cell(mean, row.sd.get(key)) for key, mean in row.mean.items()} for row in others]
     texts = {column.key: _aligned(column, [*ours, *theirs], join) for column in columns}
@@ -109,7 +119,8 @@ def _render(
         ]
         last = i == len(table.rows) - 1
         label = [Text(_named(row.run, name_width)), Text(row.reads), Text(str(len(row.run.seeds)))]
-        made.add_row(*label, *cells, end_section=last and bool(others))
+        time = [Text(seconds_text(times[i]))] if timed else []
+        made.add_row(*label, *cells, *time, end_section=last and bool(others))
     for i, other in enumerate(others, start=len(ours)):
         label = [Text(other.system), Text(f"published ({other.source})"), Text(str(other.seeds or ""))]
         made.add_row(*label, *(Text(texts[c.key][i]) for c in columns), style="dim")
