@@ -18,7 +18,6 @@ from mse_pipeline.store.pruning import prune
 from mse_pipeline.store.storage import files, remove
 from mse_pipeline.store.versions import differences
 from tests.store.conftest import STREAM, VERSION, commit, features
-from tests.store.s3_server import s3_cache, s3_server  # noqa: F401  fixtures
 
 OTHER = "visual.other"
 IDENTITIES = {name: {"stream": STREAM, "revision": 1, "config": {"set": name, "hop": 0.01}} for name in ("A", "B")}
@@ -323,7 +322,7 @@ def test_a_run_with_the_old_setting_after_a_killed_pruning_finds_what_counts_or_
 # Object storage, where nothing tells a run that is alive
 
 
-def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(changed, s3_cache):  # noqa: F811
+def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(changed, s3_cache):
     dataset = changed(cache=s3_cache)
     begin_run(dataset, "first")
     done = prune(dataset)
@@ -337,13 +336,13 @@ def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(c
     assert [one.id for one in fresh(dataset).versions(STREAM)] == [B]
 
 
-def test_on_object_storage_a_young_run_keeps_old_versions(changed, s3_cache, monkeypatch):  # noqa: F811
+def test_on_object_storage_a_young_run_keeps_old_versions(changed, s3_cache, monkeypatch):
     dataset = changed(cache=s3_cache)
     monkeypatch.setattr(pruning, "last_begun", lambda folder: time.time() + 3600)
     assert [one.version for one in prune(dataset, older_than=FUTURE).left] == [A]
 
 
-def test_on_object_storage_what_a_run_commits_meanwhile_stays(changed, s3_cache, monkeypatch):  # noqa: F811
+def test_on_object_storage_what_a_run_commits_meanwhile_stays(changed, s3_cache, monkeypatch):
     dataset = changed(cache=s3_cache)
     merge = journal.Journal.merge
 
