@@ -99,7 +99,7 @@ def _holds_middle(begin: float, end: float, rate: float, length: float | None) -
     Examples:
         >>> _holds_middle(0.08, 0.12, 5.0, None), _holds_middle(0.12, 0.16, 5.0, None)
         (True, False)
-        >>> _holds_middle(1.02, 1.06, 5.0, 1.1), _holds_middle(1.06, 1.1, 5.0, 1.1)  # the last row is cut there
+        >>> _holds_middle(1.02, 1.06, 5.0, 1.1), _holds_middle(1.07, 1.09, 5.0, 1.1)  # the last row is cut there
         (True, False)
     """
     row = math.ceil((begin - 1e-6) * rate - 0.5)
