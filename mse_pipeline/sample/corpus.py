@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import os
@@ -183,21 +184,21 @@ def _script(counts: Mapping[Split, int], seed: int) -> list[_Utterance]:
 
 
 def _write(root: Path, script: Sequence[_Utterance], seed: int, workers: int) -> float:
-    from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     for folder in FOLDERS.values():
         (root / folder).mkdir(parents=True)
-    shoot = delayed(_shoot)
-    lengths = list(Parallel(n_jobs=workers)(shoot(root, utterance, seed) for utterance in script))
-    get_reusable_executor().shutdown(wait=True)  # the next pool of this process starts with workers of its own
+    # In fresh processes, a single one too: what the calling one has loaded and set must not show in the files.
+    executor = get_reusable_executor(max_workers=workers, reuse=False)
+    lengths = list(executor.map(functools.partial(_shoot, root, seed=seed), script))
+    executor.shutdown(wait=True)
     for split, name in LABEL_FILES.items():
         rows = [(u, length) for u, length in zip(script, lengths, strict=True) if u.split is split]
         write_text(root / name, _label_file(rows))
     return float(sum(lengths))
 
 
-def _shoot(root: Path, utterance: _Utterance, seed: int) -> float:
+def _shoot(root: Path, utterance: _Utterance, *, seed: int) -> float:
     place = (seed, list(Split).index(utterance.split), utterance.dialogue)
     scene = play(utterance.person, utterance.emotion, sentence=utterance.sentence, seed=place)
     save_scene(root / utterance.path, scene)
