@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import backbones, corpora, metrics, store
-from mse_pipeline.cli.train import recipe_of
+from mse_pipeline.cli.train_request import recipe_of
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.extractors.registry import check
 from mse_pipeline.media.decode import FrameRequest, decode

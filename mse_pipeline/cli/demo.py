@@ -36,6 +36,7 @@ def command(
     from mse_pipeline.cli.extract_summary import show
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.cli.train import run
+    from mse_pipeline.cli.train_request import Request
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.atomic import write_text
     from mse_pipeline.store.cache import open_cache
@@ -54,7 +55,7 @@ def command(
     for without in _VARIANTS:
         remark("3/4  Training: mse train sample --backbone tiny" + "".join(f" --without {name}" for name in without))
         training = asked.training_for("tiny")
-        run(dataset, asked, backbone="tiny", training=training, seeds=seeds, without=without, runs=runs)
+        run(Request(dataset, asked, training, "tiny", without=without, seeds=tuple(seeds or ())), runs=runs)
     remark("4/4  Reporting: mse report")
     built = report.build([runs])
     write_text(folder / "report.md", report.to_markdown(built))

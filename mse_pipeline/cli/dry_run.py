@@ -5,16 +5,16 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, settings, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mse_pipeline.backbones.example import Token
-    from mse_pipeline.recipe import Recipe, Training
-    from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.cli.train_request import Request
     from mse_pipeline.training.dry_run import DryRun, Lengths
     from mse_pipeline.training.memory import Memory
+    from mse_pipeline.training.options import Options
 
 _PARTS = {
     "acoustic": "acoustic encoder",
@@ -25,40 +25,23 @@ _PARTS = {
 }
 
 
-def outline_of(
-    dataset: Dataset,
-    recipe: Recipe,
-    *,
-    backbone: str,
-    training: Training,
-    seeds: list[int] | None,
-    asked: dict[str, str | None],
-    without: tuple[str, ...],
-    dtype: str,
-    quantization: str | None,
-    revision: str | None,
-    accumulation: int = 1,
-    checkpointing: bool = False,
-) -> DryRun:
+def outline_of(request: Request, options: Options) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.outline import outline
     from mse_pipeline.training.dry_run import dry_run
     from mse_pipeline.training.job import prepare
-    from mse_pipeline.training.streams import choose_streams
 
-    choice = choose_streams(dataset, asked=asked, without=without)
-    for reason in choice.left_out:
-        remark(reason)
-    drawn = outline(backbone, dtype, revision=revision, quantization=quantization)
-    job = prepare(dataset, drawn, training, choice, recipe.prompt)
+    choice, wording = request.choose(), request.recipe.prompt
+    drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
+    job = prepare(request.dataset, drawn, request.training, choice, wording)
     return dry_run(
         job,
-        dataset,
+        request.dataset,
         choice,
-        recipe.prompt,
-        seeds=len(seeds or training.seeds),
-        accumulation=accumulation,
-        checkpointing=checkpointing,
+        wording,
+        seeds=len(request.seeds or request.training.seeds),
+        accumulation=options.accumulation,
+        checkpointing=options.checkpointing,
     )
 
 

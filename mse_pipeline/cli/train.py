@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, RunsDir
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
-from mse_pipeline.errors import UsageError
+from mse_pipeline.cli.train_request import Request, changed, pick, recipe_of
 
 if TYPE_CHECKING:
     from mse_pipeline.backbones.backbone import Backbone
-    from mse_pipeline.recipe import Recipe, Training
-    from mse_pipeline.store.cache import Cache
-    from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.training.options import Options
     from mse_pipeline.training.run import SeedResult
 
@@ -104,115 +102,55 @@ def command(
 
     opened = pick(open_cache(cache), dataset)
     recipe = recipe_of(opened)
-    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "decoding": decoding}
-    changes["class_weights"] = class_weights
-    training = changed(recipe.training_for(backbone), changes)
-    asked = {"acoustic": acoustic, "visual": visual}
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "decoding": decoding,
+        "class_weights": class_weights,
+    }
+    request = Request(
+        dataset=opened,
+        recipe=recipe,
+        training=changed(recipe.training_for(backbone), changes),
+        backbone=backbone,
+        dtype=dtype,
+        revision=revision,
+        quantization=quantization,
+        streams={"acoustic": acoustic, "visual": visual},
+        without=tuple(without or ()),
+        seeds=tuple(seeds or ()),
+    )
+    options = Options(
+        accumulation=accumulate,
+        checkpointing=gradient_checkpointing,
+        compile=compile_,
+        trackers=tuple(trackers or ()),
+    )
     if dry_run:
         from mse_pipeline.cli.dry_run import outline_of, show
 
-        show(
-            outline_of(
-                opened,
-                recipe,
-                backbone=backbone,
-                training=training,
-                seeds=seeds,
-                asked=asked,
-                without=tuple(without or ()),
-                dtype=dtype,
-                quantization=quantization,
-                revision=revision,
-                accumulation=accumulate,
-                checkpointing=gradient_checkpointing,
-            )
-        )
-        return
-    results = run(
-        opened,
-        recipe,
-        backbone=backbone,
-        training=training,
-        seeds=seeds,
-        asked=asked,
-        without=tuple(without or ()),
-        runs=runs,
-        device=device,
-        dtype=dtype,
-        quantization=quantization,
-        revision=revision,
-        overwrite=overwrite,
-        options=Options(
-            accumulation=accumulate,
-            checkpointing=gradient_checkpointing,
-            compile=compile_,
-            trackers=tuple(trackers or ()),
-        ),
-    )
+        show(outline_of(request, options))
+    else:
+        _show(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
+
+
+def _show(results: Sequence[SeedResult]) -> None:
     if settings.json:
         emit_json({"run": str(results[0].folder.parent), "seeds": [result.result for result in results]})
-    else:
-        console = stdout()
-        for result in results:
-            scores = result.result["test"] or result.result["valid"]
-            told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
-            console.print(
-                f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
-                f"{'  (done before)' if result.reused else ''}",
-                markup=False,
-            )
-            for alarm in result.result["alarms"]:
-                remark(f"seed {result.seed}: {alarm}")
-        console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False, soft_wrap=True)
-
-
-def pick(cache: Cache, name: str | None) -> Dataset:
-    """The dataset asked for, or the only one.
-
-    Raises:
-        UsageError: There is none, or there are several and none is named.
-    """
-    if name is not None:
-        return cache[name]
-    known = list(cache)
-    if len(known) == 1:
-        return cache[known[0]]
-    if not known:
-        raise UsageError(f"The cache {cache.path} is empty. Extract features first, as in: mse extract meld --root DIR")
-    raise UsageError(f"The cache {cache.path} has several datasets; name one: mse train {' | '.join(known)}")
-
-
-def recipe_of(dataset: Dataset) -> Recipe:
-    """The recipe that the dataset was extracted with; one of defaults for a dataset that was made without."""
-    from pydantic import ValidationError
-
-    from mse_pipeline.recipe import Recipe
-
-    plain = dict(dataset.manifest.recipe) or {"version": 1, "name": dataset.name, "corpus": {"name": "table"}}
-    try:
-        return Recipe.model_validate(plain)
-    except ValidationError as error:
-        raise UsageError(
-            f"The recipe that {dataset.path / 'dataset.json'} holds is not one of this version; "
-            f"run `mse extract {dataset.name}` again."
-        ) from error
-
-
-def changed(training: Training, changes: dict[str, Any]) -> Training:
-    """Settings with what the command line says of them.
-
-    Raises:
-        UsageError: A value is impossible.
-    """
-    from pydantic import ValidationError
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    try:
-        return type(training).model_validate({**training.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']}: {first['msg']}.") from error
+        return
+    console = stdout()
+    for result in results:
+        scores = result.result["test"] or result.result["valid"]
+        told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
+        console.print(
+            f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
+            f"{'  (done before)' if result.reused else ''}",
+            markup=False,
+        )
+        for alarm in result.result["alarms"]:
+            remark(f"seed {result.seed}: {alarm}")
+    console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False, soft_wrap=True)
 
 
 def spare_threads(backbone: Backbone) -> None:
@@ -225,21 +163,7 @@ def spare_threads(backbone: Backbone) -> None:
 
 
 def run(
-    dataset: Dataset,
-    recipe: Recipe,
-    *,
-    backbone: str,
-    training: Training,
-    seeds: list[int] | None = None,
-    asked: dict[str, str | None] | None = None,
-    without: tuple[str, ...] = (),
-    runs: Path,
-    device: str = "cpu",
-    dtype: str = "float32",
-    quantization: str | None = None,
-    revision: str | None = None,
-    overwrite: bool = False,
-    options: Options | None = None,
+    request: Request, *, runs: Path, device: str = "cpu", overwrite: bool = False, options: Options | None = None
 ) -> list[SeedResult]:
     """Choose the streams, load the backbone and train, with a progress display."""
     from mse_pipeline import backbones
@@ -248,21 +172,24 @@ def run(
     from mse_pipeline.training.options import Options
     from mse_pipeline.training.processes import join
     from mse_pipeline.training.run import train
-    from mse_pipeline.training.streams import choose_streams
     from mse_pipeline.training.trackers import check_trackers
 
     options = options or Options()
     check_trackers(options.trackers)
     processes = join(device)
-    choice = choose_streams(dataset, asked=asked or {}, without=without)
-    for reason in choice.left_out:
-        remark(reason)
+    choice = request.choose()
     with bar("epochs") as progress:
-        shown = TrainingBar(progress, f"{dataset.name}, {choice.variant}")
+        shown = TrainingBar(progress, f"{request.dataset.name}, {choice.variant}")
         with processes.first_on_each_machine():
             # What is to be sharded may be more than a device holds: it goes there in parts.
-            where = "cpu" if processes.sharded else processes.device
-            loaded = backbones.load(backbone, dtype=dtype, device=where, revision=revision, quantization=quantization)
+            loaded = backbones.load(
+                request.backbone,
+                dtype=request.dtype,
+                device="cpu" if processes.sharded else processes.device,
+                revision=request.revision,
+                quantization=request.quantization,
+            )
         spare_threads(loaded)
-        job = prepare(dataset, loaded, training, choice, recipe.prompt)
-        return train(job, runs, seeds or list(training.seeds), overwrite=overwrite, progress=shown, options=options)
+        job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
+        seeds = request.seeds or request.training.seeds
+        return train(job, runs, seeds, overwrite=overwrite, progress=shown, options=options)
