@@ -97,6 +97,11 @@ def load(
         tokenizer = read_tokenizer(checkpoint.folder, checkpoint.model_type)
         model = _read(checkpoint, numbers, where, name, squeezed)
         _require_fit(checkpoint.folder, model, tokenizer)
+    return frozen(model, tokenizer, name, place, quantization)
+
+
+def frozen(model: Any, tokenizer: Any, name: str, place: Place, quantization: str | None = None) -> Backbone:
+    """A backbone of its parts: in evaluation mode, and no parameter of it trainable."""
     entry = registry.find(name)
     return Backbone(
         name=entry.name if entry else name,

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import MOST_LAYERS, read_json, read_model_type, require_tokenizer
 from mse_pipeline.backbones.devices import QUANTIZATIONS, number_format
-from mse_pipeline.backbones.loading import locate
+from mse_pipeline.backbones.loading import frozen, locate
 from mse_pipeline.backbones.original import LAYOUTS
 from mse_pipeline.backbones.original.layout import Section
 from mse_pipeline.backbones.tokenizing import first_line, read_tokenizer
@@ -56,15 +55,7 @@ def outline(
     for weight in model.parameters():
         weight.data = weight.data.to(numbers)
     model.config.dtype = numbers
-    entry = registry.find(name)
-    return Backbone(
-        name=entry.name if entry else name,
-        source=place.source,
-        revision=place.revision,
-        model=model.eval().requires_grad_(False),
-        tokenizer=tokenizer,
-        quantization=quantization,
-    )
+    return frozen(model, tokenizer, name, place, quantization)
 
 
 def _shapes(folder: Path, model_type: str) -> Any:

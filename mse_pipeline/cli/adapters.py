@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as plain_json
-import math
 import os
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ import typer
 
 from mse_pipeline.cli.options import Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Trained adapters as files: look at one, give it away, take one.")
 
@@ -148,54 +146,18 @@ def adapter_folder(path: Path, seed: int | None = None) -> Path:
         UsageError: There is none.
     """
     from mse_pipeline.adapter.save import DESCRIPTION
+    from mse_pipeline.training.run_files import ADAPTER, RUN, choose_seed
 
     if (path / DESCRIPTION).is_file():
         return path
-    if (path / "adapter" / DESCRIPTION).is_file():
-        return path / "adapter"
-    done = {int(home.name[5:]): home for home in path.glob("seed-*") if _is_done(home)}
-    if not done:
-        raise UsageError(f"{path} holds no adapter, and no run with a training that is done.")
-    if seed is not None:
-        if seed not in done:
-            raise UsageError(f"{path} has no training with seed {seed}; it has {', '.join(map(str, sorted(done)))}.")
-        return done[seed] / "adapter"
-    best = _best(path, done)
-    if len(done) > 1:
-        remark(f"Seed {best} of {len(done)}: the best by validation.")
-    return done[best] / "adapter"
-
-
-def _is_done(home: Path) -> bool:
-    from mse_pipeline.adapter.save import DESCRIPTION
-
-    number = home.name[5:].removeprefix("-")
-    return number.isdecimal() and (home / "adapter" / DESCRIPTION).is_file() and (home / "result.json").is_file()
-
-
-def _best(path: Path, done: dict[int, Path]) -> int:
-    from mse_pipeline import metrics
-
-    def read(file: Path) -> dict[str, Any]:
-        try:
-            value = plain_json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise MseError(f"{file} cannot be read ({error}): name a training with --seed.") from error
-        return value if isinstance(value, dict) else {}
-
-    try:
-        name, higher = metrics.primary(str(read(path / "run.json").get("metrics")))
-    except ValueError as error:
-        raise MseError(f"{path / 'run.json'} is damaged: {error} Name a training with --seed.") from error
-
-    def score(seed: int) -> float:
-        valid = read(done[seed] / "result.json").get("valid")
-        value = valid.get(name) if isinstance(valid, dict) else None
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            return -math.inf
-        return float(value) if higher else -float(value)
-
-    return max(sorted(done), key=score)
+    if (path / ADAPTER / DESCRIPTION).is_file():
+        return path / ADAPTER
+    if not (path / RUN).is_file():
+        raise UsageError(f"{path} holds no adapter, and is no run with a training that is done.")
+    home, why = choose_seed(path, seed)
+    if why:
+        remark(why)
+    return home / ADAPTER
 
 
 def _token(from_env: bool) -> str | None:

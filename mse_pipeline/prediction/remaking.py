@@ -15,7 +15,8 @@ from mse_pipeline.prediction.models import find_here
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.versions import differences
 from mse_pipeline.task import to_plain
-from mse_pipeline.training.stored import Stored, StreamAbout
+from mse_pipeline.training.about import StreamAbout
+from mse_pipeline.training.stored import Stored
 
 DATASET = "predicted"
 """Name of the dataset that holds the features of new files."""

@@ -8,7 +8,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.versions import differences
 from mse_pipeline.task import describe
-from mse_pipeline.training.stored import Stored, StreamAbout
+from mse_pipeline.training.about import StreamAbout
+from mse_pipeline.training.stored import Stored
 
 _OF_THE_DATASET = {"files", "content", "imported"}
 """Parts of an identity that tell whose the values are, not what they are."""

@@ -13,7 +13,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.prediction.result import ClipPrediction, answer_names
 from mse_pipeline.store.atomic import aside, write_text
 from mse_pipeline.task import Task
-from mse_pipeline.training.stored import RUN, Stored
+from mse_pipeline.training.run_files import RUN
+from mse_pipeline.training.stored import Stored
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 _PLAIN = ("clip", "media", "split", "seed", "target", "prediction", "confidence", "deviation")

@@ -117,32 +117,11 @@ def prepare(
         fusion="msf" not in choice.parts,
         text=not silent,
     )
+    wording = wording.model_copy(update={"task": asked, "context": context})
     about = {
-        "dataset": dataset.name,
-        "variant": choice.variant,
-        "without": list(choice.parts),
-        "backbone": {
-            "name": backbone.name,
-            "source": backbone.source,
-            "revision": backbone.revision,
-            # An outline has no weights: nothing is trained with it, but all else can be told.
-            "digest": None if backbone.device.type == "meta" else backbone.digest(),
-            "dtype": str(backbone.dtype).removeprefix("torch."),
-            "quantization": backbone.quantization,
-        },
-        "task": to_plain(task),
-        "streams": {
-            modality: name and {**_identity(dataset, name), "names": list(normalisers[modality].names)}
-            for modality, name in choice.names.items()
-        },
-        "words": _words(dataset, choice),
-        "media": {"max_seconds": dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")},
-        "prompt": {
-            "language": wording.language,
-            "task": asked,
-            "label_words": wording.label_words,
-            "context": context,
-        },
+        **_about_inputs(dataset, choice, normalisers),
+        "backbone": _about_backbone(backbone),
+        "prompt": wording.model_dump(mode="json"),
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},
     }
@@ -160,6 +139,34 @@ def prepare(
         weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
         places=_places(dataset, about),
     )
+
+
+def _about_backbone(backbone: Backbone) -> dict[str, Any]:
+    return {
+        "name": backbone.name,
+        "source": backbone.source,
+        "revision": backbone.revision,
+        # An outline has no weights: nothing is trained with it, but all else can be told.
+        "digest": None if backbone.device.type == "meta" else backbone.digest(),
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "quantization": backbone.quantization,
+    }
+
+
+def _about_inputs(dataset: Dataset, choice: StreamChoice, normalisers: Mapping[str, Normaliser]) -> dict[str, Any]:
+    """What is read, and what is to be predicted of it."""
+    return {
+        "dataset": dataset.name,
+        "variant": choice.variant,
+        "without": list(choice.parts),
+        "task": to_plain(dataset.manifest.task),
+        "streams": {
+            modality: name and {**_identity(dataset, name), "names": list(normalisers[modality].names)}
+            for modality, name in choice.names.items()
+        },
+        "words": _words(dataset, choice),
+        "media": {"max_seconds": dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")},
+    }
 
 
 def metric_kind(dataset: Dataset) -> str:

@@ -27,6 +27,7 @@ from mse_pipeline.training.job import Job
 from mse_pipeline.training.loop import Trained, fit_adapter, targets
 from mse_pipeline.training.options import PLAIN, Options
 from mse_pipeline.training.processes import Processes, join
+from mse_pipeline.training.run_files import ADAPTER, NORMALISER, RESULT, RUN
 from mse_pipeline.training.trackers import Trackers, check_trackers
 
 FORMAT = 1
@@ -106,7 +107,7 @@ def train(
     _prepare_backbone(job, options, processes)
     folder = run_folder(job, runs)
     if processes.main:
-        write_json(folder / "run.json", _run_description(job))
+        write_json(folder / RUN, _run_description(job))
     results = []
     for seed in seeds:
         home = folder / f"seed-{seed}"
@@ -184,7 +185,7 @@ def _run_description(job: Job) -> dict[str, Any]:
 
 def _done(home: Path) -> dict[str, Any] | None:
     try:
-        result = json.loads((home / "result.json").read_text(encoding="utf-8"))
+        result = json.loads((home / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return result if result.get("status") == "done" else None
@@ -235,7 +236,7 @@ class _SeedRun:
 
     def _begin(self, overwrite: bool) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
-        (self._home / "result.json").unlink(missing_ok=True)
+        (self._home / RESULT).unlink(missing_ok=True)
         if overwrite:
             self._checkpoint.unlink(missing_ok=True)
         # Logs begin anew as metrics.jsonl does: a training that goes on tells of its earlier epochs again.
@@ -274,12 +275,12 @@ class _SeedRun:
         job, home = self._job, self._home
         about = job.description(self._seed)
         normalisers = {modality: normaliser.to_dict() for modality, normaliser in job.normalisers.items()}
-        write_json(home / "normaliser.json", normalisers)
-        save(trained.adapter, home / "adapter", {**about, "epoch": trained.best_epoch})
+        write_json(home / NORMALISER, normalisers)
+        save(trained.adapter, home / ADAPTER, {**about, "epoch": trained.best_epoch})
         save(trained.last, home / "last", {**about, "epoch": len(trained.history)})
         _write_predictions(home / "predictions.parquet", job, trained)
-        card.write(home / "adapter", result)
-        write_json(home / "result.json", result)
+        card.write(home / ADAPTER, result)
+        write_json(home / RESULT, result)
         self._checkpoint.unlink(missing_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from mse_pipeline.backbones.checkpoint import read_checkpoint
 from mse_pipeline.backbones.devices import quantization_config
 from mse_pipeline.backbones.loading import locate
 from mse_pipeline.backbones.prompt import Prompt, encode
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.reading import Batch, answer_logits, read
+from mse_pipeline.training.run_files import RESULT, RUN, read_json
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def open_run(path: Path) -> RunFolder:
         UsageError: It holds no run, or none that is done.
     """
     try:
-        description = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        description = read_json(path / RUN)
         config = description["config"]
-        seeds = tuple(sorted(one.parent for one in path.glob("seed-*/result.json")))
+        seeds = tuple(sorted(one.parent for one in path.glob(f"seed-*/{RESULT}")))
         run = RunFolder(path, str(description["dataset"]), dict(config["backbone"]), dict(config["prompt"]), seeds)
         if not {"name", "source", "revision", "digest", "dtype"} <= run.backbone.keys():
             raise KeyError("backbone")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no run folder (it has no readable run.json): give one as in runs/NAME.") from error
+    except (MseError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no run folder (it has no readable {RUN}): give one as in runs/NAME.") from error
     if not seeds:
         raise UsageError(f"{path} has no training that is done: run `mse train` again.")
     return run
@@ -91,9 +91,7 @@ def verify(run: RunFolder, texts: Sequence[str], device: str = "cpu") -> list[Ch
     """
     about = run.backbone
     digest = about["digest"]
-    after = {
-        json.loads((seed / "result.json").read_text(encoding="utf-8")).get("backbone_digest") for seed in run.seeds
-    }
+    after = {read_json(seed / RESULT).get("backbone_digest") for seed in run.seeds}
     checks = [
         Check(
             f"The digest of all weights before training, and after it ({len(run.seeds)} seeds)",
