@@ -11,6 +11,7 @@ import torch
 from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint
 from mse_pipeline.backbones.loading import locate
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.os_errors import explain, writing
 from mse_pipeline.store.atomic import flush, write_aside_name, write_json
 
 SHARD_BYTES = 2 * 10**9
@@ -47,12 +48,13 @@ def convert(
     unfinished = write_aside_name(destination)
     unfinished.mkdir()
     try:
-        _write(checkpoint, unfinished, shard_bytes)
+        with writing(destination):
+            _write(checkpoint, unfinished, shard_bytes)
         if destination.is_dir():
             destination.rmdir()
         unfinished.rename(destination)
     except OSError as error:
-        raise MseError(f"{destination} cannot be written: {error.strerror or error}.") from error
+        raise MseError(explain(error, destination)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return destination

@@ -14,11 +14,16 @@ def main() -> None:
     from mse_pipeline.cli.app import app
     from mse_pipeline.cli.output import complain, settings
     from mse_pipeline.cli.ranks import one_voice
+    from mse_pipeline.cli.stopping import SENTENCE, Stopped, stoppable
     from mse_pipeline.errors import MseError
+    from mse_pipeline.os_errors import explain
 
     try:
-        with one_voice():
+        with stoppable(), one_voice():
             app(prog_name="mse")
+    except Stopped as stop:
+        complain(SENTENCE)
+        sys.exit(stop.exit_code)
     except MseError as error:
         if settings.debug:
             raise
@@ -27,4 +32,9 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has gone, as `mse report | head` does: nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if settings.debug:
+            raise
+        complain(explain(error))
         sys.exit(1)

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from mse_pipeline.cli.output import settings, stderr
 from mse_pipeline.errors import MseError
+from mse_pipeline.os_errors import explain, goes_on
 
 
 class RateColumn(ProgressColumn):
@@ -34,10 +35,10 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def bar(unit: str) -> Iterator[Progress]:
-    """A progress display; nothing is shown with --quiet.
+    """A progress display of work that can be taken up again; nothing is shown with --quiet.
 
     Raises:
-        MseError: The user has interrupted the work.
+        MseError: The operating system refused something: the disk is full, say.
     """
     columns = (
         SpinnerColumn(),
@@ -54,8 +55,10 @@ def bar(unit: str) -> Iterator[Progress]:
     with Progress(*columns, console=stderr(), disable=settings.quiet, transient=True) as progress:
         try:
             yield progress
-        except KeyboardInterrupt as error:
-            raise MseError("Stopped. What was done is kept; the same command goes on from there.") from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise MseError(goes_on(explain(error))) from error
 
 
 class ExtractionBar:

@@ -20,6 +20,7 @@ from mse_pipeline.extractors.base import (
 )
 from mse_pipeline.media.decode import Decoded, decode
 from mse_pipeline.media.fetching import fetch
+from mse_pipeline.os_errors import refuse_if_of_all_clips
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row, Stage
 
@@ -51,6 +52,9 @@ class ClipRun:
 
         Args:
             extractors: By stream name.
+
+        Raises:
+            MseError: The machine is at fault, not the clip: its disk is full, say.
         """
         for stream, extractor in extractors.items():
             if isinstance(extractor, TextExtractor):
@@ -131,6 +135,7 @@ class ClipRun:
         try:
             features = make()
         except Exception as error:  # whatever a clip does to an extractor must not end the run of 20,000 others
+            refuse_if_of_all_clips(error)
             self._fail(stream, "extract", error)
             return
         self._made.append((self._row(stream, status="done", **remark), features))

@@ -8,15 +8,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from mse_pipeline import __version__
-from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.extraction.task import Result, Task
 from mse_pipeline.extraction.worker import run_task
+from mse_pipeline.os_errors import explain
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,13 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
     with contextlib.ExitStack() as stack:
         if address is None:
             asked = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
-            address = stack.enter_context(LocalCluster(**asked)).scheduler_address
+            try:
+                with _deaf_to_interrupts():
+                    address = stack.enter_context(
+                        LocalCluster(**asked, silence_logs=logging.CRITICAL)
+                    ).scheduler_address
+            except (OSError, RuntimeError, ValueError) as error:
+                raise _no_start("Dask cluster", error) from error
         try:
             client = stack.enter_context(Client(address, timeout=_CONNECT_SECONDS, set_as_default=False))
         except (OSError, ValueError) as error:
@@ -191,9 +201,14 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
     if own:
         here: dict[str, Any] = {"num_cpus": workers or cores(), "include_dashboard": False}
         try:
-            ray.init(**({"address": address} if address else here), log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise _no_answer("Ray cluster", str(address), error) from error
+            with _own_end():
+                ray.init(
+                    **({"address": address} if address else here), log_to_driver=False, logging_level=logging.ERROR
+                )
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            if address is None:
+                raise _no_start("Ray cluster", error) from error
+            raise _no_answer("Ray cluster", address, error) from error
     size = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     # An actor that dies comes back, and what it was doing is done again: a task that is committed twice does no harm.
     surviving = {"max_restarts": -1, "max_task_retries": -1}
@@ -207,6 +222,37 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started within do not hear the terminal's Ctrl-C: this one ends them in order."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would hear interrupts again once it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _own_end() -> Iterator[None]:
+    """Keep this process's own way of ending on SIGTERM, which Ray would replace by one that ends without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # Ray's own way, while it starts
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 _CONNECT_SECONDS = 30
@@ -235,6 +281,14 @@ def _run_sent(sent: tuple[Task]) -> Result:
 
 def _not_installed(extra: str, name: str) -> UsageError:
     return UsageError(f"--engine {extra} needs {name}, which is not installed: pip install 'mse-pipeline[{extra}]'")
+
+
+def _no_start(what: str, error: Exception) -> MseError:
+    told = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".rstrip(".")
+    return MseError(
+        f"The {what} did not start on this machine ({told}). See the disk and memory that are free and `ulimit -a`; "
+        "--engine local needs no cluster."
+    )
 
 
 def _no_answer(what: str, address: str, error: Exception) -> UsageError:

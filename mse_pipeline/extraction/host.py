@@ -106,7 +106,7 @@ class Host:
 
         Raises:
             HostLost: The host died, or was stopped as the clip took longer than the task's `clip_timeout`.
-            MseError: The models cannot be loaded.
+            MseError: The models cannot be loaded, or the machine is at fault: its disk is full, say.
         """
         self._load()
         self._words = b""
@@ -119,6 +119,8 @@ class Host:
                     self.stop()
                     raise HostLost(step or Step("find"), f"after {task.clip_timeout:g} s", hung=True)
                 message: Any = self._channel.recv()
+                if isinstance(message, str):
+                    raise MseError(message)
                 if not isinstance(message, Step):
                     return message
                 step = message

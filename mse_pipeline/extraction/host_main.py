@@ -49,7 +49,10 @@ def main(channel: int, lifeline: int) -> None:
         except EOFError:
             return
         run = ClipRun(todo, task, connection.send)
-        connection.send(run.make({stream: extractors[stream] for stream in todo.streams}))
+        try:
+            connection.send(run.make({stream: extractors[stream] for stream in todo.streams}))
+        except MseError as error:
+            connection.send(str(error))
         del run, todo
         _return_memory()
 

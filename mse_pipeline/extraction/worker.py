@@ -15,6 +15,7 @@ from mse_pipeline import __version__
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.supervisor import Supervisor, supervisor
 from mse_pipeline.extraction.task import Outcome, Result, Task
+from mse_pipeline.os_errors import explain, goes_on
 
 _SHARD_BYTES = 64 << 20  # no more than this is held before it is written
 
@@ -34,6 +35,8 @@ def run_task(task: Task) -> Result:
             return _make(task, one)
     except MseError as error:
         return Result(task.number, problem=str(error))
+    except OSError as error:
+        return Result(task.number, problem=goes_on(explain(error, task.dataset)))
 
 
 def _make(task: Task, one: Supervisor) -> Result:
@@ -45,7 +48,11 @@ def _make(task: Task, one: Supervisor) -> Result:
     outcomes = []
     held = 0
     for todo in task.todo:
-        made = one.make(todo)
+        try:
+            made = one.make(todo)
+        except MseError:
+            commit.write()  # what was made before is not lost
+            raise
         for row, features in made:
             commit.add(row, features)
             held += 0 if features is None else features.values.nbytes + features.intervals.nbytes

@@ -23,6 +23,7 @@ import filelock
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.digest import media_digest
 from mse_pipeline.media.stamps import stamp_of
+from mse_pipeline.os_errors import refuse_if_of_all_clips
 from mse_pipeline.places import address, filesystem, is_local
 
 MOST_BYTES = 1 << 30
@@ -62,6 +63,7 @@ def fetch(root: Path, media: str) -> MediaFile:
 
     Raises:
         ClipError: `missing_media` where there is no such file, or it cannot be read.
+        MseError: The disk is full or gone, or the system has no more memory or files to give.
     """
     if not is_local(root):
         return _store().fetch(root, media)
@@ -70,6 +72,7 @@ def fetch(root: Path, media: str) -> MediaFile:
         status = os.stat(path)
         digest = _digest(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
+        refuse_if_of_all_clips(error, path)
         raise ClipError("missing_media", f"{media} cannot be read: {error.strerror}.") from error
     return MediaFile(path, digest, status.st_size, status.st_mtime_ns)
 
@@ -112,6 +115,7 @@ class _Store:
         except FileNotFoundError as error:
             raise ClipError("missing_media", f"{media} does not exist below {root}.") from error
         except Exception as error:  # storages have errors of their own
+            refuse_if_of_all_clips(error, self._folder)
             told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise ClipError("missing_media", f"{media} cannot be fetched from {root}: {told}.") from error
         self._kept.move_to_end(key)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mse_pipeline.os_errors import writing
 from mse_pipeline.places import is_local
 from mse_pipeline.store.storage import put, upload
 
@@ -24,18 +25,23 @@ def aside(path: Path) -> Iterator[Path]:
 
     On disk the name lies beside `path`, and is flushed and renamed; for object storage it lies in a temporary folder,
     and is uploaded. If the block raises, the unfinished file is removed and `path` stays as it was.
+
+    Raises:
+        OSError: It could not be written; the error names `path`.
     """
     if not is_local(path):
         with tempfile.TemporaryDirectory(prefix="mse-") as folder:
             made = Path(folder) / path.name
-            yield made
+            with writing(made):
+                yield made
             upload(made, path)
         return
     temporary = write_aside_name(path)
     try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

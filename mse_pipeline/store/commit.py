@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mse_pipeline.os_errors import writing
 from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import flush, write_aside_name
 from mse_pipeline.store.features import Features
@@ -77,8 +78,9 @@ class Commit:
             for final, stream, rows in self._shards():
                 temporary = write_aside_name(final)
                 written.append((temporary, final))
-                write_shard(temporary, stream, rows)
-                flush(temporary)
+                with writing(final):
+                    write_shard(temporary, stream, rows)
+                    flush(temporary)
             with commit_lock(self.dataset.path):
                 if self._guarded and not is_current(self.dataset.path, self._run):
                     return False
@@ -95,7 +97,8 @@ class Commit:
         with tempfile.TemporaryDirectory(prefix="mse-") as folder:
             for final, stream, rows in self._shards():
                 made = Path(folder) / final.name
-                write_shard(made, stream, rows)
+                with writing(made):
+                    write_shard(made, stream, rows)
                 put.append(final)
                 upload(made, final)
         if self._guarded and not is_current(self.dataset.path, self._run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,8 +85,11 @@ class Checkpoint:
             "progress": asdict(progress),
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
         }
+        # By way of memory: torch's own writer says of a full disk that the file's name is invalid.
+        held = io.BytesIO()
+        torch.save(state, held)
         with aside(self._path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(held.getbuffer())
         self._saved = time.monotonic()
 
     def save_if_due(self, progress: Progress) -> None:

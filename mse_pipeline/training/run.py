@@ -19,6 +19,7 @@ from mse_pipeline import metrics
 from mse_pipeline.adapter import MSEAdapter, card, save
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
+from mse_pipeline.os_errors import writing
 from mse_pipeline.store.atomic import aside, write_json, write_text
 from mse_pipeline.store.keys import canonical
 from mse_pipeline.task import Classification
@@ -211,7 +212,7 @@ class _SeedRun:
 
         def on_epoch(record: dict[str, Any]) -> None:
             if processes.main:
-                with self._log.open("a", encoding="utf-8") as handle:
+                with writing(self._log), self._log.open("a", encoding="utf-8") as handle:
                     handle.write(json.dumps(record) + "\n")
             trackers.epoch(record)
             self._progress.epoch(record)
