@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -15,6 +16,18 @@ from mse_pipeline.extraction.engine import crew
 from mse_pipeline.extraction.run import Options, Silent, extract
 
 CLIPS = 24
+
+
+def scheduler_address(file):
+    """What a scheduler writes of itself once it runs; for a moment the file is there and empty."""
+    end = time.monotonic() + 120
+    while True:
+        try:
+            return json.loads(file.read_text())["address"]
+        except (FileNotFoundError, ValueError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 @pytest.fixture(params=[0, 3], ids=["dask-gives-up", "dask-tries-again"])
@@ -31,15 +44,16 @@ def dask_cluster(request, tmp_path):
     def start(*arguments):
         return subprocess.Popen([sys.executable, "-m", *arguments, *common], env=environment, **told)
 
-    processes = [start("distributed.cli.dask_scheduler", "--port", "0")]
-    processes += [start("distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1") for _ in range(2)]
-    end = time.monotonic() + 120
-    while not file.is_file() and time.monotonic() < end:
-        time.sleep(0.05)
-    yield json.loads(file.read_text())["address"], processes[1:]
-    for process in processes:
-        process.kill()
-        process.wait()
+    with ExitStack() as ended:
+
+        def keep(process):
+            ended.callback(process.wait)
+            ended.callback(process.kill)
+            return process
+
+        keep(start("distributed.cli.dask_scheduler", "--port", "0"))
+        workers = [keep(start("distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1")) for _ in range(2)]
+        yield scheduler_address(file), workers
 
 
 @pytest.fixture

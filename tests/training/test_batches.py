@@ -170,10 +170,11 @@ def test_training_and_evaluation_see_each_clip_in_its_place(made_dataset, tiny):
     batcher = {"batcher": job.batcher, "chosen": chosen}
     together = scoring.score_examples(tiny, adapter, job.prompt, job.answers, **batcher)
     alone = [scoring.score_steps(tiny, adapter, job.prompt, job.answers, job.batcher.batch([one])) for one in chosen]
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+    # Scores are near 7, and batches of other sizes add up in other orders.
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
     assert together.shape == (9, 3)
     assert not together.is_inference()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(scoring.MOST_TOKENS, "cpu", 150)
         few = scoring.score_examples(tiny, adapter, job.prompt, job.answers, **batcher)
-    torch.testing.assert_close(few, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(few, together, atol=1e-5, rtol=1e-5)
