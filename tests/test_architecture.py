@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "clip", "task", "places"}
+FOUNDATION = {"errors", "cells", "clip", "task", "places"}
 BELOW = {
     "errors": set(),
+    "cells": set(),
     "task": set(),
     "clip": set(),
     "places": {"errors"},

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import number_of
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.reading import read_bytes, read_head
-from mse_pipeline.corpora.table_cells import Complaints, number_of, split_of
+from mse_pipeline.corpora.table_cells import Complaints, split_of
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from mse_pipeline.cells import number_of
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mosei_csd import EMOTIONS
 from mse_pipeline.corpora.reading import read_bytes
-from mse_pipeline.corpora.table_cells import number_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import number_of
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.reading import read_each
-from mse_pipeline.corpora.table_cells import number_of
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import UsageError
 

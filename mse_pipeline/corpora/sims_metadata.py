@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mse_pipeline.cells import number_of
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.mmsa_table import LabelRow
-from mse_pipeline.corpora.table_cells import number_of, split_of
+from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.table_file import Table, read_table
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import UsageError
