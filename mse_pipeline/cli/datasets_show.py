@@ -80,6 +80,7 @@ def show_entry(entry: Entry, console: Console) -> None:
 
 def show_report(report: Report, console: Console, examples: int) -> None:
     """Print what a check found."""
+    console.print(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", report.understood.sentence()), markup=False)
     console.print(_splits(report))
     if report.labels:
         console.print(_labels(report))
@@ -90,7 +91,7 @@ def show_report(report: Report, console: Console, examples: int) -> None:
     console.print(_media(report))
     console.print(_defects(report, examples) if report.defects else "No defect was found.")
     for note in report.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", f"Note: {note}"), markup=False)
     rate = len(report.files) / report.seconds if report.seconds else 0.0
     console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
 

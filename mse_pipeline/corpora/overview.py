@@ -54,29 +54,45 @@ class Overview:
     unlabelled: int
     textless: int
 
-    def sentence(self) -> str:
-        """All of it in a line."""
+    def sentence(self, labelled: bool = True) -> str:
+        """All of it in a line.
+
+        Args:
+            labelled: Whether labels and splits count, which they do not where they are what is to be predicted.
+        """
         splits = ", ".join(f"{name} {count:,}" for name, count in self.splits.items())
         languages = ", ".join(
             language if len(self.languages) == 1 else f"{language} {count:,}"
             for language, count in self.languages.items()
         )
-        told = [f"Understood: {describe(self.task)}", f"splits {splits}", f"language of the texts {languages}"]
-        told.append(f"{_share(self.unlabelled, self.clips)} without a label")
+        told = [f"Understood: {describe(self.task)}"]
+        told += [f"splits {splits}"] if labelled else [f"{self.clips:,} clips"]
+        told.append(f"language of the texts {languages}")
+        if labelled:
+            told.append(f"{_share(self.unlabelled, self.clips)} without a label")
         if self.textless:
             told.append(f"{_share(self.textless, self.clips)} without a text")
         return "; ".join(told) + "."
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
-        return {
+    def to_dict(self, labelled: bool = True) -> dict[str, Any]:
+        """Plain values for `--json`.
+
+        Args:
+            labelled: As for `sentence`.
+        """
+        value = {
             "task": to_plain(self.task),
-            "splits": dict(self.splits),
             "languages": dict(self.languages),
             "clips": self.clips,
-            "unlabelled": self.unlabelled,
-            "unlabelled_share": self.unlabelled / self.clips if self.clips else 0.0,
             "textless": self.textless,
+        }
+        if not labelled:
+            return value
+        share = self.unlabelled / self.clips if self.clips else 0.0
+        return value | {
+            "splits": dict(self.splits),
+            "unlabelled": self.unlabelled,
+            "unlabelled_share": share,
         }
 
 
