@@ -75,7 +75,7 @@ _WORD = re.compile(rb'[^\s,;"]*[\x80-\xff][^\s,;"]*')
 _SAMPLE = 4096  # bytes of words with signs beyond ASCII; more tell no more
 _FEW = 4  # signs, below which chance reads many a text as another one
 _CLOSE = 0.2
-_NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem", "utf-7"}
+_NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _OFTEN = ("utf-8", "utf-16", "gb18030", "big5", "euc-kr", "shift_jis", "euc-jp", "cp1251", "koi8-r", "cp1252", "cp1250")
 
 
@@ -109,7 +109,7 @@ def check_encoding(name: str) -> str:
     except (LookupError, ValueError):
         found = None
     # Python also calls base64 and zip codecs, which make bytes of bytes.
-    if found is None or found.name in _NO_TEXT or not getattr(found, "_is_text_encoding", True):
+    if found is None or found.name.replace("_", "-") in _NO_TEXT or not getattr(found, "_is_text_encoding", True):
         raise ValueError(
             f"there is no encoding {name!r}{did_you_mean(name, _OFTEN)}; often met are {', '.join(_OFTEN)}"
         )

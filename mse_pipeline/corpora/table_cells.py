@@ -132,7 +132,8 @@ def infer_task(labels: Sequence[str], column: str, delimiter: str = ",") -> tupl
         raise UsageError(f"Column {column} has no label at all; name the column of the labels with columns.label.")
     numbers = {label: number for label in given if (number := number_of(label, delimiter)) is not None}
     alike = [label for label in given if label not in numbers and is_like_a_number(label)]
-    if alike and 2 * (len(alike) + sum(label in numbers for label in given)) > len(given):
+    count = sum(label in numbers for label in given)
+    if 2 * len(alike) > count and 2 * (len(alike) + count) > len(given):
         raise UsageError(
             f"Column {column} holds {alike[0]!r}, which reads like a number with a decimal comma or with thousands "
             "parted. Write numbers with a decimal point and nothing else, as in 1234.5, or part the cells with "

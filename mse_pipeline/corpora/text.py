@@ -166,7 +166,9 @@ def _wide_without_mark(data: bytes) -> str | None:
     """UTF-16 without its mark: the signs that part cells are ASCII, so that every second byte of them is zero."""
     head = data[:4096]
     for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-        text = data.decode(name, "replace")
-        if zeros.count(0) * 3 > len(zeros) and "\0" not in text and REPLACED not in text[:1000]:
+        # The head may end within a sign of four bytes.
+        begin = head[: len(head) // 2 * 2].decode(name, "replace").strip(_MARK + REPLACED)
+        sound = begin and all((sign.isprintable() or sign.isspace()) and sign != REPLACED for sign in begin)
+        if sound and zeros.count(0) * 3 > len(zeros):
             return name
     return None
