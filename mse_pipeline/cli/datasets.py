@@ -10,7 +10,7 @@ import typer
 
 from mse_pipeline.cli.extract import resolve
 from mse_pipeline.cli.options import Debug, Encoding, Json, Quiet, Root
-from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def export(
         told = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
         emit_json({"dataset": recipe.name, "path": str(out), **told})
         return
-    stdout().print(understood.sentence(), markup=False)
+    stdout().print(printable(understood.sentence()), markup=False)
     stdout().print(f"{len(corpus.clips):,} clips written to {out}.", markup=False)
     for note in notes:
         remark(note)
