@@ -11,6 +11,7 @@ from pathlib import Path
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED
 from mse_pipeline.corpora.meld_layout import FOLDER, Layout, split_of_table
 from mse_pipeline.corpora.reading import read_bytes, read_heads
 from mse_pipeline.corpora.text import c1_controls, decode, is_damaged, repair
@@ -48,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label file: its path below the root, the C1 controls in it, its rows."""
+    """A label file: its path below the root, the damaged characters in it, its rows."""
 
     path: str
     damage: int
@@ -114,7 +115,7 @@ def _read(root: Path, path: str) -> LabelFile:
             f"Label file {path} has rows with missing cells, or with ids that are no numbers: rows "
             f"{enumerate_some(bad)}. Get it anew, or mend them."
         )
-    return LabelFile(path, c1_controls(text), tuple(rows))
+    return LabelFile(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
 
 
 def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:

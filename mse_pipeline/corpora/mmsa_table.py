@@ -124,7 +124,9 @@ def is_label_table(file: str | Path) -> bool:
 def begins_as_label_table(head: bytes) -> bool:
     """Whether the first `HEAD` bytes of a CSV file are those of a label table, with or without a header."""
     # Latin-1 reads any bytes, and names and numbers are ASCII in every encoding that label tables come in.
-    line = head.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip("\r\n").partition("\n")[0]
+    # Every second byte of them is zero in UTF-16.
+    text = head.replace(b"\0", b"").decode("latin-1")
+    line = re.sub(r"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)", "", text).lstrip("\r\n").partition("\n")[0]
     try:
         cells = next(csv.reader([line], delimiter=_delimiter(line)), [])
     except csv.Error:
