@@ -57,7 +57,7 @@ class _Candidate:
 # Of two that read the same bytes alike, the first is taken.
 _CANDIDATES = {
     "gb18030": _Candidate("Chinese", _HANZI, ("gb2312", 0xB0, 0xD7)),
-    "cp1252": _Candidate("Western European", "éèàùâêîôûçëïüöäßñáíóúåøæ" + _TYPE, latin=True),
+    "cp1252": _Candidate("Western European", "éèàùâêîôûçëïüöäßñáíóúåøæãõ¿¡£€°©®½·" + _TYPE, latin=True),
     "cp949": _Candidate("Korean", _HANGUL, ("euc_kr", 0xB0, 0xC8)),
     "cp932": _Candidate("Japanese", _KANA, ("shift_jis", 0x88, 0x97)),
     "big5": _Candidate("traditional Chinese", _HANZI_TRADITIONAL, ("big5", 0xA4, 0xC6)),
@@ -72,9 +72,15 @@ _CANDIDATES = {
 }
 _EAST_ASIAN_POINTS = "，。！？、：；“”‘’…—《》「」（）　～·"
 _WORD = re.compile(rb'[^\s,;"]*[\x80-\xff][^\s,;"]*')
+_CUT_SHORT = re.compile(rb"[\xe0-\xef][\x80-\xbf](?![\x80-\xbf])|[\xf0-\xf4][\x80-\xbf]{1,2}(?![\x80-\xbf])")
+"""The begin of a sign of UTF-8 that lacks its end."""
+
 _SAMPLE = 4096  # bytes of words with signs beyond ASCII; more tell no more
+_PIECE, _PIECES = 1 << 16, 64  # bytes of a piece of a large file, of which so many are looked at
 _FEW = 4  # signs, below which chance reads many a text as another one
 _CLOSE = 0.2
+_SURE = 0.8
+_UNLIKELY = 0.45  # of a score: half of the signs are letters of the encoding's languages, but of no use in them
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _OFTEN = ("utf-8", "utf-16", "gb18030", "big5", "euc-kr", "shift_jis", "euc-jp", "cp1251", "koi8-r", "cp1252", "cp1250")
 
@@ -133,20 +139,40 @@ def guess_encoding(data: bytes, source: str) -> Guess:
         return Guess("utf-8", "", "" if signs else _doubt_of_utf8(sample))
     ranked = sorted(((_score(sample, name), name) for name in _CANDIDATES), key=lambda pair: -pair[0])
     best, name = ranked[0]
-    if signs >= 2 * damage or (signs >= damage and best < 0.8):
+    if signs >= 2 * damage or (signs >= damage and best < _SURE):
         return Guess("utf-8", "", _as(name, sample) if best > 0.6 and signs < _FEW else "")
     if best < -0.5:
         raise UsageError(
             f"{source} is text in none of the usual encodings. Save it as UTF-8, or name its encoding with the option "
             "encoding."
         )
+    few = sum(not sign.isascii() for sign in sample.decode(name, "replace")) < _FEW
+    if few and _is_western(sample):
+        name, best = "cp1252", max(best, _UNLIKELY)
+    elif few and best < _SURE and _is_damage(sample, best):
+        return Guess("utf-8", "", _as(name, sample))
     text = sample.decode(name, "replace")
     second = next(
         ((score, other) for score, other in ranked[1:] if sample.decode(other, "replace") != text), (-1.0, "")
     )
-    few = sum(not sign.isascii() for sign in text) < _FEW and name != "cp1252"
-    doubtful = best < 0.4 or best - second[0] < _CLOSE or few
+    doubtful = best < _UNLIKELY or best - second[0] < _CLOSE or (few and name != "cp1252")
     return Guess(name, _CANDIDATES[name].language, _as(second[1], sample) if doubtful and second[1] else "")
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether all signs beyond ASCII are what Western Europe writes, capitals at the begin of a word alone."""
+    usual = _CANDIDATES["cp1252"].familiar
+    return not _CUT_SHORT.search(sample) and all(
+        sign.isascii() or (_fits(word, place, "cp1252") and (sign in usual or (place == 0 and sign.lower() in usual)))
+        for word in sample.decode("cp1252", "replace").split()
+        for place, sign in enumerate(word)
+    )
+
+
+def _is_damage(sample: bytes, best: float) -> bool:
+    """Whether signs beyond ASCII are damage: cut short, or single bytes that nobody writes there."""
+    single = all(len(run) == 1 for run in re.findall(rb"[\x80-\xff]+", sample))
+    return _CUT_SHORT.search(sample) is not None or (single and best < _UNLIKELY)
 
 
 def _doubt_of_utf8(sample: bytes) -> str:
@@ -190,6 +216,11 @@ def _is_usual(sign: str) -> bool:
 
 def _sample(data: bytes) -> bytes:
     """Words with signs beyond ASCII, from all over the file."""
+    if len(data) > _PIECES * _PIECE:
+        starts = range(0, len(data), len(data) // _PIECES)
+        pieces = [data[start : start + _PIECE] for start in starts]
+        # Whole lines, as a piece may begin within a sign.
+        data = b"\n".join(piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1] for piece in pieces)
     words = _WORD.findall(data)
     step = max(1, sum(map(len, words)) // _SAMPLE)
     return b" ".join(words[::step])[: 2 * _SAMPLE]

@@ -128,27 +128,28 @@ def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
     header_line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     usual = "\t" if path.lower().endswith(".tsv") else max(_DELIMITERS, key=header_line.count)
     delimiter = told["sign"] if told else usual
-    names: list[str] = []
+    try:
+        rows = _rows(text, delimiter, path)
+    except UsageError:
+        if REPLACED not in text:
+            raise
+        # A damaged byte may have been a quote, without which the rows behind it are taken for one text.
+        rows = _rows(_without_broken_lines(text), delimiter, path)
+    names = [name.strip().lstrip("\ufeff") for name in rows[0]] if rows else []
     records: list[list[str]] = []
     numbers: list[int] = []
     uneven: list[int] = []
     lost: list[int] = []
-    try:
-        # Strict: a quote that is opened and not closed would else swallow rows without a word.
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        names = [name.strip().lstrip("\ufeff") for name in next((cells for cells in reader if any(cells)), [])]
-        for number, written in enumerate(reader, start=2):
-            cells = _trimmed(written, len(names))
-            if len(cells) == len(names):
-                if any(map(str.strip, cells)):
-                    records.append(cells)
-                    numbers.append(number)
-            elif any(REPLACED in cell for cell in cells):
-                lost.append(number)
-            elif cells:
-                uneven.append(number)
-    except csv.Error as error:
-        raise UsageError(f"Table {path} is no sound CSV: {error} (about row {len(records) + 2}).") from None
+    for number, written in enumerate(rows[1:], start=2):
+        cells = _trimmed(written, len(names))
+        if len(cells) == len(names):
+            if any(map(str.strip, cells)):
+                records.append(cells)
+                numbers.append(number)
+        elif any(REPLACED in cell for cell in cells):
+            lost.append(number)
+        elif cells:
+            uneven.append(number)
     if uneven:
         raise UsageError(
             f"Table {path} has {len(names)} columns, but another number of cells in rows {enumerate_some(uneven)}. "
@@ -169,6 +170,29 @@ def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
         lost=tuple(lost),
         notes=tuple(notes),
     )
+
+
+def _rows(text: str, delimiter: str, path: str) -> list[list[str]]:
+    """All rows from the header on, blank ones among them.
+
+    Raises:
+        UsageError: It is no CSV.
+    """
+    rows: list[list[str]] = []
+    try:
+        # Strict: a quote that is opened and not closed would else swallow rows without a word.
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            if rows or any(cells):
+                rows.append(cells)
+    except csv.Error as error:
+        raise UsageError(f"Table {path} is no sound CSV: {error} (about row {len(rows) + 1}).") from None
+    return rows
+
+
+def _without_broken_lines(text: str) -> str:
+    """The text with nothing but the sign of damage in lines that are damaged and have a quote without its twin."""
+    lines = text.split("\n")
+    return "\n".join(REPLACED if REPLACED in line and line.count('"') % 2 else line for line in lines)
 
 
 def _trimmed(cells: list[str], columns: int) -> list[str]:

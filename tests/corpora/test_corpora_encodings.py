@@ -107,6 +107,18 @@ def test_damage_in_accented_text_is_no_reason_to_read_it_as_cp1252():
     assert decoded.text == "déjà vu\nça va\nit\ufffds\n"
 
 
+@pytest.mark.parametrize("damaged", [b"no\xff!", b"caf\xc3", b"th\x81s", b"\xe2\x80"])
+def test_a_damaged_byte_among_ascii_is_no_letter_that_nobody_writes(damaged):
+    decoded = decode_file(b"id,text\n1,Well\n2," + damaged + b"\n3,done\n", "Table clips.csv")
+    assert decoded.text == "id,text\n1,Well\n2," + damaged.decode("utf-8", "replace") + "\n3,done\n"
+    assert "doubtful guess: as " in decoded.note
+
+
+@pytest.mark.parametrize("text", ["café", "£5", "it’s", "¿Qué?", "20 °C", "señor", "—", "Åse"])
+def test_a_single_letter_of_western_europe_is_read(text):
+    assert decode_file(f"id,text\n1,{text}\n".encode("cp1252"), "Table clips.csv").text == f"id,text\n1,{text}\n"
+
+
 def test_a_damaged_byte_in_an_older_encoding_leaves_the_other_rows():
     rows = [text.encode("euc-kr") for text in KOREAN * 3]
     rows[4] = rows[4][:-1]

@@ -339,6 +339,21 @@ def test_a_row_without_a_whole_id_or_split_is_left_out_and_told(tmp_path, find, 
     assert corpus.defects[0].message.startswith("Row 3 is left out")
 
 
+@pytest.mark.parametrize("quote", ["first", "last"])
+def test_a_damaged_quote_costs_its_row_alone(tmp_path, quote):
+    rows = (
+        '1,a.wav,train,"Hi, you",joy',
+        '2,b.wav,test,"Go, now",anger',
+        '3,a.wav,test,"Oh, no",joy',
+        "4,b.wav,train,好,anger",
+    )
+    sound = "\n".join([HEADER, *rows, ""]).encode()
+    place = sound.index(b'"Go') if quote == "first" else sound.index(b'w"') + 1
+    corpus = read(tmp_path, sound[:place] + b"\xff" + sound[place + 1 :])
+    assert [(clip.id, clip.text) for clip in corpus.clips] == [("1", "Hi, you"), ("3", "Oh, no"), ("4", "好")]
+    assert corpus.defects[0].message.startswith("Row 3 is left out")
+
+
 # What was understood
 
 
