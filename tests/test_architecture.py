@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "os_errors", "clip", "task", "places"}
+FOUNDATION = {"errors", "os_errors", "cells", "clip", "task", "places"}
 BELOW = {
     "errors": set(),
     "os_errors": {"errors"},
+    "cells": set(),
     "task": set(),
     "clip": set(),
     "places": {"errors"},

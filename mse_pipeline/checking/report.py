@@ -12,6 +12,7 @@ from mse_pipeline.checking.judging import length
 from mse_pipeline.checking.probing import Probed
 from mse_pipeline.checking.statistics import Spread, streams
 from mse_pipeline.clip import Clip, Defect, Split
+from mse_pipeline.corpora.overview import Overview
 from mse_pipeline.store.atomic import aside
 
 
@@ -45,6 +46,7 @@ class Report:
         corpus: Name of the reader.
         root: The folder.
         splits: By split.
+        understood: What the reader made of the label files, in few words.
         labels: Class, or bin of numbers -> split -> clips.
         media: Property of a file, as ``sample rate`` -> value -> files.
         files: Media by their path below the root; the clips of a long video share one.
@@ -58,6 +60,7 @@ class Report:
     dataset: str
     corpus: str
     root: Path
+    understood: Overview
     splits: Mapping[Split, SplitReport]
     labels: Mapping[str, Mapping[Split, int]]
     media: Mapping[str, Mapping[str, int]]
@@ -88,6 +91,7 @@ class Report:
             "root": str(self.root),
             "clips": len(self.clips),
             "files": len(self.files),
+            "understood": self.understood.to_dict(),
             "splits": {str(split): asdict(part) for split, part in self.splits.items()},
             "labels": {name: {str(s): n for s, n in counts.items()} for name, counts in self.labels.items()},
             "media": {name: dict(values) for name, values in self.media.items()},

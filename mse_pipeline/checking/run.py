@@ -18,6 +18,7 @@ from mse_pipeline.checking.report import Report, SplitReport
 from mse_pipeline.checking.statistics import label_counts, properties, spread
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.media.digest import media_digest
 from mse_pipeline.media.fetching import fetch, remove_abandoned
@@ -125,6 +126,7 @@ def _report(recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: d
         dataset=recipe.name,
         corpus=corpus.name,
         root=corpus.root,
+        understood=overview(corpus.clips, corpus.task),
         splits={split: _split(split, corpus, files) for split in Split},
         labels=label_counts(corpus.clips, corpus.task),
         media=properties(files.values()),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mse_pipeline.cli.extract import resolve
-from mse_pipeline.cli.options import Debug, Json, Quiet, Root
-from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.cli.options import Debug, Encoding, Json, Quiet, Root
+from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def show(
 def check(
     target: Target,
     root: Root = None,
+    encoding: Encoding = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
     ] = None,
@@ -85,7 +86,7 @@ def check(
     from mse_pipeline.cli.datasets_show import CheckBar, show_report
     from mse_pipeline.cli.progress import bar
 
-    recipe, folder = _resolve(target)
+    recipe, folder = _resolve(target, encoding)
     with bar("files") as progress:
         report = run.check(
             recipe,
@@ -113,6 +114,7 @@ def export(
     target: Target,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: clips.parquet or clips.csv.")],
     root: Root = None,
+    encoding: Encoding = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -120,25 +122,29 @@ def export(
     """Write the clips as a table, which the corpus `table` reads back to the same clips."""
     from mse_pipeline.checking import run
     from mse_pipeline.checking.clip_table import export as write
+    from mse_pipeline.corpora.overview import overview
 
-    recipe, folder = _resolve(target)
+    recipe, folder = _resolve(target, encoding)
     corpus = run.read(recipe, root or folder)
-    notes = write(out, corpus.clips, corpus.task)
+    understood = overview(corpus.clips, corpus.task)
+    notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
     if not is_local(corpus.root) or not out.resolve().is_relative_to(corpus.root):
         notes.append(f"Media paths start from {corpus.root}: put the table there to read it back.")
     if settings.json:
-        emit_json({"dataset": recipe.name, "path": str(out), "clips": len(corpus.clips), "notes": notes})
+        told = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
+        emit_json({"dataset": recipe.name, "path": str(out), **told})
         return
+    stdout().print(printable(understood.sentence()), markup=False)
     stdout().print(f"{len(corpus.clips):,} clips written to {out}.", markup=False)
     for note in notes:
         remark(note)
 
 
-def _resolve(target: str) -> tuple[Recipe, Path]:
+def _resolve(target: str, encoding: str | None) -> tuple[Recipe, Path]:
     """As `mse extract` resolves it; a corpus that no recipe is about is read with its reader's own defaults."""
     from mse_pipeline import corpora, recipe
 
-    if target in corpora.available() and target not in recipe.names():
+    if encoding is None and target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
         return recipe.Recipe.model_validate(plain), place(os.environ.get("MSE_DATA", "data")) / target
-    return resolve(target)
+    return resolve(target, encoding=encoding)

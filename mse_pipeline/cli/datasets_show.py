@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
+
+from mse_pipeline.cli.output import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 class CheckBar:
@@ -80,6 +80,7 @@ def show_entry(entry: Entry, console: Console) -> None:
 
 def show_report(report: Report, console: Console, examples: int) -> None:
     """Print what a check found."""
+    console.print(printable(report.understood.sentence()), markup=False)
     console.print(_splits(report))
     if report.labels:
         console.print(_labels(report))
@@ -90,7 +91,7 @@ def show_report(report: Report, console: Console, examples: int) -> None:
     console.print(_media(report))
     console.print(_defects(report, examples) if report.defects else "No defect was found.")
     for note in report.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(printable(f"Note: {note}"), markup=False)
     rate = len(report.files) / report.seconds if report.seconds else 0.0
     console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
 
@@ -158,4 +159,4 @@ def _table(title: str | None, names: Iterable[str], numbers: Iterable[int] = ())
 
 def _add(table: Table, cells: Iterable[str]) -> None:
     # What label files and file names hold is text: neither markup of ours nor commands to the terminal.
-    table.add_row(*(escape(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", cell)) for cell in cells))
+    table.add_row(*(escape(printable(cell)) for cell in cells))

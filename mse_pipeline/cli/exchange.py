@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -178,10 +178,13 @@ def _list_formats() -> None:
 
 
 def _show(dataset: Dataset, streams: list[str], published: str | None, notes: list[str]) -> None:
+    from mse_pipeline.corpora.overview import overview
+
     counts: dict[str, int] = {}
     for clip in dataset.clips:
         counts[clip.split.value] = counts.get(clip.split.value, 0) + 1
     made = {stream: len(dataset[stream]) for stream in streams}
+    understood = overview(dataset.clips, dataset.manifest.task)
     if settings.json:
         emit_json(
             {
@@ -190,6 +193,7 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
                 "clips": counts,
                 "streams": made,
                 "published": published,
+                "understood": understood.to_dict(),
                 "notes": notes,
             }
         )
@@ -199,6 +203,7 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
     told = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     console = stdout()
     console.print(f"{dataset.name}: {told} clips", markup=False)
+    console.print(printable(understood.sentence()), markup=False)
     for stream, count in made.items():
         console.print(f"  {stream}: {count:,} clips", markup=False)
     if published:

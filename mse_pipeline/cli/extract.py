@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Encoding, Json, Quiet, Root
 from mse_pipeline.cli.output import emit_json, settings, stdout
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import place
@@ -31,6 +31,7 @@ def command(
         ),
     ],
     root: Root = None,
+    encoding: Encoding = None,
     cache: CacheDir = None,
     workers: Annotated[
         int | None,
@@ -89,7 +90,7 @@ def command(
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.cache import open_cache
 
-    recipe, found_root = resolve(target, features)
+    recipe, found_root = resolve(target, features, encoding)
     options = Options(
         workers=workers,
         engine=engine,
@@ -112,35 +113,50 @@ def command(
         raise typer.Exit(3)
 
 
-def resolve(target: str, features: str | None = None) -> tuple[Recipe, Path]:
+def resolve(target: str, features: str | None = None, encoding: str | None = None) -> tuple[Recipe, Path]:
     """The recipe that a word on the command line means, and where its raw files lie unless --root says otherwise.
 
     Args:
         target: A dataset, a recipe file, or a clip table.
         features: A named feature set, or a file of one, in place of the recipe's streams.
+        encoding: Of a clip table; None to find it out.
 
     Raises:
-        UsageError: It is no dataset, recipe or table, or there is no such feature set.
+        UsageError: It is no dataset, recipe or table, or there is no such feature set or encoding.
     """
     from mse_pipeline import recipe
 
-    found, root = _resolve(target)
+    found, root = _resolve(target, encoding)
     if features is None:
         return found, root
     return recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,))), root
 
 
-def _resolve(target: str) -> tuple[Recipe, Path]:
+def _resolve(target: str, encoding: str | None) -> tuple[Recipe, Path]:
     from mse_pipeline import corpora, recipe
+    from mse_pipeline.corpora.encodings import check_encoding
+    from mse_pipeline.corpora.table_file import refuse_others
 
     path = place(target)
+    refuse_others(target)
     if path.suffix.lower() in _TABLES:
         if not path.is_file():
             raise UsageError(f"There is no clip table {target}.")
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-") or "table"
-        plain = {"version": 1, "name": name, "corpus": {"name": "table", "options": {"table": path.name}}}
+        options = {"table": path.name}
+        if encoding is not None:
+            try:
+                options["encoding"] = check_encoding(encoding)
+            except ValueError as error:
+                raise UsageError(f"--encoding: {error}.") from None
+        plain = {"version": 1, "name": name, "corpus": {"name": "table", "options": options}}
         found = recipe.Recipe.model_validate({**plain, "streams": {stream: {} for stream in _TABLE_STREAMS}})
         return found, path.parent
+    if encoding is not None:
+        raise UsageError(
+            f"--encoding is of a clip table that is named itself, as clips.csv; {target} is none. In a recipe about a "
+            "table write encoding into corpus.options."
+        )
     found = recipe.load(target, checks=(corpora.check, _check_streams))
     home = os.environ.get("MSE_DATA", "data")
     return found, place(home) / found.name

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from mse_pipeline.cli.output import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 def show(summary: Summary, console: Console) -> None:
     """Print what was found, made and not made, and where to look."""
+    console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
+    for note in summary.notes:
+        console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
     console.print(_splits(summary))
     console.print(_streams(summary))
     rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from mse_pipeline.cli.output import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mse_pipeline.extractors.describe import Description
 
 _NOTHING = "–"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def listed() -> list[dict[str, Any]]:
@@ -57,9 +57,9 @@ def show_list(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], con
     console.print(table)
     for row in rows:
         if row["missing"]:
-            console.print(f"{_plain(row['name'])}: {_plain(row['missing'])}", markup=False)
+            console.print(f"{printable(row['name'])}: {printable(row['missing'])}", markup=False)
     for message in refused.values():
-        console.print(f"Not taken: {_plain(message)}", markup=False)
+        console.print(f"Not taken: {printable(message)}", markup=False)
     console.print(
         "Options and dimensions of one: mse extractors show NAME; named sets: mse extractors sets", markup=False
     )
@@ -169,7 +169,7 @@ def _value(value: Any) -> str:
 
 def _flowing(text: str) -> str:
     """Paragraphs without the breaks of the lines that they were written in, nor the signs of reStructuredText."""
-    paragraphs = _plain(text).replace("``", "`").split("\n\n")
+    paragraphs = printable(text).replace("``", "`").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
@@ -180,10 +180,6 @@ def _table(*names: str, right: Sequence[int] = ()) -> Table:
     return table
 
 
-def _plain(text: str) -> str:
-    """What packages say of themselves is text: no commands to the terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 def _text(text: str) -> str:
-    return escape(_plain(text))
+    """What packages say of themselves is text: no markup, no commands to the terminal."""
+    return escape(printable(text))

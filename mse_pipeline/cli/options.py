@@ -53,5 +53,14 @@ Root = Annotated[
         show_default=False,
     ),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of a table that is named in place of a dataset, as in euc-kr. [default: found out]",
+        show_default=False,
+    ),
+]
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass
@@ -38,9 +41,19 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, quiet=settings.quiet)
 
 
+def printable(text: str) -> str:
+    r"""Text of strangers without commands to the terminal; line ends stay.
+
+    Examples:
+        >>> printable("joy\x1b[2J")
+        'joy\ufffd[2J'
+    """
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def remark(text: str) -> None:
     """Say something beside the result."""
-    stderr().print(text, markup=False)
+    stderr().print(printable(text), markup=False)
 
 
 def complain(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.evaluate import BACKBONE_HELP, SEED_HELP, parse_decoding
-from mse_pipeline.cli.options import Debug, Device, Json, Quiet
+from mse_pipeline.cli.options import Debug, Device, Encoding, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -34,6 +34,7 @@ def command(
     transcripts: Annotated[
         bool, typer.Option("--transcripts", help="What is said stands beside each file: of talk.mp4 in talk.txt.")
     ] = False,
+    encoding: Encoding = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help=SEED_HELP, show_default=False)] = None,
     decoding: Annotated[
         str | None,
@@ -90,7 +91,7 @@ def command(
         shown.stage("opening the run")
         predictor = Predictor.open(run, seed=seed, backbone=backbone, models=models, decoding=used, device=device)
         spare_threads(predictor.backbone)
-        corpus = _gather(predictor, files, text, texts, transcripts)
+        corpus = _gather(predictor, files, text, texts, transcripts, encoding)
         found = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
     for sentence in _remarks(predictor, corpus):
         remark(sentence)
@@ -98,7 +99,7 @@ def command(
         write(out, found, predictor.task)
     failed = sum(one.prediction is None for one in found)
     if settings.json:
-        emit_json(_plain(predictor, found, failed, out))
+        emit_json(_plain(predictor, corpus, found, failed, out))
     else:
         show(found, predictor.task, stdout())
         for name, where in (("Predictions", out), ("Features", keep)):
@@ -127,7 +128,14 @@ def parse_models(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _gather(predictor: Predictor, files: list[Path], text: str | None, texts: Path | None, transcripts: bool) -> Corpus:
+def _gather(
+    predictor: Predictor,
+    files: list[Path],
+    text: str | None,
+    texts: Path | None,
+    transcripts: bool,
+    encoding: str | None,
+) -> Corpus:
     """The clips with their texts, which are told in one way or in none."""
     from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
 
@@ -139,15 +147,19 @@ def _gather(predictor: Predictor, files: list[Path], text: str | None, texts: Pa
     if text is not None:
         said = {files[0]: text}
     elif texts is not None:
-        said = texts_of_table(texts, files)
+        said = texts_of_table(texts, files, encoding)
     elif transcripts:
         said = texts_beside(files)
-    return predictor.gather(files, said)
+    return predictor.gather(files, said, encoding)
 
 
 def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     """What should be known of all predictions together."""
+    from mse_pipeline.corpora.overview import overview
+
     told = [predictor.stored.choice] if predictor.stored.choice else []
+    if corpus.sources:
+        told += [overview(corpus.clips, corpus.task).sentence(labelled=False), *corpus.notes]
     without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
     if without:
         told.append(
@@ -163,13 +175,19 @@ def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     return told
 
 
-def _plain(predictor: Predictor, found: list[ClipPrediction], failed: int, out: Path | None) -> dict[str, Any]:
+def _plain(
+    predictor: Predictor, corpus: Corpus, found: list[ClipPrediction], failed: int, out: Path | None
+) -> dict[str, Any]:
+    from mse_pipeline.corpora.overview import overview
+
     return {
         "run": str(predictor.stored.path),
         "seed": predictor.stored.seed,
         "backbone": predictor.backbone.source,
         "streams": [stream.name for stream in predictor.stored.streams.values()],
         "decoding": predictor.decoding,
+        "understood": overview(corpus.clips, corpus.task).to_dict(labelled=False),
+        "notes": list(corpus.notes),
         "predictions": [one.to_dict() for one in found],
         "failed": failed,
         "out": None if out is None else str(out),

@@ -119,7 +119,8 @@ def _clips(
         )
         defects += wrong
         if row.repaired:
-            message = f"The text of entry {row.number} of {file.path} held encoding damage, which is repaired."
+            where = f"entry {row.number} of {file.path}"
+            message = f"The text of {where} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=name, path=file.path))
         if not paths:
             message = (

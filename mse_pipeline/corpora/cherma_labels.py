@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mse_pipeline.cells import is_missing, said
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing, relative
 from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import Complaints, split_of
-from mse_pipeline.corpora.text import decode, repair
+from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 KEYS = ("audio_file", "video_file", "txt_label", "audio_label", "visual_label", "video_label")
@@ -155,14 +156,14 @@ def _row(root: Path, number: int, entry: object, complaints: Complaints) -> Row 
     name = re.sub(r"\.wav$", "", posixpath.basename(paths["audio_file"]), flags=re.I)
     if not _ID.fullmatch(name) or len(name) > _MAX_ID:
         complaints.add(f"audio_file {cells['audio_file'][:_MAX_ID]!r} is no name of a .wav file", number)
-    said = next((cells[key] for key in TEXT_KEYS if cells[key]), "")
+    text = next((cells[key] for key in TEXT_KEYS if said(cells[key])), "")
     return Row(
         number=number,
         name=name,
         audio=paths["audio_file"],
         video=paths["video_file"],
-        text=repair(said),
-        label=cells["video_label"].strip(),
-        modality_labels={name: value for key, name in MODALITY.items() if (value := cells[key].strip())},
-        repaired=repair(said) != said,
+        text=repair(text),
+        label="" if is_missing(cells["video_label"]) else cells["video_label"].strip(),
+        modality_labels={name: cells[key].strip() for key, name in MODALITY.items() if not is_missing(cells[key])},
+        repaired=is_damaged(text),
     )

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
 from mse_pipeline.corpora.files import Listing, list_files, open_root
@@ -160,7 +161,7 @@ def _clips(
         )
         defects += wrong
         if utterance.repaired:
-            message = f"The transcription of {name} held encoding damage, which is repaired."
+            message = f"The transcription of {name} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=name))
         if not files:
             message = f"{name} is annotated, but there is neither {utterance.dialogue}.avi nor {name}.wav."
@@ -177,18 +178,16 @@ def _labels(
     utterance: Utterance, options: OptionsModel, task: Task
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, the other annotations, and defects for those that cannot be."""
-    given: dict[str, Label] = {
-        "emotion": utterance.emotion,
-        "valence": utterance.valence,
-        "activation": utterance.activation,
-        "dominance": utterance.dominance,
-    }
+    ratings = {kind: getattr(utterance, kind) for kind in ("valence", "activation", "dominance")}
+    given: dict[str, Label] = {kind: value for kind, value in ratings.items() if value is not None}
+    if not is_missing(utterance.emotion):
+        given = {"emotion": utterance.emotion, **given}
     defects = []
     if utterance.emotion not in {*EMOTIONS, *OTHER, *(task.classes if isinstance(task, Classification) else ())}:
         known = ", ".join([*EMOTIONS, *sorted(OTHER)])
         message = f"{utterance.source} has the emotion {utterance.emotion!r} for {utterance.name}; known are {known}."
         defects.append(Defect(code="label_out_of_range", message=message, clip=utterance.name, path=utterance.source))
-    value = given[options.target]
+    value = given.get(options.target)
     if isinstance(task, Classification):
         fits = value in task.classes
     else:
@@ -196,7 +195,7 @@ def _labels(
         if not fits:
             message = f"{utterance.source} has the {options.target} {value} for {utterance.name}; it goes without it."
             defects.append(Defect(code="label_out_of_range", message=message, clip=utterance.name))
-    if not fits:
+    if not fits or value is None:
         return None, given, defects
     del given[options.target]
     return value, given, defects

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.reading import read_each
-from mse_pipeline.corpora.text import decode, repair
+from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 DIALOGUE = re.compile(r"Ses0([1-5])[FM]_(?:impro|script)\d\d(?:_\d)?[a-z]?", re.I)
@@ -19,7 +20,8 @@ DIALOGUE = re.compile(r"Ses0([1-5])[FM]_(?:impro|script)\d\d(?:_\d)?[a-z]?", re.
 
 _UTTERANCE = re.compile(r"(?P<dialogue>Ses0[1-5][FM]_\w+?)_(?P<speaker>[FM])(?P<turn>[A-Z0-9]{3,})")
 _NUMBER = r"\s*(-?\d{1,6}(?:\.\d+)?)\s*"
-_LABEL = re.compile(rf"\[{_NUMBER}-{_NUMBER}\]\t(\S+)\t(\S+)\t\[{_NUMBER},{_NUMBER},{_NUMBER}\]\s*")
+_RATING = r"\s*(-?\d{1,6}(?:\.\d+)?|[^\s,\]]*)\s*"
+_LABEL = re.compile(rf"\[{_NUMBER}-{_NUMBER}\]\t(\S+)\t(\S+)\t\[{_RATING},{_RATING},{_RATING}\]\s*")
 _SAID = re.compile(r"(Ses0[1-5]\w+)\s+\[[\d.\s-]+\]:\s?(.*)")
 _MAX_BYTES = 4 << 20
 
@@ -37,7 +39,7 @@ class Utterance:
         start: In the dialogue's files, in seconds.
         end: The same.
         emotion: Three letters, as written: ``hap``, ``xxx`` where the raters did not agree.
-        valence: 1 to 5, mean over the raters, as are the next two.
+        valence: 1 to 5, mean over the raters, as are the next two; None where a copy has lost it.
         activation: 1 to 5.
         dominance: 1 to 5.
         text: Cleaned; empty if no transcription has the utterance.
@@ -53,9 +55,9 @@ class Utterance:
     start: float
     end: float
     emotion: str
-    valence: float
-    activation: float
-    dominance: float
+    valence: float | None
+    activation: float | None
+    dominance: float | None
     text: str
     repaired: bool
     source: str
@@ -111,7 +113,7 @@ def read_dialogue(contents: Contents, labels: str, transcription: str | None) ->
         UsageError: A file cannot be read, or a line of the label file is not in the form
             ``[start - end]<tab>name<tab>emotion<tab>[valence, activation, dominance]``.
     """
-    said = _said(contents, transcription) if transcription else {}
+    texts = _said(contents, transcription) if transcription else {}
     found, bad = [], []
     for number, line in enumerate(_lines(contents, labels), start=1):
         # Lines of single raters begin with C- or A-, the heading with %.
@@ -119,7 +121,12 @@ def read_dialogue(contents: Contents, labels: str, transcription: str | None) ->
             continue
         match = _LABEL.fullmatch(line)
         name = _UTTERANCE.fullmatch(match[3]) if match else None
-        if not match or not name or not float(match[1]) < float(match[2]):
+        if (
+            not match
+            or not name
+            or not float(match[1]) < float(match[2])
+            or not all(map(_is_rating, match.groups()[4:]))
+        ):
             bad.append(number)
         else:
             found.append((match, name))
@@ -131,7 +138,7 @@ def read_dialogue(contents: Contents, labels: str, transcription: str | None) ->
     found.sort(key=lambda pair: (float(pair[0][1]), pair[0][3]))
     utterances = []
     for turn, (match, name) in enumerate(found):
-        text = said.get(match[3], "")
+        text = texts.get(match[3], "")
         utterances.append(
             Utterance(
                 name=match[3],
@@ -142,15 +149,19 @@ def read_dialogue(contents: Contents, labels: str, transcription: str | None) ->
                 start=float(match[1]),
                 end=float(match[2]),
                 emotion=match[4].lower(),
-                valence=float(match[5]),
-                activation=float(match[6]),
-                dominance=float(match[7]),
-                text=repair(text),
-                repaired=repair(text) != text,
+                valence=number_of(match[5]),
+                activation=number_of(match[6]),
+                dominance=number_of(match[7]),
+                text=repair(said(text)),
+                repaired=is_damaged(text),
                 source=labels,
             )
         )
     return utterances
+
+
+def _is_rating(cell: str) -> bool:
+    return number_of(cell) is not None or is_missing(cell)
 
 
 def _said(contents: Contents, path: str) -> dict[str, str]:

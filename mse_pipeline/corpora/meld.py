@@ -122,7 +122,8 @@ def _clips(
         )
         defects += wrong
         if row.repaired:
-            message = f"Text or speaker in row {row.number} of {file.path} held encoding damage, which is repaired."
+            where = f"row {row.number} of {file.path}"
+            message = f"Text or speaker in {where} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=name, path=file.path))
         defects += _media_defects(name, [item.path for item in media], options)
     return list(clips.values()), defects

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED
 from mse_pipeline.corpora.meld_layout import FOLDER, Layout, split_of_table
 from mse_pipeline.corpora.reading import read_bytes, read_heads
-from mse_pipeline.corpora.text import c1_controls, decode, repair
+from mse_pipeline.corpora.text import c1_controls, decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
@@ -47,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label file: its path below the root, the C1 controls in it, its rows."""
+    """A label file: its path below the root, the damaged characters in it, its rows."""
 
     path: str
     damage: int
@@ -113,7 +115,7 @@ def _read(root: Path, path: str) -> LabelFile:
             f"Label file {path} has rows with missing cells, or with ids that are no numbers: rows "
             f"{enumerate_some(bad)}. Get it anew, or mend them."
         )
-    return LabelFile(path, c1_controls(text), tuple(rows))
+    return LabelFile(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
 
 
 def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
@@ -121,20 +123,19 @@ def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
     values = [cells[name] for name in COLUMNS]
     if any(value is None for value in values):
         return None
-    said, speaker, emotion, sentiment, dialogue, utterance = (str(value) for value in values)
+    text, speaker, emotion, sentiment, dialogue, utterance = (str(value) for value in values)
     dialogue, utterance = dialogue.strip(), utterance.strip()
     if not all(value.isascii() and value.isdecimal() and len(value) <= 6 for value in (dialogue, utterance)):
         return None
-    text, who = repair(said), repair(speaker)
     return Row(
         number=number,
         dialogue=int(dialogue),
         utterance=int(utterance),
-        text=text,
-        speaker=who,
+        text=repair(said(text)),
+        speaker=repair(said(speaker)),
         emotion=emotion.strip().lower(),
         sentiment=sentiment.strip().lower(),
-        repaired=(text, who) != (said, speaker),
+        repaired=is_damaged(text) or is_damaged(speaker),
     )
 
 

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.reading import read_bytes, read_head
-from mse_pipeline.corpora.table_cells import Complaints, number_of, split_of
-from mse_pipeline.corpora.text import decode, repair
+from mse_pipeline.corpora.table_cells import Complaints, split_of
+from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")
@@ -92,7 +93,7 @@ def read_label_table(file: str | Path, name: str | None = None) -> list[LabelRow
     name = name or str(file)
     what = f"Label table {name}"
     text, _ = decode(read_bytes(file, what, _MAX_BYTES), what)
-    columns, records = _records(text, name)
+    columns, records, delimiter = _records(text, name)
     missing = [column for column in _NEEDED if column not in columns]
     if missing:
         raise UsageError(
@@ -105,7 +106,7 @@ def read_label_table(file: str | Path, name: str | None = None) -> list[LabelRow
         if len(cells) != len(columns):
             complaints.add(f"{len(cells)} cells instead of {len(columns)}; put texts with commas into quotes", number)
         else:
-            rows.append(_row(number, dict(zip(columns, cells, strict=True)), complaints))
+            rows.append(_row(number, dict(zip(columns, cells, strict=True)), delimiter, complaints))
     complaints.settle()
     if not rows:
         raise UsageError(f"Label table {name} has no rows.")
@@ -123,7 +124,9 @@ def is_label_table(file: str | Path) -> bool:
 def begins_as_label_table(head: bytes) -> bool:
     """Whether the first `HEAD` bytes of a CSV file are those of a label table, with or without a header."""
     # Latin-1 reads any bytes, and names and numbers are ASCII in every encoding that label tables come in.
-    line = head.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip("\r\n").partition("\n")[0]
+    # Every second byte of them is zero in UTF-16.
+    text = head.replace(b"\0", b"").decode("latin-1")
+    line = re.sub(r"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)", "", text).lstrip("\r\n").partition("\n")[0]
     try:
         cells = next(csv.reader([line], delimiter=_delimiter(line)), [])
     except csv.Error:
@@ -151,13 +154,14 @@ def clip_files(paths: Iterable[str]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names, and each record with its number."""
+def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]], str]:
+    """Column names, each record with its number, and what parts the cells."""
     first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = _delimiter(first)
     records: list[tuple[int, list[str]]] = []
     try:
         # Strict: a quote that is opened and not closed would else swallow rows without a word.
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         records = [(number, cells) for number, cells in enumerate(reader, start=1) if any(map(str.strip, cells))]
     except csv.Error as error:
         raise UsageError(f"Label table {name} is no sound CSV: {error}. Get it anew.") from None
@@ -165,12 +169,12 @@ def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]
         raise UsageError(f"Label table {name} is empty.")
     header = records[0][1]
     if _without_header(header):
-        return list(COLUMNS), records
+        return list(COLUMNS), records, delimiter
     columns = _names(header)
     twins = sorted({column for column in columns if column and columns.count(column) > 1})
     if twins:
         raise UsageError(f"Label table {name} has several columns named {enumerate_some(twins)}; keep one of each.")
-    return columns, records[1:]
+    return columns, records[1:], delimiter
 
 
 def _names(cells: Sequence[str]) -> list[str]:
@@ -189,13 +193,13 @@ def _without_header(cells: Sequence[str]) -> bool:
         return False
     numbers = [cell.strip() for cell in cells[3:7]]
     return (
-        all(not cell or number_of(cell) is not None for cell in numbers)
+        all(is_missing(cell) or number_of(cell) is not None for cell in numbers)
         and cells[7].strip().lower() in _ANNOTATIONS
         and bool(split_of(cells[8], {}) or (not cells[8].strip() and any(numbers)))
     )
 
 
-def _row(number: int, cells: dict[str, str], complaints: Complaints) -> LabelRow:
+def _row(number: int, cells: dict[str, str], delimiter: str, complaints: Complaints) -> LabelRow:
     video, clip = cells["video_id"].strip(), cells["clip_id"].strip()
     for column, value in (("video_id", video), ("clip_id", clip)):
         if not _ID.fullmatch(value) or len(value) > _MAX_ID:
@@ -203,21 +207,21 @@ def _row(number: int, cells: dict[str, str], complaints: Complaints) -> LabelRow
     labels: dict[str, float | None] = {}
     for column in ("label", *MODALITIES):
         value = cells.get(column, "").strip()
-        # pandas writes absent numbers as nan where it is told to.
-        labels[column] = None if value.lower() in ("", "nan") else number_of(value)
-        if labels[column] is None and value.lower() not in ("", "nan"):
+        labels[column] = None if is_missing(value) else number_of(value, delimiter)
+        if labels[column] is None and not is_missing(value):
             complaints.add(f"{column} {value[:50]!r} is no number", number)
-    mode = cells.get("mode", "").strip()
-    text = repair(cells["text"])
+    mode, annotation = (
+        "" if is_missing(value) else value.strip() for value in (cells.get("mode", ""), cells.get("annotation", ""))
+    )
     return LabelRow(
         number=number,
         video_id=video,
         clip_id=clip,
-        text=text,
+        text=repair(said(cells["text"])),
         label=labels["label"],
         modality_labels={name: mark for column, name in MODALITIES.items() if (mark := labels[column]) is not None},
-        annotation=cells.get("annotation", "").strip(),
+        annotation=annotation,
         mode=mode,
         split=split_of(mode, {}),
-        repaired=text != cells["text"],
+        repaired=is_damaged(cells["text"]),
     )

@@ -91,7 +91,7 @@ def make_clips(
         )
         defects += [*wrong, *place.defects]
         if segment.repaired:
-            message = f"The text of {segment.id} held encoding damage, which is repaired."
+            message = f"The text of {segment.id} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=segment.id))
     defects += _not_of_clips(segments, media, wanted)
     notes = [f"Segments of videos in no split are left aside: {enumerate_some(homeless, 5)}."] if homeless else []

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from mse_pipeline.cells import is_missing, number_of
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mosei_csd import EMOTIONS
 from mse_pipeline.corpora.reading import read_bytes
-from mse_pipeline.corpora.table_cells import number_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
 
@@ -75,9 +75,9 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
             sums = answers.setdefault(key, {})
             wrong = False
             for kind in _KINDS:
-                value = (record.get(f"Answer.{kind}") or "").strip()
-                mark = number_of(value) if value else None
-                wrong |= bool(value) and mark is None
+                value = record.get(f"Answer.{kind}") or ""
+                mark = number_of(value)
+                wrong |= mark is None and not is_missing(value)
                 if mark is not None:
                     sums.setdefault(kind, []).append(mark)
             if wrong:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mse_pipeline.cells import number_of, said
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.reading import read_each
-from mse_pipeline.corpora.table_cells import number_of
-from mse_pipeline.corpora.text import decode, repair
+from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 # `video___clip___start___end___text`. A video id may end in underscores and a text may hold some, so that the numbers
@@ -111,6 +111,6 @@ def _lines(path: str, text: str) -> Iterator[tuple[int, tuple[str, str] | None, 
         if match is None or (not processed and None in times):
             yield number, None, None
             continue
-        said = repair(match["text"]).strip()
-        spoken = Spoken(path, times[0], times[1], said, repair(match["text"]) != match["text"])
+        text = repair(said(match["text"])).strip()
+        spoken = Spoken(path, times[0], times[1], text, is_damaged(match["text"]))
         yield number, (stem if processed else match["video"], match["clip"]), spoken

@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.mmsa_table import LabelRow
-from mse_pipeline.corpora.table_cells import number_of, split_of
-from mse_pipeline.corpora.table_file import Table, read_table
-from mse_pipeline.corpora.text import repair
+from mse_pipeline.corpora.table_cells import split_of
+from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
+from mse_pipeline.corpora.text import is_damaged, repair
 from mse_pipeline.errors import UsageError
 
 _LABELS = re.compile(r"label_([MTAV])\.csv", re.I)
@@ -81,7 +82,7 @@ def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow],
                 number=tables["M"].rows[index],
                 video_id=video,
                 clip_id=clip,
-                text=repair(text),
+                text=repair(said(text)),
                 label=labels["M"][index],
                 modality_labels={
                     name: value
@@ -91,7 +92,7 @@ def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow],
                 annotation="",
                 mode=splits[index],
                 split=split_of(splits[index], {}),
-                repaired=repair(text) != text,
+                repaired=is_damaged(text),
             )
         )
     notes = [] if texts else [f"None of {enumerate_some(table.path for table in tables.values())} has a column text."]
@@ -100,6 +101,7 @@ def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow],
 
 def _ids(table: Table) -> list[tuple[str, str]]:
     """video_id and clip_id of each row, the latter with four digits as the media have them."""
+    refuse_unread(table, ("video_id", "clip_id", "label", "text"))
     for name in ("video_id", "clip_id", "label"):
         if name not in table.columns:
             raise UsageError(f"{table.path} has no column {name}; it has {', '.join(table.columns)}.")
@@ -114,8 +116,8 @@ def _ids(table: Table) -> list[tuple[str, str]]:
 
 
 def _labels(table: Table) -> list[float | None]:
-    values = [value.strip() for value in table.columns["label"]]
-    numbers = [number_of(value) if value else None for value in values]
+    values = ["" if is_missing(value) else value.strip() for value in table.columns["label"]]
+    numbers = [number_of(value, table.delimiter) if value else None for value in values]
     bad = [row for row, value, number in zip(table.rows, values, numbers, strict=True) if value and number is None]
     if bad:
         raise UsageError(f"{table.path} has labels that are no numbers, in rows {enumerate_some(bad)}.")

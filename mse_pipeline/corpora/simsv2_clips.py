@@ -118,7 +118,9 @@ def make_clips(
         )
         defects += wrong
         if row.repaired:
-            message = f"The text in row {row.number} of {source} held encoding damage, which is repaired."
+            message = (
+                f"The text in row {row.number} of {source} held encoding damage, which is repaired where it can be."
+            )
             defects.append(Defect(code="text_repaired", message=message, clip=name, path=source))
         defects += _media_defects(row, files)
     if lost:

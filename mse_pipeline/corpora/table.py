@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import Corpus, Options
-from mse_pipeline.corpora.files import open_root
-from mse_pipeline.corpora.table_cells import Complaints, infer_task
-from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
-from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table
+from mse_pipeline.corpora.encodings import check_encoding
+from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.overview import foreign_texts
+from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
+from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
+from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.table_paths import find_media, find_table
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.places import is_local, place
@@ -30,6 +33,7 @@ class OptionsModel(Options):
         columns: Our column name -> the table's, as in ``{"label": "Emotion"}``.
         splits: The table's split name -> ours.
         language: Of the text, where the table has no column for it.
+        encoding: Of a CSV or TSV file, as in ``euc-kr``; None to find it out.
     """
 
     table: str | None = None
@@ -37,6 +41,12 @@ class OptionsModel(Options):
     columns: dict[str, str] = Field(default_factory=dict)
     splits: dict[str, Literal["train", "valid", "test"]] = Field(default_factory=dict)
     language: str = Field(default="en", pattern=r"^[a-z]{2,3}$")
+    encoding: str | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str | None) -> str | None:
+        return None if encoding is None else check_encoding(encoding)
 
 
 def read(root: str | Path, options: OptionsModel | None = None, task: Task | None = None) -> Corpus:
@@ -54,30 +64,45 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     given = place(root)
     if is_local(given):
         given = given.expanduser()
+    if given.is_file():
+        refuse_others(str(root))
     if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
         options = options.model_copy(update={"table": given.name})
         root = given.parent
     folder = open_root(root)
-    table = read_table(folder, find_table(folder, options.table, REQUIRED))
+    table = read_table(folder, _find(folder, options.table), options.encoding)
     cells = _columns(table, options.columns)
-    notes = [f"Table {table.path} was read as {table.encoding}."] if table.encoding != "utf-8" else []
     labels = [value.strip() for value in cells["label"]]
+    notes = list(table.notes)
     if task is None:
-        task, note = infer_task(labels, options.columns.get("label", "label"))
+        task, note = infer_task(labels, options.columns.get("label", "label"), table.delimiter)
         notes.append(note)
     complaints = Complaints(table.path)
-    media = find_media(folder, table, cells["media"], options.media_root, complaints)
-    splits = {name: Split(ours) for name, ours in options.splits.items()}
-    given_cells = Cells(rows=table.rows, columns=cells, media=media, splits=splits, language=options.language)
+    written = ["" if is_missing(path) else path for path in cells["media"]]
+    media = find_media(folder, table, written, options.media_root, complaints)
+    given_cells = Cells(
+        rows=table.rows,
+        columns=cells,
+        media=media,
+        splits={name: Split(ours) for name, ours in options.splits.items()},
+        language=options.language,
+        delimiter=table.delimiter,
+        source=table.path,
+    )
     clips, defects = make_clips(given_cells, task, complaints)
     complaints.settle()
-    unlabelled = sum(not label for label in labels)
-    if unlabelled:
-        notes.append(f"{unlabelled:,} of {len(labels):,} rows have no label.")
-    if unlabelled < len(labels) and all(clip.label is None for clip in clips):
+    defects += [lost_row(row, "another number of cells is in it, which", table.path) for row in table.lost]
+    classes = task.classes if isinstance(task, Classification) else ()
+    absent = [is_missing(label) and label not in classes for label in labels]
+    if any(absent):
+        notes.append(f"{sum(absent):,} of {len(labels):,} rows have no label.")
+    notes += told_missing(cells, classes)
+    notes += foreign_texts(clips)
+    if not all(absent) and all(clip.label is None for clip in clips):
         known = ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
+        first = next(label for label, missing in zip(labels, absent, strict=True) if not missing)
         raise UsageError(
-            f"No label in table {table.path} fits the task ({known}), as in {next(filter(None, labels))!r}. "
+            f"No label in table {table.path} fits the task ({known}), as in {first!r}. "
             "Mend the recipe's task, or name the column of the labels with columns.label."
         )
     return Corpus(
@@ -91,6 +116,24 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     )
 
 
+def _find(folder: Path, table: str | None) -> str:
+    """The table's path below the root.
+
+    Raises:
+        UsageError: There is none, or several; of a spreadsheet in its place it is told how to save it.
+    """
+    if table is not None:
+        refuse_others(table)
+    try:
+        return find_table(folder, table, REQUIRED)
+    except UsageError:
+        named = (path for path in list_files(folder).files if Path(path).stem.lower() == "clips")
+        for path in named if table is None else ():
+            if not path.lower().endswith(SUFFIXES):
+                refuse_others(path)
+        raise
+
+
 def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
     """Our column name -> cells.
 
@@ -98,6 +141,8 @@ def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
         UsageError: Columns are missing, or the option `columns` names what is not there; all are told.
     """
     ours = (*REQUIRED, *OPTIONAL)
+    further = [name for name in table.unread if re.fullmatch(FURTHER + r"\w+", name)]
+    refuse_unread(table, [*renamed.values(), *(name for name in (*ours, *further) if name not in renamed)])
     wrong = []
     for name, theirs in renamed.items():
         if name not in ours and not re.fullmatch(FURTHER + r"\w+", name):

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED
 from mse_pipeline.corpora.reading import read_bytes
-from mse_pipeline.corpora.text import decode
+from mse_pipeline.corpora.text import decode_file
 from mse_pipeline.errors import UsageError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _MAX_BYTES = 1 << 30
 _DELIMITERS = ",;\t"
+_SEPARATOR_LINE = re.compile(r'"?sep=(?P<sign>[^\r\n])"?[ \t;,]*(?:\r\n|\r|\n|$)', re.I)
+_UNNAMED = re.compile(r"(?:Unnamed: \d+(?:[._]\w+)*)?")
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+_BINARY = (".feather", ".arrow", ".ipc", ".pkl", ".pickle", ".rds", ".sav", ".dta")
+# First bytes -> what such a file is, whatever its name says.
+_MAGIC = (
+    (b"PK\x03\x04", "a workbook of Excel or LibreOffice, or another zip archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old workbook of Excel"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,104 +38,233 @@ class Table:
         columns: Column name -> cells; an absent value is the empty text.
         rows: Number of each row in the file, the header being row 1.
         encoding: Of the file, as in ``utf-8`` or ``parquet``.
+        delimiter: What parts its cells, which tells whether numbers have a decimal comma; empty of Parquet.
+        unread: Name of a column that is left aside -> why, as the end of a sentence about it.
+        lost: Rows without a sound number of cells that damaged bytes have cost.
+        notes: What should be known of the reading, as sentences.
     """
 
     path: str
     columns: dict[str, list[str]]
     rows: list[int]
     encoding: str
+    delimiter: str = ","
+    unread: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def read_table(root: Path, path: str) -> Table:
+def read_table(root: Path, path: str, encoding: str | None = None) -> Table:
     """Read a table.
 
     Args:
         root: As `mse_pipeline.corpora.files.open_root` gives it.
         path: Below the root; its suffix is one of `SUFFIXES`.
+        encoding: That its texts are in; None to find out.
 
     Raises:
-        UsageError: It cannot be read, has no rows, rows of differing lengths, or two columns of one name.
+        UsageError: It cannot be read, has no rows, or rows of differing lengths.
     """
+    refuse_others(path)
     content = read_bytes(root / path, f"Table {path}", _MAX_BYTES)
-    table = _parquet(content, path) if path.lower().endswith(".parquet") else _delimited(content, path)
+    for magic, what in _MAGIC:
+        if content.startswith(magic):
+            raise UsageError(f"Table {path} is {what}, whatever its name says. {_AS_CSV}")
+    if content.startswith(b"PAR1") or path.lower().endswith(".parquet"):
+        table = _parquet(content, path, encoding)
+    else:
+        table = _delimited(content, path, encoding)
     if not table.rows:
         raise UsageError(f"Table {path} has no rows.")
-    return table
+    aside = [f"Table {path}: the column {name} is left aside; it {why}." for name, why in table.unread.items()]
+    return replace(table, notes=(*table.notes, *aside))
 
 
-def _delimited(content: bytes, path: str) -> Table:
-    text, encoding = decode(content, f"Table {path}")
-    header_line = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = "\t" if path.lower().endswith(".tsv") else max(_DELIMITERS, key=header_line.count)
-    names: list[str] = []
+_AS_CSV = (
+    'In Excel choose File, Save As, "CSV UTF-8 (Comma delimited) (*.csv)"; in LibreOffice "Text CSV" with UTF-8; in '
+    'pandas df.to_csv("clips.csv", index=False).'
+)
+
+
+def refuse_others(path: str) -> None:
+    """Refuse a table of another kind by its name.
+
+    Raises:
+        UsageError: It is a spreadsheet or another file that is no table here; how to save it is told.
+
+    Examples:
+        >>> refuse_others("labels.xlsx")
+        Traceback (most recent call last):
+        mse_pipeline.errors.UsageError: labels.xlsx is a spreadsheet, which is not read: save its sheet as a .csv ...
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in _SPREADSHEETS:
+        raise UsageError(f"{path} is a spreadsheet, which is not read: save its sheet as a .csv file. {_AS_CSV}")
+    if suffix in _BINARY:
+        raise UsageError(
+            f"{path} is no table that is read here: save it as one of {', '.join(SUFFIXES)}, in pandas with "
+            'df.to_parquet("clips.parquet").'
+        )
+
+
+def refuse_unread(table: Table, names: Iterable[str]) -> None:
+    """Refuse a table of which a column is needed that cannot be read; all are told.
+
+    Raises:
+        UsageError: One of the names is one of `Table.unread`.
+    """
+    told = [f"column {name} {table.unread[name]}" for name in dict.fromkeys(names) if name in table.unread]
+    if told:
+        raise UsageError(f"Table {table.path} cannot be read: {'; '.join(told)}. Mend or rename what is named.")
+
+
+def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
+    decoded = decode_file(content, f"Table {path}", encoding)
+    text = decoded.text.lstrip("\r\n")
+    told = _SEPARATOR_LINE.match(text)
+    if told:
+        # Excel's own line, which tells how the cells are parted; it is no row.
+        text = text[told.end() :]
+    header_line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+    usual = "\t" if path.lower().endswith(".tsv") else max(_DELIMITERS, key=header_line.count)
+    delimiter = told["sign"] if told else usual
+    try:
+        rows = _rows(text, delimiter, path)
+    except UsageError:
+        if REPLACED not in text:
+            raise
+        # A damaged byte may have been a quote, without which the rows behind it are taken for one text.
+        rows = _rows(_without_broken_lines(text), delimiter, path)
+    names = [name.strip().lstrip("\ufeff") for name in rows[0]] if rows else []
     records: list[list[str]] = []
     numbers: list[int] = []
     uneven: list[int] = []
-    try:
-        # Strict: a quote that is opened and not closed would else swallow rows without a word.
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        names = [name.strip() for name in next((cells for cells in reader if cells), [])]
-        for number, cells in enumerate(reader, start=2):
-            if len(cells) == len(names):
+    lost: list[int] = []
+    for number, written in enumerate(rows[1:], start=2):
+        cells = _trimmed(written, len(names))
+        if len(cells) == len(names):
+            if any(map(str.strip, cells)):
                 records.append(cells)
                 numbers.append(number)
-            elif cells:
-                uneven.append(number)
-    except csv.Error as error:
-        raise UsageError(f"Table {path} is no sound CSV: {error} (about row {len(records) + 2}).") from None
+        elif any(REPLACED in cell for cell in cells):
+            lost.append(number)
+        elif cells:
+            uneven.append(number)
     if uneven:
         raise UsageError(
             f"Table {path} has {len(names)} columns, but another number of cells in rows {enumerate_some(uneven)}. "
             "Put texts with the delimiter in them into double quotes."
         )
-    _refuse_twins(names, path)
-    columns = dict(zip(names, (list(cells) for cells in zip(*records, strict=True)), strict=True)) if records else {}
-    return Table(path, columns, numbers, encoding)
+    cells_of = [list(cells) for cells in zip(*records, strict=True)] if records else [[] for _ in names]
+    kept, notes = _named(names, cells_of, numbers, path)
+    columns, unread = _without_twins(kept)
+    if decoded.note:
+        notes = [decoded.note, *notes]
+    return Table(
+        path,
+        columns if records else {},
+        numbers,
+        decoded.encoding,
+        delimiter=delimiter,
+        unread=unread,
+        lost=tuple(lost),
+        notes=tuple(notes),
+    )
 
 
-def _parquet(data: bytes, path: str) -> Table:
+def _rows(text: str, delimiter: str, path: str) -> list[list[str]]:
+    """All rows from the header on, blank ones among them.
+
+    Raises:
+        UsageError: It is no CSV.
+    """
+    rows: list[list[str]] = []
+    try:
+        # Strict: a quote that is opened and not closed would else swallow rows without a word.
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            if rows or any(cells):
+                rows.append(cells)
+    except csv.Error as error:
+        raise UsageError(f"Table {path} is no sound CSV: {error} (about row {len(rows) + 1}).") from None
+    return rows
+
+
+def _without_broken_lines(text: str) -> str:
+    """The text with nothing but the sign of damage in lines that are damaged and have a quote without its twin."""
+    lines = text.split("\n")
+    return "\n".join(REPLACED if REPLACED in line and line.count('"') % 2 else line for line in lines)
+
+
+def _trimmed(cells: list[str], columns: int) -> list[str]:
+    """A row without the empty cells that spreadsheets leave behind its last column."""
+    while len(cells) > columns and not cells[-1].strip():
+        cells = cells[:-1]
+    return cells
+
+
+def _named(
+    names: Sequence[str], columns: Sequence[list[str]], rows: Sequence[int], path: str
+) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """The columns that have a name, and notes on others: the index that pandas and R write, and Excel's empty ones.
+
+    Raises:
+        UsageError: A column without a name behind the others holds something: texts with the delimiter in them have
+            pushed the cells of these rows to the right.
+    """
+    kept: list[tuple[str, list[str]]] = []
+    notes = []
+    for name, cells in zip(names, columns, strict=True):
+        if not _UNNAMED.fullmatch(name):
+            kept.append((name, cells))
+            continue
+        full = [row for row, cell in zip(rows, cells, strict=True) if cell.strip()]
+        if not full or (not kept and all(cell.strip().isdecimal() for cell in cells)):
+            continue
+        if kept and not name:
+            raise UsageError(
+                f"Table {path} has cells in a column without a name, in rows {enumerate_some(full)}. Put texts with "
+                "the delimiter in them into double quotes, or name the column."
+            )
+        notes.append(f"Table {path}: the column {name or 'without a name'} is left aside.")
+    return kept, notes
+
+
+def _parquet(data: bytes, path: str, encoding: str | None) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from mse_pipeline.corpora.table_arrow import Unreadable, to_cells
 
     try:
         content = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"Table {path} is no sound Parquet file: {str(error).splitlines()[0]}.") from None
-    _refuse_twins(content.column_names, path)
-    columns = {}
-    for name in content.column_names:
-        kind = content.schema.field(name).type
-        value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not _is_plain(value_kind):
-            # A list or a picture in a further column is the user's own; the reader does not need it.
-            continue
-        columns[name] = ["" if value is None else _as_text(value) for value in content.column(name).to_pylist()]
-    return Table(path, columns, list(range(2, content.num_rows + 2)), "parquet")
-
-
-def _is_plain(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-        or pa.types.is_decimal(kind)
+    kept: list[tuple[str, list[str]]] = []
+    unread: dict[str, str] = {}
+    for name, column in zip(content.column_names, content.columns, strict=True):
+        try:
+            kept.append((name, to_cells(column, encoding or "utf-8")))
+        except Unreadable as error:
+            unread[name] = str(error)
+        except pa.ArrowException as error:
+            unread[name] = f"is of the type {column.type}, which cannot be read: {str(error).splitlines()[0]}"
+    columns, twins = _without_twins(kept)
+    return Table(
+        path,
+        columns,
+        list(range(2, content.num_rows + 2)),
+        "parquet",
+        delimiter="",
+        unread={**unread, **twins},
+        notes=(f"Table {path} was read as parquet.",),
     )
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, float):
-        # pandas writes absent numbers as NaN.
-        return "" if math.isnan(value) else repr(value)
-    return str(value)
-
-
-def _refuse_twins(names: Iterable[str], path: str) -> None:
-    seen: set[str] = set()
-    twins = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-    if twins:
-        raise UsageError(f"Table {path} has several columns named {enumerate_some(twins)}; rename all but one.")
+def _without_twins(columns: Iterable[tuple[str, list[str]]]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Columns by name, and names of several columns that differ, with the words that tell it."""
+    found: dict[str, list[str]] = {}
+    differing: dict[str, str] = {}
+    for name, cells in columns:
+        if found.setdefault(name, cells) != cells:
+            differing[name] = f"is ambiguous: there are several columns named {name}; rename all but one"
+    return {name: cells for name, cells in found.items() if name not in differing}, differing

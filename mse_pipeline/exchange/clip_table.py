@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label_table
-from mse_pipeline.corpora.table_cells import Complaints, infer_task
-from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
-from mse_pipeline.corpora.table_file import Table, read_table
+from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
+from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
+from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.split_list import HELP
 from mse_pipeline.store.atomic import write_json, write_text
@@ -94,21 +95,30 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
         return _from_mmsa(path, read_label_table(path), split)
     table = read_table(path.parent, path.name)
     columns = _columns(path, table, split, label_column)
-    notes = []
+    notes = list(table.notes)
+    inferred = task is None
     if task is None:
-        task, note = infer_task([value.strip() for value in columns["label"]], label_column or "label")
+        task, note = infer_task(columns["label"], label_column or "label", table.delimiter)
         notes.append(note)
     complaints = Complaints(str(path))
-    media: list[str | None] = [value or None for value in columns["media"]]
-    clips, defects = make_clips(Cells(table.rows, columns, media, {}, "en"), task, complaints)
+    media: list[str | None] = [None if is_missing(value) else value for value in columns["media"]]
+    cells = Cells(table.rows, columns, media, {}, "en", table.delimiter, table.path)
+    clips, defects = make_clips(cells, task, complaints)
     complaints.settle()
+    defects += [lost_row(row, "another number of cells is in it, which", table.path) for row in table.lost]
+    notes += told_missing(columns, task.classes if isinstance(task, Classification) else ())
+    notes += [defect.message for defect in defects if defect.code in ("undecodable", "text_repaired")]
     foreign = [defect.message for defect in defects if defect.code == "label_out_of_range"]
-    if foreign:
+    if inferred:
+        notes += foreign
+    elif foreign:
         raise UsageError(f"{path} has {len(foreign):,} labels that are none of the task's. {foreign[0]}")
     return LabelTable(task, tuple(clips), about.get("streams", {}), tuple(notes), about.get("corpus"))
 
 
 def _columns(path: Path, table: Table, split: str | None, label_column: str | None) -> dict[str, list[str]]:
+    used = [one for aliases in _ALIASES.values() for one in aliases]
+    refuse_unread(table, [*used, *OPTIONAL, *filter(None, [label_column])])
     there = {name.lower(): name for name in table.columns}
     columns = {name: cells for name, cells in table.columns.items() if name in OPTIONAL or name.startswith(FURTHER)}
     blank = [""] * len(table.rows)

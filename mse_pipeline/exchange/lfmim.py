@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root
@@ -127,7 +128,7 @@ def _clips(root: Path, name: str, stage: str, target: str) -> Iterator[tuple[Cli
             clip = Clip(
                 id=f"{stage}/{bare}",
                 split=STAGES[stage],
-                text=repair(text),
+                text=repair(said(text)),
                 language="zh",
                 label=row[target],
                 labels=further,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
@@ -95,7 +96,7 @@ def _clips(members: Members, split: Split, dialogues: Sequence[Any], classes: Se
                 Clip(
                     id=f"{name}_utt{turn}",
                     split=split,
-                    text=repair(sentences[turn]),
+                    text=repair(said(sentences[turn])),
                     speaker=speakers[turn],
                     dialogue=name,
                     turn=turn,

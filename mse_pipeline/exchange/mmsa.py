@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
@@ -145,7 +146,7 @@ def _clips(split: Split, part: Part, scale: float) -> Iterator[Clip]:
                 )
             if word != annotation_of(labels[index]):
                 further["annotation"] = word  # else it says no more than the label's sign
-        text = repair(texts[index])
+        text = repair(said(texts[index]))
         yield Clip(
             id=clip,
             split=split,

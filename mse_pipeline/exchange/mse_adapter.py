@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
@@ -60,7 +61,7 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
     notes: list[str] = []
     entries = {split: _entries(read_pickle(file, encoding=encoding)) for split, file in files.items()}
     told = {
-        split: [Entry(repair(one.text), spelling(corpus, one.label, known, one.name)) for one in given]
+        split: [Entry(repair(said(one.text)), spelling(corpus, one.label, known, one.name)) for one in given]
         for split, given in entries.items()
     }
     if labels:

@@ -11,7 +11,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
 from mse_pipeline.corpora.table_cells import split_of
-from mse_pipeline.corpora.table_file import SUFFIXES, read_table
+from mse_pipeline.corpora.table_file import SUFFIXES, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
 
@@ -35,12 +35,14 @@ def read_splits(path: Path) -> dict[str, Split]:
     """
     if not path.is_file():
         raise UsageError(f"There is no list of splits {path}; it is {HELP}.")
+    refuse_others(str(path))
     if path.suffix.lower() == ".json":
         pairs = _json_pairs(path)
     elif is_label_table(path):
         pairs = [(row.video_id, row.mode) for row in read_label_table(path)]
     elif path.suffix.lower() in SUFFIXES:
         table = read_table(path.parent, path.name)
+        refuse_unread(table, (*_ID_COLUMNS, *_SPLIT_COLUMNS))
         ids = next((table.columns[name] for name in _ID_COLUMNS if name in table.columns), None)
         splits = next((table.columns[name] for name in _SPLIT_COLUMNS if name in table.columns), None)
         if ids is None or splits is None:

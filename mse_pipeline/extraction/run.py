@@ -18,6 +18,7 @@ from mse_pipeline import corpora
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
+from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.dispatch import Where, dispatch
 from mse_pipeline.extraction.packing import pack
@@ -184,6 +185,8 @@ def extract_corpus(
         failed_clips=len({row.clip for row in failures} & asked),
         remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
+        understood=overview(corpus.clips, corpus.task),
+        notes=corpus.notes,
         failures=failures,
         seconds=time.monotonic() - begun,
     )

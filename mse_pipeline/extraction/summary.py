@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.clip import Clip, Split
+from mse_pipeline.corpora.overview import Overview
 from mse_pipeline.store.journal import Row
 
 
@@ -46,6 +47,8 @@ class Summary:
         failed_clips: Clips among those asked for that lack a stream.
         remarks: Remarks on clips that are done, by defect code.
         defects: What the corpus itself shows, by defect code.
+        understood: What its reader made of the label files, in few words.
+        notes: What its reader chose or left aside, as sentences.
         failures: The rows of failed streams.
         seconds: Duration of the run.
     """
@@ -60,6 +63,8 @@ class Summary:
     failed_clips: int
     remarks: Mapping[str, int]
     defects: Mapping[str, int]
+    understood: Overview
+    notes: tuple[str, ...]
     failures: tuple[Row, ...]
     seconds: float
 
@@ -67,6 +72,7 @@ class Summary:
         """Plain values for `--json`."""
         value = asdict(self)
         value["path"] = str(self.path)
+        value["understood"] = self.understood.to_dict()
         value["failures"] = [
             {k: v for k, v in row.items() if v is not None and k in {"clip", "stream", "code", "stage", "message"}}
             for row in value["failures"]

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing, said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus, enumerate_some
 from mse_pipeline.corpora.files import open_root
-from mse_pipeline.corpora.table_cells import Complaints
-from mse_pipeline.corpora.table_clips import OPTIONAL, Cells, make_clips
-from mse_pipeline.corpora.table_file import SUFFIXES, read_table
+from mse_pipeline.corpora.overview import foreign_texts
+from mse_pipeline.corpora.table_cells import Complaints, told_missing
+from mse_pipeline.corpora.table_clips import OPTIONAL, Cells, lost_row, make_clips
+from mse_pipeline.corpora.table_file import SUFFIXES, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.table_paths import find_media
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import UsageError, did_you_mean
@@ -41,6 +43,7 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
     """
     given = {_absolute(Path(file)): Path(file) for file in files}
     for path, file in given.items():
+        refuse_others(str(file))
         if not path.is_file():
             raise UsageError(
                 f"There is no file {file}." if not path.exists() else f"{file} is no file: name the files."
@@ -53,17 +56,17 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
         raise UsageError("Name at least one media file, or a table of clips.")
     root = Path(os.path.commonpath([path.parent for path in given]))
     names = [path.name for path in given]
-    said = {_absolute(file): text for file, text in (texts or {}).items()}
+    told = {_absolute(file): text for file, text in (texts or {}).items()}
     clips = []
     for path in given:
         media = path.relative_to(root).as_posix()
         name = path.name if names.count(path.name) == 1 else media
-        text = repair(said.get(path, "")).strip()
+        text = repair(told.get(path, "")).strip()
         clips.append(Clip(id=name, split=Split.TEST, media=media, text=text, language=language))
     return Corpus(name="files", root=root, task=task, clips=tuple(clips))
 
 
-def of_table(table: str | Path, task: Task, language: str) -> Corpus:
+def of_table(table: str | Path, task: Task, language: str, encoding: str | None = None) -> Corpus:
     """The clips of a table as the corpus ``table`` reads it, of whose columns only id and media are needed.
 
     Labels and splits are passed over: what is predicted does not depend on them.
@@ -72,6 +75,7 @@ def of_table(table: str | Path, task: Task, language: str) -> Corpus:
         table: A CSV, TSV or Parquet file; media paths start from its folder.
         task: What is predicted.
         language: Of the texts, where the table has no column for it.
+        encoding: Of the table; None to find it out.
 
     Raises:
         UsageError: It cannot be read, or rows of it; all that is wrong is told.
@@ -81,7 +85,8 @@ def of_table(table: str | Path, task: Task, language: str) -> Corpus:
     if not path.is_file():
         raise UsageError(f"There is no table {table}.")
     root = open_root(path.parent)
-    read = read_table(root, path.name)
+    read = read_table(root, path.name, encoding)
+    refuse_unread(read, _READ)
     missing = [name for name in _NEEDED if name not in read.columns]
     if missing:
         near = did_you_mean(missing[0], read.columns)
@@ -90,31 +95,47 @@ def of_table(table: str | Path, task: Task, language: str) -> Corpus:
             f"{', '.join(OPTIONAL)}; it has {', '.join(read.columns)}."
         )
     complaints = Complaints(read.path)
-    media = find_media(root, read, read.columns["media"], None, complaints)
+    written = ["" if is_missing(name) else name for name in read.columns["media"]]
+    media = find_media(root, read, written, None, complaints)
     blank = [""] * len(read.rows)
     columns = {name: read.columns[name] for name in _READ if name in read.columns}
     columns = {"text": blank, **columns, "split": [Split.TEST.value] * len(read.rows), "label": blank}
-    clips, defects = make_clips(Cells(read.rows, columns, media, {}, language), task, complaints)
+    cells = Cells(read.rows, columns, media, {}, language, read.delimiter, read.path)
+    clips, defects = make_clips(cells, task, complaints)
     complaints.settle()
-    return Corpus(name="table", root=root, task=task, clips=tuple(clips), defects=tuple(defects))
+    defects += [lost_row(row, "another number of cells is in it, which", read.path) for row in read.lost]
+    aside = [name for name in ("label", "split") if name in read.columns]
+    notes = [f"Table {read.path}: the column {name} is not read." for name in aside]
+    return Corpus(
+        name="table",
+        root=root,
+        task=task,
+        clips=tuple(clips),
+        defects=tuple(defects),
+        sources=(read.path,),
+        notes=(*read.notes, *notes, *told_missing(columns), *foreign_texts(clips)),
+    )
 
 
-def texts_of_table(table: Path, files: Sequence[str | Path]) -> dict[Path, str]:
+def texts_of_table(table: Path, files: Sequence[str | Path], encoding: str | None = None) -> dict[Path, str]:
     """What is said in files, from a table with a column that names them and one of texts.
 
     Args:
         table: Its first column among clip, id, file and media names a file by its path, its name, or its name without
             the ending; its column text, or transcript, tells what is said.
         files: The media files.
+        encoding: Of the table; None to find it out.
 
     Raises:
         UsageError: It cannot be read, lacks a column, or has a text for none of the files.
     """
     if not table.is_file():
         raise UsageError(f"There is no table of texts {table}.")
+    refuse_others(str(table))
     if table.suffix.lower() not in TABLES:
         raise UsageError(f"--texts {table} must be one of {', '.join(TABLES)}.")
-    read = read_table(table.parent.resolve(), table.name)
+    read = read_table(table.parent.resolve(), table.name, encoding)
+    refuse_unread(read, (*_NAMES_OF_FILES, *_NAMES_OF_TEXTS))
     chosen = [
         next((name for name in names if name in read.columns), None) for names in (_NAMES_OF_FILES, _NAMES_OF_TEXTS)
     ]
@@ -125,7 +146,7 @@ def texts_of_table(table: Path, files: Sequence[str | Path]) -> dict[Path, str]:
         )
     by_name: dict[str, str] = {}
     twice = []
-    for name, text in zip(read.columns[chosen[0]], read.columns[chosen[1]], strict=True):
+    for name, text in zip(read.columns[chosen[0]], map(said, read.columns[chosen[1]]), strict=True):
         if by_name.setdefault(name.strip(), text) != text:
             twice.append(name)
     if twice:

@@ -140,8 +140,10 @@ class Predictor:
         corpus = self.gather(files, texts)
         return self.predict_corpus(corpus, keep=keep, workers=workers, progress=progress)
 
-    def gather(self, files: Sequence[str | Path], texts: Mapping[str | Path, str] | None = None) -> Corpus:
-        """The clips that files or a table hold; see `predict`."""
+    def gather(
+        self, files: Sequence[str | Path], texts: Mapping[str | Path, str] | None = None, encoding: str | None = None
+    ) -> Corpus:
+        """The clips that files or a table, in an encoding that is told or found out, hold; see `predict`."""
         language = self.stored.about.prompt.language
         tables = [file for file in files if Path(str(file)).suffix.lower() in new.TABLES]
         if not tables:
@@ -151,7 +153,7 @@ class Predictor:
             raise UsageError(f"{tables[0]} is a table of clips, which stands alone: name media files or one table.")
         if texts:
             raise UsageError(f"{tables[0]} is a table of clips, whose column text tells what is said: give no other.")
-        return new.of_table(tables[0], self.task, language)
+        return new.of_table(tables[0], self.task, language, encoding)
 
     def predict_corpus(
         self,

@@ -26,7 +26,8 @@ TEXTS = (
     "'quoted'",
     "tab\there",
     "he’s… 😀",
-    "NaN",
+    "NaN?",
+    "None of them",
     "007",
 )
 IDS = ("-3g5yACwYnA/10", "0001", "video_0001/0002", "_a_b_", "train/dia0_utt0", "1e5", "愤怒", "a,b", 'q"q', "None")
@@ -106,8 +107,11 @@ def test_what_a_table_cannot_hold_is_refused_and_nothing_written(tmp_path: Path,
 
 
 def test_what_changes_on_the_way_is_told(tmp_path):
-    notes = export(tmp_path / "clips.csv", [Clip(id="a", split=Split.TRAIN, speaker=" Joey ")], NUMBERS)
-    assert notes == ["The field speaker of a does not come back quite the same."]
+    clip = Clip(id="a", split=Split.TRAIN, speaker=" Joey ", text="NaN")  # what programs write for no text at all
+    assert export(tmp_path / "clips.csv", [clip], NUMBERS) == [
+        "The field text of a does not come back quite the same.",
+        "The field speaker of a does not come back quite the same.",
+    ]
 
 
 def test_other_forms_are_refused(tmp_path):

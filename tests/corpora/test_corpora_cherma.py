@@ -119,6 +119,13 @@ def test_of_a_clips_two_files_the_option_chooses(tmp_path, media, files, found):
     assert ("1 clips have only the other one" in chosen) == other_kind
 
 
+@pytest.mark.parametrize("word", ["nan", "None", "null", "N/A"])
+def test_words_for_absent_values_are_no_labels_and_no_text(tmp_path, word):
+    files = {"train.json": labels(entry(text=word, txt_label=word, video_label=word))}
+    (clip,) = small(tmp_path, files).clips
+    assert (clip.text, clip.label, sorted(clip.labels)) == ("", None, ["acoustic", "visual"])
+
+
 def test_classes_are_in_the_canonical_order():
     assert Classification(cherma.EMOTIONS).index("惊奇") == 6
     assert cherma.EMOTIONS == ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")

@@ -125,6 +125,13 @@ def test_the_label_can_be_a_number(tmp_path, target, label):
     assert target not in corpus.clips[0].labels
 
 
+@pytest.mark.parametrize("word", ["nan", "NA", "None", ""])
+def test_ratings_that_a_copy_has_lost_are_absent(tmp_path, word):
+    lost = line("Ses01F_impro01_F000", numbers=f"{word}, 3.5, {word}")
+    (clip,) = small(tmp_path, dialogue("Ses01F_impro01", lost, said=word), target="valence").clips
+    assert (clip.label, dict(clip.labels), clip.text) == (None, {"emotion": "neu", "activation": 3.5}, "")
+
+
 def test_numbers_out_of_range_are_told(tmp_path):
     corpus = small(
         tmp_path, dialogue("Ses01F_impro01", line("Ses01F_impro01_F000", numbers="7, 3, 3")), target="valence"

@@ -167,6 +167,23 @@ def test_the_undamaged_label_file_is_preferred_and_the_other_told(tmp_path):
     )
 
 
+@pytest.mark.parametrize("word", ["nan", "None", "NULL", "<NA>"])
+def test_what_programs_write_for_no_text_is_none(tmp_path, word):
+    labels = rows((0, 0, word, "positive", word, word), (0, 1, "joy", "positive", "None.", "Na"))
+    corpus = small(tmp_path, {"train_sent_emo.csv": labels})
+    assert [(clip.text, clip.speaker, clip.label) for clip in corpus.clips] == [
+        ("", None, None),
+        ("None.", "Na", "joy"),
+    ]
+
+
+def test_damaged_bytes_cost_their_row_alone_and_are_told(tmp_path):
+    labels = rows((0, 0, "joy", "positive", "C’est ça"), (0, 1, "joy", "positive", "déjà"))
+    corpus = small(tmp_path, {"train_sent_emo.csv": labels.encode().replace("j\xe0".encode(), b"j\xc3")})
+    assert [clip.text for clip in corpus.clips] == ["C’est ça", "déj\ufffd"]
+    assert codes(corpus, "text_repaired") == [("train/dia0_utt1", "train_sent_emo.csv")]
+
+
 def test_damaged_text_and_speaker_are_repaired_and_told(tmp_path):
     labels = rows((0, 0, "joy", "positive", "he\x92s", "Richard\x92s Date"), (0, 1))
     corpus = small(tmp_path, {"train_sent_emo.csv": labels})

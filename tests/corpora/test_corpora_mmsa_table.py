@@ -86,6 +86,25 @@ def test_unsupervised_rows_have_no_labels(tmp_path):
     assert [(row.label, row.modality_labels, row.mode, row.split) for row in rows] == [(None, {}, "", None)] * 2
 
 
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "null", "<NA>", "#N/A"])
+def test_words_for_absent_values_are_none(tmp_path, word):
+    (row,) = read_label_table(table(tmp_path, HEADER, ",".join(["v", "1", *[word] * 7])))
+    assert (row.text, row.label, row.modality_labels, row.annotation, row.mode) == ("", None, {}, "", "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_tables_of_wide_characters_are_told_and_read_too(tmp_path, encoding):
+    path = table(tmp_path, HEADER, ROW, encoding=encoding)
+    assert is_label_table(path)
+    assert read_label_table(path)[0].text == "我不想"
+
+
+def test_numbers_have_decimal_commas_where_semicolons_part_the_cells(tmp_path):
+    lines = ("video_id;clip_id;text;label;label_T;mode", "v;1;x;-0,8;\u22121,0;train")
+    (row,) = read_label_table(table(tmp_path, *lines))
+    assert (row.label, row.modality_labels) == (-0.8, {"text": -1.0})
+
+
 def test_texts_may_hold_commas_quotes_and_line_ends(tmp_path):
     rows = read_label_table(table(tmp_path, HEADER, 'v,1,"a, ""b""\nc",1,,,,Positive,train', "", "v,2,d,1,,,,,train"))
     assert [(row.number, row.text) for row in rows] == [(2, 'a, "b"\nc'), (4, "d")]

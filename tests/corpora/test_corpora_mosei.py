@@ -359,6 +359,14 @@ def test_mturk_labels_are_means_over_the_raters_who_answered(tmp_path):
     assert any("zz$_$1" in note for note in corpus.notes)
 
 
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "NULL"])
+def test_words_for_absent_values_are_no_answers_of_raters(tmp_path, word):
+    rows = (f"a,x,12,{word},1,0,0,0,0,0", "b,x,12,2,0,0,0,0,0,0")
+    corpus = small(tmp_path, {"label.csv": LABELS, "d.csv": dump(*rows)}, labels="mturk")
+    assert [(clip.label, clip.labels["anger"]) for clip in corpus.clips] == [(2.0, 0.5)]
+    assert not any("left aside" in note for note in corpus.notes)
+
+
 def test_mturk_emotions_complete_mmsa_labels(tmp_path):
     files = {"label.csv": LABELS, "l/d.csv": dump("a,x,12,-3,1,0,0,0,0,0"), "l/d_mod.csv": dump("a,x,12,3,2,0,0,0,0,0")}
     corpus = small(tmp_path, files)

@@ -180,7 +180,7 @@ def test_integer_labels_are_classes_where_the_task_says_so(tmp_path):
         (Classification(("joy", "anger")), "Joy", "did you mean joy?"),
         (Regression(-3, 3), "3.5", "the range is -3 to 3"),
         (Regression(-3, 3), "many", "the range is -3 to 3"),
-        (Regression(-3, 3), "nan", "the range is -3 to 3"),
+        (Regression(-3, 3), "1 000", "write it with a decimal point"),
     ],
 )
 def test_labels_that_are_none_of_the_tasks_are_told_with_their_row(tmp_path, task, label, says):

@@ -389,3 +389,11 @@ def test_units_are_words_and_characters():
         *["R", "&", "B"],
     ]
     assert all(said[unit.start : unit.end] == unit.text for unit in units(said))
+
+
+@pytest.mark.parametrize("absent", ["", "NA", "nan", "None", "NULL"])
+def test_an_absent_confidence_is_certain_and_a_word_is_what_it_is(write, tmp_path, absent):
+    write("a.csv", f"word,start,end,confidence\nNone,0.5,0.75,{absent}\nnull,0.75,1.5,0.5\n")
+    made = create("text.word_times", {"path": "{stem}.csv"})(clip(), tmp_path)
+    assert made.notes["words"][-2:] == ["None", "null"]
+    np.testing.assert_allclose(made.values[-2:, 0], [1.0, 0.5])

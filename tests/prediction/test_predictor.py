@@ -215,3 +215,26 @@ def test_a_name_that_is_no_text_is_refused(predictor, tmp_path):
     write_wav(odd)
     with pytest.raises(UsageError, match="is not UTF-8"):
         predictor.predict([odd])
+
+
+def test_a_table_is_told_as_it_was_understood(mse, heard, predictor):
+    strange = heard.root / "strange.csv"
+    strange.write_bytes("id;media;text;start\n1;tone1.wav;안녕하세요 정말;0,0\n2;none.wav;nan;\n".encode("euc-kr"))
+    assert predictor.gather([strange], encoding="euc-kr").notes[0].endswith("as it was told.")
+    done = mse("predict", heard.run, strange, "--seed", 1, "--workers", 1, "--json")
+    assert done.json["understood"]["clips"] == 2
+    assert done.json["understood"]["textless"] == 1
+    assert done.json["notes"][0] == "Table strange.csv was read as cp949 (Korean)."
+    said = " ".join(done.err.split())
+    assert "2 clips; language of the texts en; 1 of 2 clips (50.0 %) without a text" in said
+    assert "'nan' in column text (1 cell)" in said
+
+
+@pytest.mark.parametrize("words", [("{sheet}",), ("{tone}", "--texts", "{sheet}")])
+def test_a_spreadsheet_is_refused_with_the_words_that_help(mse, heard, tmp_path, words):
+    sheet = tmp_path / "labels.xlsx"
+    sheet.write_bytes(b"PK\x03\x04")
+    given = [word.format(sheet=sheet, tone=heard.root / "tone1.wav") for word in words]
+    refused = mse("predict", heard.run, *given)
+    assert refused.code == 2
+    assert "save its sheet as a .csv file" in refused.err

@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing
 from mse_pipeline.extractors.text.rows import TimedWord
 from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
 
@@ -70,7 +71,7 @@ def read_ctm(path: Path, scale: float = 1.0) -> Recordings:
             )
         begin, duration = _seconds(cells[2], cells[3], scale)
         end = begin + duration if isinstance(begin, float) and isinstance(duration, float) else duration
-        confidence = cells[5] if len(cells) > 5 and cells[5] != "NA" else None
+        confidence = cells[5] if len(cells) > 5 and not is_missing(cells[5]) else None
         recordings[cells[0]].append(word_at(cells[4], begin, end, confidence, (path.name, line)))
     return dict(recordings)
 
@@ -106,7 +107,8 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
             begin, end = _seconds(row["start"], row.get("end", row.get("duration", "")), scale)
             if "end" not in row and isinstance(begin, float) and isinstance(end, float):
                 end += begin
-            confidence = row.get("confidence") or None
+            sure = row.get("confidence", "")
+            confidence = None if is_missing(sure) else sure
             word = word_at(row["word"], begin, end, confidence, (path.name, reader.line_num))
             recordings[row.get("recording", "").strip()].append(word)
     except csv.Error as error:
