@@ -12,7 +12,7 @@ import numpy as np
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
 from mse_pipeline.exchange.values import Repairs
-from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened, strings, text_of
 from mse_pipeline.store.features import Features
 
 _OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour
@@ -116,20 +116,20 @@ def read_texts(
     with opened(path) as file:
         data = child(child(file, root), "data")
         there = set(keys(data))
-        current, words, spoken = None, np.zeros(0, "S1"), np.zeros((0, 2))
+        current, words, spoken = None, np.zeros(0, object), np.zeros((0, 2))
         for video, clip, start, end in spans:
             name = clip if clip in there else video
             if name != current:
-                current, words, spoken = name, np.zeros(0, "S1"), np.zeros((0, 2))
+                current, words, spoken = name, np.zeros(0, object), np.zeros((0, 2))
                 if name in there:
                     group = child(data, name)
-                    stored, intervals = numbers(group, "features", text=True), numbers(group, "intervals")
-                    words, spoken = stored[:].reshape(-1), np.asarray(intervals[:], np.float64)
+                    words = np.array(strings(group, "features"), object)
+                    spoken = np.asarray(numbers(group, "intervals")[:], np.float64)
                     if spoken.shape != (len(words), 2):
                         raise MseError(f"{path}: {name} has {len(words)} words but intervals {spoken.shape}.")
             middles = spoken.mean(axis=1)
             inside = (middles >= start) & (middles < end) if name != clip else np.ones(len(words), bool)
-            said = [repair(word.decode("utf-8", "replace")) for word in words[inside].tolist()]
+            said = [repair(word) for word in words[inside].tolist()]
             texts[clip] = " ".join(word for word in said if word not in _SILENCE)
             damaged += "\ufffd" in texts[clip]
             silent += not texts[clip]

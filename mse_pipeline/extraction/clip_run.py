@@ -133,7 +133,8 @@ class ClipRun:
         except Exception as error:  # whatever a clip does to an extractor must not end the run of 20,000 others
             self._fail(stream, "extract", error)
             return
-        self._made.append((self._row(stream, status="done", **remark), features))
+        # What the extractor itself remarks; that the clip was cut is told before all else.
+        self._made.append((self._row(stream, status="done", **(remark or features.notes.get("remark", {}))), features))
 
     def _fail_all(self, streams: Iterable[str], stage: Stage, error: Exception) -> Made:
         for stream in streams:

@@ -421,7 +421,7 @@ def test_hostile_labels_words_and_metadata_are_refused(mosei):
     with pytest.raises(MseError, match="has 2 words but intervals"):
         csd.read(mosei)
     write_csd(words, "words", {"c": ([[0, 1]], np.ones((1, 1)))})
-    with pytest.raises(MseError, match="only strings of fixed length"):
+    with pytest.raises(MseError, match="only texts are read"):
         csd.read(mosei)
     words.write_bytes(kept)
     with h5py.File(mosei / COVAREP, "r+") as file:
