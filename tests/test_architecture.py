@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "clip", "task", "places"}
+FOUNDATION = {"errors", "clip", "task", "places", "file_kinds"}
 BELOW = {
     "errors": set(),
     "task": set(),
     "clip": set(),
+    "file_kinds": set(),
     "places": {"errors"},
-    "model_files": {"errors"},
-    "hdf5_guard": {"errors", "places"},
+    "model_files": {"errors", "file_kinds"},
+    "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
     "media": FOUNDATION,

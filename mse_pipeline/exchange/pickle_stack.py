@@ -122,6 +122,8 @@ class Stack:
 
     def put(self, index: int) -> None:
         """Remember the value on top of the stack."""
+        if not 0 <= index <= MAX_STEPS:  # numbers that hash alike would make the memo slow
+            raise Refused("it numbers a value of its memo beyond all steps that a file may have.")
         self._memo[index] = self.top()
 
     def memoize(self) -> None:
