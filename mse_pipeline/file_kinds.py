@@ -145,6 +145,18 @@ _BEGINNINGS = (
     (b"7z\xbc\xaf\x27\x1c", FileKind("a 7z archive", _PACKED.format("7z x"))),
     (b"Rar!\x1a\x07", FileKind("a RAR archive", _PACKED.format("unrar x"))),
     (b"\x89HDF\r\n\x1a\n", FileKind("an HDF5 file", _OTHER)),
+    (
+        b"\x89HDF\r\r\n",
+        FileKind(
+            "a damaged HDF5 file, whose line ends a copy in text mode has changed", "Copy it again as a binary file."
+        ),
+    ),
+    (
+        b"\x89HDF\n\x1a",
+        FileKind(
+            "a damaged HDF5 file, whose line ends a copy in text mode has changed", "Copy it again as a binary file."
+        ),
+    ),
     (b"\x93NUMPY", FileKind("an .npy file of numpy", _OTHER)),
     (b"PAR1", FileKind("a Parquet file", _OTHER)),
     (b"ARROW1", FileKind("an Arrow file", _OTHER)),

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.file_kinds import kind_of
 from mse_pipeline.places import is_local
 
 # gzip, shuffle, checksum, lzf: what h5py itself writes. Other filters would be loaded as plug-ins of the system.
@@ -41,8 +42,15 @@ def opened(path: Path) -> Iterator[h5py.File]:
         with ExitStack() as stack:
             source = path if is_local(path) else stack.enter_context(path.open("rb"))
             yield stack.enter_context(h5py.File(source, "r"))
-    except (OSError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
-        raise MseError(f"{path} cannot be read as HDF5: {error}. It is damaged or none; download it again.") from error
+    except MseError:
+        raise
+    # HDF5 finds damage anywhere, and h5py makes errors of many types of it.
+    except Exception as error:
+        kind = kind_of(path)
+        if kind is not None and "HDF5" not in kind.name:
+            raise MseError(f"{path} cannot be read as HDF5: it is {kind}") from error
+        why = str(error).rstrip(".") or type(error).__name__
+        raise MseError(f"{path} cannot be read as HDF5: {why}. It is damaged or none; download it again.") from error
 
 
 def keys(group: h5py.Group) -> list[str]:
