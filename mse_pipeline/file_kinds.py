@@ -88,7 +88,8 @@ def _is_json(head: bytes) -> bool:
 
 
 def _begins(begin: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head.startswith(begin)
+    # A text may begin with the letters that some formats begin with.
+    return lambda head: head.startswith(begin) and not (begin.isalnum() and _is_text(head))
 
 
 def _archive(file: object) -> FileKind:

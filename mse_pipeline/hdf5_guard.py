@@ -47,7 +47,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     # HDF5 finds damage anywhere, and h5py makes errors of many types of it.
     except Exception as error:
         kind = kind_of(path)
-        if kind is not None and "HDF5" not in kind.name:
+        if kind is not None and kind.name != "an HDF5 file":
             raise MseError(f"{path} cannot be read as HDF5: it is {kind}") from error
         why = str(error).rstrip(".") or type(error).__name__
         raise MseError(f"{path} cannot be read as HDF5: {why}. It is damaged or none; download it again.") from error

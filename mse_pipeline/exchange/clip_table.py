@@ -174,7 +174,7 @@ def _from_npz(path: Path, split: str | None, column: str | None) -> LabelTable:
             f"{path} tells no split of {enumerate_some(without, 5)}. Set the option split for all clips, or give the "
             "option labels a table with the columns id, split and label."
         )
-    classes = sorted({one.emo for one in labels if one.emo}, key=lambda emo: (emo.isdecimal(), emo.zfill(9)))
+    classes = sorted({one.emo for one in labels if one.emo}, key=lambda emo: emo.zfill(9) if emo.isdecimal() else emo)
     chosen = column or ("emo" if len(classes) > 1 else "val")
     if chosen == "emo":
         if len(classes) < 2:

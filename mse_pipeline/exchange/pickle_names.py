@@ -23,8 +23,8 @@ _KNOWN = {
     ("builtins", "set"),
     ("builtins", "frozenset"),
 }
-_MADE = {"dict", "list", "tuple", "int", "float", "str", "bool"}
-"""Types of builtins that a defaultdict may name for the values that it would make."""
+_MADE = {"dict", "list", "tuple", "int", "long", "float", "str", "unicode", "bool"}
+"""Types of builtins, Python 2's too, that a defaultdict may name for the values that it would make."""
 _OTHER_VERSIONS = {
     "numpy._core.multiarray": "numpy.core.multiarray",  # numpy 2
     "numpy._core.numeric": "numpy.core.numeric",

@@ -74,7 +74,10 @@ def read_pickle(path: Path, *, encoding: str = "utf-8") -> PickleFile:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return PickleFile(path, unpickle(memoryview(mapped), path, encoding), mapped)
+    try:
+        return PickleFile(path, unpickle(memoryview(mapped), path, encoding), mapped)
+    except PickleRefused as error:
+        raise PickleRefused(_told(str(error), path)) from error
 
 
 def unpickle(data: memoryview, path: Path, encoding: str = "utf-8") -> Any:
@@ -93,23 +96,21 @@ def unpickle(data: memoryview, path: Path, encoding: str = "utf-8") -> Any:
         value = run(machine)
         _check(value)
     except Refused as error:
-        why = f"{path} is refused at byte {machine.position:,}: {error}"
-        raise PickleRefused(_told(why, path, machine.position)) from error
+        raise PickleRefused(f"{path} is refused at byte {machine.position:,}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
-        why = (
+        raise PickleRefused(
             f"{path} is no sound pickle: its step before byte {machine.position:,} cannot be carried out "
             f"({type(error).__name__}). Get it anew."
-        )
-        raise PickleRefused(_told(why, path, machine.position)) from error
+        ) from error
     return value
 
 
-def _told(why: str, path: Path, position: int) -> str:
+def _told(why: str, path: Path) -> str:
     """Why a file cannot be read as a pickle; what it is instead, where its content shows that."""
     kind = kind_of(path)
     if kind is not None and not kind.name.startswith("a pickle"):
         # The first pickles were text, too.
-        if not kind.text or (position <= 1 and why.endswith("no step of one.")):
+        if not kind.text or "does not begin like a pickle" in why:
             return f"{path} does not begin with the steps of a pickle: it is {kind}"
         if not _ends_like_a_pickle(path):
             return f"{why} Its content is {kind}"

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from mse_pipeline.errors import ClipError
+from mse_pipeline.file_kinds import kind_of_bytes
 
 _MOST_BYTES = 256 << 20
 
@@ -19,7 +20,7 @@ def read_text(path: Path) -> str:
     """A file's text: UTF-8, or UTF-16 with its mark as Praat writes it.
 
     Raises:
-        ClipError: `alignment_failed`: the file is missing, too large or of another encoding.
+        ClipError: `alignment_failed`: the file is missing, too large, of another kind or of another encoding.
     """
     try:
         size = path.stat().st_size
@@ -28,6 +29,9 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise unreadable(str(path), f"cannot be read: {error.strerror or error}.") from None
+    kind = kind_of_bytes(data[:4096]) if data else None
+    if kind is not None and not kind.text:
+        raise unreadable(path.name, f"has no word times: it is {kind}")
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
