@@ -101,9 +101,11 @@ def find_numbers(
     of_video: dict[str, list[LabelRow]] = {}
     for row in rows:
         of_video.setdefault(row.video_id, []).append(row)
+    given = [one for one in ids if one not in labelled]
+    by_number = counted_by_number(given, {video: len(one.intervals) for video, one in labelled.items()})
     listed: dict[str, set[str]] = {}
-    for one in ids:
-        found = None if one in labelled else _NUMBERED.fullmatch(one) or _BRACKETS.fullmatch(one)
+    for one in given:
+        found = _BRACKETS.fullmatch(one) if _bracketed(one) in by_number else _NUMBERED.fullmatch(one)
         if found and found["video"] in labelled:
             listed.setdefault(found["video"], set()).add(found["number"])
     numbers: Numbers = {}
