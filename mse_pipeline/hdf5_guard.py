@@ -117,6 +117,8 @@ def strings(group: h5py.Group, name: str) -> list[str]:
     if not shape or len(shape) > 2 or (len(shape) == 2 and 1 not in shape and 0 not in shape):
         raise MseError(f"{where} has the shape {shape}; expected is a text a row, (N,) or (N, 1).")
     _check_storage(found, where)
+    if found.dtype.kind == "O" and Path(group.file.filename).is_file():
+        _check_heaps(Path(group.file.filename))
     # Each row of variable length is a pointer into the file, and many may point to one long text.
     size = group.file.id.get_filesize()
     step = max(4, _TEXTS_AT_ONCE // size) if found.dtype.kind == "O" else max(shape)
@@ -131,6 +133,21 @@ def strings(group: h5py.Group, name: str) -> list[str]:
             raise MseError(f"{where} has texts of {held:,} bytes and more, but the whole file has {size:,}.")
         texts += [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in raw]
     return texts
+
+
+def _check_heaps(path: Path) -> None:
+    """HDF5 never ends reading a heap of texts whose free space has no length, as zeros in a damaged file leave it."""
+    data = path.read_bytes()
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        place, end = heap + 16, heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+        while place + 16 <= min(end, len(data)):
+            number, size = int.from_bytes(data[place : place + 2], "little"), data[place + 8 : place + 16]
+            length = int.from_bytes(size, "little")
+            if number == 0 and length < 16:
+                raise MseError(f"{path} is damaged: a heap of its texts has no sound end. Download it again.")
+            place += length if number == 0 else 16 + (length + 7) // 8 * 8
+        heap = data.find(b"GCOL", heap + 4)
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
