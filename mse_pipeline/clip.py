@@ -39,6 +39,7 @@ DefectCode = Literal[
     "worker_died",
     "extractor_failed",
     "alignment_failed",
+    "word_times_repaired",
 ]
 DEFECT_CODES: tuple[str, ...] = get_args(DefectCode)
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.file_kinds import kind_of
 from mse_pipeline.places import is_local
 
 # gzip, shuffle, checksum, lzf: what h5py itself writes. Other filters would be loaded as plug-ins of the system.
@@ -21,7 +22,7 @@ _MAX_RATIO = 1100
 _SMALL = 1 << 16
 _MAX_BYTES = 4 << 30
 _MAX_CHUNK = 1 << 30
-_MAX_ITEM = 1 << 12
+_TEXTS_AT_ONCE = 256 << 20  # bytes that texts of variable length may take at worst, at four texts at a time
 _MAX_NAMES = 1_000_000
 _MAX_NAME = 700
 _MAX_TEXT = 1 << 20
@@ -41,8 +42,15 @@ def opened(path: Path) -> Iterator[h5py.File]:
         with ExitStack() as stack:
             source = path if is_local(path) else stack.enter_context(path.open("rb"))
             yield stack.enter_context(h5py.File(source, "r"))
-    except (OSError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
-        raise MseError(f"{path} cannot be read as HDF5: {error}. It is damaged or none; download it again.") from error
+    except MseError:
+        raise
+    # HDF5 finds damage anywhere, and h5py makes errors of many types of it.
+    except Exception as error:
+        kind = kind_of(path)
+        if kind is not None and kind.name != "an HDF5 file":
+            raise MseError(f"{path} cannot be read as HDF5: it is {kind}") from error
+        why = str(error).rstrip(".") or type(error).__name__
+        raise MseError(f"{path} cannot be read as HDF5: {why}. It is damaged or none; download it again.") from error
 
 
 def keys(group: h5py.Group) -> list[str]:
@@ -73,29 +81,82 @@ def child(group: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
-def numbers(group: h5py.Group, name: str, *, text: bool = False) -> h5py.Dataset:
+def numbers(group: h5py.Group, name: str) -> h5py.Dataset:
     """A dataset of numbers with its claims checked; nothing of it is read yet.
 
     Args:
         group: Where it is.
         name: Its name.
-        text: Whether fixed-length strings are accepted, as TimestampedWords has them, instead of numbers.
 
     Raises:
-        MseError: There is none; it lies outside of the file; its kind is not accepted; or it claims more values than
-            the file can hold.
+        MseError: There is none; it lies outside of the file; it holds other values than numbers; or it claims more
+            values than the file can hold.
     """
+    found, where = _dataset(group, name), f"{_place(group)}/{name}"
+    if found.dtype.kind not in "fiu":
+        raise MseError(f"{where} holds values of type {found.dtype}; only numbers are read.")
+    _check_storage(found, where)
+    return found
+
+
+def strings(group: h5py.Group, name: str) -> list[str]:
+    """The texts of a dataset (N,), (N, 1) or (1, N): strings of fixed or of variable length, in UTF-8.
+
+    Args:
+        group: Where it is.
+        name: Its name.
+
+    Raises:
+        MseError: There is none; it lies outside of the file; it holds other values than texts; it has another shape;
+            or it claims more than the file can hold.
+    """
+    found, where = _dataset(group, name), f"{_place(group)}/{name}"
+    if h5py.check_string_dtype(found.dtype) is None:
+        raise MseError(f"{where} holds values of type {found.dtype}; only texts are read.")
+    shape = tuple(found.shape or ())
+    if not shape or len(shape) > 2 or (len(shape) == 2 and 1 not in shape and 0 not in shape):
+        raise MseError(f"{where} has the shape {shape}; expected is a text a row, (N,) or (N, 1).")
+    _check_storage(found, where)
+    if found.dtype.kind == "O" and Path(group.file.filename).is_file():
+        _check_heaps(Path(group.file.filename))
+    # Each row of variable length is a pointer into the file, and many may point to one long text.
+    size = group.file.id.get_filesize()
+    step = max(4, _TEXTS_AT_ONCE // size) if found.dtype.kind == "O" else max(shape)
+    lying = len(shape) == 2 and shape[0] == 1
+    texts: list[str] = []
+    held = 0
+    for start in range(0, max(shape), max(step, 1)):
+        part = found[0, start : start + step] if lying else found[start : start + step]
+        raw = part.reshape(-1).tolist()
+        held += sum(map(len, raw))
+        if held > _SMALL + size * (_MAX_RATIO if found.dtype.kind == "S" else 1):
+            raise MseError(f"{where} has texts of {held:,} bytes and more, but the whole file has {size:,}.")
+        texts += [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in raw]
+    return texts
+
+
+def _check_heaps(path: Path) -> None:
+    """HDF5 never ends reading a heap of texts whose free space has no length, as zeros in a damaged file leave it."""
+    data = path.read_bytes()
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        place, end = heap + 16, heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+        while place + 16 <= min(end, len(data)):
+            number, size = int.from_bytes(data[place : place + 2], "little"), data[place + 8 : place + 16]
+            length = int.from_bytes(size, "little")
+            if number == 0 and length < 16:
+                raise MseError(f"{path} is damaged: a heap of its texts has no sound end. Download it again.")
+            place += length if number == 0 else 16 + (length + 7) // 8 * 8
+        heap = data.find(b"GCOL", heap + 4)
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     found = _member(group, name)
     where = f"{_place(group)}/{name}"
     if not isinstance(found, h5py.Dataset):
         raise MseError(f"{where} is no dataset, which it must be in a .csd file.")
     if found.is_virtual or found.external:
         raise MseError(f"{where} keeps its values in other files; that is refused. Copy them into the file.")
-    wanted = "S" if text else "fiu"
-    if found.dtype.kind not in wanted or found.dtype.itemsize > _MAX_ITEM:
-        what = "strings of fixed length" if text else "numbers"
-        raise MseError(f"{where} holds values of type {found.dtype}; only {what} are read.")
-    _check_storage(found, where)
     return found
 
 

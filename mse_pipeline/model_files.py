@@ -6,6 +6,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.file_kinds import LFS_POINTER
 
 CONFIG = "config.json"
 WEIGHT_FILES = (
@@ -20,8 +21,6 @@ SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json")
 OTHER_COPIES = ("*/*", "consolidated*", "*.fp16.*", "*.fp32.*", "training_args.bin", "optimizer.bin")
 """Second copies of the same weights, in other formats, would double a download of many gigabytes."""
-
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -39,7 +38,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     files = _shards(found) if found.name.endswith(".index.json") else (found,)
     for path in files:
         with path.open("rb") as stream:
-            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise UsageError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in {folder}.")
     return files
 

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "os_errors", "cells", "clip", "task", "places"}
+FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places"}
 BELOW = {
     "errors": set(),
     "os_errors": {"errors"},
     "cells": set(),
     "task": set(),
     "clip": set(),
+    "file_kinds": set(),
     "places": {"errors"},
-    "model_files": {"errors"},
-    "hdf5_guard": {"errors", "places"},
+    "model_files": {"errors", "file_kinds"},
+    "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
     "media": FOUNDATION,

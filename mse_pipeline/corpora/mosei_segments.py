@@ -190,9 +190,9 @@ def _number(found: Annotations) -> tuple[dict[tuple[str, str], _Sequenced], list
         if not video.isprintable() or video.startswith(".") or "/" in video or "\\" in video or len(video) > 100:
             raise UsageError(f"{found.csd} names a video {video[:100]!r}, which is no plain name.")
         if video in spans:
-            clips = _by_time(sequence, spans[video])
+            clips = numbers_by_time(sequence, spans[video])
         else:
-            clips = _by_order(sequence, rows.get(video, []))
+            clips = numbers_by_order(sequence, rows.get(video, []))
             in_order += bool(clips)
         for index, (span, values) in enumerate(zip(sequence.intervals, sequence.labels, strict=True)):
             start, end = float(span[0]), float(span[1])
@@ -211,7 +211,7 @@ def _number(found: Annotations) -> tuple[dict[tuple[str, str], _Sequenced], list
     return numbered, unnumbered, notes
 
 
-def _by_time(sequence: Sequence, spans: Mapping[str, tuple[float, float]]) -> dict[int, str]:
+def numbers_by_time(sequence: Sequence, spans: Mapping[str, tuple[float, float]]) -> dict[int, str]:
     """Index in the sequence -> clip whose times are the same, each clip once."""
     clips = list(spans)
     # Either side may have clamped a negative start.
@@ -227,7 +227,7 @@ def _by_time(sequence: Sequence, spans: Mapping[str, tuple[float, float]]) -> di
     return found
 
 
-def _by_order(sequence: Sequence, rows: list[LabelRow]) -> dict[int, str]:
+def numbers_by_order(sequence: Sequence, rows: list[LabelRow]) -> dict[int, str]:
     """Index in the sequence -> clip, if the rows are as many and have the same sentiments in the order of time."""
     if len(rows) != len(sequence.labels) or not all(row.clip_id.isdecimal() for row in rows):
         return {}

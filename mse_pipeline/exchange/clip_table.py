@@ -1,4 +1,7 @@
-"""The clips beside a folder of features: clips.csv and about.json, as we write them, or a user's label table."""
+"""The clips beside a folder of features: clips.csv and about.json, as we write them, or a user's label table.
+
+MERBench's label.npz is one too; what is said in its clips stands in a transcription.csv beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.cells import is_missing
-from mse_pipeline.clip import Clip, Split
+from mse_pipeline.cells import is_missing, number_of
+from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label_table
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
 from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
 from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
+from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.exchange.label_npz import read_label_npz
 from mse_pipeline.exchange.split_list import HELP
 from mse_pipeline.store.atomic import write_json, write_text
 from mse_pipeline.store.dataset import Dataset
@@ -25,6 +30,8 @@ from mse_pipeline.task import Classification, Regression, Task
 
 TABLE, ABOUT = "clips.csv", "about.json"
 _FORMAT = 1
+_TRANSCRIPTS = ("transcription-engchi-polish.csv", "transcription-engchi.csv", "transcription.csv")
+"""MERBench's files of texts, the best first."""
 _ALIASES = {
     "id": ("id", "name", "filename"),
     "split": ("split", "mode"),
@@ -82,13 +89,15 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
     """Read the clips of a table: our `TABLE`, MMSA's label.csv, or columns like id, split, text and label.
 
     Args:
-        path: CSV, TSV or Parquet; `ABOUT` beside it, if there, tells the task.
+        path: CSV, TSV or Parquet, or MERBench's label.npz; `ABOUT` beside it, if there, tells the task.
         split: The split of all clips, for a table without such a column.
         label_column: The column of the labels; None for the usual names.
 
     Raises:
         UsageError: It cannot be read, columns are missing, or a label is none of the task's.
     """
+    if path.suffix.lower() == ".npz":
+        return _from_npz(path, split, label_column)
     about = _about(path.with_name(ABOUT)) if path.name == TABLE else {}
     task: Task | None = about.get("task")
     if is_label_table(path) and label_column is None:
@@ -161,6 +170,60 @@ def _from_mmsa(path: Path, rows: Sequence[LabelRow], split: str | None) -> Label
         for row in rows
     )
     return LabelTable(task, clips, {}, (note,))
+
+
+def _from_npz(path: Path, split: str | None, column: str | None) -> LabelTable:
+    labels, notes = read_label_npz(path)
+    if column not in (None, "emo", "val"):
+        raise UsageError(f"{path} has the labels emo and val; the option label_column asks for {column!r}.")
+    if split is not None and split not in set(Split):
+        raise UsageError(f"Option split must be train, valid or test; got {split!r}.")
+    without = [one.name for one in labels if one.split is None]
+    if without and split is None:
+        raise UsageError(
+            f"{path} tells no split of {enumerate_some(without, 5)}. Set the option split for all clips, or give the "
+            "option labels a table with the columns id, split and label."
+        )
+    classes = sorted({one.emo for one in labels if one.emo}, key=lambda emo: emo.zfill(9) if emo.isdecimal() else emo)
+    chosen = column or ("emo" if len(classes) > 1 else "val")
+    if chosen == "emo":
+        if len(classes) < 2:
+            raise UsageError(f"{path} has no two classes in emo; set the option label_column to val.")
+        task: Task = Classification(tuple(classes))
+        told = f"The labels are emo: {len(classes)} classes, {', '.join(classes)}."
+    else:
+        task, told = infer_task([one.val for one in labels], "val")
+    texts, told_of_texts = _transcripts(path.parent)
+    clips = []
+    for one in labels:
+        val = number_of(one.val) if one.val else None
+        if one.val and val is None:
+            raise UsageError(f"{path} has the val {one.val[:40]!r} for {one.name}, which is no number.")
+        both: dict[str, Label | None] = {"emo": one.emo or None, "val": val}
+        label = both.pop(chosen)
+        clips.append(
+            Clip(
+                id=one.name,
+                split=one.split or Split(str(split)),
+                text=texts.get(one.name, ""),
+                label=label,
+                labels={kind: value for kind, value in both.items() if value is not None and len(classes) > 1},
+            )
+        )
+    return LabelTable(task, tuple(clips), {}, (told, *notes, told_of_texts))
+
+
+def _transcripts(folder: Path) -> tuple[dict[str, str], str]:
+    """Texts by clip, of MERBench's tables beside its labels, and a sentence about them."""
+    file = next((name for name in _TRANSCRIPTS if (folder / name).is_file()), None)
+    if file is None:
+        return {}, f"The clips have no texts: none of {', '.join(_TRANSCRIPTS)} lies beside the labels."
+    columns = read_table(folder, file).columns
+    spoken = next((columns[name] for name in _ALIASES["text"] if name in columns), None)
+    if spoken is None or "name" not in columns:
+        raise UsageError(f"{folder / file} has no columns name and english or chinese; it has {', '.join(columns)}.")
+    texts = {name: repair(text) for name, text in zip(columns["name"], spoken, strict=True)}
+    return texts, f"Texts are those of {file}."
 
 
 def _about(path: Path) -> dict[str, Any]:

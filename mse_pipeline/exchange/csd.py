@@ -17,11 +17,12 @@ from typing import Any
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root
-from mse_pipeline.corpora.mmsa_table import is_label_table
+from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_table import TABLE, read_clip_table
-from mse_pipeline.exchange.csd_labels import Segment, read_segments, task_of
+from mse_pipeline.exchange.csd_labels import Segment, make_segments, read_labels, task_of
+from mse_pipeline.exchange.csd_numbers import Numbers, by_index, find_numbers, names_of, names_of_clip
 from mse_pipeline.exchange.csd_rows import Place, read_rows, read_texts
 from mse_pipeline.exchange.csd_write import entry_of, offset_of
 from mse_pipeline.exchange.split_list import HELP, read_splits
@@ -55,7 +56,14 @@ class _File:
         return re.sub(r"[^a-z0-9]", "", self.root.lower())
 
 
-def read(path: Path, *, splits: str | None = None, target: str = "sentiment", roots: str | None = None) -> Imported:
+def read(
+    path: Path,
+    *,
+    splits: str | None = None,
+    target: str = "sentiment",
+    roots: str | None = None,
+    ids: str = "index",
+) -> Imported:
     """Read a folder of .csd files: CMU-MOSEI's, CMU-MOSI's, or what `csd_write.write` made.
 
     Args:
@@ -63,6 +71,9 @@ def read(path: Path, *, splits: str | None = None, target: str = "sentiment", ro
         splits: A list of splits (`split_list.HELP`); None for MMSA's label.csv in the folder.
         target: Which annotation is to be predicted: sentiment, happy, sad, anger, surprise, disgust or fear.
         roots: Streams of further roots, as in ``OpenSMILE=acoustic.opensmile,VGG=visual.vgg``.
+        ids: What clips are called: ``index`` for ``<video>[k]``, k being the place in the label file, as the SDK has
+            it; ``number`` for ``<video>$_$<number>``, the number of the segment, as MMSA and this package's corpora
+            have it. Lists of splits and entries of files may have either.
 
     Raises:
         UsageError: There are no .csd files, labels or splits are missing, or an option does not fit.
@@ -90,19 +101,23 @@ def read(path: Path, *, splits: str | None = None, target: str = "sentiment", ro
             raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder.")
         table = read_clip_table(folder / TABLE)
         task: Task = table.task
-        places = [Place(clip.id, entry_of(clip.id), None, offset_of(clip)) for clip in table.clips]
+        places = [Place(clip.id, (), entry_of(clip.id), 0, None, offset_of(clip)) for clip in table.clips]
         clips = table.clips
         notes += table.notes
         source |= {"clips": file_digest(folder / TABLE)} | ({"corpus": table.corpus} if table.corpus else {})
     else:
         task = task_of(target)
-        segments, found, list_path = _segments(folder, listing.files, files, splits, target)
+        if ids not in ("index", "number"):
+            raise UsageError(f"Option ids is index or number; got {ids!r}.")
+        segments, numbers, found, list_path = _segments(folder, listing.files, files, splits, target)
         notes += found
+        places = [_place(one, numbers) for one in segments]
+        if ids == "number":
+            places, segments = _by_number(places, segments)
         if target == "sentiment":
             # Its metrics and its recipe's settings hold.
             source["corpus"] = "mosei" if any(file.kind == "alllabels" for file in files) else "mosi"
-        clips = _with_words(files, segments, notes)
-        places = [Place(one.clip.id, one.video, (one.start, one.end), one.start) for one in segments]
+        clips = _with_words(files, segments, places, notes)
         source |= {"splits": {"file": list_path.name, "sha256": file_digest(list_path)}, "target": target}
     readers: dict[str, Callable[[], Iterator[tuple[str, Features]]]] = {
         stream: partial(read_rows, file.path, file.root, stream, places, notes) for stream, file in streams.items()
@@ -165,7 +180,7 @@ def _own_roots(text: str | None) -> dict[str, str]:
 
 def _segments(
     folder: Path, listed: Sequence[str], files: Sequence[_File], splits: str | None, target: str
-) -> tuple[list[Segment], list[str], Path]:
+) -> tuple[list[Segment], Numbers, list[str], Path]:
     labels = [file for file in files if file.kind in _LABELS]
     if len(labels) != 1:
         raise UsageError(
@@ -179,16 +194,48 @@ def _segments(
     list_path = Path(splits).expanduser() if splits is not None else folder / tables[0]
     known = read_splits(list_path)
     with opened(labels[0].path) as file:
-        segments, notes = read_segments(child(child(file, labels[0].root), "data"), known, target)
-    return segments, [f"Splits are those of {list_path.name}.", *notes], list_path
+        labelled = read_labels(child(child(file, labels[0].root), "data"))
+    rows = read_label_table(folder / tables[0]) if len(tables) == 1 else []
+    texts = [name for name in listed if name.lower().endswith((".txt", ".annotprocessed"))]
+    numbers, told = find_numbers(labelled, folder, texts, rows, known)
+    known, lost = by_index(known, labelled, numbers)
+    segments, notes = make_segments(labelled, known, target)
+    return segments, numbers, [f"Splits are those of {list_path.name}.", *told, *lost, *notes], list_path
 
 
-def _with_words(files: Sequence[_File], segments: Sequence[Segment], notes: list[str]) -> tuple[Clip, ...]:
+def _place(segment: Segment, numbers: Numbers) -> Place:
+    clip = segment.clip.id
+    names = names_of_clip(clip) if segment.index is None else names_of(segment.video, segment.index, numbers)
+    count = 0 if segment.index is None else segment.count
+    return Place(clip, names, segment.video, count, (segment.start, segment.end), segment.start)
+
+
+def _by_number(places: Sequence[Place], segments: Sequence[Segment]) -> tuple[list[Place], list[Segment]]:
+    """Clips called by the number of their segment.
+
+    Raises:
+        UsageError: The number of one is not known.
+    """
+    unknown = [place.clip for place in places if len(place.names) == 1]
+    if unknown:
+        raise UsageError(
+            f"The numbers of {len(unknown):,} segments are not known: {enumerate_some(unknown, 5)}. Put CMU's "
+            "transcripts (Raw/Transcript/Segmented) into the folder, which tell them, or import with ids=index."
+        )
+    called = [place.names[1] for place in places]
+    return (
+        [replace(place, clip=name) for place, name in zip(places, called, strict=True)],
+        [replace(one, clip=replace(one.clip, id=name)) for one, name in zip(segments, called, strict=True)],
+    )
+
+
+def _with_words(
+    files: Sequence[_File], segments: Sequence[Segment], places: Sequence[Place], notes: list[str]
+) -> tuple[Clip, ...]:
     words = next((file for file in files if file.kind in _WORDS), None)
     if words is None:
         notes.append("There is no file with the root 'words' (TimestampedWords): clips have no text.")
         return tuple(one.clip for one in segments)
-    spans = [(one.video, one.clip.id, one.start, one.end) for one in segments]
-    texts, found = read_texts(words.path, words.root, spans)
+    texts, found = read_texts(words.path, words.root, places)
     notes += found
     return tuple(replace(one.clip, text=texts[one.clip.id]) for one in segments)

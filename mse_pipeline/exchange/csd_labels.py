@@ -12,7 +12,9 @@ import numpy as np
 
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.mosei_csd import Sequence
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
+from mse_pipeline.exchange.csd_numbers import video_of
 from mse_pipeline.exchange.split_list import split_for
 from mse_pipeline.hdf5_guard import child, keys, numbers
 from mse_pipeline.task import Regression
@@ -33,6 +35,8 @@ class Segment:
     Attributes:
         clip: Its id is the entry of aligned files, ``<video>[k]``.
         video: The entry of unaligned files.
+        index: Its place among the video's intervals; None in an aligned file, whose entries are clips.
+        count: How many intervals the video has.
         start: Seconds in the video, never negative.
         end: Seconds in the video.
     """
@@ -41,6 +45,8 @@ class Segment:
     video: str
     start: float
     end: float
+    index: int | None
+    count: int
 
 
 @dataclass
@@ -67,39 +73,56 @@ def task_of(target: str) -> Regression:
     return _RANGES.get(target, _EMOTION)
 
 
-def read_segments(data: h5py.Group, splits: Mapping[str, Split], target: str) -> tuple[list[Segment], list[str]]:
+def read_labels(data: h5py.Group) -> dict[str, Sequence]:
+    """Intervals and labels of all entries of a label file.
+
+    Args:
+        data: Its group ``data``; entries are videos, or clips ``<video>[k]`` after alignment.
+
+    Raises:
+        MseError: The file is damaged or hostile.
+    """
+    labelled = {}
+    for entry in keys(data):
+        group = child(data, entry)
+        values, intervals = numbers(group, "features"), numbers(group, "intervals")
+        _check_shapes(entry, values.shape, intervals.shape)
+        labelled[entry] = Sequence(np.asarray(intervals[:], np.float64), np.asarray(values[:], np.float64))
+    return labelled
+
+
+def make_segments(
+    labelled: Mapping[str, Sequence], splits: Mapping[str, Split], target: str
+) -> tuple[list[Segment], list[str]]:
     """The annotated intervals of all videos.
 
     Args:
-        data: The group ``data`` of the label file; entries are videos, or clips ``<video>[k]`` after alignment.
+        labelled: Intervals and labels by video, or by clip ``<video>[k]`` after alignment.
         splits: By id of a video or a clip.
-        target: Which of `MOSEI_LABELS` is to be predicted; the others become further labels.
+        target: One of `MOSEI_LABELS`.
 
     Returns:
-        The clips in the file's order, and what was clamped or left out, as sentences.
+        Segments in the order of names, and what was left out, as sentences.
 
     Raises:
-        UsageError: Labels lie outside of their range, or no clip is in the list of splits.
-        MseError: The file is damaged.
+        UsageError: The target is not annotated, a label is outside of its range, or no segment is in the list.
     """
     task = task_of(target)
     segments: list[Segment] = []
     found = _Findings()
-    for entry in keys(data):
-        group = child(data, entry)
-        values, intervals = numbers(group, "features"), numbers(group, "intervals")
-        names = _label_names(entry, values.shape, intervals.shape)
+    for entry, sequence in labelled.items():
+        names = MOSEI_LABELS[: sequence.labels.shape[1]]
         if target not in names:
             raise UsageError(f"The label file annotates {', '.join(names)}; the option target asks for {target}.")
         aligned = _ALIGNED.fullmatch(entry)
         video = aligned["video"] if aligned else entry
-        rows, spans = np.asarray(values[:], np.float64), np.asarray(intervals[:], np.float64)
+        rows, spans = sequence.labels, sequence.intervals
         if aligned:
             # After alignment all rows of an entry belong to one clip.
             rows, spans = rows[:1], np.array([[spans[:, 0].min(), spans[:, 1].max()]]) if len(spans) else spans
         for index, (row, (start, end)) in enumerate(zip(rows, spans, strict=True)):
             clip = entry if aligned else f"{entry}[{index}]"
-            split = split_for(clip, video, splits)
+            split = split_for(clip, video, splits) or splits.get(video_of(video) or video)
             if split is None:
                 found.unlisted.append(clip)
                 continue
@@ -123,7 +146,7 @@ def read_segments(data: h5py.Group, splits: Mapping[str, Split], target: str) ->
                 label=min(max(label, task.low), task.high),
                 labels=kept,
             )
-            segments.append(Segment(one, video, begin, float(end)))
+            segments.append(Segment(one, video, begin, float(end), None if aligned else index, len(spans)))
     return segments, _settle(segments, found, target, task)
 
 
@@ -147,12 +170,11 @@ def _settle(segments: list[Segment], found: _Findings, target: str, task: Regres
     return notes
 
 
-def _label_names(entry: str, values: tuple[int, ...], intervals: tuple[int, ...]) -> tuple[str, ...]:
+def _check_shapes(entry: str, values: tuple[int, ...], intervals: tuple[int, ...]) -> None:
     if len(values) != 2 or intervals != (values[0], 2):
         raise MseError(f"Labels of {entry} have the shapes {values} and {intervals}; expected (N, d) and (N, 2).")
     if values[1] not in (1, len(MOSEI_LABELS)):
         raise MseError(f"Labels of {entry} have {values[1]} columns; expected 7 (CMU-MOSEI) or 1 (CMU-MOSI).")
-    return MOSEI_LABELS[: values[1]]
 
 
 def _label(value: float) -> float | None:

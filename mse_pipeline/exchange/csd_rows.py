@@ -11,8 +11,9 @@ import numpy as np
 
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
+from mse_pipeline.exchange.csd_numbers import counted_by_number
 from mse_pipeline.exchange.values import Repairs
-from mse_pipeline.hdf5_guard import child, keys, numbers, opened, text_of
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened, strings, text_of
 from mse_pipeline.store.features import Features
 
 _OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour
@@ -26,14 +27,18 @@ class Place:
     """Where a clip's rows are.
 
     Attributes:
-        clip: Its id; an entry of this name is the clip's own, as after alignment.
+        clip: Its id.
+        names: What an entry of the clip's own may be called, as after alignment; see `csd_numbers.names_of`.
         entry: Else its entry, as the video's.
+        count: How many clips the label file has of that video; 0 where that is not known.
         span: Begin and end in the entry, in seconds; None for all of it.
         offset: What is taken from the rows' times, in seconds.
     """
 
     clip: str
+    names: tuple[str, ...]
     entry: str
+    count: int
     span: tuple[float, float] | None
     offset: float
 
@@ -69,11 +74,12 @@ def read_rows(
         home = child(file, root)
         data = child(home, "data")
         there = set(keys(data))
+        owned = _owned(places, there)
         names: tuple[str, ...] = ()
         entry_name, entry = "", None
         for place in places:
-            own = place.clip in there and place.span is not None
-            name = place.clip if own else place.entry
+            own = owned.get(place.clip)
+            name = own or place.entry
             if name not in there:
                 absent += 1
                 continue
@@ -95,15 +101,13 @@ def read_rows(
         notes.append(f"{stream}: {empty:,} clips have no row within their interval, and no features.")
 
 
-def read_texts(
-    path: Path, root: str, spans: Sequence[tuple[str, str, float, float]]
-) -> tuple[dict[str, str], list[str]]:
+def read_texts(path: Path, root: str, places: Sequence[Place]) -> tuple[dict[str, str], list[str]]:
     """The words of each clip, silences left out; a word belongs where its middle is.
 
     Args:
         path: The file of TimestampedWords.
         root: Its root.
-        spans: Video, clip id, begin and end in seconds.
+        places: The clips; all have a span.
 
     Returns:
         Text by clip id, and what was missing or repaired, as sentences.
@@ -112,31 +116,49 @@ def read_texts(
         MseError: The file is damaged or hostile.
     """
     texts: dict[str, str] = {}
-    damaged = silent = 0
+    damaged = silent = timeless = 0
     with opened(path) as file:
         data = child(child(file, root), "data")
         there = set(keys(data))
-        current, words, spoken = None, np.zeros(0, "S1"), np.zeros((0, 2))
-        for video, clip, start, end in spans:
-            name = clip if clip in there else video
+        owned = _owned(places, there)
+        current, words, spoken = None, np.zeros(0, object), np.zeros((0, 2))
+        for place in places:
+            own = owned.get(place.clip)
+            name, clip = own or place.entry, place.clip
+            start, end = place.span or (-np.inf, np.inf)
             if name != current:
-                current, words, spoken = name, np.zeros(0, "S1"), np.zeros((0, 2))
+                current, words, spoken = name, np.zeros(0, object), np.zeros((0, 2))
                 if name in there:
                     group = child(data, name)
-                    stored, intervals = numbers(group, "features", text=True), numbers(group, "intervals")
-                    words, spoken = stored[:].reshape(-1), np.asarray(intervals[:], np.float64)
+                    words = np.array(strings(group, "features"), object)
+                    spoken = np.asarray(numbers(group, "intervals")[:], np.float64)
                     if spoken.shape != (len(words), 2):
                         raise MseError(f"{path}: {name} has {len(words)} words but intervals {spoken.shape}.")
+                    timeless += int((~np.isfinite(spoken).all(axis=1)).sum())
             middles = spoken.mean(axis=1)
-            inside = (middles >= start) & (middles < end) if name != clip else np.ones(len(words), bool)
-            said = [repair(word.decode("utf-8", "replace")) for word in words[inside].tolist()]
+            inside = (middles >= start) & (middles < end) if own is None else np.ones(len(words), bool)
+            said = [repair(word) for word in words[inside].tolist()]
             texts[clip] = " ".join(word for word in said if word not in _SILENCE)
             damaged += "\ufffd" in texts[clip]
             silent += not texts[clip]
     notes = [f"{silent:,} clips have no word in {path.name}."] if silent else []
     if damaged:
         notes.append(f"{damaged:,} clips have words in {path.name} that are not UTF-8; signs were replaced.")
+    if timeless:
+        notes.append(f"{timeless:,} words of {path.name} have no finite times and are left out.")
     return texts, notes
+
+
+def _owned(places: Sequence[Place], there: set[str]) -> dict[str, str]:
+    """The entry of its own that a clip has, by clip."""
+    by_number = counted_by_number(there, {place.entry: place.count for place in places if place.count})
+    owned = {}
+    for place in places:
+        names = place.names[1:] if place.entry in by_number else place.names[:1] + place.names[1:-1]
+        own = next((one for one in names if one in there), None)
+        if own is not None:
+            owned[place.clip] = own
+    return owned
 
 
 def _open_entry(data: h5py.Group, name: str) -> _Entry:

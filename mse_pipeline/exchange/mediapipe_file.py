@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import MseError
-from mse_pipeline.exchange.openface_file import FaceTrack, frame_intervals
+from mse_pipeline.exchange.openface_file import FaceTrack, csv_text, frame_intervals
 
 _SIDED = (
     *("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp"),
@@ -86,7 +85,7 @@ def read_track(path: Path, name: str, kept: Kept, fps: float) -> FaceTrack:
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise MseError(f"{name} has {size:,} bytes; at most {_MAX_BYTES:,} are read.")
-        text, _ = decode(path.read_bytes(), name)
+        text = csv_text(path.read_bytes(), name)
     except OSError as error:
         raise MseError(f"{name} cannot be read: {error.strerror or error}.") from error
     rows = _table(text, name) if name.lower().endswith(".csv") else _objects(text, name)

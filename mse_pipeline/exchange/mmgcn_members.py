@@ -13,6 +13,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 
 _MELD_TRAIN, _MELD_VALID = 1038, 114
+_MAX_KEY = 1 << 53  # larger numbers may all have one hash, and would take long to be told apart
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def _keys(value: Any) -> list[Any] | None:
     if isinstance(value, set | frozenset):
         value = sorted(value, key=lambda one: (str(type(one)), one))
     if not isinstance(value, Iterable) or not _is_flat(value, int | str):
+        return None
+    if any(isinstance(one, int) and abs(one) > _MAX_KEY for one in value):
         return None
     return list(value)
 

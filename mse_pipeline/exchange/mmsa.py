@@ -19,7 +19,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.mmsa_fields import Part, lengths_of, mask_of
+from mse_pipeline.exchange.mmsa_fields import Part, lengths_of, mask_of, padded_fields
 from mse_pipeline.exchange.published import by_counts, recognise
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
 from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
@@ -105,7 +105,8 @@ def _parts(file: PickleFile, notes: list[str]) -> dict[Split, Part]:
         elif not isinstance(value, Mapping):
             raise MseError(f"Part {key} of {file.path} is {_kind(value)}; expected a dictionary of fields.")
         else:
-            parts[SPLITS[key]] = Part(f"{file.path}, {key}", value)
+            name = f"{file.path}, {key}"
+            parts[SPLITS[key]] = Part(name, padded_fields(value, name))
     return {split: parts[split] for split in Split if split in parts}
 
 

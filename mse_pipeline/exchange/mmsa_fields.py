@@ -16,6 +16,9 @@ from mse_pipeline.errors import MseError
 SEPARATOR = "$_$"
 _ID = re.compile(r"(?!\.)[^\x00-\x1f\x7f-\x9f/\\]+")
 _MAX_ID = 200
+_ROWS = ("text", "audio", "vision")
+_MAX_PADDING = 64  # times the values that there are; ragged files have some clips of many times the usual length
+_SMALL = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,42 @@ class Part:
             has = ", ".join(str(key)[:30] for key in list(self.fields)[:20])
             raise MseError(f"{self.name} has no {field}; it has {has or 'nothing'}.")
         return self.fields[field]
+
+
+def padded_fields(fields: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
+    """Fields of a file whose clips have arrays (L, D) of their own, padded to one array (N, L, D), with their lengths.
+
+    Args:
+        fields: As the file has them; lists, and arrays of objects, of one array a clip.
+        name: File and split, for errors.
+
+    Raises:
+        MseError: Padded, they would take many times what they take now.
+    """
+    made = dict(fields)
+    for field in _ROWS:
+        given = fields.get(field)
+        rows = given.tolist() if isinstance(given, np.ndarray) and given.dtype.hasobject else given
+        if not isinstance(rows, list) or not rows or not all(_is_rows(one, rows[0]) for one in rows):
+            continue
+        longest, dim = max(map(len, rows)), rows[0].shape[1]
+        dtype = np.result_type(*{one.dtype for one in rows})
+        size, held = len(rows) * longest * dim * dtype.itemsize, sum(one.nbytes for one in rows)
+        if size > _SMALL + _MAX_PADDING * held:
+            raise MseError(
+                f"{name}: padded to {longest:,} rows a clip, {field} would take {size:,} bytes for {held:,}."
+            )
+        made[field] = np.zeros((len(rows), longest, dim), dtype)
+        for place, one in enumerate(rows):
+            made[field][place, : len(one)] = one
+        made.setdefault(f"{field}_lengths", [len(one) for one in rows])
+    return made
+
+
+def _is_rows(one: Any, first: Any) -> bool:
+    return (
+        isinstance(one, np.ndarray) and one.ndim == 2 and one.dtype.kind in "fiu" and one.shape[1:] == first.shape[1:]
+    )
 
 
 def mask_of(part: Part) -> np.ndarray:

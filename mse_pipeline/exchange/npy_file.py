@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.file_kinds import kind_of
 
 _LIMIT = 128 << 20
 
@@ -26,7 +27,10 @@ def read_npy(path: Path) -> np.ndarray:
     """
     try:
         with path.open("rb") as handle:
-            shape, dtype = _header(handle)
+            kind = kind_of(path)
+            if kind is not None and "npy" not in kind.name:
+                raise ValueError(f"it is {kind}")
+            shape, dtype = read_header(handle)
             claimed = math.prod(shape) * dtype.itemsize
             held = path.stat().st_size - handle.tell()
             if dtype.hasobject:
@@ -65,7 +69,12 @@ def as_rows(array: np.ndarray, path: Path) -> np.ndarray:
     return array
 
 
-def _header(handle: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(handle: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an .npy file, whose values follow.
+
+    Raises:
+        ValueError, TypeError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError: There is no sound header.
+    """
     version = np.lib.format.read_magic(handle)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(handle)
@@ -75,4 +84,10 @@ def _header(handle: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"it is of .npy version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
     if any(size < 0 for size in shape):
         raise ValueError(f"it claims the shape {shape}")
+    handle.seek(-1, 1)
+    if handle.read(1) != b"\n":
+        raise ValueError(
+            "its header does not end with a line feed: a copy in text mode has changed its line ends. Copy it again as "
+            "a binary file"
+        )
     return shape, dtype

@@ -32,6 +32,7 @@ _MODALITIES = {
     "text": ("text", "lexical"),
 }
 _TABLES = (TABLE, "label.csv", "labels.csv", "meta.csv")
+_NPZ = re.compile(r"labels?[\w-]*\.npz")
 
 
 def read(
@@ -48,14 +49,15 @@ def read(
 
     Args:
         path: The folder that holds the feature folders.
-        labels: The label table, anywhere; None for the clips.csv, label.csv, labels.csv or meta.csv below `path`. Its
-            columns are id (or name), label, split and text, or those of MMSA's tables.
+        labels: The label table, anywhere; None for the clips.csv, label.csv, labels.csv or meta.csv below `path`, or
+            MERBench's label.npz. The columns of a table are id (or name), label, split and text, or those of MMSA's
+            tables.
         acoustic: Folder of the acoustic features below `path`; None for one called acoustic, audio or
             ``acoustic.NAME``.
         visual: Likewise, also video and vision.
         text: Likewise, also lexical.
         split: The split of all clips, for a table without such a column.
-        label_column: The table's column of labels.
+        label_column: The table's column of labels; emo or val of label.npz.
 
     Raises:
         UsageError: There is no table or feature folder, or they do not fit together.
@@ -139,11 +141,12 @@ def _table(folder: Path, listed: Sequence[str], labels: str | None) -> Path:
             raise UsageError(f"There is no label table {given}.")
         return given
     found = [name for name in listed if posixpath.basename(name).lower() in _TABLES]
+    found = found or [name for name in listed if _NPZ.fullmatch(posixpath.basename(name).lower())]
     if len(found) != 1:
         told = f"several: {enumerate_some(found, 5)}" if found else "none"
         raise UsageError(
-            f"A label table with the columns id, label and split is needed; called {', '.join(_TABLES)} there is "
-            f"{told} below {folder}. MERBench's label.npz is a pickle and is not read: give the option labels a CSV."
+            f"A label table with the columns id, label and split is needed; called {', '.join(_TABLES)} or label.npz "
+            f"there is {told} below {folder}. Name one with the option labels."
         )
     return folder / found[0]
 

@@ -13,6 +13,7 @@ import numpy as np
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import MseError
+from mse_pipeline.file_kinds import kind_of_bytes
 
 _NEEDED = ("frame", "timestamp", "confidence", "success")
 _KEPT = re.compile(r"gaze_\w+|pose_[TR][xyz]|AU\d\d_[rc]")
@@ -104,6 +105,19 @@ def frame_intervals(times: np.ndarray) -> np.ndarray:
     return np.stack([times, times + lasts], axis=1)
 
 
+def csv_text(data: bytes, name: str) -> str:
+    """The text of a CSV or JSON file.
+
+    Raises:
+        MseError: It is a file of another kind, as a broken download leaves it.
+    """
+    kind = kind_of_bytes(data[:4096]) if data else None
+    if kind is not None and not kind.text:
+        raise MseError(f"{name} cannot be read as text: it is {kind}")
+    text, _ = decode(data, name)
+    return text
+
+
 def _table(path: Path, name: str) -> tuple[list[str], np.ndarray]:
     """Column names without the spaces before them, and the cells (N, columns) float64."""
     try:
@@ -113,7 +127,7 @@ def _table(path: Path, name: str) -> tuple[list[str], np.ndarray]:
         data = path.read_bytes()
     except OSError as error:
         raise MseError(f"{name} cannot be read: {error.strerror or error}.") from error
-    text, _ = decode(data, name)
+    text = csv_text(data, name)
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         columns = [cell.strip() for cell in next(reader, [])]

@@ -11,7 +11,7 @@ import numpy as np
 
 MAX_EMPTY = 10_000_000  # rows that an array without any values may claim
 _CODE = re.compile(r"[<>|=]?(?:[fiu][1248]|b1|\?|[SU]\d{1,9}|O[48]?)")
-_PLAIN = (str, bytes, bool, int, float, type(None))
+_IN_OBJECTS = (str, bytes, bool, int, float, type(None), np.ndarray, list, tuple)
 _PIECE = 1 << 20
 
 
@@ -96,7 +96,7 @@ def array_of(data: Any, dtype: Any, shape: Any, order: Any, encoding: str) -> np
     """An array over bytes of the file, which are not copied.
 
     Args:
-        data: Bytes, or a text that stands for bytes; for objects a list of plain values.
+        data: Bytes, or a text that stands for bytes; for objects a list of them.
         dtype: As `fill_dtype` gave it.
         shape: A tuple of whole numbers.
         order: ``C`` or ``F``.
@@ -138,12 +138,14 @@ def _objects(data: Any, shape: tuple[int, ...], count: int, order: str) -> np.nd
     if not isinstance(data, list) or len(data) != count:
         raise Refused(f"it claims an array of {count:,} objects and does not have them.")
     for one in data:
-        if not isinstance(one, _PLAIN):
+        # Ragged arrays hold arrays or lists; np.save and np.savez wrap a dictionary into an array without axes.
+        if not isinstance(one, _IN_OBJECTS) and not (shape == () and isinstance(one, dict)):
             raise Refused(
-                f"it holds an array of objects, one of them a {type(one).__name__}; texts and numbers are read."
+                f"it holds an array of objects, one of them a {type(one).__name__}; texts, numbers and arrays are read."
             )
     array = np.empty(count, object)
-    array[:] = data
+    for place, one in enumerate(data):  # numpy would make one array of arrays of one shape
+        array[place] = one
     return array.reshape(shape, order="F" if order == "F" else "C")
 
 

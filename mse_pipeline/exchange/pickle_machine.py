@@ -10,8 +10,6 @@ from __future__ import annotations
 import codecs
 from typing import Any, NoReturn
 
-import numpy as np
-
 from mse_pipeline.exchange.pickle_arrays import (
     BigText,
     Blank,
@@ -22,6 +20,7 @@ from mse_pipeline.exchange.pickle_arrays import (
     fill_dtype,
     scalar_of,
 )
+from mse_pipeline.exchange.pickle_keys import Keys
 from mse_pipeline.exchange.pickle_names import Allowed, allowed
 from mse_pipeline.exchange.pickle_stack import Stack
 
@@ -31,11 +30,14 @@ _SHORT_STRING = 4096
 _SHORT_TEXT = 1 << 16
 _MAX_NUMBER = 64  # bytes, or digits, of a whole number
 _LATIN1 = ("latin1", "latin-1", "iso-8859-1")
-_SCALARS = (str, bytes, bool, int, float, type(None), np.number)
 
 
 class Machine(Stack):
     """A method a step; those that only move values are in `Stack`."""
+
+    def __init__(self, data: memoryview, encoding: str) -> None:
+        super().__init__(data, encoding)
+        self._keys = Keys()
 
     def protocol(self) -> None:
         """The protocol's number."""
@@ -110,8 +112,8 @@ class Machine(Stack):
     def set_items(self, items: list[Any]) -> None:
         """Keys and values, one after the other, into the dictionary on top."""
         target = self._container(dict)
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_key(key)] = value
+        for key, value in zip(self._keys.enter(target, items[::2]), items[1::2], strict=True):
+            target[key] = value
 
     def make_dict(self) -> None:
         """A dictionary of all since the mark."""
@@ -121,11 +123,16 @@ class Machine(Stack):
 
     def add(self, items: list[Any]) -> None:
         """Members into the set on top."""
-        self._container(set).update(map(_key, items))
+        self._fill(self._container(set), items)
 
     def make_frozenset(self) -> None:
         """A frozen set of all since the mark."""
-        self.push(frozenset(map(_key, self.since_mark())))
+        self.push(frozenset(self._fill(set(), self.since_mark())))
+
+    def _fill(self, target: set[Any], members: list[Any]) -> set[Any]:
+        for member in self._keys.enter(target, members):
+            target.add(member)
+        return target
 
     def _container(self, kind: type) -> Any:
         target = self.top()
@@ -136,12 +143,18 @@ class Machine(Stack):
     def global_lines(self) -> None:
         """A global by two lines."""
         module, name = self.line(), self.line()
-        self.push(allowed(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
+        self._name(module.decode("utf-8", "replace"), name.decode("utf-8", "replace"))
 
     def stack_global(self) -> None:
         """A global by two texts."""
         name, module = self.pop(), self.pop()
-        self.push(allowed(module, name))
+        self._name(module, name)
+
+    def _name(self, module: Any, name: Any) -> None:
+        before = self._stack[-1] if self._stack else None
+        # What a defaultdict would make for a key that it has not; it is never called here.
+        makes = isinstance(before, Allowed) and before.name == "defaultdict"
+        self.push(allowed(module, name, makes=makes))
 
     def reduce(self) -> None:
         """What a call stands for."""
@@ -150,7 +163,7 @@ class Machine(Stack):
             raise Refused(f"it calls a {type(function).__name__} with a {type(arguments).__name__}.")
         self.push(self._called(function, arguments))
 
-    def _called(self, function: Allowed, arguments: tuple[Any, ...]) -> Any:  # noqa: PLR0911 - a call a return
+    def _called(self, function: Allowed, arguments: tuple[Any, ...]) -> Any:  # noqa: PLR0911, PLR0912 - a call a return
         match function.name, arguments:
             case "_reconstruct", (Allowed(name="ndarray"), tuple(), _):
                 return Blank("array")
@@ -166,16 +179,37 @@ class Machine(Stack):
             case "encode", (BigText() as text, str() as codec) if codec.lower() in _LATIN1:
                 self.copying(len(text.utf8))
                 return text.latin1()
-            case "OrderedDict", () | ([],):
+            case "OrderedDict", () | (list(),):
+                pairs = self._copied(arguments[0] if arguments else [])
+                if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+                    raise Refused("it makes an OrderedDict of other things than pairs.")
+                made: dict[Any, Any] = {}
+                for key, (_, value) in zip(self._keys.enter(made, [key for key, _ in pairs]), pairs, strict=True):
+                    made[key] = value
+                return made
+            case "defaultdict", () | (Allowed() | None,):
                 return {}
-            case "bytes", ():
+            case "Counter", () | (dict(),):
+                return arguments[0] if arguments else {}
+            case "deque", () | (list() | (),) | (list() | (), int() | None):
+                return list(self._copied(arguments[0])) if arguments else []
+            case "bytes" | "bytearray", ():
                 return b""
+            case "bytearray", (bytes() | memoryview() as data,):
+                return data
+            case "bytearray", (str() as text, str() as codec) if codec.lower() in _LATIN1:
+                self.copying(len(text))
+                return text.encode("latin-1")
             case "set" | "frozenset" as kind, () | (list(),):
-                members = arguments[0] if arguments else []
-                self.count(len(members))
-                self.copying(64 * len(members))
-                return (set if kind == "set" else frozenset)(map(_key, members))
+                members = self._fill(set(), self._copied(arguments[0] if arguments else []))
+                return members if kind == "set" else frozenset(members)
         raise Refused(f"it calls {function.module}.{function.name} with other arguments than data need.")
+
+    def _copied(self, values: list[Any]) -> list[Any]:
+        """Values of which a few steps could ask again and again for a copy."""
+        self.count(len(values))
+        self.copying(64 * len(values))
+        return values
 
     def build(self) -> None:
         """The state of an array or dtype; nothing else has one here."""
@@ -197,14 +231,3 @@ class Machine(Stack):
     def refuse(self, what: str) -> NoReturn:
         """Refuse a step that is never carried out."""
         raise Refused(f"it asks for {what}, which data files do not need; nothing of the file was run.")
-
-
-def _key(value: Any) -> Any:
-    """A key of a dictionary or member of a set.
-
-    Nested tuples are refused: a few steps make one whose hash takes centuries.
-    """
-    flat = value if isinstance(value, tuple) else (value,)
-    if len(flat) > 8 or not all(isinstance(one, _SCALARS) for one in flat):
-        raise Refused(f"it has a {type(value).__name__} as a key; texts and numbers are read.")
-    return value

@@ -1,4 +1,4 @@
-"""The globals that a pickle may name: those that numpy and Python write for arrays, ordered dictionaries and sets."""
+"""The globals that a pickle may name: those that numpy and Python write for arrays and plain containers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ _KNOWN = {
     ("numpy", "dtype"),
     ("_codecs", "encode"),
     ("collections", "OrderedDict"),
+    ("collections", "defaultdict"),
+    ("collections", "Counter"),
+    ("collections", "deque"),
     ("builtins", "bytes"),
+    ("builtins", "bytearray"),
     ("builtins", "set"),
     ("builtins", "frozenset"),
 }
+_MADE = {"dict", "list", "tuple", "int", "long", "float", "str", "unicode", "bool"}
+"""Types of builtins, Python 2's too, that a defaultdict may name for the values that it would make."""
 _OTHER_VERSIONS = {
     "numpy._core.multiarray": "numpy.core.multiarray",  # numpy 2
     "numpy._core.numeric": "numpy.core.numeric",
@@ -34,8 +40,13 @@ class Allowed:
     name: str
 
 
-def allowed(module: Any, name: Any) -> Allowed:
+def allowed(module: Any, name: Any, *, makes: bool = False) -> Allowed:
     """The global of a pickle, if it is one of those that are known.
+
+    Args:
+        module: As the pickle says.
+        name: As the pickle says.
+        makes: Whether it stands where a defaultdict names the type of its values.
 
     Raises:
         Refused: It is not.
@@ -47,7 +58,7 @@ def allowed(module: Any, name: Any) -> Allowed:
     if not isinstance(module, str) or not isinstance(name, str):
         raise Refused("it asks for a global whose name is no text.")
     plain = _OTHER_VERSIONS.get(module, module)
-    if (plain, name) not in _KNOWN:
+    if (plain, name) not in _KNOWN and not (makes and plain == "builtins" and name in _MADE):
         raise Refused(
             f"it asks for the global {f'{module}.{name}'[:100]!r}. Arrays of numpy and builtin values alone are read, "
             "and nothing of the file was run. Ask its maker for a file of plain arrays."

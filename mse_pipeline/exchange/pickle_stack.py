@@ -79,6 +79,8 @@ class Stack:
             if found >= 0:
                 line = bytes(self.take(start + found - self.position))
                 self.position += 1
+                if line.endswith(b"\r"):
+                    raise Refused("its lines end as those of Windows do, which is no pickle's way.")
                 return line
         raise Refused("it is cut off: a line has no end.")
 
@@ -122,6 +124,8 @@ class Stack:
 
     def put(self, index: int) -> None:
         """Remember the value on top of the stack."""
+        if not 0 <= index <= MAX_STEPS:  # numbers that hash alike would make the memo slow
+            raise Refused("it numbers a value of its memo beyond all steps that a file may have.")
         self._memo[index] = self.top()
 
     def memoize(self) -> None:
@@ -138,6 +142,12 @@ class Stack:
         """The value that is left when all steps are done."""
         if len(self._stack) != 1 or self._marks:
             raise Refused("it ends before its value is whole.")
+        rest = self._data[self.position :]
+        if bytes(rest[:_PIECE]).strip(b"\0\r\n "):
+            raise Refused(
+                f"{len(rest):,} bytes follow its end: several pickles lie in one file, of which Python would read the "
+                "first alone. Write one value per file."
+            )
         return self.pop()
 
 

@@ -8,6 +8,7 @@ Arrays are views into the mapped file: a file of 13 GB costs no memory until its
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from mse_pipeline.exchange.pickle_arrays import BigText, Blank, Refused
 from mse_pipeline.exchange.pickle_machine import Machine
 from mse_pipeline.exchange.pickle_names import Allowed
 from mse_pipeline.exchange.pickle_steps import run
+from mse_pipeline.file_kinds import kind_of, windows_line_ends
 
 ENCODINGS = ("utf-8", "latin1", "ascii")
 MAX_DEPTH = 32
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _PLAIN = (str, bytes, bool, int, float, np.ndarray, type(None))
+_MOST_BYTES = 1 << 16
 
 
 class PickleRefused(MseError):
@@ -36,7 +39,9 @@ class PickleFile:
 
     Attributes:
         path: The file.
-        value: Dictionaries, lists, tuples, sets, texts, bytes, numbers and arrays. Arrays are read-only.
+        value: Dictionaries, lists, tuples, sets, texts, bytes (long ones as views into the file), numbers and arrays,
+            of objects too. Arrays of numbers are read-only; ordered and default dictionaries and counters are plain
+            ones, deques are lists, and arrays of bytes are bytes.
     """
 
     path: Path
@@ -65,11 +70,28 @@ def read_pickle(path: Path, *, encoding: str = "utf-8") -> PickleFile:
     try:
         with path.open("rb") as file:
             if not file.seek(0, 2):
-                raise PickleRefused(f"{path} is empty: it has no bytes. Get it anew.")
+                raise PickleRefused(f"{path} is {kind_of(path)}")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    machine = Machine(memoryview(mapped), encoding)
+    try:
+        return PickleFile(path, unpickle(memoryview(mapped), path, encoding), mapped)
+    except PickleRefused as error:
+        raise PickleRefused(_told(str(error), path)) from error
+
+
+def unpickle(data: memoryview, path: Path, encoding: str = "utf-8") -> Any:
+    """The value of a pickle.
+
+    Args:
+        data: The pickle, which arrays are views of.
+        path: The file that it is, or is of, for errors.
+        encoding: As `read_pickle` has it.
+
+    Raises:
+        PickleRefused: As `read_pickle` says.
+    """
+    machine = Machine(data, encoding)
     try:
         value = run(machine)
         _check(value)
@@ -80,7 +102,30 @@ def read_pickle(path: Path, *, encoding: str = "utf-8") -> PickleFile:
             f"{path} is no sound pickle: its step before byte {machine.position:,} cannot be carried out "
             f"({type(error).__name__}). Get it anew."
         ) from error
-    return PickleFile(path, value, mapped)
+    return value
+
+
+def _told(why: str, path: Path) -> str:
+    """Why a file cannot be read as a pickle; what it is instead, where its content shows that."""
+    kind = kind_of(path)
+    if kind is not None and not kind.name.startswith("a pickle"):
+        # The first pickles were text, too.
+        if not kind.text or "does not begin like a pickle" in why:
+            return f"{path} does not begin with the steps of a pickle: it is {kind}"
+        if not _ends_like_a_pickle(path):
+            return f"{why} Its content is {kind}"
+    if windows_line_ends(path):
+        return (
+            f"{why} Each of its line feeds follows a carriage return, as a copy in text mode leaves them on Windows: "
+            "copy it again as a binary file (in Git, write `*.pkl -text` into .gitattributes)."
+        )
+    return why
+
+
+def _ends_like_a_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"."
 
 
 def _check(value: Any) -> None:
@@ -94,22 +139,37 @@ def _check(value: Any) -> None:
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for one in level:
-            if isinstance(one, _CONTAINERS):
-                if id(one) in seen:
-                    continue
+            held = _held(one)
+            if held is None:
+                _check_plain(one)
+            elif id(one) not in seen:
                 seen.add(id(one))
-                below.extend(one.values() if isinstance(one, dict) else one)
-            elif isinstance(one, Allowed):
-                raise Refused(f"it holds the global {one.module}.{one.name} as a value.")
-            elif isinstance(one, BigText):
-                raise Refused(f"it holds a text of {len(one.utf8):,} bytes.")
-            elif isinstance(one, Blank):
-                raise Refused("it holds an array that is begun and never filled.")
-            elif isinstance(one, memoryview):
-                raise Refused(f"it holds {len(one):,} bytes that are no array's.")
-            elif not isinstance(one, _PLAIN):
-                raise Refused(f"it holds a {type(one).__name__}, which is neither an array nor a builtin.")
+                below.extend(held)
         if not below:
             return
         level = below
     raise Refused(f"its values are nested more than {MAX_DEPTH} deep, which no data file is.")
+
+
+def _held(one: Any) -> Iterable[Any] | None:
+    """What a container holds; None for what is none."""
+    if isinstance(one, np.ndarray) and one.dtype.hasobject:
+        values: list[Any] = one.reshape(-1).tolist()
+        return values
+    if isinstance(one, _CONTAINERS):
+        return one.values() if isinstance(one, dict) else one
+    return None
+
+
+def _check_plain(one: Any) -> None:
+    if isinstance(one, Allowed):
+        raise Refused(f"it holds the global {one.module}.{one.name} as a value.")
+    if isinstance(one, BigText):
+        raise Refused(f"it holds a text of {len(one.utf8):,} bytes.")
+    if isinstance(one, Blank):
+        raise Refused("it holds an array that is begun and never filled.")
+    if isinstance(one, memoryview):
+        if len(one) > _MOST_BYTES:
+            raise Refused(f"it holds {len(one):,} bytes that are no array's.")
+    elif not isinstance(one, _PLAIN):
+        raise Refused(f"it holds a {type(one).__name__}, which is neither an array nor a builtin.")

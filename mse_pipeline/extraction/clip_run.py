@@ -138,7 +138,8 @@ class ClipRun:
             refuse_if_of_all_clips(error)
             self._fail(stream, "extract", error)
             return
-        self._made.append((self._row(stream, status="done", **remark), features))
+        # What the extractor itself remarks; that the clip was cut is told before all else.
+        self._made.append((self._row(stream, status="done", **(remark or features.notes.get("remark", {}))), features))
 
     def _fail_all(self, streams: Iterable[str], stage: Stage, error: Exception) -> Made:
         for stream in streams:

@@ -64,6 +64,14 @@ def test_streams_stand_on_words_and_a_clip_without_them_is_not_lost(run):
     assert summary.streams["acoustic.egemaps"].failed == {}
 
 
+def test_a_bad_word_is_a_remark_of_its_clip(run, root):
+    (root / "times/clip0.json").write_text(json.dumps([*WORDS, [0.4, 0.3, "k"]]))
+    summary, dataset = run()
+    assert summary.remarks == {"word_times_repaired": 1}
+    np.testing.assert_array_equal(dataset["text.words"]["c0"].intervals, [[0.1, 0.2], [0.2, 0.35]])
+    assert "'k' goes from 0.4 to 0.3 s" in dataset.native("text.words")["c0"].notes["remark"]["message"]
+
+
 def test_functionals_have_one_width_for_all_clips(run):
     _, dataset = run(pool="functionals", silence="keep")
     sound = dataset["acoustic.egemaps"]

@@ -421,7 +421,7 @@ def test_hostile_labels_words_and_metadata_are_refused(mosei):
     with pytest.raises(MseError, match="has 2 words but intervals"):
         csd.read(mosei)
     write_csd(words, "words", {"c": ([[0, 1]], np.ones((1, 1)))})
-    with pytest.raises(MseError, match="only strings of fixed length"):
+    with pytest.raises(MseError, match="only texts are read"):
         csd.read(mosei)
     words.write_bytes(kept)
     with h5py.File(mosei / COVAREP, "r+") as file:
@@ -592,3 +592,13 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     peak, total = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert total == rows * videos
     assert peak < 500, f"{peak} MB"
+
+
+def test_words_of_variable_length_and_without_times(mosei):
+    with h5py.File(mosei / "language/CMU_MOSEI_TimestampedWords.csd", "w") as file:
+        group = file.create_group("words/data/c")
+        group["features"] = np.array(["so", "sp", "what", "lost"], dtype=h5py.string_dtype())
+        group["intervals"] = np.array([[0, 0.2], [0.2, 0.3], [0.3, 0.9], [0.5, np.nan]])
+    imported = csd.read(mosei)
+    assert imported.clips[-1].text == "so what"
+    assert any("1 words of CMU_MOSEI_TimestampedWords.csd have no finite times" in note for note in imported.notes)

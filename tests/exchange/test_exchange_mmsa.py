@@ -317,3 +317,46 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path):
     before, after = map(int, subprocess.run(code, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
     assert path.stat().st_size > 190e6
     assert after - before < 0.7 * path.stat().st_size
+
+
+def unpadded(part, wrap):
+    """The part with an array of its own length for each clip."""
+    made = dict(part)
+    for field in ("audio", "vision"):
+        lengths = made.pop(f"{field}_lengths")
+        made[field] = wrap([rows[:length] for rows, length in zip(part[field], lengths, strict=True)])
+    return made
+
+
+def as_objects(rows):
+    array = np.empty(len(rows), object)
+    for place, one in enumerate(rows):
+        array[place] = one
+    return array
+
+
+@pytest.mark.parametrize("wrap", [list, as_objects])
+def test_clips_of_differing_length_are_as_padded_ones(given, content, wrap):
+    padded = mmsa.read(given(content))
+    ragged = mmsa.read(given({name: unpadded(one, wrap) for name, one in content.items()}, "ragged.pkl"))
+    assert ragged.clips == padded.clips
+    for stream, read in padded.streams.items():
+        other = dict(ragged.streams[stream]())
+        for clip, features in read():
+            assert other[clip].equals(features)
+
+
+@pytest.mark.parametrize("rows", [[np.ones((2, 3)), np.ones((2, 4))], [np.ones(3), np.ones((2, 3))], ["a", "b"]])
+def test_clips_that_fit_no_array_are_refused(given, content, rows):
+    content["test"]["audio"] = rows
+    with pytest.raises(MseError, match="audio must be an array of numbers"):
+        list(mmsa.read(given(content)).streams["acoustic.mmsa"]())
+
+
+def test_one_long_clip_among_many_short_ones_is_not_padded(given, content):
+    ids = [f"x$_${number}" for number in range(2000)]
+    rng = np.random.default_rng(0)
+    content["test"] = {**part(ids[:4], rng), "id": ids, "raw_text": ids, "regression_labels": np.zeros(2000)}
+    content["test"]["audio"] = [np.ones((20_000, 1), np.float32), *[np.ones((1, 1), np.float32)] * 1999]
+    with pytest.raises(MseError, match="padded to 20,000 rows a clip, audio would take 160,000,000 bytes"):
+        mmsa.read(given(content))

@@ -112,7 +112,7 @@ def table(text):
 @pytest.mark.parametrize(
     ("spoil", "options", "says"),
     [
-        (lambda f: (f / "label.csv").unlink(), {}, "A label table.*there is none.*label.npz is a pickle"),
+        (lambda f: (f / "label.csv").unlink(), {}, "A label table.*or label.npz there is none.*option labels"),
         (lambda f: (f / "meta.csv").write_text(TABLE), {}, "several: label.csv, meta.csv"),
         (lambda f: None, {"labels": "nowhere.csv"}, "no label table nowhere.csv"),
         (lambda f: None, {"acoustic": "../out"}, "leads out of the root"),
@@ -173,11 +173,13 @@ HOSTILE = {
     "code in the header": (header("__import__('os').getpid()"), "cannot be read as .npy"),
     "a deep header": (b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 8999 + b"\n", "cannot be read"),
     "version 3": (header("(1,)", version=b"\x03\x00", body=bytes(4)), "version 3.0"),
-    "a pickle": (b"\x80\x04cos\nsystem\n.", "cannot be read as .npy"),
-    "an archive": (zipped(), "cannot be read as .npy"),
+    "a pickle": (b"\x80\x04cos\nsystem\n.", "cannot be read as .npy: it is a pickle"),
+    "an archive": (zipped(), "cannot be read as .npy: it is an .npz archive"),
+    "a page": (b"<!DOCTYPE html><html>", "it is a web page"),
+    "a copy in text mode": (header("(2,)", body=bytes(8)).replace(b"\n", b"\r\n"), "a copy in text mode has changed"),
     "truncated": (header("(4,)", body=bytes(7)), "16 bytes, but holds 7"),
     "a cut header": (header("(4,)")[:40], "cannot be read as .npy"),
-    "empty": (b"", "cannot be read as .npy"),
+    "empty": (b"", "cannot be read as .npy: it is empty"),
 }
 
 
@@ -294,3 +296,135 @@ def test_memory_does_not_grow_with_the_folder(tmp_path):
     peak, total = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert total == rows * clips
     assert peak < 500, f"{peak} MB of a folder of {clips * block.stat().st_size >> 20} MB"
+
+
+def emotion(emo, val=-10):
+    return {"emo": emo, "val": val}
+
+
+def corpora(path, **parts):
+    """As MERBench writes its labels."""
+    np.savez_compressed(path, **{f"{name}_corpus": labels for name, labels in parts.items()})
+
+
+def labels_of(imported):
+    return {clip.id: (clip.split, clip.label, dict(clip.labels)) for clip in imported.clips}
+
+
+@pytest.fixture
+def features(tmp_path):
+    """A folder of features for some clips, beside which labels are put."""
+    folder = tmp_path / "mer"
+
+    def make(*clips):
+        for clip in clips:
+            save(folder / "visual" / f"{clip}.npy", np.ones(3))
+        return folder
+
+    return make
+
+
+def test_label_npz_of_merbench_is_read_as_labels(features):
+    folder = features("s1", "s2", "s3", "s4")
+    corpora(
+        folder / "label-6way.npz",
+        train={"s1": emotion("happy", 2.5), "s2": emotion("sad", "")},
+        test1={"s3": emotion("angry", np.float64(-1))},
+        test2={"s4": emotion("neutral"), "s5": emotion("neutral")},
+    )
+    imported = npy_folder.read(folder)
+    assert imported.task == Classification(("angry", "happy", "sad"))
+    assert labels_of(imported) == {
+        "s1": (Split.TRAIN, "happy", {"val": 2.5}),
+        "s2": (Split.TRAIN, "sad", {}),
+        "s3": (Split.TEST, "angry", {"val": -1.0}),
+        "s4": (Split.TEST, None, {}),
+        "s5": (Split.TEST, None, {}),
+    }
+    assert any("All 2 clips of test2_corpus are neutral" in note for note in imported.notes)
+    assert any("have no texts" in note for note in imported.notes)
+    assert list(dict(imported.streams["visual.npy"]())) == ["s1", "s2", "s3", "s4"]
+
+
+def test_numbers_of_label_npz_are_the_label_where_there_are_no_emotions(features):
+    folder = features("v_1", "v_2")
+    corpora(
+        folder / "label.npz", train={"v_1": emotion(0, -0.8)}, val={"v_2": emotion(0, 1)}, test={"x": emotion(0, 0)}
+    )
+    imported = npy_folder.read(folder)
+    assert imported.task == Regression(-1, 1)
+    assert labels_of(imported) == {
+        "v_1": (Split.TRAIN, -0.8, {}),
+        "v_2": (Split.VALID, 1.0, {}),
+        "x": (Split.TEST, 0.0, {}),
+    }
+    with pytest.raises(UsageError, match="no two classes in emo"):
+        npy_folder.read(folder, label_column="emo")
+    with pytest.raises(UsageError, match=r"labels emo and val.*asks for 'label'"):
+        npy_folder.read(folder, label_column="label")
+
+
+def test_indices_of_emotions_are_classes_and_melds_have_names(features):
+    folder = features("train_dia0_utt0")
+    corpora(folder / "label.npz", train={"train_dia0_utt0": emotion(3)}, test={"test_dia0_utt1": emotion(1)})
+    imported = npy_folder.read(folder)
+    assert imported.task == Classification(("joy", "neutral"))
+    assert labels_of(imported)["train_dia0_utt0"] == (Split.TRAIN, "neutral", {})
+    assert any("3 neutral" in note for note in imported.notes)
+    corpora(folder / "label.npz", whole={"train_dia0_utt0": emotion(0.0), "Ses01F": emotion(10), "Ses02F": emotion(2)})
+    with pytest.raises(UsageError, match=r"tells no split.*option split"):
+        npy_folder.read(folder)
+    imported = npy_folder.read(folder, split="test")
+    assert imported.task == Classification(("0", "2", "10"))
+    assert {clip.split for clip in imported.clips} == {Split.TEST}
+
+
+def test_texts_lie_beside_label_npz(features):
+    folder = features("s1")
+    corpora(folder / "label.npz", train={"s1": emotion("happy"), "s2": emotion("sad")})
+    (folder / "transcription.csv").write_text("name,english\ns1,So what?\n", encoding="utf-8")
+    imported = npy_folder.read(folder)
+    assert [clip.text for clip in imported.clips] == ["So what?", ""]
+    (folder / "transcription.csv").write_text("clip,english\ns1,So what?\n")
+    with pytest.raises(UsageError, match="no columns name"):
+        npy_folder.read(folder)
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+
+
+def flipped(path):
+    corpora(path, train={f"s{number}": emotion("happy") for number in range(200)})
+    data = bytearray(path.read_bytes())
+    data[100:140] = bytes(40)
+    path.write_bytes(data)
+
+
+UNFIT = {
+    "payload": (lambda p, t: npz(p, train_corpus=np.array([Payload(t / "canary")], object)), "builtins.open|io.open"),
+    "payload in labels": (lambda p, t: corpora(p, train={"a": Payload(t / "canary")}), "io.open"),
+    "numbers": (lambda p, t: npz(p, train_corpus=np.ones(3)), "holds no dictionary of clips"),
+    "other arrays": (lambda p, t: npz(p, a=np.ones(3)), "has no labels: expected train_corpus.*found 'a.npy'"),
+    "no dictionaries": (lambda p, t: corpora(p, train={"a": 3}), "no dictionary with emo and val"),
+    "names that are numbers": (lambda p, t: corpora(p, train={3: emotion("happy")}), "no dictionary with emo and val"),
+    "a clip twice": (lambda p, t: corpora(p, train={"a": emotion("x")}, test={"a": emotion("y")}), "'a' in several"),
+    "a val that is no number": (
+        lambda p, t: corpora(p, train={"a": emotion("x", "high"), "b": emotion("y")}),
+        "val 'high' for a, which is no number",
+    ),
+    "a page": (lambda p, t: p.write_bytes(b"<html>"), "cannot be read as .npz: it is a web page"),
+    "cut off": (lambda p, t: p.write_bytes(zipped()[:40]), "cannot be read as .npz"),
+    "damaged": (lambda p, t: flipped(p), "label.npz"),
+    "no array": (lambda p, t: p.write_bytes(zipped().replace(b"a.npy", b"train")), "label.npz"),
+}
+
+
+@pytest.mark.parametrize(("write", "says"), UNFIT.values(), ids=UNFIT)
+def test_unfit_label_npz_are_refused_and_named(features, tmp_path, write, says):
+    folder = features("a")
+    write(folder / "label.npz", tmp_path)
+    with pytest.raises(MseError, match=says) as caught:
+        npy_folder.read(folder)
+    assert "label.npz" in str(caught.value)
+    assert not (tmp_path / "canary").exists()

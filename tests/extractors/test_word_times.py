@@ -267,11 +267,15 @@ HOSTILE = {
     "claims much": ("a.TextGrid", SHORT.replace("\n3\n", "\n999999999\n"), "ends before"),
     "no count": ("a.TextGrid", SHORT.replace("\n3\n", "\n2.5\n"), "line 12: 2.5 is no count"),
     "no number": ("a.TextGrid", SHORT.replace("0.75", '"x"', 1), "line 17: a number is expected"),
-    "backwards": ("a.TextGrid", SHORT.replace("0.75", "0.25", 1), "line 18.*before it ends"),
+    "backwards": (
+        "a.align",
+        "2 1 so\n4 3 what\n",
+        "line 1: 'so' goes.*before it ends. None of its 2 words can be used",
+    ),
     "zero bytes": ("a.ctm", b"\xff\xfe\x00", "neither UTF-8 nor UTF-16"),
     "latin": ("a.ctm", b"a 1 0 1 so\na 1 0 1 caf\xe9\n", "line 2: is neither UTF-8"),
-    "few fields": ("a.ctm", "a 1 0 1 so\na 1 0.5\n", "line 2: recording, channel"),
-    "words for times": ("a.align", "0 1 so\nx 2 what\n", "line 2: 'what' has times 'x'"),
+    "few fields": ("a.ctm", ";; made by nobody\na 1 0.5\n", "line 2: recording, channel"),
+    "words for times": ("a.align", "x 2 what\n", "line 1: 'what' has the time 'x', which is no number"),
     "infinite": ("a.align", "0 inf so\n", "line 1: 'so' goes from 0 to inf"),
     "not a number": ("a.csv", "word,start,end\nso,nan,1\n", "line 2: 'so' goes from nan"),
     "no column": ("a.csv", "word,begin\nso,0\n", "no column end; there are 'word', 'begin'"),
@@ -310,6 +314,63 @@ def test_a_hostile_csd_is_refused(tmp_path, read):
     (tmp_path / "none.csd").write_bytes(b"text")
     with pytest.raises(ClipError, match="cannot be read as HDF5"):
         read("none.csd")
+
+
+KINDS_OF_TEXT = {
+    "fixed": np.array([b"sp", b"so", b"what"]),
+    "fixed, a column": np.array([[b"sp"], [b"so"], [b"what"]]),
+    "fixed, a line": np.array([[b"sp", b"so", b"what"]]),
+    "fixed, wide": np.array([b"sp", b"so", b"what"], "S5000"),
+    "fixed UTF-8": np.array([b"sp", b"so", b"what"], h5py.string_dtype("utf-8", 8)),
+    "variable": np.array(["sp", "so", "what"], h5py.string_dtype()),
+    "variable, a column": np.array([["sp"], ["so"], ["what"]], h5py.string_dtype()),
+    "variable bytes": np.array([b"sp", b"so", b"what"], h5py.string_dtype("ascii")),
+    "variable objects": np.array(["sp", b"so", "what"], object),
+}
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
+def test_words_of_a_csd_are_strings_of_any_kind(tmp_path, read, kind, compression):
+    with h5py.File(tmp_path / "words.csd", "w") as file:
+        group = file.create_group("words/data/a")
+        texts = KINDS_OF_TEXT[kind]
+        dtype = h5py.string_dtype() if texts.dtype == object and not texts.dtype.metadata else texts.dtype
+        group.create_dataset("features", data=texts, dtype=dtype, compression=compression)
+        group["intervals"] = np.array([[0, 0.5], [0.5, 0.75], [0.75, 1.5]])
+    assert read("words.csd") == SAID
+
+
+def test_long_and_foreign_words_of_variable_length(tmp_path, read):
+    words = ["é" * 5000, "你好"]
+    with h5py.File(tmp_path / "words.csd", "w") as file:
+        file.create_dataset("words/data/a/features", data=words, dtype=h5py.string_dtype())
+        file["words/data/a/intervals"] = np.array([[0.0, 1.0], [1.0, 2.0]])
+    assert [word for _, _, word in read("words.csd")] == words
+
+
+def test_many_rows_that_point_to_one_long_text_are_refused(tmp_path, read):
+    one = tmp_path / "words.csd"
+    with h5py.File(one, "w") as file:
+        data = file.create_dataset("words/data/a/features", (4000,), h5py.string_dtype())
+        data[0] = "x" * 60_000
+        file["words/data/a/intervals"] = np.zeros((4000, 2))
+        start = data.id.get_offset()
+    raw = bytearray(one.read_bytes())
+    pointer = raw[start : start + 16]
+    raw[start : start + 16 * 4000] = pointer * 4000
+    one.write_bytes(raw)
+    with pytest.raises(ClipError, match="and more, but the whole file has"):
+        read("words.csd")
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1, 1), ()])
+def test_words_of_other_shapes_are_refused(tmp_path, read, shape):
+    with h5py.File(tmp_path / "words.csd", "w") as file:
+        file["words/data/a/features"] = np.full(shape, b"so", "S4")
+        file["words/data/a/intervals"] = np.zeros((2, 2))
+    with pytest.raises(ClipError, match="expected is a text a row"):
+        read("words.csd")
 
 
 @pytest.mark.parametrize("id_", ["../outside", "/etc/passwd", "a/../../outside", "link/outside"])

@@ -40,24 +40,26 @@ class TimedWord:
     span: tuple[int, int] | None = None
 
 
-def word_features(words: Sequence[TimedWord], clip: Clip, end: float | None = None) -> Features:
+def word_features(words: Sequence[TimedWord], clip: Clip, end: float | None = None, remark: str = "") -> Features:
     """The rows of a word stream: words in the order of time, and a row of silence wherever nobody speaks.
 
     Args:
         words: Words of the clip, times in seconds from the clip's start; silences among them tell how far it goes.
         clip: The clip; its text is kept, so that words can be expanded to sub-tokens.
         end: Where the clip ends, in seconds; None where the last word or silence ends.
+        remark: What was left out, as sentences; empty if nothing was.
 
     Returns:
         (T, 1) features: each word's confidence; rows of silence are zero and not valid. Notes: ``words``, a text a
-        row, empty for silence; ``spans``, each word's place in the clip's text or None; ``text``, the clip's text.
+        row, empty for silence; ``spans``, each word's place in the clip's text or None; ``text``, the clip's text;
+        ``remark``, where there is one, under the code `word_times_repaired`.
 
     Raises:
         ClipError: `alignment_failed` where there is no word.
     """
     spoken = sorted((word for word in words if word.text), key=lambda word: (word.start, word.end))
     if not spoken:
-        raise ClipError("alignment_failed", f"{clip.id} has no word with a time.")
+        raise ClipError("alignment_failed", f"{clip.id} has no word with a time. {remark}".rstrip())
     rows: list[TimedWord] = []
     now = 0.0
     for word in spoken:
@@ -77,6 +79,7 @@ def word_features(words: Sequence[TimedWord], clip: Clip, end: float | None = No
             "words": [row.text for row in rows],
             "spans": [None if row.span is None else list(row.span) for row in rows],
             "text": clip.text,
+            **({"remark": {"code": "word_times_repaired", "message": remark}} if remark else {}),
         },
     )
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mse_pipeline.extractors.text.rows import TimedWord
-from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
+from mse_pipeline.extractors.text.text_file import read_text, unreadable
+from mse_pipeline.extractors.text.word_checks import Given, Words, checked
 
 # Praat reads free-standing numbers, quoted texts and flags; all else in a file is comment (its manual, "TextGrid file
 # formats"). The long form differs from the short one by such comments only.
@@ -17,23 +17,25 @@ _TIERS = {"IntervalTier": 3, "TextTier": 2}
 _WORDS = re.compile(r"(?:.*\s-\s)?words?", re.IGNORECASE)
 
 
-def read_textgrid(path: Path, tier: str | None = None) -> list[TimedWord]:
+def read_textgrid(path: Path, tier: str | None = None, scale: float = 1.0) -> Words:
     """The intervals of a tier; empty ones are silence.
 
     Args:
         path: The file.
         tier: The tier's name; None for the one called ``words`` (also ``word``, and ``speaker - words`` as the
-            Montreal Forced Aligner writes), or for the only one.
+            Montreal Forced Aligner writes), or for the only one. Of tiers with one name, ``words#2`` is the second.
+        scale: Units of time in a second.
 
     Raises:
-        ClipError: `alignment_failed`: the file is no TextGrid or has no such tier; with the line where one is at fault.
+        ClipError: `alignment_failed`: the file is no TextGrid, has no such tier or several, or no word in it; with the
+            line where one is at fault.
     """
     values = _Values(read_text(path), path.name)
     kind, what = values.text(), values.text()
     if what != "TextGrid" or not kind.startswith("ooTextFile"):
         raise unreadable(path.name, "is no TextGrid: it does not begin with ooTextFile and TextGrid.", 1)
     values.number(), values.number()
-    tiers: dict[str, list[TimedWord]] = {}
+    tiers: list[tuple[str, list[Given]]] = []
     for _ in range(values.count()):
         width = _TIERS.get(tier_class := values.text())
         if width is None:
@@ -43,22 +45,29 @@ def read_textgrid(path: Path, tier: str | None = None) -> list[TimedWord]:
         words = []
         for _ in range(values.count()):
             times = [values.number() for _ in range(width - 1)]
-            words.append(word_at(values.text(), times[0], times[-1], None, (path.name, values.line)))
+            words.append(Given(values.text(), times[0], times[-1], line=values.line))
         if width == 3:
-            tiers[name] = tiers.get(name, []) + words
-    return tiers[_choose(list(tiers), tier, path.name)]
+            tiers.append((name, words))
+    chosen = tiers[_choose([name for name, _ in tiers], tier, path.name)][1]
+    return checked({"": chosen}, path.name, scale)[""]
 
 
-def _choose(names: list[str], wanted: str | None, file: str) -> str:
+def _choose(names: list[str], wanted: str | None, file: str) -> int:
+    """The place of the tier that is wanted."""
+    # Tiers of one name are told apart by their number among them.
+    numbered = [f"{name}#{names[: place + 1].count(name)}" for place, name in enumerate(names)]
     if wanted is None:
-        found = [name for name in names if _WORDS.fullmatch(name)] or (names if len(names) == 1 else [])
+        found = [place for place, name in enumerate(names) if _WORDS.fullmatch(name)]
+        found = found or ([0] if len(names) == 1 else [])
     else:
-        found = [name for name in names if name == wanted]
+        found = [place for place, name in enumerate(names) if name == wanted]
+        found = found or [place for place, name in enumerate(numbered) if name == wanted]
     if len(found) == 1:
         return found[0]
     asked = "called words, nor a single one" if wanted is None else f"called {wanted!r}"
-    asked = "several of words" if len(found) > 1 else f"none {asked}"
-    there = ", ".join(repr(name[:50]) for name in names[:10]) or "none"
+    asked = f"{len(found)} are {'of words' if wanted is None else asked}" if found else f"none {asked}"
+    called = [numbered[place] if names.count(name) > 1 else name for place, name in enumerate(names)]
+    there = ", ".join(repr(name[:50]) for name in called[:10]) or "none"
     raise unreadable(file, f"of its interval tiers ({there}) {asked}. Name one with the option tier.")
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from mse_pipeline.errors import ClipError, MseError
-from mse_pipeline.extractors.text.rows import TimedWord
-from mse_pipeline.extractors.text.text_file import unreadable, word_at
+from mse_pipeline.extractors.text.text_file import unreadable
+from mse_pipeline.extractors.text.word_checks import Given, Words, checked
 
 
-def read_csd(path: Path, names: Sequence[str]) -> list[TimedWord] | None:
+def read_csd(path: Path, names: Sequence[str], scale: float = 1.0) -> Words | None:
     """The words of one entry.
 
     Args:
         path: The file.
         names: What the entry may be called, the likeliest first.
+        scale: Units of time in a second.
 
     Returns:
         Its words in seconds; None where there is no such entry.
@@ -25,7 +26,7 @@ def read_csd(path: Path, names: Sequence[str]) -> list[TimedWord] | None:
     Raises:
         ClipError: `alignment_failed`: the file is damaged or hostile, or holds no words.
     """
-    from mse_pipeline.hdf5_guard import child, keys, numbers, opened
+    from mse_pipeline.hdf5_guard import child, keys, numbers, opened, strings
 
     try:
         with opened(path) as file:
@@ -35,13 +36,11 @@ def read_csd(path: Path, names: Sequence[str]) -> list[TimedWord] | None:
             if name is None:
                 return None
             entry = child(data, name)
-            words = numbers(entry, "features", text=True)[:].reshape(-1)
+            words = strings(entry, "features")
             times = np.asarray(numbers(entry, "intervals")[:], np.float64)
     except (MseError, IndexError) as error:
         raise ClipError("alignment_failed", str(error) or f"{path.name} is empty.") from None
     if times.shape != (len(words), 2):
         raise unreadable(path.name, f"{name} has {len(words)} words but intervals of shape {times.shape}.")
-    return [
-        word_at(word.decode("utf-8", "replace"), start, end, None, (f"{path.name}:{name}", None))
-        for word, (start, end) in zip(words.tolist(), times.tolist(), strict=True)
-    ]
+    given = [Given(word, *span) for word, span in zip(words, times.tolist(), strict=True)]
+    return checked({"": given}, f"{path.name}:{name}", scale)[""]

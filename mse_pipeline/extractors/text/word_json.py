@@ -7,22 +7,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.extractors.text.rows import TimedWord
-from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
-from mse_pipeline.extractors.text.word_tables import Recordings
+from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.text.text_file import read_text, unreadable
+from mse_pipeline.extractors.text.word_checks import Given, Recordings, Words, checked
 
-_LATEST = 1e12  # of any unit; whole numbers of JSON have no end, numbers of seconds have
 _LISTS = ("words", "word_segments", "segments", "chunks", "tiers")  # where words are, the nearest first
 _TEXT, _START, _END = ("word", "text", "label"), ("start", "begin", "start_time"), ("end", "stop", "end_time")
-_CONFIDENCE = ("confidence", "score", "probability")
+_CONFIDENCE = ("confidence", "conf", "score", "probability", "prob", "avg_logprob", "logprob")
 
 
 def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordings:
     """Words of a file of one recording, or of an object whose keys are recordings.
 
-    Words are objects (``{"word": "so", "start": 0.1, "end": 0.4}``, with ``score`` or ``confidence``) or triples
-    (``[0.1, 0.4, "so"]``); in a list, or in ``words``, ``segments`` (WhisperX), ``chunks`` (transformers) or a tier of
-    ``tiers`` (Montreal Forced Aligner). Words without times, as WhisperX has them for numbers, are left out.
+    Words are objects (``{"word": "so", "start": 0.1, "end": 0.4}``, with ``score``, ``probability``, ``confidence`` or
+    ``avg_logprob``) or triples (``[0.1, 0.4, "so"]``); in a list, or in ``words``, ``segments`` (Whisper, WhisperX),
+    ``chunks`` (transformers) or a tier of ``tiers`` (Montreal Forced Aligner). Words without times, as WhisperX has
+    them for numbers, are left out, and told.
 
     Args:
         path: The file.
@@ -30,27 +30,48 @@ def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Record
         tier: Name of the tier, where there are tiers; None for ``words``.
 
     Raises:
-        ClipError: `alignment_failed`: it is no JSON, or holds no words.
+        ClipError: `alignment_failed`: it is no JSON, or has no word that can be used.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise unreadable(path.name, f"is no JSON: {error.msg}.", error.lineno) from None
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits, or a name that is there twice
         raise unreadable(path.name, f"is no JSON: {error}.") from None
     except RecursionError:
         raise unreadable(path.name, "is nested too deeply for word times.") from None
-    reader = _Reader(path.name, scale, tier)
-    if isinstance(content, Mapping) and not any(key in content for key in _LISTS):
-        return {str(name): list(reader.words(one)) for name, one in content.items()}
-    return {"": list(reader.words(content))}
+    reader = _Reader(path.name, tier)
+    if not isinstance(content, Mapping) or any(key in content for key in _LISTS):
+        return checked({"": list(reader.words(content))}, path.name, scale)
+    given: dict[str, list[Given]] = {}
+    unreadables: Recordings = {}
+    first: ClipError | None = None
+    for name, one in content.items():
+        try:
+            given[name] = list(reader.words(one))
+        except ClipError as error:  # costs this recording alone
+            unreadables[name] = Words((), [str(error)])
+            first = first or error
+    if first is not None and not given:
+        raise first
+    return checked(given, path.name, scale) | unreadables
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two entries of one name, as of two tiers, Python would forget the first."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"one object has several entries called {twice[:50]!r}. Give them different names")
+    return made
 
 
 class _Reader:
-    def __init__(self, file: str, scale: float, tier: str | None) -> None:
-        self._file, self._scale, self._tier = file, scale, tier
+    def __init__(self, file: str, tier: str | None) -> None:
+        self._file, self._tier = file, tier
 
-    def words(self, content: Any) -> Iterator[TimedWord]:
+    def words(self, content: Any) -> Iterator[Given]:
         """The words of one recording."""
         if isinstance(content, Mapping):
             home = next((key for key in _LISTS if key in content), None)
@@ -58,11 +79,14 @@ class _Reader:
                 raise unreadable(self._file, f"there are no words: none of {', '.join(_LISTS)} is there.")
             yield from self.words(self._of_tier(content["tiers"]) if home == "tiers" else content[home])
         elif isinstance(content, list):
+            segmented = any(_is_segment(item) for item in content)
             for item in content:
-                if isinstance(item, Mapping) and isinstance(item.get("words"), list):
+                if _is_segment(item):
                     yield from self.words(item["words"])
+                elif segmented:  # beside segments with words, what has none is a segment too, and no word
+                    yield Given(fault=f"the segment {str(item)[:50]!r} has no words")
                 else:
-                    yield from self._word(item)
+                    yield _word(item)
         else:
             raise unreadable(self._file, f"a list of words is expected, but this is {str(content)[:50]!r}.")
 
@@ -72,31 +96,29 @@ class _Reader:
         found = [key for key in there if key == name or (self._tier is None and key.endswith(" - words"))]
         if len(found) != 1 or not isinstance(there[found[0]], Mapping):
             names = ", ".join(map(repr, list(there)[:10])) or "none"
-            raise unreadable(self._file, f"of its tiers ({names}) there is not just one called {name!r}.")
+            raise unreadable(
+                self._file,
+                f"of its tiers ({names}) there is not just one called {name!r}. Name one with the option tier.",
+            )
         return there[found[0]].get("entries")
 
-    def _word(self, item: Any) -> Iterator[TimedWord]:
-        if isinstance(item, list) and len(item) == 3:
-            text, start, end, confidence = item[2], item[0], item[1], None
-        elif isinstance(item, Mapping):
-            text, confidence = _first(item, _TEXT), _first(item, _CONFIDENCE)
-            both = item.get("timestamp")
-            if isinstance(both, list) and len(both) == 2:
-                start, end = both
-            else:
-                start, end = _first(item, _START), _first(item, _END)
-        else:
-            raise unreadable(self._file, f"a word with its times is expected, but this is {str(item)[:50]!r}.")
-        if not isinstance(text, str):
-            raise unreadable(self._file, f"a word is a text, but this is {str(item)[:50]!r}.")
-        if start is None or end is None:
-            return
-        for time in (start, end):
-            if isinstance(time, bool) or not isinstance(time, (int, float)):
-                raise unreadable(self._file, f"{text[:50]!r} has the time {str(time)[:50]!r}, which is no number.")
-            if abs(time) > _LATEST:
-                raise unreadable(self._file, f"{text[:50]!r} has the time {str(time)[:50]}, no time of a recording.")
-        yield word_at(text, start / self._scale, end / self._scale, confidence, (self._file, None))
+
+def _is_segment(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("words"), list)
+
+
+def _word(item: Any) -> Given:
+    if isinstance(item, list) and len(item) == 3:
+        return Given(item[2], item[0], item[1])
+    if not isinstance(item, Mapping):
+        return Given(fault=f"a word with its times is expected, but this is {str(item)[:50]!r}")
+    text, confidence = _first(item, _TEXT), _first(item, _CONFIDENCE)
+    if text is None:
+        return Given(fault=f"a word is a text, but this is {str(item)[:50]!r}")
+    both = item.get("timestamp")
+    if isinstance(both, list) and len(both) == 2:
+        return Given(text, both[0], both[1], confidence)
+    return Given(text, _first(item, _START), _first(item, _END), confidence)
 
 
 def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -8,11 +8,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from mse_pipeline.cells import is_missing
-from mse_pipeline.extractors.text.rows import TimedWord
-from mse_pipeline.extractors.text.text_file import read_text, unreadable, word_at
-
-Recordings = dict[str, list[TimedWord]]
-"""Words by the name of their recording, which is empty where a file holds one without a name."""
+from mse_pipeline.extractors.text.text_file import read_text, unreadable
+from mse_pipeline.extractors.text.word_checks import Given, Recordings, checked
 
 GRID_RATE = 25_000.0
 """Units a second of GRID's .align files (Cooke et al. 2006)."""
@@ -22,9 +19,10 @@ _COLUMNS = {
     "start": ("start", "begin", "start_time", "xmin", "tmin", "onset"),
     "end": ("end", "stop", "end_time", "xmax", "tmax", "offset"),
     "duration": ("duration", "dur"),
-    "confidence": ("confidence", "conf", "score", "probability"),
+    "confidence": ("confidence", "conf", "score", "probability", "prob", "avg_logprob", "logprob"),
     "recording": ("clip", "id", "recording", "file", "utterance", "utt", "name", "video"),
     "type": ("type", "tier"),
+    "speaker": ("speaker",),
 }
 
 
@@ -41,39 +39,45 @@ def read_align(path: Path, scale: float = GRID_RATE) -> Recordings:
     words = []
     for line, text in enumerate(read_text(path).splitlines(), start=1):
         cells = text.split(None, 2)
-        if cells and len(cells) != 3:
-            raise unreadable(path.name, f"begin, end and word are expected, but this is {text[:50]!r}.", line)
-        if cells:
-            words.append(word_at(cells[2], *_seconds(cells[0], cells[1], scale), None, (path.name, line)))
-    return {"": words}
+        if len(cells) == 3:
+            words.append(Given(cells[2], cells[0], cells[1], line=line))
+        elif cells:
+            words.append(_short("begin, end and word", text, line))
+    return checked({"": words}, path.name, scale)
 
 
-def read_ctm(path: Path, scale: float = 1.0) -> Recordings:
+def read_ctm(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordings:
     """NIST's ``recording channel begin duration word [confidence]``, a word a line.
 
     Args:
         path: The file.
         scale: Units of time in a second.
+        tier: Which channel is read; None for the only one.
 
     Raises:
-        ClipError: `alignment_failed`, with the line.
+        ClipError: `alignment_failed`, with the line: no word can be used, or a recording has several channels.
     """
-    recordings: Recordings = defaultdict(list)
+    recordings: dict[str, list[Given]] = defaultdict(list)
+    channels: dict[str, dict[str, None]] = defaultdict(dict)
     for line, text in enumerate(read_text(path).splitlines(), start=1):
         cells = text.split()
         if not cells or cells[0].startswith(";;"):
             continue
         if len(cells) < 5:
-            raise unreadable(
-                path.name,
-                f"recording, channel, begin, duration and word are expected, but this is {text[:50]!r}.",
-                line,
-            )
-        begin, duration = _seconds(cells[2], cells[3], scale)
-        end = begin + duration if isinstance(begin, float) and isinstance(duration, float) else duration
+            last = next(reversed(recordings), cells[0])
+            name = cells[0] if cells[0] in recordings else last
+            recordings[name].append(_short("recording, channel, begin, duration and word", text, line))
+            continue
+        channels[cells[0]][cells[1]] = None
+        if cells[1] != (tier or cells[1]):
+            continue
         confidence = cells[5] if len(cells) > 5 and not is_missing(cells[5]) else None
-        recordings[cells[0]].append(word_at(cells[4], begin, end, confidence, (path.name, line)))
-    return dict(recordings)
+        end = _after(cells[2], cells[3])
+        recordings[cells[0]].append(Given(cells[4], cells[2], end, confidence, line))
+    for name, there in channels.items():
+        if tier is None and len(there) > 1:
+            recordings[name] = [_several("channels", list(there))]
+    return checked(recordings, path.name, scale)
 
 
 def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordings:
@@ -85,14 +89,17 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
     Args:
         path: The file; tabs part its cells if it ends in .tsv.
         scale: Units of time in a second.
-        tier: Which rows are read, where a column ``type`` or ``tier`` tells; None for ``words``.
+        tier: Which rows are read, where a column ``type`` or ``tier`` tells; None for ``words``. Where there are
+            several speakers too, ``ann - words``.
 
     Raises:
         ClipError: `alignment_failed`, with the line.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
-    recordings: Recordings = defaultdict(list)
+    recordings: dict[str, list[Given]] = defaultdict(list)
+    speakers: dict[str, dict[str, None]] = defaultdict(dict)
+    wanted = (tier or "words").casefold()
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         columns = _columns(header, path.name)
@@ -100,20 +107,27 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise unreadable(path.name, f"{len(cells)} cells under {len(header)} columns.", reader.line_num)
-            row = {name: cells[place] for name, place in columns.items()}
-            if row.get("type", tier or "words").lower() != (tier or "words").lower():
+                fault = f"{len(cells)} cells under {len(header)} columns"
+                recordings[next(reversed(recordings), "")].append(Given(fault=fault, line=reader.line_num))
                 continue
-            begin, end = _seconds(row["start"], row.get("end", row.get("duration", "")), scale)
-            if "end" not in row and isinstance(begin, float) and isinstance(end, float):
-                end += begin
+            row = {name: cells[place].strip() for name, place in columns.items()}
+            kind, speaker = row.get("type", wanted).casefold(), row.get("speaker", "")
+            of_speaker = f"{speaker} - {kind}".casefold() == wanted  # as a TextGrid of the same aligner calls it
+            if kind != wanted and not of_speaker:
+                continue
+            name = row.get("recording", "")
+            if "type" in row and not of_speaker:
+                speakers[name][f"{speaker} - {kind}"] = None
+            end = row["end"] if "end" in row else _after(row["start"], row["duration"])
             sure = row.get("confidence", "")
             confidence = None if is_missing(sure) else sure
-            word = word_at(row["word"], begin, end, confidence, (path.name, reader.line_num))
-            recordings[row.get("recording", "").strip()].append(word)
+            recordings[name].append(Given(row["word"], row["start"], end, confidence, reader.line_num))
     except csv.Error as error:
         raise unreadable(path.name, f"is no sound table: {error}.", reader.line_num) from None
-    return dict(recordings)
+    for name, there in speakers.items():
+        if len(there) > 1:
+            recordings[name] = [_several("speakers' tiers", list(there))]
+    return checked(recordings, path.name, scale)
 
 
 def _columns(header: list[str], file: str) -> dict[str, int]:
@@ -122,6 +136,9 @@ def _columns(header: list[str], file: str) -> dict[str, int]:
         for what, names in _COLUMNS.items()
         if any(name in header for name in names)
     }
+    twice = [header[place] for place in found.values() if header.count(header[place]) > 1]
+    if twice:
+        raise unreadable(file, f"there are several columns called {twice[0][:50]!r}. Give them different names.", 1)
     missing = [what for what in ("word", "start") if what not in found]
     if "end" not in found and "duration" not in found:
         missing.append("end")
@@ -131,9 +148,18 @@ def _columns(header: list[str], file: str) -> dict[str, int]:
     return found
 
 
-def _seconds(begin: str, end: str, scale: float) -> tuple[float | str, float | str]:
-    """Times as numbers of seconds, or as they are written where they are none: the word's check tells."""
+def _short(expected: str, text: str, line: int) -> Given:
+    return Given(fault=f"{expected} are expected, but this is {text[:50]!r}", line=line)
+
+
+def _several(what: str, names: list[str]) -> Given:
+    there = ", ".join(repr(name[:50]) for name in names[:10])
+    return Given(fault=f"there are several {what} of one recording ({there}). Name one with the option tier")
+
+
+def _after(begin: str, duration: str) -> float | str:
+    """The end, or the duration as it is written where there is no number: the word's check tells."""
     try:
-        return float(begin) / scale, float(end) / scale
+        return float(begin) + float(duration)
     except ValueError:
-        return begin, end
+        return duration

@@ -19,17 +19,15 @@ from mse_pipeline.extractors.base import TextExtractor
 from mse_pipeline.extractors.text.rows import NAMES, TimedWord, cut, placed, word_features
 from mse_pipeline.extractors.text.text_file import unreadable
 from mse_pipeline.extractors.text.textgrid import read_textgrid
+from mse_pipeline.extractors.text.word_checks import SILENCE, Recordings, Words
 from mse_pipeline.extractors.text.word_csd import read_csd
 from mse_pipeline.extractors.text.word_json import read_json
-from mse_pipeline.extractors.text.word_tables import GRID_RATE, Recordings, read_align, read_ctm, read_table
+from mse_pipeline.extractors.text.word_tables import GRID_RATE, read_align, read_ctm, read_table
 from mse_pipeline.media.digest import media_digest
 from mse_pipeline.store.features import Features
 
 FORMATS = ("textgrid", "align", "ctm", "csv", "tsv", "json", "csd")
 """Formats by the suffix of their files."""
-
-SILENCE = ("", "sil", "sp", "<eps>", "<sil>", "!sil", "<p:>", "[sil]")
-"""What aligners write where nobody speaks: Kaldi, P2FA, HTK, MAUS and the Montreal Forced Aligner."""
 
 _FIELDS = ("id", "name", "split", "media", "stem")
 
@@ -43,7 +41,8 @@ class WordTimesConfig:
             without the folders before it, ``{split}`` for its split, ``{media}`` for its media file without the suffix
             and ``{stem}`` for that without folders. Without any of them it is one file for all clips.
         format: One of `FORMATS`; None for what the suffix says.
-        tier: Of a TextGrid, or of what the Montreal Forced Aligner writes as JSON or CSV; None for the words.
+        tier: Of a TextGrid, or of what the Montreal Forced Aligner writes as JSON or CSV; None for the words. Of two
+            tiers called so, ``words#2`` is the second. Of a CTM the channel.
         units_per_second: What a second is in the file's times, as 1000 for milliseconds; None for 25,000 in ``.align``
             and 1 elsewhere.
         clock: Whether times count from the beginning of the ``clip`` or of the media ``file``; needed where a clip is
@@ -88,7 +87,7 @@ class WordTimes(TextExtractor[WordTimesConfig]):
     """
 
     name = "word_times"
-    revision = 1
+    revision = 2
     Config = WordTimesConfig
     reads_span = True
     not_values = frozenset({"path"})  # what the files hold counts, not where they lie
@@ -157,22 +156,36 @@ class WordTimes(TextExtractor[WordTimesConfig]):
                 "beginning of the clip or of the file.",
             )
         silence = {word.casefold() for word in self.config.silence}
-        words = [
-            replace(word, text="") if word.text.casefold() in silence else word for word in self._words(clip, root)
-        ]
+        given = self._words(clip, root)
+        words = [replace(word, text="") if word.text.casefold() in silence else word for word in given]
         begin = offset if self.config.clock == "file" else 0.0
         length = None if clip.end is None else clip.end - offset
+        remarks = [*given.remarks, *self._beyond(words, length)]
         if begin or length is not None:
             words = cut(words, begin, None if length is None else begin + length)
         spoken = placed(sorted((word for word in words if word.text), key=lambda word: word.start), clip.text)
-        return word_features([*spoken, *(word for word in words if not word.text)], clip, length)
+        silent = [word for word in words if not word.text]
+        return word_features([*spoken, *silent], clip, length, " ".join(remarks))
 
-    def _words(self, clip: Clip, root: Path) -> list[TimedWord]:
+    def _beyond(self, words: list[TimedWord], length: float | None) -> list[str]:
+        """What is said of words behind the clip's end; on the file's clock they are of other clips."""
+        if length is None or self.config.clock != "clip":
+            return []
+        lost = [word for word in words if word.text and (word.start + word.end) / 2 >= length]
+        are = "is left out: it lies" if len(lost) == 1 else "are left out: they lie"
+        first = f", as {lost[0].text[:50]!r} at {lost[0].start:g} s" if lost else ""
+        return (
+            [f"{len(lost):,} of {len(words):,} words {are} behind the clip's end at {length:g} s{first}."]
+            if lost
+            else []
+        )
+
+    def _words(self, clip: Clip, root: Path) -> Words:
         path, names = self._file(clip, root), _names(clip)
         if self.config.kind == "csd":
             if not path.is_file():
                 raise unreadable(str(path), "there is no such file.")
-            found = read_csd(path, names)
+            found = read_csd(path, names, self.config.units_per_second or 1.0)
         else:
             recordings = self._recordings(path)
             found = next((recordings[name] for name in names if name in recordings), None)
@@ -238,12 +251,11 @@ def _read(path: Path, config: WordTimesConfig) -> Recordings:
     scale = config.units_per_second
     match config.kind:
         case "textgrid":
-            words = read_textgrid(path, config.tier)
-            return {"": [replace(word, start=word.start / (scale or 1), end=word.end / (scale or 1)) for word in words]}
+            return {"": read_textgrid(path, config.tier, scale or 1.0)}
         case "align":
             return read_align(path, scale or GRID_RATE)
         case "ctm":
-            return read_ctm(path, scale or 1.0)
+            return read_ctm(path, scale or 1.0, config.tier)
         case "json":
             return read_json(path, scale or 1.0, config.tier)
         case _:

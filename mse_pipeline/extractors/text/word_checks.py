@@ -1,0 +1,243 @@
+"""Words as files give them -> words that can be used. What cannot be used costs itself alone, and is told."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.text.rows import TimedWord
+
+SILENCE = ("", "sil", "sp", "<eps>", "<sil>", "!sil", "<p:>", "[sil]")
+"""What aligners write where nobody speaks: Kaldi, P2FA, HTK, MAUS and the Montreal Forced Aligner."""
+
+MEND = (
+    "Give a file of words: Whisper writes them with word_timestamps=True, WhisperX after its alignment, and a TextGrid "
+    "may have them in another tier; or have the stream text.ctc find them"
+)
+"""What helps where a file has sentences."""
+
+_LATEST = 1e7  # seconds: no recording is of a hundred days
+_NEGATIVE = -1.0  # seconds: rounding and early windows begin before 0, an hour before is no time
+_ROUNDING = 0.05  # confidences of lattices may sum up to a little more than 1
+_LEAST_PERCENT = 10.0  # a file whose best word has 9 % does not count in percent
+
+_SOUND = re.compile(r"[\[<({].*[\])>}]", re.DOTALL)  # [laughter], <unk>, (noise in the background): no sentences
+# Scripts without spaces. Four Han characters are an idiom and no more; kana after them are their ending; a new Han
+# character or katakana after hiragana begins a word. Thai, Lao, Burmese and Khmer count their vowels and tones too.
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED = re.compile(
+    f"[{_HAN}]{{1,4}}[\u3041-\u309f]{{0,12}}|[\u3041-\u309f]{{1,12}}|[\u30a0-\u30ff]+"
+    "|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,15}"
+)
+_SIGNS = re.compile("[，。！？；、：…]")
+
+
+class Words(list[TimedWord]):
+    """The words of one recording.
+
+    Attributes:
+        remarks: What was left out or not understood, as sentences. Where they leave no word, they tell why.
+    """
+
+    def __init__(self, words: Iterable[TimedWord] = (), remarks: Iterable[str] = ()) -> None:
+        super().__init__(words)
+        self.remarks = tuple(remarks)
+
+
+Recordings = dict[str, Words]
+"""Words by the name of their recording, which is empty where a file holds one without a name."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A word as a file has it, not checked yet.
+
+    Attributes:
+        text: The word.
+        start: In the file's unit of time, as a number or as it is written.
+        end: The same.
+        confidence: A probability, its logarithm, or percent; None where none is given.
+        line: Where it is in the file.
+        fault: Why there is no word to be read here.
+    """
+
+    text: object = None
+    start: object = None
+    end: object = None
+    confidence: object = None
+    line: int | None = None
+    fault: str | None = None
+
+
+def checked(given: Mapping[str, Iterable[Given]], file: str, scale: float = 1.0) -> Recordings:
+    """The words of a file's recordings, each checked.
+
+    A word with unfit times is left out, and told. Confidences of one file are of one kind: probabilities, logarithms
+    of them (none above 0), or percent; others are left out, and told. Of a recording of sentences no word is left.
+
+    Args:
+        given: By recording.
+        file: Its name, for messages.
+        scale: Units of time in a second.
+
+    Raises:
+        ClipError: `alignment_failed`: no recording of the file has a word that can be used.
+
+    Examples:
+        >>> given = [Given("so", 0.1, 0.4, -0.05), Given("k", 0.5, 0.48), Given("what", 0.6, 0.9, -2.3)]
+        >>> words = checked({"": given}, "a.json")[""]
+        >>> [(word.text, round(word.confidence, 2)) for word in words]
+        [('so', 0.95), ('what', 0.1)]
+        >>> words.remarks
+        ("a.json: 1 of 3 words is left out: 'k' goes from 0.5 to 0.48 s; a word begins before it ends.",)
+    """
+    sifted = {name: _sift(list(words), file, scale) for name, words in given.items()}
+    kind = _kind([value for words, _ in sifted.values() for _, value in words if value is not None])
+    recordings: Recordings = {}
+    for name, (words, told) in sifted.items():
+        sentences = sentences_among([word.text for word, _ in words])
+        if sentences:
+            recordings[name] = Words((), [f"{file}: {sentences}"])
+            continue
+        if kind is None and any(value is not None for _, value in words):
+            told.append(
+                f"{file}: its confidences are neither probabilities, nor logarithms of them, nor percent; they are "
+                "left out, and each word counts as sure."
+            )
+        recordings[name] = Words([replace(word, confidence=_probability(value, kind)) for word, value in words], told)
+    if not any(recordings.values()):
+        why = next((words.remarks[0] for words in recordings.values() if words.remarks), None)
+        if why is not None:
+            raise ClipError("alignment_failed", why)
+    return recordings
+
+
+def sentences_among(texts: Sequence[str]) -> str | None:
+    """Why entries are no words but sentences; None where they are words.
+
+    A few words of several parts (``New York``) are among words; where over half of the entries are such, or an entry
+    has two words on average, they are sentences. Silence and sounds in brackets do not count.
+
+    Examples:
+        >>> sentences_among(["I", "love", "New York", "at", "5 a.m."])
+        >>> sentences_among(["Bin red by k.", "So?"])
+        "its entries are sentences, no words: 1 of 2 has several words, as 'Bin red by k.'. Give a file of words:..."
+    """
+    said = [text for text in texts if text.casefold() not in SILENCE and not _SOUND.fullmatch(text)]
+    counts = [_words_in(text) for text in said]
+    several = [text for text, count in zip(said, counts, strict=True) if count > 1]
+    if not several or (2 * len(several) <= len(said) and sum(counts) < 2 * len(said)):
+        return None
+    have = "has" if len(several) == 1 else "have"
+    return (
+        f"its entries are sentences, no words: {len(several):,} of {len(said):,} {have} several words, as "
+        f"{several[0][:50]!r}. {MEND}."
+    )
+
+
+def _words_in(text: str) -> int:
+    """How many words a text has at least, whatever its script."""
+    parts = [part for part in _SIGNS.sub(" ", text).split() if any(map(str.isalnum, part))]
+    return sum(max(1, len(_UNSPACED.findall(part))) for part in parts)
+
+
+def _sift(given: Sequence[Given], file: str, scale: float) -> tuple[list[tuple[TimedWord, float | None]], list[str]]:
+    """The words of a recording that have times, with their confidence as it is given, and what was left out."""
+    words: list[tuple[TimedWord, float | None]] = []
+    faults: list[tuple[int | None, str]] = []
+    unsure = 0
+    for one in given:
+        try:
+            word = _timed(one, scale)
+        except ValueError as error:
+            faults.append((one.line, str(error)))
+            continue
+        value = _confidence(one.confidence)
+        unsure += value is None and one.confidence is not None
+        words.append((word, value))
+    told = []
+    if faults:
+        line, why = faults[0]
+        if len(faults) == len(given):
+            place = file if line is None else f"{file}, line {line}"
+            end = "" if len(given) == 1 else f" None of its {len(given):,} words can be used."
+            return [], [f"{place}: {why}.{end}"]
+        are = "is left out" if len(faults) == 1 else "are left out, the first"
+        where = "" if line is None else f"line {line}: "
+        told.append(f"{file}: {len(faults):,} of {len(given):,} words {are}: {where}{why}.")
+    if unsure:
+        told.append(f"{file}: {unsure:,} confidences are no numbers, and count as none given.")
+    return words, told
+
+
+def _timed(given: Given, scale: float) -> TimedWord:
+    """A word with its times in seconds.
+
+    Raises:
+        ValueError: It is none; the message ends a sentence.
+    """
+    if given.fault is not None:
+        raise ValueError(given.fault)
+    if not isinstance(given.text, str):
+        raise ValueError(f"a word is a text, but this is {str(given.text)[:50]!r}")
+    text = given.text.strip()
+    name = repr(text[:50])
+    if given.start is None or given.end is None:
+        raise ValueError(f"{name} has no times")
+    start, end = _seconds(given.start, name, scale), _seconds(given.end, name, scale)
+    if not (_NEGATIVE <= start <= end <= _LATEST):
+        raise ValueError(f"{name} goes from {start:g} to {end:g} s; a word begins before it ends")
+    if end < 0:
+        raise ValueError(f"{name} goes from {start:g} to {end:g} s, before the recording begins")
+    return TimedWord(max(start, 0.0), end, text)
+
+
+def _seconds(time: object, name: str, scale: float) -> float:
+    try:
+        if isinstance(time, bool) or (isinstance(time, str) and "_" in time):
+            raise ValueError
+        return float(time) / scale  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{name} has the time {str(time)[:50]}, no time of a recording") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} has the time {str(time)[:50]!r}, which is no number") from None
+
+
+def _confidence(given: object) -> float | None:
+    """The number that is given, percent signs taken; None where there is none."""
+    if given is None or isinstance(given, bool):
+        return None
+    percent = isinstance(given, str) and given.strip().endswith("%")
+    try:
+        value = float(given.strip().removesuffix("%")) if isinstance(given, str) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    value /= 100.0 if percent else 1.0
+    return None if math.isnan(value) or value == math.inf else value
+
+
+_Kind = Literal["probability", "logarithm", "percent"]
+
+
+def _kind(given: Sequence[float]) -> _Kind | None:
+    """What the confidences of a file are; None where they are of no kind, or of several."""
+    low, high = min(given, default=0.0), max(given, default=0.0)
+    if low >= 0.0 and high <= 1.0 + _ROUNDING:
+        return "probability"
+    if high <= 0.0:
+        return "logarithm"
+    if low >= 0.0 and _LEAST_PERCENT <= high <= 100.0 and not any(0.0 < value < 1.0 for value in given):
+        return "percent"
+    return None
+
+
+def _probability(value: float | None, kind: _Kind | None) -> float:
+    if value is None or kind is None:
+        return 1.0
+    if kind == "logarithm":
+        return math.exp(value)
+    return min(value / 100.0 if kind == "percent" else value, 1.0)
