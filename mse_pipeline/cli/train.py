@@ -151,7 +151,7 @@ def _show(results: Sequence[SeedResult]) -> None:
         told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
         console.print(
             f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
-            f"{f'  (done before, on the same data, at {clock(str(when))})' if result.reused else ''}",
+            f"{f'  (done before) on the same data, at {clock(str(when))}' if result.reused else ''}",
             markup=False,
         )
         for alarm in result.result["alarms"]:

@@ -165,7 +165,7 @@ def dry_run(
     seeds: int = 1,
     accumulation: int = 1,
     checkpointing: bool = False,
-    standing: Standing = Standing(),
+    standing: Standing | None = None,
 ) -> DryRun:
     """Tell what a training would be. Nothing is trained or written.
 
@@ -214,7 +214,7 @@ def dry_run(
         batch_size=settings.batch_size,
         memory=estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing),
         coverage=job.coverage or Coverage({}),
-        standing=standing,
+        standing=standing or Standing(),
     )
 
 

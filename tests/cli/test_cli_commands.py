@@ -34,7 +34,7 @@ def test_extract_train_report(mse, at_home):
     assert trained.json["seeds"][0]["epochs"] == 2
     text = mse("train", "--seed", 1, "--epochs", 2, "--without", "acoustic", "--without", "visual")
     assert "Run: runs/sample-tiny-text-only-" in text.out
-    assert "(done before, on the same data, at 20" in mse("train", "--seed", 1, "--epochs", 2).out
+    assert "(done before)" in mse("train", "--seed", 1, "--epochs", 2).out
 
     reported = mse("report", "--markdown", "report.md")
     assert reported.code == 0
