@@ -92,6 +92,10 @@ class Coverage:
         return cls({str(name): _split(one) for name, one in value.items()})
 
 
+NOT_TOLD = Coverage({})
+"""Of nothing, as where nothing is trained or scored."""
+
+
 def is_low(parts: Mapping[str, tuple[int, int]]) -> bool:
     """Whether in one of the splits less than `LEAST` is there.
 

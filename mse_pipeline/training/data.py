@@ -60,6 +60,10 @@ class Data:
             pq.write_table(table, temporary, compression="zstd")
 
 
+NO_DATA = Data((), {"split": ()})
+"""Where nothing is trained."""
+
+
 def read_data(clips: Sequence[Clip], examples: Examples, streams: Streams) -> Data:
     """Gather what is read of each example.
 
@@ -149,7 +153,7 @@ def measure(dataset: Dataset, examples: Examples, streams: Streams) -> Coverage:
                 clips=there[split],
                 read=len(chosen),
                 official=expected.get(split.value),
-                streams={name: sum(_valid(stream, one.clip) for one in chosen) for name, stream in streams.items()},
+                streams={name: sum(has_rows(stream, one.clip) for one in chosen) for name, stream in streams.items()},
             )
             for split, chosen in examples.items()
             if there[split] or expected.get(split.value)
@@ -168,7 +172,7 @@ def _keys(stream: Mapping[str, Features], clips: Iterable[str]) -> Iterator[str]
             raise TypeError(f"Features of a cache have keys, those of a {type(stream).__name__} have not.")
 
 
-def _valid(stream: Mapping[str, Features], clip: str) -> bool:
+def has_rows(stream: Mapping[str, Features], clip: str) -> bool:
     """Whether a clip has a row to read; its values are not read for that."""
     if clip not in stream:
         return False

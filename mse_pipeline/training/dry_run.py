@@ -213,7 +213,7 @@ def dry_run(
         seeds=seeds,
         batch_size=settings.batch_size,
         memory=estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing),
-        coverage=job.coverage or Coverage({}),
+        coverage=job.coverage,
         standing=standing or Standing(),
     )
 

@@ -17,6 +17,7 @@ from mse_pipeline.training.about import OF_THE_DATASET
 from mse_pipeline.training.data import Data, changed_kinds, changes, distance, open_data
 from mse_pipeline.training.run_files import DATA, RESULT, RUN, SEED_FOLDER, read_json
 
+UNTOLD = "an earlier version of mse trained it, which did not keep what its data were"
 _OF_THE_DATA = {"data", "clips", "media", "words", "metrics", "task"}
 """Parts of a configuration that follow from the dataset, not from what is asked for."""
 
@@ -96,7 +97,7 @@ def config_digest(about: Mapping[str, Any]) -> str:
     return blake2b(canonical(covered), digest_size=4).hexdigest()
 
 
-def standing(about: Mapping[str, Any], data: Data | None, runs: Path) -> Standing:
+def standing(about: Mapping[str, Any], data: Data, runs: Path) -> Standing:
     """Look for runs of the same configuration.
 
     Args:
@@ -141,9 +142,19 @@ def done_since(run: Path) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def what_changed(
-    config: Mapping[str, Any], table: Path, about: Mapping[str, Any], data: Data | None
-) -> tuple[str, ...]:
+def data_changed(digests: Mapping[str, str], table: Path, data: Data) -> tuple[str, ...]:
+    """What of the data has changed, of how many clips where the run's table tells.
+
+    Args:
+        digests: Those of the run's data.
+        table: Its `Data`, which need not be there.
+        data: What would be read now.
+    """
+    before = open_data(table, digests)
+    return changed_kinds(digests, data.digests()) if before is None else changes(before, data)
+
+
+def what_changed(config: Mapping[str, Any], table: Path, about: Mapping[str, Any], data: Data) -> tuple[str, ...]:
     """What differs between the data that a run was trained on and those of now.
 
     Args:
@@ -152,13 +163,9 @@ def what_changed(
         about: The same of now.
         data: What would be read now.
     """
-    if not isinstance(config.get("data"), Mapping):
-        return ("an earlier version of mse trained it, which did not keep what its data were",)
-    before = open_data(table, config["data"]) if data is not None else None
-    if before is not None and data is not None:
-        found = list(changes(before, data))
-    else:
-        found = list(changed_kinds(config["data"], about["data"]))
+    if not config.get("data"):
+        return (UNTOLD,)
+    found = list(data_changed(config["data"], table, data))
     if config["task"] != about["task"]:
         found.append("what is predicted: " + " -> ".join(describe(from_plain(one["task"])) for one in (config, about)))
     for one, other in zip(_streams(config), _streams(about), strict=False):

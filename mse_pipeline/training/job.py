@@ -15,12 +15,12 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt, task_prompt
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.metrics.coverage import Coverage
+from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import to_plain
-from mse_pipeline.training.data import Data, measure, read_data
+from mse_pipeline.training.data import NO_DATA, Data, measure, read_data
 from mse_pipeline.training.decoding import Decoding, check_decoding
 from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.examples import Batcher, Example, Texts, examples
@@ -50,8 +50,8 @@ class Job:
         normalisers: By modality.
         about: All of it as plain values, for the run folder; runs with equal values differ by seed alone. It is also
             all that predicting needs, see `mse_pipeline.training.stored`.
-        data: What is read of each clip, of which `about` has the digests; None where nothing is trained.
-        coverage: Of how many clips each split is; None where nothing is trained.
+        data: What is read of each clip, of which `about` has the digests; empty where nothing is trained.
+        coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
     """
@@ -66,8 +66,8 @@ class Job:
     batcher: Batcher
     normalisers: Mapping[str, Normaliser]
     about: Mapping[str, Any]
-    data: Data | None = None
-    coverage: Coverage | None = None
+    data: Data = NO_DATA
+    coverage: Coverage = NOT_TOLD
     weights: torch.Tensor | None = None
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -193,8 +193,7 @@ def _describe(job: Job, folder: Path) -> None:
     if (folder / RUN).is_file():
         with suppress(MseError):
             begun = read_json(folder / RUN).get("created")
-    if job.data is not None:
-        job.data.write(folder / DATA)
+    job.data.write(folder / DATA)
     write_json(folder / RUN, {**_run_description(job), **({"created": begun} if begun else {})})
 
 
@@ -227,7 +226,7 @@ def _done(home: Path, job: Job) -> dict[str, Any] | None:
     if (result.get("status"), result.get("config_digest")) != ("done", config_digest(job)):
         return None
     stored = result.get("coverage")
-    if job.coverage is not None and job.coverage.to_plain() != stored:
+    if job.coverage.to_plain() != stored:
         with suppress(ValueError):
             before = Coverage.from_plain(stored).shortcomings()
             alarms = [alarm for alarm in result.get("alarms", ()) if alarm not in before]
@@ -310,8 +309,8 @@ class _SeedRun:
             "epochs": len(trained.history),
             "valid": trained.scores[Split.VALID],
             "test": trained.scores.get(Split.TEST, {}),
-            "coverage": None if job.coverage is None else job.coverage.to_plain(),
-            "alarms": [*_alarms(job, trained), *(job.coverage.shortcomings() if job.coverage else ())],
+            "coverage": job.coverage.to_plain(),
+            "alarms": [*_alarms(job, trained), *job.coverage.shortcomings()],
             "backbone_digest": digest,
             "config_digest": config_digest(job),
             "seconds": sum(record["seconds"] for record in trained.history),
@@ -350,8 +349,10 @@ def _write_predictions(path: Path, job: Job, trained: Trained) -> None:
         "prediction": [value for one in predicted.values() for value in one.values],
         "probabilities": [row for one in predicted.values() for row in one.probabilities],
     }
-    metadata = {"mse.answers": json.dumps(list(job.answers.texts)), "mse.config_digest": config_digest(job)}
-    if job.coverage is not None:
-        metadata["mse.coverage"] = json.dumps(job.coverage.to_plain())
+    metadata = {
+        "mse.answers": json.dumps(list(job.answers.texts)),
+        "mse.config_digest": config_digest(job),
+        "mse.coverage": json.dumps(job.coverage.to_plain()),
+    }
     with aside(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
