@@ -139,8 +139,8 @@ def command(
 
 def _show(results: Sequence[SeedResult]) -> None:
     if settings.json:
-        told = [{**one.result, "reused": one.reused, "changed": list(one.changed)} for one in results]
-        emit_json({"run": str(results[0].folder.parent), "seeds": told})
+        seeds = [{**one.result, "reused": one.reused, "changed": list(one.changed)} for one in results]
+        emit_json({"run": str(results[0].folder.parent), "seeds": seeds})
         return
     from mse_pipeline.training.earlier import clock
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mse_pipeline import metrics
-from mse_pipeline.metrics.coverage import is_low, told
+from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.report.predictions import ClassTable
 from mse_pipeline.report.published import Published, published
 from mse_pipeline.report.runs import RunGroup
@@ -222,8 +222,8 @@ def coverage_rows(table: Table) -> list[tuple[str, str, str]]:
     """
     found: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
-        coverage = row.run.coverage
-        for stream in () if coverage is None else (None, *coverage.streams):
+        coverage = row.run.coverage or NOT_TOLD
+        for stream in (None, *coverage.streams) if coverage.splits else ():
             parts = coverage.parts(stream)
             text = f"{told(parts)}{f' {PARTIAL}' if is_low(parts) else ''}"
             found.setdefault((stream or "clips read", text), []).append(row.run.name)
