@@ -153,6 +153,7 @@ def _show(results: Sequence[SeedResult]) -> None:
             f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
             f"{f'  (done before) on the same data, at {clock(str(when))}' if result.reused else ''}",
             markup=False,
+            soft_wrap=True,
         )
         for alarm in result.result["alarms"]:
             remark(f"seed {result.seed}: {alarm}")
