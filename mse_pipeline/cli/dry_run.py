@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mse_pipeline.cli.output import emit_json, settings, stdout
@@ -25,10 +27,11 @@ _PARTS = {
 }
 
 
-def outline_of(request: Request, options: Options) -> DryRun:
+def outline_of(request: Request, options: Options, runs: Path) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.outline import outline
     from mse_pipeline.training.dry_run import dry_run
+    from mse_pipeline.training.earlier import standing
     from mse_pipeline.training.job import prepare
 
     choice, wording = request.choose(), request.recipe.prompt
@@ -42,11 +45,12 @@ def outline_of(request: Request, options: Options) -> DryRun:
         seeds=len(request.seeds or request.training.seeds),
         accumulation=options.accumulation,
         checkpointing=options.checkpointing,
+        standing=standing(job.about, job.data, runs),
     )
 
 
-def show(told: DryRun) -> None:
-    """Print it."""
+def show(told: DryRun, seeds: Sequence[int], overwrite: bool = False) -> None:
+    """Print it, and what a training of these seeds would find done."""
     if settings.json:
         emit_json(told.to_json())
         return
@@ -57,6 +61,9 @@ def show(told: DryRun) -> None:
     for table in (_data(told), _adapter(told), _reading(told), _work(told)):
         console.print(table)
     console.print(_prompt(told.prompt.example, told.prompt.example_clip))
+    reused = () if overwrite else told.standing.reused(seeds)
+    for sentence in (*told.coverage.shortcomings(), *reused, *told.standing.anew(seeds)):
+        console.print(sentence, markup=False)
     console.print("Nothing was trained or written. Memory is an estimate of the peak; ids of tokens: --json.")
 
 

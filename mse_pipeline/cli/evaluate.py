@@ -71,7 +71,7 @@ def command(
     for sentence in (*(one.choice for one in found.seeds if one.choice), *found.remarks):
         remark(sentence)
     if out is not None:
-        write(out, found.predictions, stored.task)
+        write(out, found.predictions, stored.task, found.coverage)
     if settings.json:
         emit_json(_plain(found, run, out))
         return
@@ -140,6 +140,7 @@ def _plain(found: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
         "seeds": [{"seed": one.seed, "metrics": dict(one.metrics)} for one in found.seeds],
         "mean": {name: value for name, (value, _) in mean.items()},
         "deviation": {name: deviation for name, (_, deviation) in mean.items()},
+        "coverage": found.coverage.to_plain(),
         "remarks": list(found.remarks),
         "out": None if out is None else str(out),
     }

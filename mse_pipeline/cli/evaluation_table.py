@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mse_pipeline.metrics import ERRORS
+from mse_pipeline.metrics.coverage import told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,8 @@ def show(found: Evaluation, console: Console) -> None:
         f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
         f"decoding {found.decoding}."
     )
+    for stream in found.coverage.streams:
+        console.print(f"{escape(stream)}: {told(found.coverage.parts(stream))} clips")
     console.print(_metrics(found) if found.labelled else _counts(found))
 
 

@@ -102,6 +102,8 @@ def command(
         emit_json(_plain(predictor, corpus, found, failed, out))
     else:
         show(found, predictor.task, stdout())
+        for name, (had, of) in _having(predictor, found).items():
+            stdout().print(f"{name}: {had:,} of {of:,} predicted clips have it", markup=False)
         for name, where in (("Predictions", out), ("Features", keep)):
             if where is not None:
                 stdout().print(f"{name}: {where}", markup=False)
@@ -175,6 +177,13 @@ def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     return told
 
 
+def _having(predictor: Predictor, found: list[ClipPrediction]) -> dict[str, tuple[int, int]]:
+    """By stream, how many of the predicted clips have it, of how many."""
+    from mse_pipeline.prediction.result import having
+
+    return {stream.name: having(found, stream.name) for stream in predictor.stored.streams.values()}
+
+
 def _plain(
     predictor: Predictor, corpus: Corpus, found: list[ClipPrediction], failed: int, out: Path | None
 ) -> dict[str, Any]:
@@ -185,6 +194,7 @@ def _plain(
         "seed": predictor.stored.seed,
         "backbone": predictor.backbone.source,
         "streams": [stream.name for stream in predictor.stored.streams.values()],
+        "having": {name: had for name, (had, _) in _having(predictor, found).items()},
         "decoding": predictor.decoding,
         "understood": overview(corpus.clips, corpus.task).to_dict(labelled=False),
         "notes": list(corpus.notes),

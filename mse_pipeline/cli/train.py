@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.cli.train_request import Request, changed, pick, recipe_of
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mse_pipeline.backbones.backbone import Backbone
     from mse_pipeline.training.options import Options
     from mse_pipeline.training.run import SeedResult
@@ -130,27 +132,42 @@ def command(
     if dry_run:
         from mse_pipeline.cli.dry_run import outline_of, show
 
-        show(outline_of(request, options))
+        show(outline_of(request, options, runs), request.seeds or request.training.seeds, overwrite)
     else:
         _show(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
 
 
 def _show(results: Sequence[SeedResult]) -> None:
     if settings.json:
-        emit_json({"run": str(results[0].folder.parent), "seeds": [result.result for result in results]})
+        seeds = [{**one.result, "reused": one.reused, "changed": list(one.changed)} for one in results]
+        emit_json({"run": str(results[0].folder.parent), "seeds": seeds})
         return
+    from mse_pipeline.training.earlier import clock
+
     console = stdout()
     for result in results:
+        when = result.result.get("finished", "")
         scores = result.result["test"] or result.result["valid"]
         told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
         console.print(
             f"seed {result.seed}: {'test' if result.result['test'] else 'valid'}  {told}"
-            f"{'  (done before)' if result.reused else ''}",
+            f"{f'  (done before) on the same data, at {clock(str(when))}' if result.reused else ''}",
             markup=False,
+            soft_wrap=True,
         )
         for alarm in result.result["alarms"]:
             remark(f"seed {result.seed}: {alarm}")
+    _show_coverage(results[0].result.get("coverage"), console)
     console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False, soft_wrap=True)
+
+
+def _show_coverage(stored: Any, console: Console) -> None:
+    """Of how many clips of each split the result is, and how many had each stream."""
+    from mse_pipeline.metrics.coverage import Coverage, told
+
+    coverage = Coverage.from_plain(stored or {})
+    for stream in (None, *coverage.streams) if coverage.splits else ():
+        console.print(f"{stream or 'clips read'}: {told(coverage.parts(stream))}", markup=False)
 
 
 def spare_threads(backbone: Backbone) -> None:
@@ -168,6 +185,7 @@ def run(
     """Choose the streams, load the backbone and train, with a progress display."""
     from mse_pipeline import backbones
     from mse_pipeline.cli.progress import TrainingBar, bar
+    from mse_pipeline.training.earlier import standing
     from mse_pipeline.training.job import prepare
     from mse_pipeline.training.options import Options
     from mse_pipeline.training.processes import join
@@ -192,4 +210,6 @@ def run(
         spare_threads(loaded)
         job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
         seeds = request.seeds or request.training.seeds
+        for sentence in standing(job.about, job.data, runs).anew(seeds):
+            remark(sentence)
         return train(job, runs, seeds, overwrite=overwrite, progress=shown, options=options)

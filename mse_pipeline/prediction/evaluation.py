@@ -13,16 +13,21 @@ from mse_pipeline import adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
+from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.prediction.models import load_backbone
-from mse_pipeline.prediction.result import ClipPrediction, meaning, spread
+from mse_pipeline.prediction.result import ClipPrediction, Remark, meaning, spread
 from mse_pipeline.prediction.schema import require_same
 from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification
+from mse_pipeline.training.data import Data, has_rows, measure, read_data
 from mse_pipeline.training.decoding import Decoding, check_decoding
+from mse_pipeline.training.earlier import UNTOLD, data_changed
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import UNKNOWN, Job, metric_kind, restore
 from mse_pipeline.training.loop import Predicted, predict_split
 from mse_pipeline.training.loop import evaluate as score
+from mse_pipeline.training.run_files import DATA
 from mse_pipeline.training.stored import Stored, open_stored, seeds_of
 
 
@@ -53,8 +58,10 @@ class Evaluation:
         split: Which part of it.
         decoding: How predictions were made of probabilities.
         labelled: How many of the clips have a label.
-        remarks: What should be known, as sentences.
+        remarks: What should be known, as sentences, as what has changed in the dataset since the run was trained on it.
         seeds: One for each training.
+        coverage: How many of the split's clips are scored, or where none has a label are predicted, and how many of
+            these have each stream.
     """
 
     stored: Stored
@@ -64,6 +71,7 @@ class Evaluation:
     labelled: int
     remarks: tuple[str, ...]
     seeds: tuple[SeedEvaluation, ...]
+    coverage: Coverage = NOT_TOLD
 
     @property
     def predictions(self) -> list[ClipPrediction]:
@@ -115,23 +123,66 @@ def evaluate(
         there = [one.value for one in Split if any(clip.split == one for clip in dataset.clips)]
         raise UsageError(f"The dataset {dataset.name} has no clip in its {split} split; it has {', '.join(there)}.")
     loaded = load_backbone(first, backbone, device)
-    found = tuple(_seed(stored, dataset, split, loaded, used) for stored in trainings)
-    labelled = sum(clip.split == split and clip.label is not None for clip in dataset.clips)
-    return Evaluation(first, dataset.name, split, used, labelled, tuple(remarks), found)
+    streams = {stream.name: dataset[stream.name] for stream in first.streams.values()}
+    jobs = [_job(stored, dataset, loaded, used) for stored in trainings]
+    known = {part: [one for one in every if one.target != UNKNOWN] for part, every in jobs[0].examples.items()}
+    if dataset.name == first.about.dataset:
+        remarks += _since_training(first, read_data(dataset.clips, known, streams))
+    coverage = measure(dataset, {split: known[split] or jobs[0].examples[split]}, streams)
+    remarks += coverage.shortcomings()
+    absent = _absent(dataset, streams, [one.clip for one in jobs[0].examples[split]])
+    found = tuple(_seed(stored, job, split, absent) for stored, job in zip(trainings, jobs, strict=True))
+    return Evaluation(first, dataset.name, split, used, len(known[split]), tuple(remarks), found, coverage)
 
 
-def _seed(stored: Stored, dataset: Dataset, split: Split, backbone: Backbone, decoding: Decoding) -> SeedEvaluation:
+def _since_training(stored: Stored, data: Data) -> list[str]:
+    """What has changed in the run's dataset, so that scores of before and of now are not of the same."""
+    name, digests = stored.about.dataset, stored.about.data
+    if not digests:
+        return [f"Whether {name} has changed since {stored.path} was trained on it is not known: {UNTOLD}."]
+    homes = (stored.path, *stored.path.resolve().parents[:2])
+    run = next((home for home in homes if (home / DATA).is_file()), stored.path)
+    changed = data_changed(digests, run / DATA, data)
+    if not changed:
+        return []
+    return [
+        f"The data of {name} have changed since the run {stored.path} was trained on them: {', '.join(changed)}. "
+        "Scores of now are not to be compared with those of then; `mse train` trains anew."
+    ]
+
+
+def _job(stored: Stored, dataset: Dataset, backbone: Backbone, decoding: Decoding) -> Job:
     streams = {modality: dataset[stream.name] for modality, stream in stored.streams.items()}
     job = restore(stored, backbone, dataset.clips, streams, decoding)
-    job = replace(job, metric_kind=metric_kind(dataset))
+    return replace(job, metric_kind=metric_kind(dataset))
+
+
+def _absent(
+    dataset: Dataset, streams: Mapping[str, Mapping[str, Features]], clips: Sequence[str]
+) -> dict[str, list[Remark]]:
+    """By clip, which streams it is predicted without, and why as far as the journal knows."""
+    found: dict[str, list[Remark]] = {}
+    for name, stream in streams.items():
+        lacking = [clip for clip in clips if not has_rows(stream, clip)]
+        rows = {row.clip: row for row in dataset.rows(name)} if lacking else {}
+        for clip in lacking:
+            code, message = (rows[clip].code, rows[clip].message) if clip in rows else (None, None)
+            remark = Remark(code or "absent", message or "The dataset has no features of it.", name)
+            found.setdefault(clip, []).append(remark)
+    return found
+
+
+def _seed(stored: Stored, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
     trained, _ = adapter.load(stored.folder)
-    predicted = predict_split(job, trained.to(backbone.device), split)
+    predicted = predict_split(job, trained.to(job.backbone.device), split)
     rows = zip(predicted.examples, predicted.values, predicted.probabilities, strict=True)
     return SeedEvaluation(
         seed=stored.seed,
         choice=stored.choice,
         metrics=_metrics(job, predicted),
-        predictions=tuple(_prediction(stored, split, *row) for row in rows),
+        predictions=tuple(
+            replace(_prediction(stored, split, *row), remarks=tuple(absent.get(row[0].clip, ()))) for row in rows
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from mse_pipeline.extraction.run import Options, Progress, extract_corpus
 from mse_pipeline.prediction import clips as new
 from mse_pipeline.prediction.models import load_backbone
 from mse_pipeline.prediction.remaking import DATASET, recipes
-from mse_pipeline.prediction.result import ClipPrediction, Remark, meaning, spread
+from mse_pipeline.prediction.result import ABSENT, ClipPrediction, Remark, meaning, spread
 from mse_pipeline.prediction.writing import check_outside
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.dataset import Dataset
@@ -28,10 +28,6 @@ from mse_pipeline.training.decoding import Decoding, check_decoding
 from mse_pipeline.training.job import restore
 from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.stored import Stored, open_stored
-
-ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short", "alignment_failed"})
-"""What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality, or rows
-that are not pooled to words where no words are found."""
 
 
 class Predictor:

@@ -9,13 +9,17 @@ from typing import Any
 from mse_pipeline.backbones.answers import answer_values
 from mse_pipeline.task import Classification, Task
 
+ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short", "alignment_failed"})
+"""What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality, or rows
+that are not pooled to words where no words are found."""
+
 
 @dataclass(frozen=True)
 class Remark:
     """Something that one should know of a prediction, or why there is none.
 
     Attributes:
-        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`.
+        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`, or ``absent`` where nobody has extracted.
         message: What was found, as a sentence.
         stream: Which features it is about; None for the clip as a whole.
     """
@@ -83,6 +87,20 @@ class ClipPrediction:
                 {name: value for name, value in vars(remark).items() if value is not None} for remark in self.remarks
             ],
         }
+
+
+def having(predictions: Sequence[ClipPrediction], stream: str) -> tuple[int, int]:
+    """How many of the clips that have a prediction were predicted with a stream, and of how many.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> heard = ClipPrediction("a", None, "joy", {})
+        >>> having([heard, replace(heard, remarks=(Remark("no_face", "", "visual.mtcnn"),))], "visual.mtcnn")
+        (1, 2)
+    """
+    made = [one for one in predictions if one.prediction is not None]
+    lacking = [one for one in made if any(r.stream == stream and r.code in ABSENT for r in one.remarks)]
+    return len(made) - len(lacking), len(made)
 
 
 def answer_names(task: Task) -> tuple[str, ...]:

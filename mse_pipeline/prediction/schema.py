@@ -8,11 +8,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.versions import differences
 from mse_pipeline.task import describe
-from mse_pipeline.training.about import StreamAbout
+from mse_pipeline.training.about import OF_THE_DATASET, StreamAbout
 from mse_pipeline.training.stored import Stored
-
-_OF_THE_DATASET = {"files", "content", "imported"}
-"""Parts of an identity that tell whose the values are, not what they are."""
 
 
 def require_same(stored: Stored, dataset: Dataset) -> list[str]:
@@ -79,8 +76,8 @@ def _identity(stream: StreamAbout, dataset: Dataset) -> list[str]:
     entry = dataset.manifest.streams.get(stream.name)
     if entry is None:
         return [f"{stream.name}: the dataset has no such stream"]
-    before = {name: value for name, value in stream.identity.items() if name not in _OF_THE_DATASET}
-    after = {name: value for name, value in entry.identity.items() if name not in _OF_THE_DATASET}
+    before = {name: value for name, value in stream.identity.items() if name not in OF_THE_DATASET}
+    after = {name: value for name, value in entry.identity.items() if name not in OF_THE_DATASET}
     return [f"{stream.name}: {one}" for one in differences(before, after)]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.prediction.result import ClipPrediction, answer_names
 from mse_pipeline.store.atomic import aside, write_text
 from mse_pipeline.task import Task
@@ -52,11 +53,17 @@ def check_out(path: Path, stored: Stored) -> None:
     check_outside(path, stored, "--out")
 
 
-def write(path: Path, predictions: Sequence[ClipPrediction], task: Task) -> None:
+def write(path: Path, predictions: Sequence[ClipPrediction], task: Task, coverage: Coverage = NOT_TOLD) -> None:
     """Write one row a clip, the file whole or not at all.
 
     Probabilities are a list in Parquet, whose metadata ``mse.answers`` names them, a column each in CSV
     (``p_joy``), and an object in JSON lines.
+
+    Args:
+        path: The file.
+        predictions: The rows; what a clip lacks stands in its remarks.
+        task: What is predicted.
+        coverage: Of a split, kept as the metadata ``mse.coverage`` of Parquet.
     """
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
@@ -65,7 +72,7 @@ def write(path: Path, predictions: Sequence[ClipPrediction], task: Task) -> None
     elif suffix == ".csv":
         write_text(path, _csv(predictions, task))
     else:
-        _write_parquet(path, predictions, task)
+        _write_parquet(path, predictions, task, coverage)
 
 
 def _columns(predictions: Sequence[ClipPrediction]) -> dict[str, list[Any]]:
@@ -92,13 +99,14 @@ def _csv(predictions: Sequence[ClipPrediction], task: Task) -> str:
     return out.getvalue()
 
 
-def _write_parquet(path: Path, predictions: Sequence[ClipPrediction], task: Task) -> None:
+def _write_parquet(path: Path, predictions: Sequence[ClipPrediction], task: Task, coverage: Coverage) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = answer_names(task)
     lists = [[one.probabilities[name] for name in names] if one.probabilities else None for one in predictions]
     columns = {**_columns(predictions), "probabilities": pa.array(lists, pa.list_(pa.float64()))}
-    table = pa.table(columns).replace_schema_metadata({"mse.answers": json.dumps(names, ensure_ascii=False)})
+    metadata = {"mse.answers": json.dumps(names, ensure_ascii=False), "mse.coverage": json.dumps(coverage.to_plain())}
+    table = pa.table(columns).replace_schema_metadata(metadata)
     with aside(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

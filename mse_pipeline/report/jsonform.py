@@ -10,7 +10,7 @@ from typing import Any
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
 from mse_pipeline.report.runs import RunGroup, SeedResult
-from mse_pipeline.report.table import Row, Table
+from mse_pipeline.report.table import Row, Table, marks
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -18,7 +18,9 @@ def to_json(report: Report) -> dict[str, Any]:
 
     Returns:
         ``{"format": 1, "tables": [...], "notes": [...], "warnings": [...]}``; a table has ``dataset``, ``metrics``,
-        ``columns``, ``runs`` (means and every seed), ``published`` and ``pending``.
+        ``columns``, ``runs`` (means and every seed; ``partial`` where a split or stream is covered by less than 90 %,
+        with ``coverage`` and ``shortcomings``; ``labelled`` is equal for runs on the same clips, labels and texts),
+        ``published``, ``pending`` and ``marks``.
     """
     return {
         "format": 1,
@@ -44,6 +46,7 @@ def _table(table: Table) -> dict[str, Any]:
         "runs": [_row(row) for row in table.rows],
         "published": [_published(row) for row in table.published],
         "pending": [_run(run) for run in table.pending],
+        "marks": marks(table),
     }
 
 
@@ -52,6 +55,7 @@ def _row(row: Row) -> dict[str, Any]:
     classes = None if row.classes is None else asdict(row.classes)
     return {
         **_run(row.run),
+        "partial": row.partial,
         "test": cells,
         "seeds": [_seed(seed) for seed in row.run.seeds],
         "classes": classes,
@@ -70,6 +74,10 @@ def _run(run: RunGroup) -> dict[str, Any]:
         "created": run.created,
         "epoch_seconds": run.epoch_seconds,
         "unfinished": dict(run.unfinished),
+        "coverage": None if run.coverage is None else run.coverage.to_plain(),
+        "shortcomings": [] if run.coverage is None else list(run.coverage.shortcomings()),
+        "data": dict(run.data),
+        "labelled": run.labelled or None,
     }
 
 

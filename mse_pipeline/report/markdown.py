@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
-from mse_pipeline.report.table import Column, Table, seconds_text
+from mse_pipeline.report.table import Column, Table, coverage_rows, marks, seconds_text
 
 
 def to_markdown(report: Report) -> str:
@@ -45,13 +45,19 @@ def _section(table: Table) -> str:
         }
         marked = {key: f"**{text}**" if row.cells[key].best else text for key, text in cells.items()}
         parameters = "" if row.run.trainable_parameters is None else f"{row.run.trainable_parameters:,}"
-        label = [escape(row.run.name), escape(row.reads), parameters, str(len(row.run.seeds))]
+        label = [escape(row.mark + row.run.name), escape(row.reads), parameters, str(len(row.run.seeds))]
         lines.append(_cells(label, table.columns, marked, seconds_text(row.run.epoch_seconds)))
     shown = [row for row in table.published if any(column.key in row.mean for column in table.columns)]
     lines += [_published(row, table.columns) for row in shown]
     if table.rows:
         lines += ["", _legend(table, bool(shown))]
     lines += [f"- {line}" for line in _sources(shown)]
+    read = coverage_rows(table)
+    if read:
+        lines += ["", "| read | clips | runs |", "| --- | --- | --- |"]
+        lines += [_line(map(escape, (what, parts, runs or "all"))) for what, parts, runs in read]
+    for sentence in marks(table):
+        lines += ["", escape(sentence)]
     pending = ", ".join(escape(run.name) for run in table.pending)
     if pending:
         lines += ["", f"No finished seed yet: {pending}."]

@@ -6,12 +6,14 @@ import json
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import MseError
+from mse_pipeline.metrics.coverage import Coverage
 
 FORMAT = 1
 _LARGEST = 32 * 2**20
@@ -30,7 +32,8 @@ class SeedResult:
         seconds: Wall time of the training.
         valid: Metric -> value on the validation split, in the scale of `metrics.evaluate`.
         test: The same on the test split.
-        alarms: Signs of collapse, as sentences.
+        alarms: What makes the result doubtful, as sentences: signs of collapse, streams that few clips had.
+        coverage: Of how many clips it is; None if the file does not tell.
     """
 
     seed: int
@@ -41,6 +44,7 @@ class SeedResult:
     valid: Mapping[str, float]
     test: Mapping[str, float]
     alarms: tuple[str, ...]
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class RunGroup:
         created: ISO 8601 time, as stored.
         seeds: The finished ones, by seed.
         unfinished: Name of the seed's folder -> what is missing.
+        data: Digests of what is read of the dataset, by kind and stream; empty if the file does not tell.
     """
 
     path: Path
@@ -78,6 +83,18 @@ class RunGroup:
     created: str
     seeds: tuple[SeedResult, ...]
     unfinished: Mapping[str, str]
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Of how many clips its results are; the seeds of a run have the same data."""
+        return next((seed.coverage for seed in self.seeds if seed.coverage is not None), None)
+
+    @property
+    def labelled(self) -> str:
+        """8 hex digits over clips, splits, labels and texts, by which runs are of the same data; empty if not told."""
+        told = [self.data.get(name, "") for name in ("clips", "label", "text")]
+        return blake2b(" ".join(told).encode(), digest_size=4).hexdigest() if all(told) else ""
 
     @property
     def epoch_seconds(self) -> float | None:
@@ -156,7 +173,7 @@ def _run(folder: Path, warnings: list[str]) -> RunGroup:
     for child in sorted(folder.glob("seed-*")):
         name = shown(child.name)
         try:
-            result = _seed(child, warnings)
+            result = _seed(child, str(stored.get("config_digest", "")), warnings)
         except MseError as error:
             unfinished[name] = str(error)
             continue
@@ -182,7 +199,13 @@ def _run(folder: Path, warnings: list[str]) -> RunGroup:
         created=shown(str(stored.get("created", ""))),
         seeds=tuple(seeds[seed] for seed in sorted(seeds)),
         unfinished=unfinished,
+        data=_data(config),
     )
+
+
+def _data(config: Any) -> dict[str, str]:
+    stored = config.get("data") if isinstance(config, dict) else None
+    return {shown(name): shown(str(digest)) for name, digest in stored.items()} if isinstance(stored, dict) else {}
 
 
 def _streams(stored: Mapping[str, Any]) -> dict[str, str]:
@@ -190,7 +213,7 @@ def _streams(stored: Mapping[str, Any]) -> dict[str, str]:
     return {shown(modality): shown(str(name)) for modality, name in stored.items() if name is not None}
 
 
-def _seed(folder: Path, warnings: list[str]) -> SeedResult:
+def _seed(folder: Path, digest: str, warnings: list[str]) -> SeedResult:
     if not (folder / "result.json").exists():
         raise MseError("not finished, there is no result.json yet")
     stored = _json(folder / "result.json")
@@ -202,6 +225,8 @@ def _seed(folder: Path, warnings: list[str]) -> SeedResult:
     test = _scores(stored, "test", folder, warnings)
     if not test:
         raise MseError("result.json holds no test metrics")
+    if stored.get("config_digest", digest) != digest:
+        raise MseError("trained on other data, or with another configuration, than run.json tells")
     alarms = stored.get("alarms")
     return SeedResult(
         seed=int(seed),
@@ -212,7 +237,23 @@ def _seed(folder: Path, warnings: list[str]) -> SeedResult:
         valid=_scores(stored, "valid", folder, warnings),
         test=test,
         alarms=tuple(shown(str(a), 300) for a in alarms) if isinstance(alarms, list) else (),
+        coverage=_coverage(stored.get("coverage"), folder, warnings),
     )
+
+
+def _coverage(stored: Any, folder: Path, warnings: list[str]) -> Coverage | None:
+    if stored is None:
+        return None
+    try:
+        found = Coverage.from_plain(stored)
+    except ValueError as error:
+        where = shown(f"{folder.parent.name}/{folder.name}", 120)
+        warnings.append(f"{where}: its coverage cannot be read: {shown(str(error), 120)}.")
+        return None
+    named = {
+        name: replace(one, streams={shown(s): n for s, n in one.streams.items()}) for name, one in found.splits.items()
+    }
+    return Coverage(named)
 
 
 def _scores(stored: Mapping[str, Any], split: str, folder: Path, warnings: list[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mse_pipeline import metrics
+from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.report.predictions import ClassTable
 from mse_pipeline.report.published import Published, published
 from mse_pipeline.report.runs import RunGroup
@@ -30,6 +31,8 @@ TITLES = {
     "macro_F1": "macro F1",
 }
 """What a metric is called in a heading, where that is not its key."""
+PARTIAL = "†"
+"""Mark of rows that cover less than 90 % of a split."""
 ABLATIONS = ("acoustic", "visual", "tgm", "msf", "text")
 """What a run can be without, in the order of rows."""
 
@@ -82,17 +85,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A run of ours and its cells by metric."""
+    """A run of ours and its cells by metric; `other_data`: rows of its table are of other clips, labels or texts."""
 
     run: RunGroup
     cells: Mapping[str, Cell]
     classes: ClassTable | None = None
+    other_data: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether clips are left out, or lack a stream, so that the row is not one of the whole dataset."""
+        return self.run.coverage is not None and bool(self.run.coverage.shortcomings())
+
+    @property
+    def mark(self) -> str:
+        """What stands before the run's name: a row with a mark is not to be compared as it stands."""
+        return f"{PARTIAL} " if self.partial else ""
 
     @property
     def reads(self) -> str:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
+        backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
         if variant.startswith("text-only") or not self.run.streams:
             return f"{backbone} · {'text' if variant == 'text-only' else variant}"
@@ -176,8 +191,10 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
     rows = [Row(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
     keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
     columns = tuple(Column(key, key in metrics.ERRORS) for key in keys)
-    for column in columns if len(rows) > 1 else ():
-        rows = _mark_best(rows, column)
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.run.labelled, []).append(replace(row, other_data=len({r.run.labelled for r in rows}) > 1))
+    rows = [row for group in groups.values() for row in _best(group, columns)]
     first, higher = metrics.primary(kind)
 
     def rank(mean: float | None) -> float:
@@ -196,6 +213,50 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
     return Table(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
 
 
+def coverage_rows(table: Table) -> list[tuple[str, str, str]]:
+    """What is read, of how many clips of each split, and by which runs, where these are not all of the table's.
+
+    Examples:
+        >>> coverage_rows(Table("meld", "meld", (), (), ()))
+        []
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in table.rows:
+        coverage = row.run.coverage or NOT_TOLD
+        for stream in (None, *coverage.streams) if coverage.splits else ():
+            parts = coverage.parts(stream)
+            text = f"{told(parts)}{f' {PARTIAL}' if is_low(parts) else ''}"
+            found.setdefault((stream or "clips read", text), []).append(row.run.name)
+    every = len(table.rows)
+    return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in found.items()]
+
+
+def marks(table: Table) -> list[str]:
+    """What the marks in a table mean, as sentences."""
+    sentences = []
+    if any(row.partial for row in table.rows):
+        sentences.append(
+            f"{PARTIAL}: less than 90 % of a split was read, or had a stream: not to be compared with published rows."
+        )
+    untold = ", ".join(row.run.name for row in table.rows if row.run.coverage is None)
+    if untold:
+        sentences.append(f"An earlier version of mse trained {untold}, and did not keep of how many clips it is.")
+    if any(row.other_data for row in table.rows):
+        sentences.append(
+            "Rows with another number behind data are of other clips, splits, labels or texts: not to be compared."
+        )
+    read: dict[str, set[str]] = {}
+    for row in table.rows:
+        for stream in row.run.streams.values():
+            read.setdefault(stream, set()).add(row.run.data.get(stream, ""))
+    differing = ", ".join(stream for stream, digests in read.items() if len(digests - {""}) > 1)
+    if differing:
+        sentences.append(
+            f"Not all rows read the same features {differing}: of some clips they were made anew in between."
+        )
+    return sentences
+
+
 def _cells(run: RunGroup) -> dict[str, Cell]:
     """A metric that is missing in one of the seeds has no cell: its mean would be that of other seeds."""
     common = [key for key in run.seeds[0].test if all(key in seed.test for seed in run.seeds)]
@@ -207,6 +268,14 @@ def _cells(run: RunGroup) -> dict[str, Cell]:
         else:
             cells[key] = Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
     return cells
+
+
+def _best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+    """Mark the best of rows on the same data; those that cover too little are not compared with the others."""
+    whole, partial = ([row for row in rows if row.partial == wanted] for wanted in (False, True))
+    for column in columns if len(whole) > 1 else ():
+        whole = _mark_best(whole, column)
+    return [*whole, *partial]
 
 
 def _mark_best(rows: Sequence[Row], column: Column) -> list[Row]:

@@ -9,7 +9,7 @@ from mse_pipeline import metrics
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
 from mse_pipeline.report.runs import RunGroup
-from mse_pipeline.report.table import Cell, Column, seconds_text
+from mse_pipeline.report.table import Cell, Column, coverage_rows, marks, seconds_text
 from mse_pipeline.report.table import Table as Results
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def to_terminal(report: Report, console: Console) -> None:
             rendered, columns = _fitted(table, shown, console.width)
             console.print(rendered)
             console.print(Text(_legend(table, columns, len(others) - len(shown)), style="dim"))
+            _coverage(table, console)
         else:
             console.print(Text(f"{table.dataset}: no run has a finished seed yet.", style="bold"))
     for sentences, sign, style in ((report.notes, "!", "yellow"), (report.warnings, "-", "dim")):
@@ -56,6 +57,20 @@ def to_terminal(report: Report, console: Console) -> None:
             listed.add_row("", Text(f"… and {len(sentences) - NOTES} more: Markdown and JSON have all.", style="dim"))
         console.print()
         console.print(listed)
+
+
+def _coverage(table: Results, console: Console) -> None:
+    """Of how many clips the rows are, and what their marks mean."""
+    from rich.table import Table
+    from rich.text import Text
+
+    listed = Table.grid(padding=(0, 1, 0, 0))
+    for what, parts, runs in coverage_rows(table):
+        listed.add_row(Text(what), Text(f"{parts}{f'  ({runs})' if runs else ''}"), style="dim")
+    if listed.row_count:
+        console.print(listed)
+    for sentence in marks(table):
+        console.print(Text(sentence, style="yellow"))
 
 
 def _fitted(table: Results, others: Sequence[Published], width: int) -> tuple[Table, tuple[Column, ...]]:
@@ -118,7 +133,11 @@ def _render(
             for c in columns
         ]
         last = i == len(table.rows) - 1
-        label = [Text(_named(row.run, name_width)), Text(row.reads), Text(str(len(row.run.seeds)))]
+        label = [
+            Text(row.mark + _named(row.run, name_width - len(row.mark))),
+            Text(row.reads),
+            Text(str(len(row.run.seeds))),
+        ]
         time = [Text(seconds_text(times[i]))] if timed else []
         made.add_row(*label, *cells, *time, end_section=last and bool(others))
     for i, other in enumerate(others, start=len(ours)):

@@ -190,19 +190,21 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         strangers = sorted(set(features) - {clip.id for clip in self.clips})
         if strangers:
             raise UsageError(f"{len(strangers)} clips are not of {self.name}, the first is {strangers[0]!r}.")
-        content = hashlib.blake2b(digest_size=16)
+        content, keys = hashlib.blake2b(digest_size=16), {}
         for clip in sorted(features):
-            one = features[clip]
-            content.update(canonical([clip, list(one.names), list(one.values.shape)]))
-            for part in (one.values, one.intervals, one.valid):
-                content.update(part.tobytes())
+            one, key = features[clip], hashlib.blake2b(digest_size=16)
+            head = canonical([clip, list(one.names), list(one.values.shape)])
+            for part in (head, *(array.tobytes() for array in (one.values, one.intervals, one.valid))):
+                content.update(part)
+                key.update(part)
+            keys[clip] = key.hexdigest()
         identity = {"stream": stream, "imported": dict(source or {}), "content": content.hexdigest()}
         entry = StreamEntry(stream_id(identity), identity)
         try:
             with run_lock(self.path):  # pruning may take what the manifest does not name yet for a version of before
                 commit = Commit(self, run=uuid.uuid4().hex[:8])
                 for clip, one in features.items():
-                    row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=content.hexdigest())
+                    row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=keys[clip])
                     commit.add(row, one)
                 commit.write()
                 self.set_manifest(self.manifest.with_stream(stream, entry))

@@ -69,6 +69,11 @@ class Pack(Mapping[str, Features]):
         index = self._places[clip]
         return int(self.offsets[index + 1] - self.offsets[index])
 
+    def has_valid(self, clip: str) -> bool:
+        """Whether a row of a clip is valid, without reading its values."""
+        index = self._places[clip]
+        return bool(self._valid[self._bounds[index] : self._bounds[index + 1]].any())
+
     def statistics(self, clips: Sequence[str]) -> Iterator[Statistics]:
         """Statistics of the clips that are there, in blocks; from the file, or of the values where it keeps none."""
         places = np.array([self._places[clip] for clip in clips if clip in self._places], np.int64)

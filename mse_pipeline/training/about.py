@@ -15,6 +15,9 @@ from mse_pipeline.recipe.schema import (
     StreamName,
 )
 
+OF_THE_DATASET = frozenset({"files", "content", "imported"})
+"""Parts of a stream's identity that tell whose the values are, not what they are."""
+
 
 class _Section(BaseModel):
     """Base of what is read; keys of later versions are passed over."""
@@ -69,7 +72,7 @@ class PromptAbout(PromptSection):
 
 
 class About(_Section):
-    """What `mse_pipeline.training.job.prepare` gathered; see there."""
+    """What `mse_pipeline.training.job.prepare` gathered; see there. `data` is empty in runs of earlier versions."""
 
     dataset: str
     variant: str = ""
@@ -80,3 +83,4 @@ class About(_Section):
     media: MediaAbout
     prompt: PromptAbout
     training: Training
+    data: dict[str, str] = Field(default_factory=dict)

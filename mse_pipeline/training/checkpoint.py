@@ -16,7 +16,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
 from mse_pipeline.training.processes import ALONE, Processes
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -66,14 +66,20 @@ class Checkpoint:
     Args:
         path: The file; None to save nothing.
         parts: What has a state: adapter, optimiser, schedule.
+        of: Which training it is, on which data: what another one saved is not gone on with.
         processes: Who trains together.
         every: Seconds between two savings within an epoch.
     """
 
     def __init__(
-        self, path: Path | None, parts: dict[str, Any], processes: Processes = ALONE, every: float = 60.0
+        self,
+        path: Path | None,
+        parts: dict[str, Any],
+        processes: Processes = ALONE,
+        every: float = 60.0,
+        of: str = "",
     ) -> None:
-        self._path, self._parts, self._processes, self._every = path, parts, processes, every
+        self._path, self._parts, self._processes, self._every, self._of = path, parts, processes, every, of
         self._saved = time.monotonic()
 
     def save(self, progress: Progress) -> None:
@@ -82,6 +88,7 @@ class Checkpoint:
             return
         state = {
             "format": FORMAT,
+            "of": self._of,
             "progress": asdict(progress),
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
         }
@@ -98,10 +105,10 @@ class Checkpoint:
             self.save(progress)
 
     def restore(self) -> Progress | None:
-        """Set everything as it was saved; None, with nothing changed, where nothing was saved.
+        """Set everything as it was saved; None, with nothing changed, where nothing was saved of this training.
 
         Raises:
-            MseError: The file is damaged or of another training.
+            MseError: The file is damaged or of another version.
         """
         if self._path is None:
             return None
@@ -121,7 +128,7 @@ class Checkpoint:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] != FORMAT:
                 raise ValueError(f"it has format {state['format']}, not {FORMAT}")
-        return state
+            return state if state["of"] == self._of else None
 
     @contextmanager
     def _usable(self, path: Path) -> Iterator[None]:

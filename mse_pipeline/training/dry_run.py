@@ -13,11 +13,13 @@ import torch
 from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.backbones.example import Token, example
 from mse_pipeline.clip import Split
+from mse_pipeline.metrics.coverage import Coverage
 from mse_pipeline.recipe import PromptSection
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.task import Classification
+from mse_pipeline.training.earlier import Standing
 from mse_pipeline.training.examples import Example, Texts
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.memory import Load, Memory, estimate
@@ -117,6 +119,8 @@ class DryRun:
         seeds: How many trainings.
         batch_size: Clips a step.
         memory: An estimate; `mse_pipeline.training.memory.estimate` tells how it is made.
+        coverage: Of how many clips each split is.
+        standing: What is there of it already, and what of the data has changed since.
     """
 
     dataset: str
@@ -131,6 +135,8 @@ class DryRun:
     seeds: int
     batch_size: int
     memory: Memory
+    coverage: Coverage
+    standing: Standing
 
     @property
     def trainable(self) -> int:
@@ -146,6 +152,7 @@ class DryRun:
         """Plain values."""
         value = asdict(self)
         value["memory"]["total"] = self.memory.total
+        value["coverage"] = self.coverage.to_plain()
         return {**value, "trainable": self.trainable, "steps": self.steps}
 
 
@@ -158,6 +165,7 @@ def dry_run(
     seeds: int = 1,
     accumulation: int = 1,
     checkpointing: bool = False,
+    standing: Standing | None = None,
 ) -> DryRun:
     """Tell what a training would be. Nothing is trained or written.
 
@@ -169,6 +177,7 @@ def dry_run(
         seeds: How many trainings there would be.
         accumulation: Parts that a batch is cut into, of which one is in memory at a time.
         checkpointing: Whether the layers' activations are computed again in the backward pass.
+        standing: What is there of it already.
     """
     labelled = [one for split in Split for one in job.examples[split]]
     streams = open_streams(dataset, choice)
@@ -204,6 +213,8 @@ def dry_run(
         seeds=seeds,
         batch_size=settings.batch_size,
         memory=estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing),
+        coverage=job.coverage,
+        standing=standing or Standing(),
     )
 
 

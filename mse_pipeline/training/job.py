@@ -15,10 +15,12 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt, task_prompt
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
+from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import to_plain
+from mse_pipeline.training.data import NO_DATA, Data, measure, read_data
 from mse_pipeline.training.decoding import Decoding, check_decoding
 from mse_pipeline.training.dialogue import Dialogues
 from mse_pipeline.training.examples import Batcher, Example, Texts, examples
@@ -48,6 +50,8 @@ class Job:
         normalisers: By modality.
         about: All of it as plain values, for the run folder; runs with equal values differ by seed alone. It is also
             all that predicting needs, see `mse_pipeline.training.stored`.
+        data: What is read of each clip, of which `about` has the digests; empty where nothing is trained.
+        coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
     """
@@ -62,6 +66,8 @@ class Job:
     batcher: Batcher
     normalisers: Mapping[str, Normaliser]
     about: Mapping[str, Any]
+    data: Data = NO_DATA
+    coverage: Coverage = NOT_TOLD
     weights: torch.Tensor | None = None
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -118,12 +124,15 @@ def prepare(
         text=not silent,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
+    by_name = {str(choice.names[modality]): stream for modality, stream in streams.items()}
+    data = read_data(dataset.clips, by_split, by_name)
     about = {
         **_about_inputs(dataset, choice, normalisers),
         "backbone": _about_backbone(backbone),
         "prompt": wording.model_dump(mode="json"),
         "training": settings.model_dump(mode="json", exclude={"seeds"}),
         "clips": {split.value: len(by_split[split]) for split in Split},
+        "data": data.digests(),
     }
     return Job(
         backbone=backbone,
@@ -136,6 +145,8 @@ def prepare(
         batcher=Batcher(Texts(backbone, room), streams, normalisers),
         normalisers=normalisers,
         about=about,
+        data=data,
+        coverage=measure(dataset, by_split, by_name),
         weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
         places=_places(dataset, about),
     )
@@ -157,6 +168,7 @@ def _about_inputs(dataset: Dataset, choice: StreamChoice, normalisers: Mapping[s
     """What is read, and what is to be predicted of it."""
     return {
         "dataset": dataset.name,
+        "metrics": metric_kind(dataset),
         "variant": choice.variant,
         "without": list(choice.parts),
         "task": to_plain(dataset.manifest.task),

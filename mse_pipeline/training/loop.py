@@ -18,6 +18,7 @@ from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import Checkpoint, Progress
 from mse_pipeline.training.decoding import decode
+from mse_pipeline.training.earlier import config_digest
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.options import PLAIN, Options
@@ -79,7 +80,8 @@ def fit_adapter(
         seed: Of the adapter's first weights, the order of clips and dropout.
         on_epoch: Told each epoch's record; after an interruption also those of the epochs before.
         checkpoint: File that the training is saved to as it goes on, and goes on from where it is there. On a CPU the
-            weights end the same, bit for bit, as without an interruption.
+            weights end the same, bit for bit, as without an interruption. One of another training, as of this one
+            before labels, texts, splits or features were corrected, is not gone on with.
         on_step: Told after each step how many of its epoch's are done, and how many there are.
         options: How steps are carried out; of them only the accumulation is looked at here.
         processes: Who trains together. All call this with the same; all get the same back.
@@ -90,7 +92,7 @@ def fit_adapter(
     learner = Learner(job, seed, options, processes)
     lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
-    saved = Checkpoint(checkpoint, learner.stateful(), processes)
+    saved = Checkpoint(checkpoint, learner.stateful(), processes, of=f"{config_digest(job.about)} {seed}")
     progress = saved.restore() or Progress(order.get_state())
     for record in progress.history:
         on_epoch(record)

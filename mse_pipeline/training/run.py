@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,16 +18,17 @@ from mse_pipeline import metrics
 from mse_pipeline.adapter import MSEAdapter, card, save
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
+from mse_pipeline.metrics.coverage import Coverage
 from mse_pipeline.os_errors import writing
 from mse_pipeline.store.atomic import aside, write_json, write_text
-from mse_pipeline.store.keys import canonical
 from mse_pipeline.task import Classification
+from mse_pipeline.training import earlier
 from mse_pipeline.training.environment import describe
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.loop import Trained, fit_adapter, targets
 from mse_pipeline.training.options import PLAIN, Options
 from mse_pipeline.training.processes import Processes, join
-from mse_pipeline.training.run_files import ADAPTER, NORMALISER, RESULT, RUN
+from mse_pipeline.training.run_files import ADAPTER, DATA, NORMALISER, RESULT, RUN, read_json
 from mse_pipeline.training.trackers import Trackers, check_trackers
 
 FORMAT = 1
@@ -68,13 +68,16 @@ class SeedResult:
         seed: Its seed.
         folder: Where it lies.
         result: What stands in its result.json.
-        reused: It was there already.
+        reused: It was there already, trained on the same data; ``finished`` in the result says since when.
+        changed: What has changed in the data since the newest run of the same configuration on other data, for
+            which this one was trained anew; empty for one that is reused.
     """
 
     seed: int
     folder: Path
     result: dict[str, Any]
     reused: bool
+    changed: tuple[str, ...] = ()
 
 
 def train(
@@ -86,8 +89,9 @@ def train(
     progress: Progress | None = None,
     options: Options = PLAIN,
 ) -> list[SeedResult]:
-    """Train one adapter a seed; what is done under the same configuration is not trained again.
+    """Train one adapter a seed; what is done under the same configuration, on the same data, is not trained again.
 
+    Where labels, texts, splits or features have changed since, it is trained anew, beside the run of before.
     A seed that was interrupted goes on from where it was saved last: at the end of an epoch, and every minute. Under
     torchrun or `accelerate launch` all processes call this and train together; the main one writes.
 
@@ -101,22 +105,39 @@ def train(
 
     Raises:
         UsageError: An option cannot be used here.
-        MseError: Training diverged, the backbone did not stay as it was, or another run trains the same seed.
+        MseError: Training diverged, the backbone did not stay as it was, another run trains the same seed, or
+            processes see other data than the main one.
     """
     check_trackers(options.trackers)
     processes = join(str(job.backbone.device))
+    _require_agreement(job, processes)
     _prepare_backbone(job, options, processes)
     folder = run_folder(job, runs)
+    changed: tuple[str, ...] = ()
     if processes.main:
-        write_json(folder / RUN, _run_description(job))
+        changed = earlier.standing(job.about, job.data, runs).changed
+        _describe(job, folder)
+    changed = processes.from_main(changed)
     results = []
     for seed in seeds:
         home = folder / f"seed-{seed}"
         with _held(home, processes):
-            done = processes.from_main(None if overwrite or not processes.main else _done(home))
+            done = processes.from_main(None if overwrite or not processes.main else _done(home, job))
             run = _SeedRun(job, seed, home, options=options, processes=processes, progress=progress or Silent())
-            results.append(SeedResult(seed, home, done or run.train(overwrite), reused=done is not None))
+            result = done or run.train(overwrite)
+            results.append(SeedResult(seed, home, result, done is not None, () if done else changed))
     return results
+
+
+def _require_agreement(job: Job, processes: Processes) -> None:
+    """Refuse to train on several datasets as if they were one: each process reads its own machine's cache."""
+    digests = processes.gather([config_digest(job)])
+    others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        raise MseError(
+            f"Process {', '.join(others)} would train on other data, or with another configuration, than process 0. "
+            "All need the same cache: copy it to each machine again, and wait for extractions into it to end."
+        )
 
 
 def _prepare_backbone(job: Job, options: Options, processes: Processes) -> None:
@@ -164,7 +185,17 @@ def run_folder(job: Job, runs: Path) -> Path:
 
 def config_digest(job: Job) -> str:
     """8 hex digits; equal for runs that differ by seed alone."""
-    return blake2b(canonical(dict(job.about)), digest_size=4).hexdigest()
+    return earlier.config_digest(job.about)
+
+
+def _describe(job: Job, folder: Path) -> None:
+    """Write what the run is, and what it reads; of a run that goes on, the time when it was begun stays."""
+    begun = None
+    if (folder / RUN).is_file():
+        with suppress(MseError):
+            begun = read_json(folder / RUN).get("created")
+    job.data.write(folder / DATA)
+    write_json(folder / RUN, {**_run_description(job), **({"created": begun} if begun else {})})
 
 
 def _run_description(job: Job) -> dict[str, Any]:
@@ -184,12 +215,25 @@ def _run_description(job: Job) -> dict[str, Any]:
     }
 
 
-def _done(home: Path) -> dict[str, Any] | None:
+def _done(home: Path, job: Job) -> dict[str, Any] | None:
+    """The result of a training that is done, of this configuration and these data.
+
+    What it leaves out may have become more since, as by clips without a label: its coverage is that of now.
+    """
     try:
-        result = json.loads((home / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = read_json(home / RESULT)
+    except MseError:
         return None
-    return result if result.get("status") == "done" else None
+    if (result.get("status"), result.get("config_digest")) != ("done", config_digest(job)):
+        return None
+    stored = result.get("coverage")
+    if job.coverage.to_plain() != stored:
+        with suppress(ValueError):
+            before = Coverage.from_plain(stored).shortcomings()
+            alarms = [alarm for alarm in result.get("alarms", ()) if alarm not in before]
+            result |= {"coverage": job.coverage.to_plain(), "alarms": [*alarms, *job.coverage.shortcomings()]}
+            write_json(home / RESULT, result)
+    return result
 
 
 class _SeedRun:
@@ -266,9 +310,12 @@ class _SeedRun:
             "epochs": len(trained.history),
             "valid": trained.scores[Split.VALID],
             "test": trained.scores.get(Split.TEST, {}),
-            "alarms": _alarms(job, trained),
+            "coverage": job.coverage.to_plain(),
+            "alarms": [*_alarms(job, trained), *job.coverage.shortcomings()],
             "backbone_digest": digest,
+            "config_digest": config_digest(job),
             "seconds": sum(record["seconds"] for record in trained.history),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
     def _write(self, trained: Trained, result: dict[str, Any]) -> None:
@@ -303,6 +350,10 @@ def _write_predictions(path: Path, job: Job, trained: Trained) -> None:
         "prediction": [value for one in predicted.values() for value in one.values],
         "probabilities": [row for one in predicted.values() for row in one.probabilities],
     }
-    metadata = {"mse.answers": json.dumps(list(job.answers.texts))}
+    metadata = {
+        "mse.answers": json.dumps(list(job.answers.texts)),
+        "mse.config_digest": config_digest(job),
+        "mse.coverage": json.dumps(job.coverage.to_plain()),
+    }
     with aside(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")

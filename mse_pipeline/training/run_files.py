@@ -16,6 +16,7 @@ from mse_pipeline import metrics
 from mse_pipeline.errors import MseError, UsageError
 
 RUN, RESULT, NORMALISER, ADAPTER = "run.json", "result.json", "normaliser.json", "adapter"
+DATA = "data.parquet"
 SEED_FOLDER = re.compile(r"seed-(-?\d+)")
 _LARGEST = 32 << 20  # bytes; such a file has some thousands
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed, which a prompt may have

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mse_pipeline import store
@@ -67,3 +69,42 @@ def test_what_cannot_be_is_told(mse, home, monkeypatch, options, told):
     result = mse("train", *options)
     assert result.code == 2
     assert told in result.err
+
+
+def corrected(home):
+    """Half of the labels are others now."""
+    clips = [
+        replace(clip, label="sad") if clip.id.endswith("1") else clip
+        for clip in store.open(home / "cache")["made"].clips
+    ]
+    store.open(home / "cache").create("made", clips, task=Classification(("sad", "glad")))
+
+
+def test_corrected_labels_are_trained_anew_and_the_change_is_told(mse, home):
+    asked = ("train", "--seed", 1, "--epochs", 1)
+    first = mse(*asked, "--json").json
+    assert (first["seeds"][0]["reused"], first["seeds"][0]["changed"]) == (False, [])
+    again = mse(*asked)
+    assert "(done before) on the same data, at 20" in again.out
+    assert "anew" not in again.err
+    assert "it is reused" in " ".join(mse(*asked, "--dry-run").out.split())
+    corrected(home)
+    told = " ".join(mse(*asked, "--dry-run").out.split())
+    assert "Seed 1 is trained anew: the data have changed since the run" in told
+    assert "labels of 3 clips" in told
+    assert mse(*asked, "--dry-run", "--json").json["standing"]["changed"] == ["labels of 3 clips"]
+    anew = mse(*asked)
+    assert "labels of 3 clips" in " ".join(anew.err.split())
+    assert "(done before)" not in anew.out
+    assert len(list((home / "runs").iterdir())) == 2
+
+
+def test_a_training_prints_of_how_many_clips_it_is_and_warns_of_few(mse, home):
+    dataset = store.open(home / "cache")["made"]
+    one = dataset["acoustic.made"]["test/0"]
+    dataset.put("acoustic.made", {"train/0": one, "train/1": one, "test/0": one})
+    trained = mse("train", "--seed", 1, "--epochs", 1)
+    assert "clips read: train 2/2, valid 2/2, test 2/2" in trained.out
+    assert "acoustic.made: train 2/2, valid 0/2, test 1/2" in trained.out
+    assert "acoustic.made: only 3 of 6 clips have it" in " ".join(trained.err.split())
+    assert mse("train", "--dry-run", "--json").json["coverage"]["test"]["streams"] == {"acoustic.made": 1}

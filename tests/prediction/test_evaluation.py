@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -160,3 +161,73 @@ def test_an_empty_split_is_told(heard, tmp_path):
     )
     with pytest.raises(UsageError, match="has no clip in its test split; it has train, valid"):
         evaluate(heard.run, store.Dataset(other.path), seed=1)
+
+
+def relabelled(dataset, change):
+    clips = [change(clip) for clip in dataset.clips]
+    return store.open(dataset.path.parent).create(dataset.name, clips, task=dataset.manifest.task)
+
+
+def other_label(clip):
+    return replace(clip, label="low") if clip.id == "test/0" else clip
+
+
+def other_text(clip):
+    return replace(clip, text="no") if clip.id.startswith("train") else clip
+
+
+@pytest.mark.parametrize(
+    ("change", "with_table", "without"),
+    [
+        (other_label, "labels of 1 clip", "labels"),
+        (other_text, "texts of 4 clips", "texts"),
+        (
+            lambda clip: replace(clip, split=Split.TEST) if clip.id == "valid/0" else clip,
+            "the split of 1 clip",
+            "splits",
+        ),
+    ],
+)
+def test_a_dataset_that_has_changed_since_the_training_is_told(made_dataset, tmp_path, change, with_table, without):
+    dataset = made_dataset()
+    run = train_on(dataset, tmp_path / "runs")
+    assert evaluate(run, dataset).remarks == ()
+    changed = relabelled(dataset, change)
+    for place in (run, run / "seed-1", run / "seed-1/adapter"):
+        (remark,) = evaluate(place, changed).remarks
+        assert remark.startswith(f"The data of made have changed since the run {place} was trained on them: ")
+        assert with_table in remark
+        assert "not to be compared" in remark
+    shutil.copytree(run / "seed-1/adapter", tmp_path / "alone")
+    (remark,) = evaluate(tmp_path / "alone", changed).remarks
+    assert without in remark
+
+
+def test_features_that_have_changed_since_the_training_are_told(made_dataset, tmp_path):
+    dataset = made_dataset()
+    run = train_on(dataset, tmp_path / "runs")
+    rows = {clip: dataset["acoustic.made"][clip] for clip in dataset["acoustic.made"]}
+    one = rows["test/1"]
+    rows["test/1"] = store.Features(one.values + 1, one.intervals, one.valid, one.names)
+    dataset.put("acoustic.made", rows)
+    remarks = evaluate(run, store.Dataset(dataset.path)).remarks
+    assert any("features acoustic.made of 1 clip." in remark for remark in remarks)
+
+
+def test_clips_without_a_stream_are_counted_and_each_is_told(made_dataset, mse, tmp_path):
+    dataset = made_dataset()
+    rows = {clip: dataset["acoustic.made"][clip] for clip in dataset["acoustic.made"]}
+    one = rows["test/2"]
+    rows["test/2"] = store.Features(one.values, one.intervals, [False] * len(one), one.names)
+    dataset.put("acoustic.made", {clip: row for clip, row in rows.items() if clip != "test/1"})
+    run = train_on(dataset, tmp_path / "runs")
+    arguments = ("evaluate", run, "--cache", tmp_path / "cache")
+    found = mse(*arguments, "--json", "--out", tmp_path / "p.parquet").json
+    assert found["coverage"] == {"test": {"clips": 4, "read": 4, "official": None, "streams": {"acoustic.made": 2}}}
+    assert "acoustic.made: only 2 of 4 clips have it (50.0 %; test 2/4)" in found["remarks"][0]
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert json.loads(table.schema.metadata[b"mse.coverage"]) == found["coverage"]
+    assert table.column("remarks").to_pylist() == ["", "absent (acoustic.made)", "absent (acoustic.made)", ""]
+    shown = mse(*arguments)
+    assert "acoustic.made: test 2/4 clips" in shown.out
+    assert "only 2 of 4 clips" in shown.err
