@@ -48,7 +48,7 @@ CONFIDENCES = {
     "probabilities and logarithms": ([0.9, -2.3], [1, 1], UNUSABLE),
     "probabilities and percent": ([0.9, 87], [1, 1], UNUSABLE),
     "scores without a range": ([-3, 250], [1, 1], UNUSABLE),
-    "no number": ([0.9, np.nan], [0.9, 1], "1 confidences are no numbers"),
+    "no number": ([0.9, "loud"], [0.9, 1], "1 confidences are no numbers"),
 }
 
 
