@@ -110,11 +110,12 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def mended(content: bytes) -> bytes | None:
-    """A sealed text as it was before one of its bits was flipped; None if that is not what happened to it.
+    r"""A sealed document, or some sealed lines, as they were before one bit was flipped; None if that was not all.
 
     Examples:
-        >>> mended(seal({"rows": 412}).replace("412", "402").encode())
-        b'{"rows": 412, "crc": "d6a12c36"}'
+        >>> line = seal({"rows": 412}) + "\n"
+        >>> mended(line.replace("412", "402").encode()) == line.encode()
+        True
     """
     if len(content) > _LONGEST:
         return None
@@ -130,18 +131,22 @@ def mended(content: bytes) -> bytes | None:
 
 
 def _fits(content: bytearray) -> bool:
-    place = content.rfind(_MARK.encode())
-    if place < 0:
+    """Whether this is a document as `write_sealed` writes it, or lines of sealed objects."""
+    if not content.endswith(b"\n"):
         return False
-    head = content[:place].rstrip()[:-1]
-    if content[place + len(_MARK) :][:8] != b"%08x" % crc32(head):
+    return _is_sealed(content[:-1], indent=2) or all(_is_sealed(line) for line in content[:-1].split(b"\n"))
+
+
+def _is_sealed(content: bytearray, indent: int | None = None) -> bool:
+    place = content.rfind(_MARK.encode())
+    # The digits first: of all that is tried, hardly anything comes further.
+    if content[place + len(_MARK) :][:8] != b"%08x" % crc32(content[:place].rstrip()[:-1]):
         return False
     try:
         text = content.decode()
-        value, _ = unseal(text)
+        return text == seal(unseal(text)[0], indent)
     except ValueError:
         return False
-    return text in {seal(value), seal(value, indent=2) + "\n"}
 
 
 def damaged(path: Path, what: str, why: object) -> DamagedError:

@@ -21,9 +21,9 @@ _BLOCK = 8 << 20  # bytes of statistics that are merged at once
 class Pack(Mapping[str, Features]):
     """A pack opened for reading: clip id -> Features, whose values and intervals are slices of the mapped file.
 
-    They are compared with their checksum each time, as what is mapped may be read from the disk again. They are
-    read-only, and stay good after `close` and after the file was replaced by a newer one. What was read counts as this
-    process's shared memory, but is the system's to take back: after an epoch that may look like the whole file.
+    Rows are compared with their checksum when they are first read, statistics each time. Slices are read-only, and stay
+    good after `close` and after the file was replaced by a newer one. What was read counts as this process's shared
+    memory, but is the system's to take back: after an epoch that may look like the whole file.
 
     Args:
         path: The file, on a local disk.
@@ -47,6 +47,7 @@ class Pack(Mapping[str, Features]):
         if checksums is not None:
             self._checksums = checksums[:, 0].tolist(), checksums[:, 1].tolist()
         self._bounds: list[int] = self.offsets.tolist()  # numbers of Python are looked up faster than numpy's
+        self._known = bytearray(len(layout.clips))  # 1 where a clip's rows were compared with their checksum
         self._places = {clip: index for index, clip in enumerate(layout.clips)}
 
     def __getitem__(self, clip: str) -> Features:
@@ -56,8 +57,10 @@ class Pack(Mapping[str, Features]):
         if not self.arrays:
             raise ValueError(f"The pack {self.path} is closed.")
         rows = slice(self._bounds[index], self._bounds[index + 1])
-        if not self.rows_intact(index):
-            raise self._damaged(index)
+        if not self._known[index]:
+            if not self.rows_intact(index):
+                raise self._damaged(index)
+            self._known[index] = 1
         return Features.checked(self._values[rows], self._intervals[rows], self._valid[rows], self.names)
 
     def _damaged(self, index: int) -> DamagedError:

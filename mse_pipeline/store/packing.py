@@ -56,7 +56,9 @@ def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
     return bool(pack.about.get("content") == content(pack_keys(dataset, stream)))
 
 
-def pack_stream(dataset: Dataset, stream: str, align: Align = lambda clip, features: features) -> bool:
+def pack_stream(
+    dataset: Dataset, stream: str, align: Align = lambda clip, features: features, *, anew: bool = False
+) -> bool:
     """Write a stream's pack, unless the one that is there is current; returns whether it was written.
 
     Clips whose key is the same as in the pack before are copied from it in bulk; only the others are read from shards
@@ -66,10 +68,11 @@ def pack_stream(dataset: Dataset, stream: str, align: Align = lambda clip, featu
         dataset: The dataset in the cache.
         stream: Name of the stream.
         align: Puts features on the clock that the stream's entry in the manifest names.
+        anew: Write it although it holds what it is to hold, because some of that is damaged.
     """
     path, state = dataset.pack_path(stream), _state(dataset, stream)  # before the journal is read: it may grow
     try:
-        current = open_current(dataset, stream)
+        current = None if anew else open_current(dataset, stream)
     except MseError:
         current = None  # a damaged pack is made anew
     keys = pack_keys(dataset, stream) if current is None else {}
