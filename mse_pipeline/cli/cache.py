@@ -187,21 +187,19 @@ def verify(
         done = [_alone(work, one) for one in chosen]
     else:
         done = [Repaired(found, found) for found in map(compare, chosen)]
-    left = [damage for one in done for damage in one.after.damages]
-    undone = any(one.notes for one in done)
+    left = [one for one in done if one.after.damages or one.notes]
     if settings.json:
-        emit_json({"repair": repair, "damaged": len(left), "verified": [_plain(one) for one in done]})
+        emit_json({"repair": repair, "damaged": bool(left), "verified": [_plain(one) for one in done]})
     else:
         for one in done:
             _tell(one, repair)
-    if left or undone:
-        streams = sorted({damage.stream for damage in left if damage.stream})
-        told = f"{len(left)} files of the cache are damaged" + (f" ({', '.join(streams)})" if streams else "")
-        names = sorted({one.after.dataset for one in done if one.after.damages or one.notes})
-        mend = (
-            "Some of it could not be repaired." if repair else f"Run: mse cache verify {' '.join(names[:1])} --repair"
-        )
-        complain(f"{told}. {mend}")
+    if left:
+        damages = [damage for one in left for damage in one.after.damages]
+        streams = ", ".join(sorted({damage.stream for damage in damages if damage.stream}))
+        told = f"{len(damages):,} files of {', '.join(one.after.dataset for one in left)} are damaged"
+        told += f", of {streams}. " if streams else ". "
+        named = left[0].after.dataset
+        complain(told + ("Not all could be repaired." if repair else f"Run: mse cache verify {named} --repair"))
         raise typer.Exit(1)
 
 
