@@ -229,7 +229,7 @@ def _plain(one: Repaired) -> dict[str, Any]:
 def _tell(one: Repaired, repair: bool) -> None:
     found = one.before
     size = f"{found.files:,} files of {found.bytes / 1e6:,.1f} MB, features of {found.features:,} clips"
-    state = f"{len(found.damages):,} are damaged:" if found.damages else "all as written."
+    state = f"{len(found.damages):,} are damaged:" if found.damages else "no damage found."
     lines = [f"{found.dataset}: {size}: {state}"]
     for damage in found.damages:
         clips = ", ".join(damage.clips[:_SHOWN]) + (

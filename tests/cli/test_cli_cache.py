@@ -120,7 +120,7 @@ def test_verify_says_that_all_is_as_written(mse, cache):
     result = mse("cache", "verify", "--cache", cache)
     assert (result.code, result.err) == (0, "")
     assert [line.split(":")[0] for line in result.out.splitlines()] == ["mine", "other"]
-    assert "features of 3 clips: all as written." in result.out
+    assert "features of 3 clips: no damage found." in result.out
 
 
 def test_verify_names_stream_and_clips_and_exits_with_1(mse, cache):
