@@ -176,6 +176,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Compare all files with their checksums, and name what is damaged with its clips. Exit code 1 if anything is."""
+    from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.repair import Repaired
     from mse_pipeline.store.integrity import verify as compare
 
@@ -186,7 +187,10 @@ def verify(
     if repair:
         done = [_alone(work, one) for one in chosen]
     else:
-        done = [Repaired(found, found) for found in map(compare, chosen)]
+        with bar("files") as progress:
+            shown = ExtractionBar(progress)
+            compared = [compare(one, lambda path: shown.stage(f"checking {path.name}")) for one in chosen]
+        done = [Repaired(found, found) for found in compared]
     left = [one for one in done if one.after.damages or one.notes]
     if settings.json:
         emit_json({"repair": repair, "damaged": bool(left), "verified": [_plain(one) for one in done]})

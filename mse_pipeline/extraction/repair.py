@@ -60,13 +60,17 @@ def repair(dataset: Dataset, root: Path, options: Options | None = None, progres
         filelock.Timeout: A run is at work on the dataset.
     """
     progress = progress or Silent()
-    before = verify(dataset)
+
+    def on_file(path: Path) -> None:
+        progress.stage(f"checking {path.name}")
+
+    before = verify(dataset, on_file)
     if not before.damages:
         return Repaired(before, before)
     with run_lock(dataset.path):
         mend_texts(dataset, before.damages)
         made, notes = _Repair(Dataset(dataset.path), root, options or Options(), progress).run()
-        after = verify(Dataset(dataset.path))
+        after = verify(Dataset(dataset.path), on_file)
     return Repaired(before, after, tuple(sorted(made)), tuple(notes))
 
 

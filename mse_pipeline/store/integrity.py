@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -78,8 +78,9 @@ class Verified:
 
 @dataclass
 class _Found:
-    """What was found so far."""
+    """What was found so far, and who is told which file is next."""
 
+    on_file: Callable[[Path], None]
     files: int = 0
     bytes: int = 0
     features: int = 0
@@ -87,11 +88,16 @@ class _Found:
     damages: list[Damage] = field(default_factory=list)
 
 
-def verify(dataset: Dataset) -> Verified:
-    """Compare a dataset's files with their checksums. Nothing is changed."""
+def verify(dataset: Dataset, on_file: Callable[[Path], None] = lambda path: None) -> Verified:
+    """Compare a dataset's files with their checksums. Nothing is changed.
+
+    Args:
+        dataset: The dataset in the cache.
+        on_file: Told which file is next.
+    """
     for _ in range(_ATTEMPTS):
         before = dataset.journal.fingerprint()
-        found = _Found()
+        found = _Found(on_file)
         _verify(dataset.path, found)
         if not found.damages or dataset.journal.fingerprint() == before:
             break
@@ -127,6 +133,7 @@ def _verify(home: Path, found: _Found) -> None:
 
 
 def _count(one: Stored, found: _Found) -> None:
+    found.on_file(one.path)
     found.files += 1
     found.bytes += one.size
 

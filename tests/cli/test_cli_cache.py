@@ -118,7 +118,7 @@ def shard(cache, clip="c2"):
 
 def test_verify_says_that_all_is_as_written(mse, cache):
     result = mse("cache", "verify", "--cache", cache)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err.strip()) == (0, "")
     assert [line.split(":")[0] for line in result.out.splitlines()] == ["mine", "other"]
     assert "features of 3 clips: no damage found." in result.out
 
