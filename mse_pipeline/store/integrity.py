@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from mse_pipeline.places import address, filesystem, is_local
@@ -25,6 +25,7 @@ from mse_pipeline.store.manifest import UNCHECKED, read_manifest
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.parquet import UNREADABLE, read_shard
 from mse_pipeline.store.storage import Stored, files, read_many
+from mse_pipeline.store.versions import ID
 
 Kind = Literal["manifest", "clips", "defects", "journal", "shard", "pack", "copy", "identity", "state"]
 
@@ -139,10 +140,14 @@ def _count(one: Stored, found: _Found) -> None:
 
 
 def by_shard(home: Path, rows: Collection[Row]) -> dict[Path, dict[str, Row]]:
-    """The rows that are done, by the shard that holds them and by clip."""
+    """The rows that are done, by the shard that holds them and by clip.
+
+    A row of a stranger's journal that names a place outside of the dataset is left out.
+    """
     live: dict[Path, dict[str, Row]] = defaultdict(dict)
     for row in rows:
-        if row.status == "done" and row.shard:
+        inside = ID.fullmatch(row.version) and PurePath(row.stream).name == row.stream != ".."
+        if inside and row.status == "done" and row.shard:
             live[home / "streams" / row.stream / row.version / row.shard][row.clip] = row
     return live
 
