@@ -12,7 +12,7 @@ from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint
 from mse_pipeline.backbones.loading import locate
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.os_errors import explain, writing
-from mse_pipeline.store.atomic import flush, write_aside_name, write_json
+from mse_pipeline.store.atomic import aside, write_aside_name, write_json
 
 SHARD_BYTES = 2 * 10**9
 """Most that is in memory at once, a single larger tensor apart."""
@@ -81,8 +81,8 @@ def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], folder: Path, sh
     total, largest = 0, torch.zeros(0)
     for shard in _shards(weights, shard_bytes):
         path = folder / f"part-{len(files)}.safetensors"
-        save_file(shard, path, metadata={"format": "pt"})
-        flush(path)
+        with aside(path) as temporary:
+            save_file(shard, temporary, metadata={"format": "pt"})
         files.append((path, list(shard)))
         total += sum(tensor.nbytes for tensor in shard.values())
         largest = max(largest, *shard.values(), key=torch.Tensor.numel)

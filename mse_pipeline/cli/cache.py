@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
-from mse_pipeline.cli.output import emit_json, settings, stdout
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root
+from mse_pipeline.cli.output import complain, emit_json, settings, stdout
 
 if TYPE_CHECKING:
+    from mse_pipeline.extraction.repair import Repaired
     from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.store.pruning import Pruned, Unused
 
 _Chosen = Annotated[
     str | None, typer.Argument(metavar="[DATASET]", help="Dataset in the cache. [default: all]", show_default=False)
 ]
+
+_SHOWN = 8  # clips of a damage that are listed
 
 app = typer.Typer(no_args_is_help=True, help="What is in the feature cache.")
 
@@ -156,6 +159,97 @@ def _versions(dataset: Dataset, stream: str) -> list[dict[str, Any]]:
         {**vars(one), "identity": dict(one.identity), "differs": list(differences(one.identity, held[0].identity))}
         for one in held
     ]
+
+
+@app.command("verify")
+def verify(
+    dataset: _Chosen = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what is damaged; only features that are lost are extracted.")
+    ] = False,
+    root: Root = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that extract what is lost.")] = None,
+    device: Device = "cpu",
+    cache: CacheDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare all files with their checksums, and name what is damaged with its clips. Exit code 1 if anything is."""
+    from mse_pipeline.cli.progress import ExtractionBar, bar
+    from mse_pipeline.extraction.repair import Repaired
+    from mse_pipeline.store.integrity import verify as compare
+
+    def work(one: Dataset) -> Repaired:
+        return _repair(one, root, workers, device)
+
+    chosen = _datasets(cache, dataset)
+    if repair:
+        done = [_alone(work, one) for one in chosen]
+    else:
+        with bar("files") as progress:
+            shown = ExtractionBar(progress)
+            compared = [compare(one, lambda path: shown.stage(f"checking {path.name}")) for one in chosen]
+        done = [Repaired(found, found) for found in compared]
+    left = [one for one in done if one.after.damages or one.notes]
+    if settings.json:
+        emit_json({"repair": repair, "damaged": bool(left), "verified": [_plain(one) for one in done]})
+    else:
+        for one in done:
+            _tell(one, repair)
+    if left:
+        damages = [damage for one in left for damage in one.after.damages]
+        streams = ", ".join(sorted({damage.stream for damage in damages if damage.stream}))
+        told = f"{len(damages):,} files of {', '.join(one.after.dataset for one in left)} are damaged"
+        told += f", of {streams}. " if streams else ". "
+        named = left[0].after.dataset
+        complain(told + ("Not all could be repaired." if repair else f"Run: mse cache verify {named} --repair"))
+        raise typer.Exit(1)
+
+
+def _repair(dataset: Dataset, root: str | None, workers: int | None, device: str) -> Repaired:
+    """Repair a dataset; the raw files are looked for where they were when it was extracted, or where datasets lie."""
+    import os
+
+    from mse_pipeline.cli.progress import ExtractionBar, bar
+    from mse_pipeline.extraction.repair import repair
+    from mse_pipeline.extraction.run import Options
+    from mse_pipeline.places import place
+
+    home = place(root) if root else place(os.environ.get("MSE_DATA", "data")) / dataset.name
+    with bar("clips") as progress:
+        return repair(dataset, home, Options(workers=workers, device=device), ExtractionBar(progress))
+
+
+def _plain(one: Repaired) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    value = asdict(one.before)
+    for name, found in (("damages", one.before), ("left", one.after)):
+        value[name] = [{**vars(damage), "path": str(damage.path)} for damage in found.damages]
+    return {**value, "extracted": [list(pair) for pair in one.extracted], "notes": list(one.notes)}
+
+
+def _tell(one: Repaired, repair: bool) -> None:
+    found = one.before
+    size = f"{found.files:,} files of {found.bytes / 1e6:,.1f} MB, features of {found.features:,} clips"
+    state = f"{len(found.damages):,} are damaged:" if found.damages else "no damage found."
+    lines = [f"{found.dataset}: {size}: {state}"]
+    for damage in found.damages:
+        clips = ", ".join(damage.clips[:_SHOWN]) + (
+            f" and {len(damage.clips) - _SHOWN:,} more" * (len(damage.clips) > _SHOWN)
+        )
+        of = f" of {damage.stream} {damage.version}".rstrip() if damage.stream else ""
+        lines.append(f"  {damage.kind}{of}, {damage.path}: {damage.problem}" + (f"; clips: {clips}" if clips else ""))
+    if found.unchecked:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.unchecked.items()))
+        lines.append(f"  Without checksums, as an earlier version wrote them: {told}.")
+    if repair and found.damages:
+        lines.append(
+            f"  Repaired: {len(found.damages) - len(one.after.damages):,}; extracted again: {len(one.extracted):,}."
+        )
+        lines += [f"  {note}" for note in one.notes]
+    stdout().print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 @app.command("compact")

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mse_pipeline.alignment.apply import aligner
+from mse_pipeline.store.checksum import DamagedError
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.packing import pack_stream
 
 
-def pack(dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: None) -> list[str]:
+def pack(
+    dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: None, *, anew: Collection[str] = ()
+) -> list[str]:
     """Write the packs that are missing or out of date; returns the streams that were packed.
 
     A stream that waits for words that the dataset has not yet is left for a later run.
+
+    Args:
+        dataset: The dataset in the cache.
+        on_stream: Told which stream is next.
+        anew: Streams whose packs are to be written in any case, because they are damaged.
+
+    Raises:
+        DamagedError: What is to be packed of a stream is damaged; the other streams are packed.
     """
-    packed = []
+    packed: list[str] = []
+    problem: DamagedError | None = None
     for stream, entry in dataset.manifest.streams.items():
         words = entry.alignment.get("stream")
         if words is not None and words not in dataset.manifest.streams:
             continue
         on_stream(stream)
         words_of = None if words is None else WordRows(dataset, words)
-        if pack_stream(dataset, stream, aligner(entry.alignment, words_of, of_words=words == stream)):
-            packed.append(stream)
+        align = aligner(entry.alignment, words_of, of_words=words == stream)
+        try:
+            packed += [stream] if pack_stream(dataset, stream, align, anew=stream in anew) else []
+        except DamagedError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
     return packed
 
 

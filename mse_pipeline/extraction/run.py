@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 import uuid
 from collections import Counter
@@ -30,6 +29,7 @@ from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.cache import Cache
+from mse_pipeline.store.checksum import seal
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import stream_id
@@ -150,19 +150,16 @@ def extract_corpus(
                 missing, dataset, specs=specs, root=corpus.root, max_seconds=recipe.media.max_seconds
             )
             todo = plan(clips, retry_failed=options.retry_failed)
-            task = Task(
+            made = work(
+                todo,
                 run=run,
-                dataset=dataset.path.resolve(),
+                dataset=dataset,
                 root=corpus.root,
                 specs=specs,
                 max_seconds=recipe.media.max_seconds,
-                device=options.device,
-                clip_timeout=options.clip_timeout,
+                options=options,
+                progress=progress,
             )
-            try:
-                made = _work(todo, task, Where(options.engine, options.address, options.workers), progress)
-            finally:
-                remove_abandoned()
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
@@ -262,15 +259,37 @@ def _alignment(stream: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def _defect_line(defect: Defect) -> str:
-    return json.dumps({k: v for k, v in asdict(defect).items() if v is not None}, ensure_ascii=False) + "\n"
+    return seal({k: v for k, v in asdict(defect).items() if v is not None}) + "\n"
 
 
-def _work(todo: Sequence[Todo], task: Task, where: Where, progress: Progress) -> set[tuple[str, str]]:
-    """Have the clips processed; returns (clip, stream) of what was made."""
+def work(
+    todo: Sequence[Todo],
+    *,
+    run: str,
+    dataset: Dataset,
+    root: Path,
+    specs: Sequence[StreamSpec],
+    max_seconds: float | None,
+    options: Options,
+    progress: Progress,
+) -> set[tuple[str, str]]:
+    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
+    task = Task(
+        run=run,
+        dataset=dataset.path.resolve(),
+        root=root,
+        specs=tuple(specs),
+        max_seconds=max_seconds,
+        device=options.device,
+        clip_timeout=options.clip_timeout,
+    )
     progress.begin(len(todo))
     made = set()
-    for outcomes in dispatch(todo, task, where):
-        rows = [row for outcome in outcomes for row in outcome.rows]
-        made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
-        progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
+    try:
+        for outcomes in dispatch(todo, task, Where(options.engine, options.address, options.workers)):
+            rows = [row for outcome in outcomes for row in outcome.rows]
+            made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
+            progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
+    finally:
+        remove_abandoned()
     return made

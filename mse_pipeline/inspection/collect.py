@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from mse_pipeline.clip import Clip
 from mse_pipeline.errors import ClipError, UsageError, did_you_mean
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import FrameBatch
+from mse_pipeline.store.checksum import damaged, unseal
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import Row, lines
 
 SHOWN_WIDTH = 480
 """Width in pixels of the frames that are kept."""
@@ -164,8 +164,11 @@ def _problems(dataset: Dataset, clip: Clip, streams: Sequence[StreamView]) -> li
     found = []
     listed = dataset.path / "defects.jsonl"
     if listed.is_file():
-        for line in listed.read_text(encoding="utf-8").splitlines():
-            defect = json.loads(line)
+        try:
+            defects = [unseal(line.decode())[0] for line in lines(listed.read_bytes())]
+        except ValueError as error:
+            raise damaged(listed, "The list of defects", error) from error
+        for defect in defects:
             if defect.get("clip") == clip.id:
                 found.append((str(defect["code"]), str(defect.get("message", ""))))
     for view in streams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ ASIDE = ".aside-"
 def aside(path: Path) -> Iterator[Path]:
     """Give a local name to write to; on leaving, what was written there becomes `path`.
 
-    On disk the name lies beside `path`, and is flushed and renamed; for object storage it lies in a temporary folder,
-    and is uploaded. If the block raises, the unfinished file is removed and `path` stays as it was.
+    On disk the name lies beside `path`, and is flushed and renamed, with the mode that the umask says, whichever
+    library wrote it; for object storage it lies in a temporary folder, and is uploaded. If the block raises, the
+    unfinished file is removed and `path` stays as it was.
 
     Raises:
         OSError: It could not be written; the error names `path`.
@@ -39,7 +41,13 @@ def aside(path: Path) -> Iterator[Path]:
     temporary = write_aside_name(path)
     try:
         with writing(path):
+            temporary.touch()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
+            if (
+                stat.S_IMODE(temporary.stat().st_mode) != mode
+            ):  # some libraries write into a private file, and rename it
+                temporary.chmod(mode)
             flush(temporary)
             os.replace(temporary, path)
     finally:

@@ -1,9 +1,9 @@
-"""The clip table as a Parquet file: one row a clip."""
+"""The clip table as a Parquet file: one row a clip. Its metadata holds the checksum of what the columns say."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.checksum import damaged, of_text
+from mse_pipeline.store.parquet import UNREADABLE
 from mse_pipeline.store.storage import readable
 
 _COLUMNS = {
@@ -28,6 +29,7 @@ _COLUMNS = {
     "turn": pa.int64(),
     "face": pa.int64(),
 }
+_CHECKSUM = b"mse.checksum"
 _LATER = ("face",)
 """Columns that tables of earlier versions have not."""
 
@@ -43,26 +45,47 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
     columns["labels"] = pa.array([json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string())
     with aside(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
+        table = pa.table(columns)
+        table = table.replace_schema_metadata({_CHECKSUM: str(_checksum(table.to_pydict()))})
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:
     """Read the clip table.
 
     Raises:
-        MseError: The file is missing or damaged.
+        DamagedError: The file is missing or damaged.
     """
     try:
-        with readable(path) as source:
-            # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
-            columns = pq.ParquetFile(source).read().to_pydict()
+        columns = read_columns(path)[0]
         for name in _LATER:
             columns.setdefault(name, [None] * len(columns["id"]))
         plain = zip(*(columns[name] for name in _PLAIN), strict=True)
         more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
         return tuple(_clip(one, *other) for one, other in zip(plain, more, strict=True))
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error
+    except UNREADABLE as error:
+        raise damaged(path, "The clip table", error) from error
+
+
+def read_columns(path: Path) -> tuple[dict[str, list[Any]], bool]:
+    """The columns of the clip table, and whether it has a checksum; tables of earlier versions have none.
+
+    Raises:
+        ValueError: The table is damaged; other errors of `parquet.UNREADABLE` say the same.
+    """
+    with readable(path) as source:
+        # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        table, rows, kept = file.read(), file.metadata.num_rows, file.schema_arrow.metadata or {}
+    columns = table.to_pydict()
+    checked = _CHECKSUM in kept
+    if len(table) != rows or (checked and int(kept[_CHECKSUM]) != _checksum(columns)):
+        raise ValueError("it has another checksum than was written")
+    return columns, checked
+
+
+def _checksum(columns: Mapping[str, Sequence[Any]]) -> int:
+    return of_text(json.dumps(columns, ensure_ascii=False))
 
 
 def _clip(plain: tuple[Any, ...], split: str, label: str | None, value: float | None, labels: str) -> Clip:
@@ -78,10 +101,10 @@ def count_clips(path: Path) -> int:
     """Number of clips in the table, without reading it.
 
     Raises:
-        MseError: The file is missing or damaged.
+        DamagedError: The file is missing or damaged.
     """
     try:
         with readable(path) as source:
             return int(pq.read_metadata(source).num_rows)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise MseError(f"The clip table {path} cannot be read ({error}). Run `mse extract` again.") from error
+    except UNREADABLE as error:
+        raise damaged(path, "The clip table", error) from error

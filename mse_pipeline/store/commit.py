@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from mse_pipeline.os_errors import writing
 from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import flush, write_aside_name
+from mse_pipeline.store.checksum import of_features
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import write_shard
@@ -46,7 +46,7 @@ class Commit:
 
     def __init__(self, dataset: Dataset, run: str, *, guarded: bool = False) -> None:
         self.dataset = dataset
-        self.name = f"{time.time_ns():020d}-{run}-{secrets.token_hex(3)}"
+        self._shard = f"shard-{run}-{secrets.token_hex(8)}.parquet"
         self._run = run
         self._guarded = guarded
         self._rows: list[Row] = []
@@ -58,9 +58,10 @@ class Commit:
             row = Row(
                 **{
                     **row.__dict__,
-                    "shard": f"shard-{self.name}.parquet",
+                    "shard": self._shard,
                     "rows": len(features),
                     "valid": int(features.valid.sum()),
+                    "checksum": of_features(features),
                 }
             )
             self._features[row.stream, row.version].append((row.clip, row.key, features))
@@ -86,7 +87,7 @@ class Commit:
                     return False
                 for temporary, final in written:
                     os.replace(temporary, final)
-                self.dataset.journal.commit(self.name, self._rows)
+                self._enter()
             return True
         finally:
             for temporary, _ in written:
@@ -105,9 +106,13 @@ class Commit:
             for final in put:
                 remove(final)
             return False
-        self.dataset.journal.commit(self.name, self._rows)
+        self._enter()
         return True
+
+    def _enter(self) -> None:
+        journal = self.dataset.journal
+        journal.commit(journal.next_name(self._run), self._rows)
 
     def _shards(self) -> Iterator[tuple[Path, str, Shard]]:
         for (stream, version), rows in self._features.items():
-            yield self.dataset.stream_folder(stream, version) / f"shard-{self.name}.parquet", stream, rows
+            yield self.dataset.stream_folder(stream, version) / self._shard, stream, rows

@@ -7,7 +7,6 @@ them count in the place of the old ones; then the old parts and shards go.
 from __future__ import annotations
 
 import secrets
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,12 @@ import pyarrow.parquet as pq
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.checksum import dataset_of
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
+from mse_pipeline.store.parquet import UNREADABLE, WRITING, names_of, rows_of
 from mse_pipeline.store.runs import commit_lock, run_lock
+from mse_pipeline.store.shards import checked
 from mse_pipeline.store.storage import files, names, readable, remove
 
 _TARGET = 128 << 20  # bytes of a merged shard
@@ -78,7 +80,7 @@ def compact(dataset: Dataset, *, target: int = _TARGET, large: int = _LARGE) -> 
         for (stream, version), held in _by_version(rows).items():
             folder = dataset.stream_folder(stream, version)
             for group in _groups(_shards(dataset, folder, held), target, large):
-                merged = folder / f"shard-{time.time_ns():020d}-merged-{secrets.token_hex(3)}.parquet"
+                merged = folder / f"shard-merged-{secrets.token_hex(8)}.parquet"
                 _merge(group, merged)
                 moved |= {(clip, version): merged.name for old in group for clip in old.live}
                 replaced += [old.path for old in group]
@@ -142,7 +144,7 @@ def _merge(group: Sequence[_Old], merged: Path) -> None:
     schema = _schema(group[0].path)
     with aside(merged) as temporary:
         found = 0
-        with pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as writer:
+        with pq.ParquetWriter(temporary, schema, **WRITING) as writer:
             waiting: list[pa.Table] = []
             for table in (one for old in group for one in _live(old, schema)):
                 found += len(table)
@@ -156,7 +158,7 @@ def _merge(group: Sequence[_Old], merged: Path) -> None:
         if found != wanted:
             raise MseError(
                 f"The shards of {merged.parent} hold {found} of the {wanted} clips that the journal says. Nothing was "
-                "changed. Run `mse extract` again, which makes the others anew."
+                f"changed. Run: mse cache verify {dataset_of(merged)} --repair"
             )
 
 
@@ -164,28 +166,31 @@ def _schema(path: Path) -> pa.Schema:
     try:
         with readable(path) as source:
             return pq.read_schema(source)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 
 def _live(old: _Old, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of a shard that still count, each clip once."""
     try:
-        with readable(old.path) as source, pq.ParquetFile(source) as file:
+        with readable(old.path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             if file.schema_arrow.metadata != schema.metadata or file.schema_arrow != schema:
                 raise ValueError("its dimensions are not those of the stream's other shards")
-            wanted = dict(old.live)
+            wanted, names = dict(old.live), names_of(schema)
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
                 pairs = zip(table["clip"].to_pylist(), table["key"].to_pylist(), strict=True)
                 keep = [clip in wanted and wanted[clip].key == key and bool(wanted.pop(clip)) for clip, key in pairs]
-                yield table.filter(pc.fill_null(pa.array(keep, pa.bool_()), False))
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+                kept = table.filter(pc.fill_null(pa.array(keep, pa.bool_()), False))
+                for clip, _, features in rows_of(kept, names):
+                    checked(old.live[clip], features, old.path)
+                yield kept
+    except UNREADABLE as error:
         raise _damaged(old.path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> MseError:
     return MseError(
-        f"The shard {path} cannot be merged ({error}). Nothing was changed. Remove it, and `mse extract` makes its "
-        "clips anew."
+        f"The shard {path} cannot be merged ({error}). Nothing was changed. "
+        f"Run: mse cache verify {dataset_of(path)} --repair"
     )

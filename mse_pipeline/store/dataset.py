@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from filelock import Timeout
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store.atomic import write_json
+from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.clips import count_clips, read_clips
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.features import Features
@@ -218,7 +217,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         for name, entry in manifest.streams.items():
             home = self.stream_folder(name, entry.version) / "stream.json"
             if not home.is_file():
-                write_json(home, dict(entry.identity))
+                write_sealed(home, dict(entry.identity))
         self.__dict__["manifest"] = manifest
 
     def stream_folder(self, stream: str, version: str) -> Path:
@@ -256,10 +255,9 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 def _read_identity(path: Path) -> Mapping[str, Any]:
     """What stands beside the shards; empty where nothing does, or nothing that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed(path)[0]
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 class StreamMissing(UsageError, KeyError):

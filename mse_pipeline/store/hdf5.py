@@ -11,7 +11,10 @@ it, once it is sure that the file is what it claims to be.
 | ``offsets`` | (C + 1,) int64 | clip i has the rows from ``offsets[i]`` to ``offsets[i + 1]`` |
 | ``clips``, ``keys`` | (C,) text | id of each clip, and what its features depend on as a hash |
 | ``names`` | (D,) text | the dimensions |
+| ``checksums`` | (C, 2) uint32 | CRC-32 of each clip's values, intervals and valid, and of its statistics |
 | ``count``, ``mean``, ``spread`` | (C, D) int64, float64, float64 | statistics of each clip, where they are smaller than the values |
+
+The attribute ``checksum`` is the CRC-32 of all that stands outside of these arrays. Packs of format 2 have no checksums.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from typing import Any
 
 import h5py
 import numpy as np
+from isal.isal_zlib import crc32
 
-from mse_pipeline.errors import MseError
+from mse_pipeline.store.checksum import damaged, of_text
 
-FORMAT = 2
+FORMAT, UNCHECKED = 3, 2
 BODY = ("values", "intervals", "valid")
 STATISTICS = ("count", "mean", "spread")
+CHECKSUMS = "checksums"
 _TEXTS = ("clips", "keys", "names")
 _TYPES: dict[str, np.dtype] = {
     "values": np.dtype("<f4"),
@@ -41,6 +46,7 @@ _TYPES: dict[str, np.dtype] = {
     "count": np.dtype("<i8"),
     "mean": np.dtype("<f8"),
     "spread": np.dtype("<f8"),
+    CHECKSUMS: np.dtype("<u4"),
 }
 _ALIGNMENT = 64  # bytes; numbers at odd addresses are slow, and some processors refuse them
 _ROWS_FOR_STATISTICS = 8  # a clip, on average; below, statistics would take more room than values
@@ -75,7 +81,7 @@ class Layout:
         keys: Key of each.
         names: The D dimensions.
         offsets: (C + 1,) int64.
-        regions: By dataset name: values, intervals, valid and, where there are any, the statistics.
+        regions: By dataset name: values, intervals, valid and, where there are any, checksums and statistics.
         about: Plain values that are kept with the file.
     """
 
@@ -105,10 +111,10 @@ def create(
     """
     offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
     rows, dim, count = int(offsets[-1]), len(names), len(clips)
-    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,)}
+    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,), CHECKSUMS: (count, 2)}
     if rows >= _ROWS_FOR_STATISTICS * count:
         shapes |= dict.fromkeys(STATISTICS, (count, dim))
-    space = {"alignment_threshold": _ALIGNMENT, "alignment_interval": _ALIGNMENT}
+    space = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT}
     with h5py.File(path, "w", libver="latest", track_order=False, **space) as file:
         file.create_dataset("offsets", data=offsets, track_times=False)
         for name, texts in (("clips", clips), ("keys", keys), ("names", names)):
@@ -116,6 +122,7 @@ def create(
             file.create_dataset(name, data=list(texts), track_times=False, **kind)
         file.attrs["format"] = FORMAT
         file.attrs["about"] = json.dumps(dict(about), sort_keys=True, ensure_ascii=False)
+        file.attrs["checksum"] = np.uint32(_checksum(clips, keys, names, offsets, about))
         regions = {name: _room(file, name, shape) for name, shape in shapes.items()}
     return Layout(tuple(clips), tuple(keys), tuple(names), offsets, regions, about)
 
@@ -134,33 +141,40 @@ def _region(dataset: h5py.Dataset, dtype: np.dtype) -> Region:
     return Region(dataset.id.get_offset() or 0, dataset.shape, dtype)
 
 
-def inspect(path: Path) -> Layout:
+def inspect(path: Path, home: Path | None = None) -> Layout:
     """Read all but the arrays, and check that each of them lies in the file in one piece, as it claims.
 
     A pack may come from a stranger: what points to another file is not opened, and what would be mapped beyond the
     end of the file, where reading kills the process, is refused.
 
+    Args:
+        path: The file, on a local disk.
+        home: Its place in the cache, where `path` is a copy of it.
+
     Raises:
-        MseError: The file is missing, damaged, of another format, or not what a pack may be.
+        DamagedError: The file is missing, damaged, of another format, or not what a pack may be.
     """
     try:
         size = os.path.getsize(path)
         with h5py.File(path, "r") as file:
-            if int(file.attrs["format"]) != FORMAT:
-                raise ValueError(f"format {file.attrs['format']}, expected {FORMAT}")
-            wanted = [*BODY, *(STATISTICS if "mean" in file else ())]
+            written = int(file.attrs["format"])
+            if written not in {FORMAT, UNCHECKED}:
+                raise ValueError(f"format {written}, expected {UNCHECKED} or {FORMAT}")
+            checked = written == FORMAT
+            wanted = [*BODY, *(STATISTICS if "mean" in file else ()), *([CHECKSUMS] if checked else [])]
             found = {name: _plain(file, name, size) for name in ("offsets", *_TEXTS, *wanted)}
             clips, keys, names = (tuple(found[name].asstr()[:]) for name in _TEXTS)
             offsets = found["offsets"][:]
             regions = {name: _region(found[name], _TYPES[name]) for name in wanted}
             about = json.loads(file.attrs["about"])
+            checksum = int(file.attrs["checksum"]) if checked else None
         if not isinstance(about, dict):
             raise TypeError("its description is no JSON object")
         _check_shapes(clips, keys, names, offsets, regions)
+        if checked and checksum != _checksum(clips, keys, names, offsets, about):
+            raise ValueError("its table of clips has another checksum than was written")
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError) as error:
-        raise MseError(
-            f"The pack {path} cannot be read ({error}). Remove it, and `mse extract` packs it anew."
-        ) from error
+        raise damaged(home or path, "The pack", error) from error
     return Layout(clips, keys, names, offsets, regions, about)
 
 
@@ -190,6 +204,13 @@ def _plain(file: h5py.File, name: str, size: int) -> h5py.Dataset:
     return found
 
 
+def _checksum(
+    clips: Sequence[str], keys: Sequence[str], names: Sequence[str], offsets: np.ndarray, about: Mapping[str, Any]
+) -> int:
+    told = json.dumps([list(clips), list(keys), list(names), dict(about)], sort_keys=True, ensure_ascii=False)
+    return crc32(offsets, of_text(told))
+
+
 def _check_shapes(
     clips: Sequence[str], keys: Sequence[str], names: Sequence[str], offsets: np.ndarray, regions: Mapping[str, Region]
 ) -> None:
@@ -199,7 +220,7 @@ def _check_shapes(
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets do not rise from 0")
     rows = int(offsets[-1])
-    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,)}
+    shapes = {"values": (rows, dim), "intervals": (rows, 2), "valid": (rows,), CHECKSUMS: (count, 2)}
     for name, region in regions.items():
         wanted = shapes.get(name, (count, dim))
         if region.shape != wanted:

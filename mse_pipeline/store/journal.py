@@ -1,27 +1,28 @@
 """Journal: one row per clip and stream, done or failed, the single truth of what is in the cache.
 
-A commit is one file of JSON lines. A shard counts only once a journal file names it; the last row of a clip
-and stream version holds.
+A commit is one file of JSON lines, each with its checksum. A shard counts only once a journal file names it; the last
+row of a clip and stream version holds. Commits are numbered, and the numbers are their order: clocks go backward.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import write_text
+from mse_pipeline.store.checksum import damaged, seal, unseal
 from mse_pipeline.store.storage import names, read_many, remove
 
 Stage = Literal["find", "decode", "extract", "import"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+_NUMBER = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Row:
         digest: Digest of the media file's content.
         size: Size of the media file in bytes, by which a change is noticed.
         mtime_ns: Time of the media file's last change.
+        checksum: Of the features, as `checksum.of_features` computes it; None in rows of earlier versions.
     """
 
     clip: str
@@ -59,6 +61,7 @@ class Row:
     digest: str | None = None
     size: int | None = None
     mtime_ns: int | None = None
+    checksum: int | None = None
 
 
 class Journal:
@@ -74,8 +77,17 @@ class Journal:
 
     def commit(self, name: str, rows: Iterable[Row]) -> None:
         """Add rows in one file, whole or not at all. Names sort in the order of commits."""
-        lines = (json.dumps({k: v for k, v in vars(row).items() if v is not None}, ensure_ascii=False) for row in rows)
+        lines = (seal({k: v for k, v in vars(row).items() if v is not None}) for row in rows)
         write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def next_name(self, run: str) -> str:
+        """A fresh name that sorts behind all commits that are there.
+
+        Asked for under the commit lock, names follow each other. Object storage has no lock: of two commits at the same
+        time there either one may come first, but one that begins after another has ended comes behind it.
+        """
+        numbers = (int(found[0]) for part in self.parts() if (found := _NUMBER.match(part.name)))
+        return f"{max(numbers, default=0) + 1:020d}-{run}-{secrets.token_hex(3)}"
 
     def parts(self) -> list[Path]:
         """The commits' files in their order."""
@@ -124,16 +136,29 @@ class Journal:
 
 def _rows(part: Path, content: bytes) -> Iterator[tuple[tuple[str, str], Row]]:
     try:
-        # Not splitlines: it also cuts at characters that JSON leaves as they are.
-        for line in content.decode("utf-8").split("\n"):
-            if line:
-                row = Row(**_shared(json.loads(line)))
-                yield (row.clip, row.version), row
+        for line in lines(content):
+            row, _ = read_row(line)
+            yield (row.clip, row.version), row
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MseError(
-            f"The journal file {part} is damaged ({error}). Remove it and run the extraction again: "
-            "only the clips that it names are made anew."
-        ) from error
+        raise damaged(part, "The journal file", error) from error
+
+
+def lines(content: bytes) -> list[bytes]:
+    """The lines of a part. Not splitlines: it also cuts at characters that JSON leaves as they are."""
+    return [line for line in content.split(b"\n") if line]
+
+
+def read_row(line: bytes) -> tuple[Row, bool]:
+    """The row of a line, and whether the line has a checksum.
+
+    Raises:
+        ValueError: The line is damaged, or no row.
+        TypeError: The same.
+        KeyError: The same.
+        AttributeError: The same.
+    """
+    value, checked = unseal(line.decode("utf-8"))
+    return Row(**_shared(value)), checked
 
 
 def _shared(value: dict[str, Any]) -> dict[str, Any]:

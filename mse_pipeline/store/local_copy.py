@@ -21,24 +21,33 @@ def local_copy(path: Path) -> Path:
     """
     if is_local(path):
         return path
-    remote, name = filesystem(path), address(path)
-    info = remote.info(name)
+    copy = _copy(path)
+    if copy.is_file():
+        return copy
+    with aside(copy) as temporary:
+        filesystem(path).get_file(address(path), str(temporary))
+    for older in copy.parent.glob(f"{copy.name.partition('-')[0]}-*"):
+        if older != copy and not older.name.startswith(ASIDE):
+            older.unlink(missing_ok=True)
+    return copy
+
+
+def present_copy(path: Path) -> Path | None:
+    """The copy of a file on object storage that is here already and up to date; None where there is none."""
+    copy = _copy(path)
+    return copy if copy.is_file() else None
+
+
+def _copy(path: Path) -> Path:
+    """Where the copy of a file's present version lies, or is to lie."""
+    info = filesystem(path).info(address(path))
     tag = [
         info.get("size"),
         *(str(info[key]) for key in _TAGS if key in info),
     ]
-    home = home_of_copies()
     url = hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()
     version = hashlib.blake2b(repr(tag).encode(), digest_size=8).hexdigest()
-    copy = home / f"{url}-{version}{path.suffix}"
-    if copy.is_file():
-        return copy
-    with aside(copy) as temporary:
-        remote.get_file(name, str(temporary))
-    for older in home.glob(f"{url}-*"):
-        if older != copy and not older.name.startswith(ASIDE):
-            older.unlink(missing_ok=True)
-    return copy
+    return home_of_copies() / f"{url}-{version}{path.suffix}"
 
 
 def home_of_copies() -> Path:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.errors import MseError
-from mse_pipeline.store.atomic import write_json
+from mse_pipeline.store.checksum import damaged, read_sealed, write_sealed
 from mse_pipeline.task import Task, from_plain, to_plain
 
-FORMAT = 1
+FORMAT, UNCHECKED = 2, 1
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,21 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write dataset.json, whole or not at all."""
     value = asdict(manifest)
     value["task"] = to_plain(manifest.task)
-    write_json(path, {"format": FORMAT, **value})
+    write_sealed(path, {"format": FORMAT, **value})
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read dataset.json.
+    """Read dataset.json; that of earlier versions, of format 1, has no checksum.
 
     Raises:
-        MseError: The file is damaged or was written by a newer version.
+        DamagedError: The file is damaged or was written by a newer version.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value.pop("format") != FORMAT:
+        value, sealed = read_sealed(path)
+        if value.pop("format") != (FORMAT if sealed else UNCHECKED):
             raise ValueError(f"it has another format than {FORMAT}; a newer mse may have written it")
         value["task"] = from_plain(value["task"])
         value["streams"] = {name: StreamEntry(**entry) for name, entry in value["streams"].items()}
         return Manifest(**value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MseError(f"{path} cannot be read ({error}). Run `mse extract` for this dataset again.") from error
+        raise damaged(path, "The dataset's manifest", error) from error

@@ -13,10 +13,11 @@ import numpy as np
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.checksum import of_rows
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5 import BODY, STATISTICS, Layout, create
-from mse_pipeline.store.pack import Pack
-from mse_pipeline.store.statistics import Statistics, of_clip
+from mse_pipeline.store.hdf5 import BODY, CHECKSUMS, STATISTICS, Layout, create
+from mse_pipeline.store.pack import Pack, of_statistics
+from mse_pipeline.store.statistics import of_clip
 
 _BLOCK = 16 << 20  # bytes that are copied at once
 
@@ -57,7 +58,8 @@ def write_pack(
             out.
         names: The dimensions' names.
         about: Plain values that are kept with the file.
-        before: The pack that entries with an `old` place are copied from.
+        before: The pack that entries with an `old` place are copied from; the caller has compared them with their
+            checksums.
 
     Raises:
         MseError: A clip does not come, or has other dimensions or another number of rows than was said.
@@ -118,6 +120,7 @@ def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Feat
                     "`mse extract` again."
                 )
             body.add(_checked(entry.clip, features, body.names))
+    body.end()
 
 
 class _Body:
@@ -128,31 +131,44 @@ class _Body:
         self._handle = handle
         self._regions = layout.regions
         self._written = dict.fromkeys(layout.regions, 0)
+        self._checksums: list[tuple[int, int]] = []
 
     def add(self, features: Features) -> None:
         """Write one clip behind the others."""
         for name in BODY:
             self._write(name, getattr(features, name))
-        if "mean" in self._regions:
-            self._statistics(of_clip(features.values, features.valid))
+        statistics = self._statistics(features.values, features.valid) if "mean" in self._regions else 0
+        self._checksums.append((of_rows(features.values, features.intervals, features.valid), statistics))
 
     def copy(self, before: Pack, first: int, end: int) -> None:
         """Copy clips that lie one after the other in another pack."""
         rows = int(before.offsets[first]), int(before.offsets[end])
         for name in BODY:
             self._copy(name, before.arrays[name], *rows)
+        checksums = before.arrays[CHECKSUMS][first:end].tolist()
         if "mean" not in self._regions:
-            return
-        if "mean" in before.arrays:
+            checksums = [(rows, 0) for rows, _ in checksums]
+        elif "mean" in before.arrays:
             for name in STATISTICS:
                 self._copy(name, before.arrays[name], first, end)
         else:
-            for clip in itertools.islice(before, first, end):
-                self._statistics(of_clip(before[clip].values, before[clip].valid))
+            made = (before[clip] for clip in itertools.islice(before, first, end))
+            checksums = [
+                (rows, self._statistics(one.values, one.valid)) for (rows, _), one in zip(checksums, made, strict=True)
+            ]
+        self._checksums += checksums
 
-    def _statistics(self, one: Statistics) -> None:
-        for name in STATISTICS:
-            self._write(name, getattr(one, name))
+    def end(self) -> None:
+        """Write the checksums of all that was written."""
+        self._write(CHECKSUMS, np.array(self._checksums, np.uint32).reshape(-1, 2))
+
+    def _statistics(self, values: np.ndarray, valid: np.ndarray) -> int:
+        """Write a clip's statistics; returns their checksum."""
+        made = of_clip(values, valid)
+        parts = [np.ascontiguousarray(getattr(made, name)) for name in STATISTICS]
+        for name, part in zip(STATISTICS, parts, strict=True):
+            self._write(name, part)
+        return of_statistics(parts)
 
     def _copy(self, name: str, array: np.ndarray, first: int, end: int) -> None:
         step = max(1, _BLOCK // max(1, array[:1].nbytes))

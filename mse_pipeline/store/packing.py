@@ -7,14 +7,13 @@ beside it, so that in most cases one folder listing tells whether the pack is cu
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.store.atomic import write_json
+from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import canonical
 from mse_pipeline.store.local_copy import local_copy
@@ -39,7 +38,7 @@ def open_current(dataset: Dataset, stream: str) -> Pack | None:
     path = dataset.pack_path(stream)
     if not path.is_file():
         return None
-    pack = Pack(local_copy(path))
+    pack = Pack(local_copy(path), path)
     if is_current(dataset, stream, pack):
         return pack
     pack.close()
@@ -57,7 +56,9 @@ def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
     return bool(pack.about.get("content") == content(pack_keys(dataset, stream)))
 
 
-def pack_stream(dataset: Dataset, stream: str, align: Align = lambda clip, features: features) -> bool:
+def pack_stream(
+    dataset: Dataset, stream: str, align: Align = lambda clip, features: features, *, anew: bool = False
+) -> bool:
     """Write a stream's pack, unless the one that is there is current; returns whether it was written.
 
     Clips whose key is the same as in the pack before are copied from it in bulk; only the others are read from shards
@@ -67,23 +68,24 @@ def pack_stream(dataset: Dataset, stream: str, align: Align = lambda clip, featu
         dataset: The dataset in the cache.
         stream: Name of the stream.
         align: Puts features on the clock that the stream's entry in the manifest names.
+        anew: Write it although it holds what it is to hold, because some of that is damaged.
     """
     path, state = dataset.pack_path(stream), _state(dataset, stream)  # before the journal is read: it may grow
     try:
-        current = open_current(dataset, stream)
+        current = None if anew else open_current(dataset, stream)
     except MseError:
         current = None  # a damaged pack is made anew
     keys = pack_keys(dataset, stream) if current is None else {}
     if current is not None:
         current.close()
         if _read_state(path).get("state") != state:
-            write_json(_state_path(path), {"state": state, "content": current.about["content"]})
+            write_sealed(state_path(path), {"state": state, "content": current.about["content"]})
         return False
     if keys and _write(dataset, stream, keys, align):
-        write_json(_state_path(path), {"state": state, "content": content(keys)})
+        write_sealed(state_path(path), {"state": state, "content": content(keys)})
         return True
     remove(path)
-    remove(_state_path(path))
+    remove(state_path(path))
     return False
 
 
@@ -125,24 +127,34 @@ def _aligned(items: Iterator[tuple[str, Features]], align: Align) -> Iterator[tu
 
 
 def _before(path: Path, entry: StreamEntry) -> Pack | None:
-    """The pack that is there, if its rows may be taken over."""
+    """The pack that is there, if its rows may be taken over: not from one that has no checksums."""
     try:
-        pack = Pack(local_copy(path)) if path.is_file() else None
+        pack = Pack(local_copy(path), path) if path.is_file() else None
     except MseError:
         return None
-    if pack is None or (pack.about.get("version"), pack.about.get("alignment")) != (
-        entry.version,
-        dict(entry.alignment),
+    if (
+        pack is None
+        or not pack.checked
+        or (pack.about.get("version"), pack.about.get("alignment"))
+        != (
+            entry.version,
+            dict(entry.alignment),
+        )
     ):
         return None
     return pack
 
 
 def _unchanged(before: Pack, keys: Mapping[str, str]) -> dict[str, int]:
-    """Place in the pack before of each clip that has the same key there."""
+    """Place in the pack before of each clip that has the same key there, and is what was written."""
     places = {clip: before.place(clip) for clip in keys}
     return {
-        clip: place for clip, place in places.items() if place is not None and before.clip_keys[place] == keys[clip]
+        clip: place
+        for clip, place in places.items()
+        if place is not None
+        and before.clip_keys[place] == keys[clip]
+        and before.rows_intact(place)
+        and before.statistics_intact(place)
     }
 
 
@@ -183,13 +195,13 @@ def _state(dataset: Dataset, stream: str) -> dict[str, Any]:
     return {"journal": dataset.journal.fingerprint(), "clips": ids.hexdigest(), "versions": versions}
 
 
-def _state_path(path: Path) -> Path:
+def state_path(path: Path) -> Path:
+    """Where it stands which journal a pack belongs to."""
     return path.with_name(f"{path.name.removesuffix('.h5')}.json")
 
 
 def _read_state(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(_state_path(path).read_text(encoding="utf-8"))
+        return read_sealed(state_path(path))[0]
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

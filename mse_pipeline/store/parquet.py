@@ -1,16 +1,20 @@
-"""Parquet shards: what extraction writes. A row is a clip; sequences are flat lists beside their length."""
+"""Parquet shards: what extraction writes. A row is a clip; sequences are flat lists beside their length.
+
+Pages carry checksums, which are looked at in reading. What they do not cover, as names and numbers of rows, the
+checksum in a clip's row of the journal does.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mse_pipeline.errors import MseError
+from mse_pipeline.store.checksum import damaged
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.storage import readable
 
@@ -25,6 +29,12 @@ _SCHEMA = pa.schema(
         ("notes", pa.string()),
     ]
 )
+
+WRITING = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+"""How every shard is written."""
+
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError, pa.ArrowException)
+"""What a damaged Parquet file raises."""
 
 
 def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features]]) -> None:
@@ -54,7 +64,7 @@ def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features
         "mse.names": json.dumps(list(names), ensure_ascii=False),
     }
     table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
-    pq.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=64)
+    pq.write_table(table, path, row_group_size=64, **WRITING)
 
 
 def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
@@ -64,28 +74,48 @@ def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
     )
 
 
-def read_shard(path: Path, clips: set[str] | None = None) -> Iterator[tuple[str, str, Features]]:
+def read_shard(
+    path: Path, clips: Collection[str] | None = None, *, trusting: bool = False
+) -> Iterator[tuple[str, str, Features]]:
     """Read clip id, key and features of the clips asked for, or of all, a row group at a time.
 
     Row groups without a clip that is asked for are passed over, so that one clip of a large shard is read soon.
 
+    Args:
+        path: The file.
+        clips: Ids of the clips that are wanted; None for all.
+        trusting: Read what can be read, whatever the pages' checksums say, and pass over the rest: for a caller who
+            compares each clip with its checksum in the journal.
+
     Raises:
-        MseError: The file is missing, damaged or not a shard.
+        DamagedError: The file is missing, damaged or not a shard.
     """
     try:
-        with readable(path) as source, pq.ParquetFile(source) as file:
-            metadata = file.schema_arrow.metadata or {}
-            names = tuple(json.loads(metadata[b"mse.names"]))
+        with readable(path) as source, pq.ParquetFile(source, page_checksum_verification=not trusting) as file:
+            names = names_of(file.schema_arrow)
             for group in range(file.num_row_groups):
-                if clips is None or not clips.isdisjoint(file.read_row_group(group, ["clip"])["clip"].to_pylist()):
-                    yield from _rows(file.read_row_group(group), names, clips)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise MseError(
-            f"The shard {path} cannot be read ({error}). Remove it, and `mse extract` makes its clips anew."
-        ) from error
+                try:
+                    if clips is None or not set(clips).isdisjoint(
+                        file.read_row_group(group, ["clip"])["clip"].to_pylist()
+                    ):
+                        yield from rows_of(file.read_row_group(group), names, clips)
+                except UNREADABLE:
+                    if not trusting:
+                        raise
+    except UNREADABLE as error:
+        clip = f" of the clip {min(clips)!r}" if clips else ""
+        raise damaged(path, f"{path.parent.parent.name}{clip} in the shard", error) from error
 
 
-def _rows(table: pa.Table, names: tuple[str, ...], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
+def names_of(schema: pa.Schema) -> tuple[str, ...]:
+    """The dimensions' names of a shard."""
+    return tuple(json.loads((schema.metadata or {})[b"mse.names"]))
+
+
+def rows_of(
+    table: pa.Table, names: tuple[str, ...], clips: Collection[str] | None = None
+) -> Iterator[tuple[str, str, Features]]:
+    """Clip id, key and features of the rows of a shard."""
     columns = {
         name: table.column(name).combine_chunks() for name in ("values", "intervals", "valid", "length", "notes", "key")
     }

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mse_pipeline.errors import MseError
+from mse_pipeline.store.checksum import DamagedError, damaged, of_features
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import read_shard
@@ -27,10 +27,11 @@ class ShardView(Mapping[str, Features]):
 
     def __getitem__(self, clip: str) -> Features:
         row = self.rows[clip]
-        for _, key, features in read_shard(self.folder / str(row.shard), {clip}):
+        path = self.folder / str(row.shard)
+        for _, key, features in read_shard(path, {clip}):
             if key == row.key:
-                return features
-        raise MseError(f"The shard {row.shard} in {self.folder} lacks the clip {clip!r}. Run `mse extract` again.")
+                return checked(row, features, path)
+        raise lacking(path, clip)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.rows)
@@ -50,12 +51,29 @@ class ShardView(Mapping[str, Features]):
         for clip, row in rows.items():
             by_shard[str(row.shard)].add(clip)
         for clip, row in rows.items():
+            path = self.folder / str(row.shard)
             if clip not in waiting:
-                for other, key, features in read_shard(self.folder / str(row.shard), by_shard[str(row.shard)]):
+                for other, key, features in read_shard(path, by_shard[str(row.shard)]):
                     if key == rows[other].key:
-                        waiting[other] = features
+                        waiting[other] = checked(rows[other], features, path)
             if clip not in waiting:
-                raise MseError(
-                    f"The shard {row.shard} in {self.folder} lacks the clip {clip!r}. Run `mse extract` again."
-                )
+                raise lacking(path, clip)
             yield clip, waiting.pop(clip)
+
+
+def checked(row: Row, features: Features, path: Path) -> Features:
+    """Features as they were read from a shard, if they are what was written.
+
+    Raises:
+        DamagedError: They are not what the row says.
+    """
+    if row.checksum is not None and row.checksum != of_features(features):
+        raise damaged(
+            path, f"{row.stream} of the clip {row.clip!r} in the shard", "it has another checksum than in the journal"
+        )
+    return features
+
+
+def lacking(path: Path, clip: str) -> DamagedError:
+    """The error of a shard without a clip that the journal says is there."""
+    return damaged(path, f"{path.parent.parent.name} of the clip {clip!r} in the shard", "it lacks the clip")

@@ -2,9 +2,11 @@
 
 import pytest
 
+from mse_pipeline import store
 from mse_pipeline.store.commit import run_lock
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
+from mse_pipeline.store.packing import pack_stream
 from tests.store.conftest import STREAM, VERSION, commit, made  # noqa: F401  a fixture
 
 
@@ -98,6 +100,67 @@ def test_prune_tells_scripts_the_same(mse, changed):
 def test_beside_a_run_both_are_refused(mse, cache, command):
     with run_lock(cache / "mine", "1/2"):
         result = mse("cache", command, "--cache", cache)
+    assert result.code == 1
+    assert "An extraction into mine is running" in result.err
+
+
+def flip(path, place=-1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def shard(cache, clip="c2"):
+    dataset = store.open(cache)["mine"]
+    row = next(row for row in dataset.rows(STREAM) if row.clip == clip)
+    return dataset.stream_folder(STREAM, VERSION) / row.shard
+
+
+def test_verify_says_that_all_is_as_written(mse, cache):
+    result = mse("cache", "verify", "--cache", cache)
+    assert (result.code, result.err.strip()) == (0, "")
+    assert [line.split(":")[0] for line in result.out.splitlines()] == ["mine", "other"]
+    assert "features of 3 clips: no damage found." in result.out
+
+
+def test_verify_names_stream_and_clips_and_exits_with_1(mse, cache):
+    flip(shard(cache))
+    result = mse("cache", "verify", "mine", "--cache", cache)
+    assert result.code == 1
+    assert "1 are damaged:" in result.out
+    assert f"shard of {STREAM} {VERSION}, {shard(cache)}: " in result.out
+    assert "clips: c2" in result.out
+    assert f"1 files of mine are damaged, of {STREAM}. Run: mse cache verify mine --repair" in result.err
+    assert mse("cache", "verify", "other", "--cache", cache).code == 0
+    result = mse("cache", "verify", "--cache", cache, "--json")
+    assert (result.code, result.json["damaged"]) == (1, True)
+    (one,) = result.json["verified"][0]["damages"]
+    assert (one["kind"], one["stream"], one["clips"], one["path"]) == ("shard", STREAM, ["c2"], str(shard(cache)))
+
+
+def test_repair_gives_back_what_the_pack_has(mse, cache):
+    pack_stream(store.open(cache)["mine"], STREAM)
+    flip(shard(cache))
+    flip(cache / "mine" / "dataset.json", 40)
+    result = mse("cache", "verify", "mine", "--repair", "--cache", cache)
+    assert (result.code, result.err.strip()) == (0, "")
+    assert "Repaired: 2; extracted again: 0." in result.out
+    assert mse("cache", "verify", "mine", "--cache", cache).code == 0
+
+
+def test_repair_tells_what_it_needs(mse, cache):
+    flip(shard(cache))
+    result = mse("cache", "verify", "mine", "--repair", "--cache", cache, "--json")
+    assert result.code == 1
+    assert [one["clips"] for one in result.json["verified"][0]["left"]] == [["c2"]]
+    assert "Give the folder of the raw files with --root" in result.json["verified"][0]["notes"][0]
+
+
+def test_beside_a_run_repair_is_refused_and_verify_is_not(mse, cache):
+    with run_lock(cache / "mine"):
+        assert mse("cache", "verify", "mine", "--cache", cache).code == 0
+        flip(shard(cache))
+        result = mse("cache", "verify", "mine", "--repair", "--cache", cache)
     assert result.code == 1
     assert "An extraction into mine is running" in result.err
 

@@ -161,7 +161,7 @@ def test_the_released_weights_are_fetched_once(released: Path) -> None:
     assert path.read_bytes() == released.read_bytes()
     released.unlink()
     assert weights.find_weights(None) == path
-    assert not list(path.parent.glob("*.part"))
+    assert not list(path.parent.glob(".aside-*"))
 
 
 def test_a_fetch_with_another_digest_is_thrown_away(released: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_endless_answer_is_cut_off(released: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(weights, "_MOST_BYTES", 100)
     with pytest.raises(MseError, match="more than 100 bytes"):
         weights.find_weights(None)
-    assert not list(weights.models_folder().glob("*.part"))
+    assert not list(weights.models_folder().glob(".aside-*"))
 
 
 def test_a_damaged_file_in_the_models_folder_is_told(released: Path) -> None:

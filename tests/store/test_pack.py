@@ -319,12 +319,20 @@ def test_a_file_that_was_cut_short_is_told_and_kills_nothing(made, share):
         Pack(path)
 
 
+def unchecked(path):
+    """Make a pack one of an earlier version, which has no checksums."""
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = 2
+        del file["checksums"], file.attrs["checksum"]
+
+
 def test_bytes_that_are_no_truth_values_are_read_as_true(made):
     dataset = made()
     commit(dataset, "c0")
     pack_stream(dataset, STREAM)
     with h5py.File(dataset.pack_path(STREAM)) as file:
         place = file["valid"].id.get_offset()
+    unchecked(dataset.pack_path(STREAM))
     with dataset.pack_path(STREAM).open("r+b") as file:
         file.seek(place)
         file.write(b"\x80" * 12)

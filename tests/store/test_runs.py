@@ -1,13 +1,21 @@
 """Runs: which exclude each other, which may commit, and what a beginning run cleans up."""
 
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import filelock
 import pytest
 
+from mse_pipeline import adapter, store
+from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.store.atomic import ASIDE
+from mse_pipeline.store.atomic import ASIDE, aside
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.journal import Row
-from tests.store.conftest import STREAM, VERSION, features
+from mse_pipeline.store.compaction import compact
+from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.task import Regression
+from tests.store.conftest import STREAM, VERSION, commit, features
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,79 @@ def test_a_share_leaves_alone_what_another_may_be_writing(made):
         assert begin_run(dataset, "a", "1/2") == 0
     with run_lock(dataset.path, "1/2"):
         assert begin_run(dataset, "b", "1/2") == 2
+
+
+# The order of commits
+
+
+def test_of_two_commits_the_later_holds_though_the_clock_goes_backward(made, monkeypatch):
+    dataset = made()
+    seconds = iter(range(10**9, 0, -1))
+    for name in ("time", "time_ns"):
+        monkeypatch.setattr(time, name, lambda: next(seconds))
+    for rows in (3, 4, 5):
+        commit(dataset, "c0", rows=rows)
+    monkeypatch.undo()
+    assert [part.name[:20] for part in dataset.journal.parts()] == [f"{n:020d}" for n in (1, 2, 3)]
+    again = Journal(dataset.journal.folder)
+    assert again.read()["c0", VERSION].rows == 5
+
+
+def test_commits_follow_those_that_earlier_versions_named_by_the_clock(made):
+    dataset = made()
+    row = Row(clip="c0", stream=STREAM, version=VERSION, status="failed", code="no_audio")
+    tomorrow = time.time_ns() + 86_400 * 10**9
+    dataset.journal.commit(f"{tomorrow:020d}-run-abc", [row])
+    commit(dataset, "c0", rows=4)
+    assert dataset.journal.read()["c0", VERSION].rows == 4
+
+
+def test_commits_after_a_compaction_follow_what_it_merged(made):
+    dataset = made()
+    for rows in (3, 4):
+        commit(dataset, "c0", rows=rows)
+    compact(dataset)
+    commit(dataset, "c0", rows=5)
+    assert [part.name[:20] for part in dataset.journal.parts()] == [f"{n:020d}" for n in (2, 3)]
+    assert Journal(dataset.journal.folder).read()["c0", VERSION].rows == 5
+
+
+def test_commits_of_two_processes_are_numbered_one_after_the_other(made):
+    dataset = made()
+    others = [store.open(dataset.path.parent)["mine"] for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda one: [commit(one, "c0", "c1") for _ in range(5)], others))
+    assert [int(part.name[:20]) for part in dataset.journal.parts()] == list(range(1, 21))
+
+
+def test_on_object_storage_a_commit_comes_behind_those_that_have_ended(made, s3_cache):
+    dataset = made(cache=s3_cache)
+    for rows in (5, 4, 3):
+        commit(store.open(s3_cache)["mine"], "c0", rows=rows)
+    assert dataset.journal.read()["c0", VERSION].rows == 3
+
+
+# Modes
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        dataset = store.open(tmp_path / "cache").create(
+            "mine", [Clip(id="c0", split=Split.TRAIN)], task=Regression(0, 1)
+        )
+        dataset.put("visual.y", {"c0": features(1)})
+        compact(dataset)
+        adapter.save(
+            adapter.MSEAdapter(adapter.AdapterConfig(hidden_size=64, acoustic_dim=3, visual_dim=3)),
+            tmp_path / "adapter",
+        )
+        with aside(tmp_path / "private") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as libraries do that think of secrets
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    assert len(files) > 8
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}

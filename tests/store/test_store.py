@@ -287,7 +287,7 @@ def test_a_missing_shard_and_a_foreign_manifest_are_told(dataset):
     dataset.put("visual.x", {"train/a": features(1)})
     for shard in dataset.path.rglob("shard-*.parquet"):
         shard.unlink()
-    with pytest.raises(MseError, match="Remove it"):
+    with pytest.raises(MseError, match=r"it is not there\. Run: mse cache verify mine --repair"):
         dataset.native("visual.x")["train/a"]
     (dataset.path / "dataset.json").write_text(json.dumps({"format": 99, "name": "mine"}))
     with pytest.raises(MseError, match="another format"):

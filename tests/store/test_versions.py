@@ -232,7 +232,7 @@ def test_a_damaged_manifest_removes_nothing(changed):
     dataset = changed()
     (dataset.path / "dataset.json").write_text("{")
     before = [one.path for one in files(dataset.path)]
-    with pytest.raises(MseError, match=r"dataset\.json cannot be read"):
+    with pytest.raises(MseError, match=r"dataset\.json is damaged.*mse cache verify mine --repair"):
         prune(dataset)
     assert [one.path for one in files(dataset.path)] == before
 

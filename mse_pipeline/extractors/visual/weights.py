@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.store.atomic import aside
 
 NAME = "20180402-114759-vggface2.pt"
 URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{NAME}"
@@ -77,21 +77,17 @@ def _fetch(path: Path) -> None:
     with FileLock(path.with_name(path.name + ".lock")):
         if path.is_file():
             return
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        aside = Path(name)
         try:
-            with os.fdopen(handle, "wb") as out:
-                digest = _download(out)
-            if digest != SHA256:
-                raise MseError(f"What {URL} gave has SHA-256 {digest} instead of {SHA256}; it was thrown away.")
-            aside.replace(path)
+            with aside(path) as temporary:
+                with temporary.open("wb") as out:
+                    digest = _download(out)
+                if digest != SHA256:
+                    raise MseError(f"What {URL} gave has SHA-256 {digest} instead of {SHA256}; it was thrown away.")
         except OSError as error:
             raise MseError(
                 f"The weights of visual.facenet could not be fetched ({error}); download {URL} (112 MB) to {path}, "
                 f"or name a file of your own as option `weights`."
             ) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def _download(out: Any) -> str:
@@ -103,8 +99,6 @@ def _download(out: Any) -> str:
                 raise MseError(f"{URL} gave more than {_MOST_BYTES} bytes; it was thrown away.")
             digest.update(chunk)
             out.write(chunk)
-    out.flush()
-    os.fsync(out.fileno())
     return digest.hexdigest()
 
 

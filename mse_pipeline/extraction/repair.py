@@ -1,0 +1,218 @@
+"""Repair: a damaged dataset becomes what it was, and of its features only those that are lost are extracted again."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mse_pipeline import corpora
+from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.corpora.faces import with_faces
+from mse_pipeline.errors import MseError
+from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.run import Options, Progress, Silent, stream_specs, work
+from mse_pipeline.extraction.task import Todo
+from mse_pipeline.recipe import Recipe
+from mse_pipeline.store.checksum import DamagedError
+from mse_pipeline.store.clips import write_clips
+from mse_pipeline.store.commit import begin_run, run_lock
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.integrity import Damage, Verified, by_shard, verify
+from mse_pipeline.store.journal import Row
+from mse_pipeline.store.mending import mend_texts, save_clips
+from mse_pipeline.store.packing import state_path
+from mse_pipeline.store.storage import remove
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        before: What was damaged.
+        after: What still is.
+        extracted: Clips and streams that were extracted again.
+        notes: What could not be done, and how to do it, as sentences.
+    """
+
+    before: Verified
+    after: Verified
+    extracted: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def repair(dataset: Dataset, root: Path, options: Options | None = None, progress: Progress | None = None) -> Repaired:
+    """Bring a damaged dataset back to what it was.
+
+    Flipped bits of its JSON files are set back; packs are written anew from the shards; what is whole of a damaged
+    shard moves to a new one; and what is lost is extracted again from the raw files.
+
+    Args:
+        dataset: The dataset in the cache.
+        root: Folder of the corpus's raw files, which is read only if features or the clip table are lost.
+        options: How what is lost is extracted.
+        progress: Told how far that is.
+
+    Raises:
+        filelock.Timeout: A run is at work on the dataset.
+    """
+    progress = progress or Silent()
+
+    def on_file(path: Path) -> None:
+        progress.stage(f"checking {path.name}")
+
+    before = verify(dataset, on_file)
+    if not before.damages:
+        return Repaired(before, before)
+    with run_lock(dataset.path):
+        mend_texts(dataset, before.damages)
+        made, notes = _Repair(Dataset(dataset.path), root, options or Options(), progress).run()
+        after = verify(Dataset(dataset.path), on_file)
+    return Repaired(before, after, tuple(sorted(made)), tuple(notes))
+
+
+class _Repair:
+    """What is done when the JSON files are whole again."""
+
+    def __init__(self, dataset: Dataset, root: Path, options: Options, progress: Progress) -> None:
+        self._dataset, self._root, self._options, self._progress = dataset, root, options, progress
+        self._notes: list[str] = []
+        self._made: set[tuple[str, str]] = set()
+        self._corpus: Corpus | None = None
+
+    def run(self) -> tuple[set[tuple[str, str]], list[str]]:
+        damages = verify(self._dataset).damages
+        if any(damage.kind == "manifest" for damage in damages):
+            name = self._dataset.name
+            self._notes.append(
+                f"{self._dataset.path / 'dataset.json'} is damaged in more than one place. Move it away and run "
+                f"`mse extract {name}`, or `mse import` for what was imported: no features are made anew."
+            )
+            return self._made, self._notes
+        run = uuid.uuid4().hex[:8]
+        begin_run(self._dataset, run)
+        try:
+            if any(damage.kind == "clips" for damage in damages):
+                self._write_clips()
+            self._identities(damage for damage in damages if damage.kind == "identity")
+            lost = save_clips(self._dataset, damages)
+            if lost:
+                self._extract(run, lost)
+            named = by_shard(self._dataset.path, self._dataset.journal.read().values())
+            for damage in damages:
+                if damage.kind == "shard" and damage.path not in named:
+                    remove(damage.path)
+            self._pack([damage for damage in damages if damage.kind in {"pack", "copy", "state"}])
+        except MseError as error:
+            self._notes.append(str(error))
+        return self._made, self._notes
+
+    def _raw(self) -> tuple[Recipe, Corpus]:
+        """The recipe and the clips of the raw files.
+
+        Raises:
+            MseError: The folder is not there, or the recipe is not one of this version.
+        """
+        try:
+            recipe = Recipe.model_validate(dict(self._dataset.manifest.recipe))
+        except ValueError as error:
+            raise MseError(
+                f"The recipe of {self._dataset.name} is not one of this version. Run `mse extract` with a recipe."
+            ) from error
+        if self._corpus is None:
+            self._progress.stage("reading the corpus")
+            read = corpora.read(recipe.corpus.name, self._root, recipe.corpus.options, recipe.task)
+            self._corpus = with_faces(read, recipe.media.faces)
+        return recipe, self._corpus
+
+    def _write_clips(self) -> None:
+        if "labels" not in self._dataset.manifest.source:
+            raise MseError(
+                f"The clip table of {self._dataset.name} came with an import and cannot be read from raw files. "
+                f"Run `mse import` with --name {self._dataset.name} --replace again."
+            )
+        write_clips(self._dataset.path / "clips.parquet", self._raw()[1].clips)
+        self._dataset = Dataset(self._dataset.path)
+
+    def _identities(self, damages: Iterable[Damage]) -> None:
+        for damage in damages:
+            entry = self._dataset.manifest.streams.get(damage.stream)
+            if entry is not None and entry.version == damage.version:
+                remove(damage.path)
+        self._dataset.set_manifest(self._dataset.manifest)
+
+    def _extract(self, run: str, lost: Sequence[Row]) -> None:
+        """Extract what is lost of the streams' current versions, and nothing else."""
+        wanted: dict[str, list[str]] = defaultdict(list)
+        left: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in lost:
+            entry = self._dataset.manifest.streams.get(row.stream)
+            if entry is None or entry.version != row.version or "imported" in entry.identity:
+                left[row.stream, row.version].append(row.clip)
+            else:
+                wanted[row.clip].append(row.stream)
+        self._notes += [self._told(*place, clips) for place, clips in left.items()]
+        if not wanted:
+            return
+        try:
+            recipe, corpus = self._raw()
+        except MseError as error:
+            streams = ", ".join(sorted({stream for one in wanted.values() for stream in one}))
+            self._notes.append(
+                f"{streams} of {len(wanted)} clips, the first is {min(wanted)!r}, must be extracted again. Give the "
+                f"folder of the raw files with --root. ({error})"
+            )
+            return
+        specs = stream_specs(recipe, sorted({stream for one in wanted.values() for stream in one}), corpus.root)
+        for spec in specs:
+            if spec.version != self._dataset.manifest.streams[spec.stream].version:
+                raise MseError(
+                    f"{spec.stream} was made with other settings, weights or another revision than are installed here. "
+                    f"Run `mse extract {self._dataset.name}`, which makes it anew for all clips."
+                )
+        todo = [Todo(clip, tuple(wanted[clip.id])) for clip in corpus.clips if clip.id in wanted]
+        self._progress.stage("extracting what is lost")
+        self._made = work(
+            todo,
+            run=run,
+            dataset=self._dataset,
+            root=corpus.root,
+            specs=specs,
+            max_seconds=recipe.media.max_seconds,
+            options=self._options,
+            progress=self._progress,
+        )
+        failed = {(clip, stream) for clip, streams in wanted.items() for stream in streams} - self._made
+        if failed:
+            clip, stream = min(failed)
+            self._notes.append(
+                f"{len(failed)} could not be extracted again, the first is {stream} of {clip!r}. The reasons: "
+                f"mse cache show {self._dataset.name} --failures"
+            )
+
+    def _told(self, stream: str, version: str, clips: Sequence[str]) -> str:
+        """How to get back what cannot be extracted."""
+        what = f"{stream} of {len(clips)} clips, the first is {min(clips)!r},"
+        entry = self._dataset.manifest.streams.get(stream)
+        if entry is None or entry.version != version:
+            return f"{what} is of an earlier version ({version}), which is not made again: mse cache prune removes it."
+        imports: Iterable[Mapping[str, object]] = self._dataset.manifest.source.get("imports", [])
+        source = next((one for one in imports if stream in str(one.get("streams"))), entry.identity["imported"])
+        told = ", ".join(f"{key}: {source[key]}" for key in ("format", "files") if key in source)
+        return f"{what} was imported and cannot be extracted: import it again with mse import ({told or 'its file'})."
+
+    def _pack(self, damages: Sequence[Damage]) -> None:
+        current = {self._dataset.pack_path(stream): stream for stream in self._dataset}
+        anew = {current[damage.path] for damage in damages if damage.kind == "pack" and damage.path in current}
+        for damage in damages:
+            if damage.kind == "copy" or (damage.kind == "pack" and damage.path not in current):
+                remove(damage.path)
+            if damage.kind == "state" or (damage.kind == "pack" and damage.path not in current):
+                remove(damage.path if damage.kind == "state" else state_path(damage.path))
+        try:
+            pack(self._dataset, lambda stream: self._progress.stage(f"packing {stream}"), anew=anew)
+        except DamagedError as error:
+            self._notes.append(str(error))
