@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "clip", "task", "places"}
+FOUNDATION = {"errors", "clip", "task", "places", "names", "links"}
 BELOW = {
     "errors": set(),
     "task": set(),
     "clip": set(),
     "places": {"errors"},
+    "names": set(),
+    "links": {"places"},
     "model_files": {"errors"},
     "hdf5_guard": {"errors", "places"},
     "recipe": FOUNDATION,

@@ -569,7 +569,9 @@ def test_links_out_of_the_root_are_left_aside_and_told(tmp_path):
     os.symlink(tmp_path / "outside/12.mp4", tmp_path / "root/Raw/x/12.mp4")
     corpus = corpora.read("mosei", tmp_path / "root", {"official": False})
     assert corpus.with_media() == 0
-    assert "Left aside: Raw/x/12.mp4 is a symbolic link out of the root." in corpus.notes
+    reason = f"is a symbolic link out of the root, to '{tmp_path}/outside/12.mp4'; --follow-links allows it."
+    assert f"Left aside: Raw/x/12.mp4 {reason}" in corpus.notes
+    assert f"The file of x$_$12, Raw/x/12.mp4, {reason}" in [defect.message for defect in corpus.defects]
 
 
 def test_paths_in_the_label_file_are_refused_and_named(tmp_path):
