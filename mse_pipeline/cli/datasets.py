@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mse_pipeline.cli.extract import resolve
-from mse_pipeline.cli.options import Debug, Json, Quiet, Root
+from mse_pipeline.cli.extract import placed, resolve
+from mse_pipeline.cli.options import Debug, FollowLinks, Json, MediaRoot, Quiet, Root
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 from mse_pipeline.places import is_local, place
 
@@ -58,6 +58,8 @@ def show(
 def check(
     target: Target,
     root: Root = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
     ] = None,
@@ -85,11 +87,11 @@ def check(
     from mse_pipeline.cli.datasets_show import CheckBar, show_report
     from mse_pipeline.cli.progress import bar
 
-    recipe, folder = _resolve(target)
+    recipe, folder = _resolve(target, root, media_root, follow_links)
     with bar("files") as progress:
         report = run.check(
             recipe,
-            root or folder,
+            folder,
             workers=workers,
             digests=digests,
             decode=decode,
@@ -113,6 +115,8 @@ def export(
     target: Target,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: clips.parquet or clips.csv.")],
     root: Root = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -121,11 +125,12 @@ def export(
     from mse_pipeline.checking import run
     from mse_pipeline.checking.clip_table import export as write
 
-    recipe, folder = _resolve(target)
-    corpus = run.read(recipe, root or folder)
+    recipe, folder = _resolve(target, root, media_root, follow_links)
+    corpus = run.read(recipe, folder)
     notes = write(out, corpus.clips, corpus.task)
-    if not is_local(corpus.root) or not out.resolve().is_relative_to(corpus.root):
-        notes.append(f"Media paths start from {corpus.root}: put the table there to read it back.")
+    home = corpus.media_folder
+    if not is_local(home) or not out.resolve().is_relative_to(home):
+        notes.append(f"Media paths start from {home}: put the table there to read it back.")
     if settings.json:
         emit_json({"dataset": recipe.name, "path": str(out), "clips": len(corpus.clips), "notes": notes})
         return
@@ -134,11 +139,13 @@ def export(
         remark(note)
 
 
-def _resolve(target: str) -> tuple[Recipe, Path]:
+def _resolve(target: str, root: str | None, media_root: str | None, follow_links: bool) -> tuple[Recipe, str | Path]:
     """As `mse extract` resolves it; a corpus that no recipe is about is read with its reader's own defaults."""
     from mse_pipeline import corpora, recipe
 
     if target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
-        return recipe.Recipe.model_validate(plain), place(os.environ.get("MSE_DATA", "data")) / target
-    return resolve(target)
+        folder = root or place(os.environ.get("MSE_DATA", "data")) / target
+        made = recipe.Recipe.model_validate(plain)
+        return placed(made, folder, Path(), media_root=media_root, follow_links=follow_links), folder
+    return resolve(target, root=root, media_root=media_root, follow_links=follow_links)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+
+if TYPE_CHECKING:
+    from mse_pipeline.store.dataset import Dataset
 
 
 def command(
@@ -21,7 +24,11 @@ def command(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
+        typer.Option(
+            help="Folder that media paths start from. [default: where they were extracted from, else $MSE_DATA/DATASET "
+            "or data/DATASET]",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
     frames: Annotated[int, typer.Option(min=1, max=24, help="The most frames that are shown.")] = 8,
@@ -38,7 +45,7 @@ def command(
     from mse_pipeline.store.cache import open_cache
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
-    home = root or Path(os.environ.get("MSE_DATA", "data")) / opened.name
+    home = root or _home(opened)
     if not home.is_dir():
         remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
     inspection = collect(opened, clip, home if home.is_dir() else None, frames)
@@ -55,6 +62,14 @@ def command(
     for code, message in inspection.problems:
         stdout().print(f"{code}: {message}", markup=False)
     stdout().print(f"{picture}\n{page}", markup=False)
+
+
+def _home(dataset: Dataset) -> Path:
+    """Where a dataset's media are: where they were extracted from, or else where raw data usually are."""
+    recorded = dataset.manifest.source.get("media_root")
+    if isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
+        return Path(recorded)
+    return Path(os.environ.get("MSE_DATA", "data")) / dataset.name
 
 
 def _choose(clip: str, dataset: str | None, cache: str | None) -> str:

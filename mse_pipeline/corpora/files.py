@@ -267,7 +267,7 @@ class Folders:
         if not is_local(self._root):
             return self._keys().written(path)
         folder, name = posixpath.split(path)
-        home = self._folder(folder)
+        home = self.folder(folder)
         if home is None:
             return None
         files, _ = self._list(home)
@@ -288,7 +288,10 @@ class Folders:
         if not is_local(self._root):
             return _case_hint(path, self._keys())
         folder, name = posixpath.split(path)
-        home = self._folder(folder)
+        try:
+            home = self.folder(folder)
+        except Refused:
+            home = None
         if home is None:
             return ""
         files, _ = self._list(home)
@@ -301,12 +304,21 @@ class Folders:
             self._remote = ByName(dict.fromkeys(listing(self._root)))
         return self._remote
 
-    def _folder(self, folder: str) -> str | None:
-        """A folder as it is called on the disk; None if it does not exist."""
-        if not folder:
-            return folder
+    def folder(self, folder: str) -> str | None:
+        """A folder as it is called on the disk; None if it does not exist.
+
+        Args:
+            folder: Below the root, as `relative` gives it; ``.`` or nothing for the root.
+
+        Raises:
+            Refused: It, or one on its way, is a symbolic link that is not followed or leads to nothing.
+        """
+        if folder in ("", "."):
+            return ""
+        if not is_local(self._root):
+            return folder if any(key.startswith(f"{folder}/") for key in self._keys()) else None
         above, name = posixpath.split(folder)
-        home = self._folder(above)
+        home = self.folder(above)
         if home is None:
             return None
         _, folders = self._list(home)

@@ -25,8 +25,10 @@ class OptionsModel(Options):
     """Options of the table reader.
 
     Attributes:
-        table: Path of the table below the root; None for the only clips.csv, clips.tsv or clips.parquet there.
-        media_root: Folder below the root that media paths start from; None for the root, then the table's folder.
+        table: Path of the table, below the root or anywhere; None for the only clips.csv, clips.tsv or clips.parquet
+            below the root.
+        media_root: Folder that media paths start from, below the root or anywhere: absolute paths below it may then be
+            read as well. None for the root, then the table's folder.
         columns: Our column name -> the table's, as in ``{"label": "Emotion"}``.
         splits: The table's split name -> ours.
         language: Of the text, where the table has no column for it.
@@ -55,10 +57,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     if is_local(given):
         given = given.expanduser()
     if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
-        options = options.model_copy(update={"table": given.name})
+        options = options.model_copy(update={"table": named_table(given)})
         root = given.parent
     folder = open_root(root)
-    table = read_table(folder, find_table(folder, options.table, REQUIRED))
+    home, path = find_table(folder, options.table, REQUIRED, options.follow_links)
+    table = read_table(home, path)
     cells = _columns(table, options.columns)
     notes = [f"Table {table.path} was read as {table.encoding}."] if table.encoding != "utf-8" else []
     labels = [value.strip() for value in cells["label"]]
@@ -66,9 +69,25 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         task, note = infer_task(labels, options.columns.get("label", "label"))
         notes.append(note)
     complaints = Complaints(table.path)
-    media = find_media(folder, table, cells["media"], options.media_root, complaints)
+    media = find_media(
+        folder,
+        home,
+        table,
+        cells["media"],
+        complaints,
+        media_root=options.media_root,
+        follow_links=options.follow_links,
+    )
+    notes += media.notes
     splits = {name: Split(ours) for name, ours in options.splits.items()}
-    given_cells = Cells(rows=table.rows, columns=cells, media=media, splits=splits, language=options.language)
+    given_cells = Cells(
+        rows=table.rows,
+        columns=cells,
+        media=media.paths,
+        splits=splits,
+        language=options.language,
+        reasons=media.reasons,
+    )
     clips, defects = make_clips(given_cells, task, complaints)
     complaints.settle()
     unlabelled = sum(not label for label in labels)
@@ -85,10 +104,20 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         root=folder,
         task=task,
         clips=tuple(clips),
-        defects=tuple(defects),
-        sources=(table.path,),
+        defects=(*defects, *media.defects),
+        sources=(table.path if home == folder else str(home / table.path),),
         notes=tuple(notes),
+        media_root=None if media.folder == folder else media.folder,
     )
+
+
+def named_table(file: Path) -> str:
+    """What the option `table` says of a table that the user named with the folder that it lies in: he may name a link.
+
+    Args:
+        file: The table.
+    """
+    return str(file.resolve()) if is_local(file) and file.is_symlink() else file.name
 
 
 def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:

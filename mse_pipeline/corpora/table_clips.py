@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mse_pipeline.clip import Clip, Defect, Label, Split
@@ -32,6 +32,8 @@ class Cells:
         media: Path below the root of each row's file, or None.
         splits: The table's split name -> ours.
         language: Where there is no column for it.
+        reasons: Row -> why its file is not read, where more is known than that it is not there, as
+            ``which is a symbolic link out of the root``.
     """
 
     rows: Sequence[int]
@@ -39,6 +41,7 @@ class Cells:
     media: Sequence[str | None]
     splits: Mapping[str, Split]
     language: str
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[Clip], list[Defect]]:
@@ -84,7 +87,7 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
         )
         if cells.media[index] is None:
             message = (
-                f"Row {row} names {cell['media']}, which is not there."
+                f"Row {row} names {cell['media']}, {cells.reasons.get(row, 'which is not there')}."
                 if cell["media"]
                 else f"Row {row} names no media."
             )

@@ -63,7 +63,9 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
     return Corpus(name="files", root=root, task=task, clips=tuple(clips))
 
 
-def of_table(table: str | Path, task: Task, language: str) -> Corpus:
+def of_table(
+    table: str | Path, task: Task, language: str, media_root: str | None = None, follow_links: bool = False
+) -> Corpus:
     """The clips of a table as the corpus ``table`` reads it, of whose columns only id and media are needed.
 
     Labels and splits are passed over: what is predicted does not depend on them.
@@ -72,6 +74,8 @@ def of_table(table: str | Path, task: Task, language: str) -> Corpus:
         table: A CSV, TSV or Parquet file; media paths start from its folder.
         task: What is predicted.
         language: Of the texts, where the table has no column for it.
+        media_root: The folder that media paths start from instead; absolute paths below it may be read as well.
+        follow_links: Whether symbolic links may be followed that lead out of that folder.
 
     Raises:
         UsageError: It cannot be read, or rows of it; all that is wrong is told.
@@ -90,13 +94,23 @@ def of_table(table: str | Path, task: Task, language: str) -> Corpus:
             f"{', '.join(OPTIONAL)}; it has {', '.join(read.columns)}."
         )
     complaints = Complaints(read.path)
-    media = find_media(root, read, read.columns["media"], None, complaints)
+    media = find_media(
+        root, root, read, read.columns["media"], complaints, media_root=media_root, follow_links=follow_links
+    )
     blank = [""] * len(read.rows)
     columns = {name: read.columns[name] for name in _READ if name in read.columns}
     columns = {"text": blank, **columns, "split": [Split.TEST.value] * len(read.rows), "label": blank}
-    clips, defects = make_clips(Cells(read.rows, columns, media, {}, language), task, complaints)
+    clips, defects = make_clips(Cells(read.rows, columns, media.paths, {}, language, media.reasons), task, complaints)
     complaints.settle()
-    return Corpus(name="table", root=root, task=task, clips=tuple(clips), defects=tuple(defects))
+    return Corpus(
+        name="table",
+        root=root,
+        task=task,
+        clips=tuple(clips),
+        defects=(*defects, *media.defects),
+        notes=media.notes,
+        media_root=media.folder,
+    )
 
 
 def texts_of_table(table: Path, files: Sequence[str | Path]) -> dict[Path, str]:
