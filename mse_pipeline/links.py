@@ -91,7 +91,7 @@ class Reach:
         """
         if not is_local(self.root) or self.follow_links:
             return True
-        real = os.path.realpath(self.root / path)
+        real = _real(self.root / path)
         return below(real, str(self.root)) or any(_is_part(real, top) for top in self._tops)
 
     def refusal(self, path: str) -> Refusal | None:
@@ -100,15 +100,15 @@ class Reach:
         Args:
             path: Below the root, with forward slashes.
         """
-        if not is_local(self.root):
+        if not is_local(self.root) or (os.path.exists(self.root / path) and self.allows(path)):
             return None
         link, target = self._first_link(path)
         if link is None:
             return None
         there = os.path.exists(self.root / link)
-        if there and self.allows(path):
+        if there and self.allows(link):
             return None
-        real = os.path.realpath(self.root / link)
+        real = _real(self.root / link)
         fetched_by = None if there else next((how for store, how in _NOT_FETCHED if store in real), None)
         return Refusal(path, link, target, fetched_by, there)
 
@@ -119,7 +119,7 @@ class Reach:
         for end in range(1, len(parts) + 1):
             part = "/".join(parts[:end])
             if os.path.islink(self.root / part):
-                found, target = part, os.readlink(self.root / part)
+                found, target = part, _target(self.root / part)
                 if not self.allows(part) or not os.path.exists(self.root / part):
                     break
         return found, target
@@ -144,6 +144,21 @@ class Reach:
                 tops.append((str(folder), kind in seen))
                 seen.add(kind)
         return tuple(tops)
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:  # as of another user's processes, below /proc
+        return "?"
+
+
+def _real(path: Path) -> str:
+    """A path without links; empty, which is below no folder, where nobody may see it."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return ""
 
 
 def below(path: str, folder: str) -> bool:

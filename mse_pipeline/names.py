@@ -6,6 +6,7 @@ two look the same and are other bytes.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import unicodedata
@@ -74,6 +75,37 @@ class ByName(dict[Key, Value]):
         """The value of a key, in whichever form, or the default."""
         written = self.written(key)
         return default if written is None else super().__getitem__(written)
+
+
+def existing(folder: Path, path: str) -> Path:
+    """A file below a folder as it is called there, in whichever normal form; as it is written where there is none.
+
+    Args:
+        folder: Of this machine or on a remote storage.
+        path: Below the folder, with forward slashes.
+    """
+    if path.isascii() or (folder / path).exists():
+        return folder / path
+    for part in path.split("/"):
+        folder /= _called(folder).get(part, part)
+    return folder
+
+
+def _called(folder: Path) -> ByName[str, str]:
+    try:
+        changed = folder.stat().st_mtime if isinstance(folder, os.PathLike) else 0.0
+    except OSError:
+        return ByName()
+    return _listed(folder, changed)
+
+
+@functools.lru_cache(maxsize=16)
+def _listed(folder: Path, changed: float) -> ByName[str, str]:
+    """The names in a folder, read once as long as it stays as it is."""
+    try:
+        return ByName({entry.name: entry.name for entry in folder.iterdir()})
+    except OSError:
+        return ByName()
 
 
 def too_long(path: str) -> str | None:

@@ -137,10 +137,13 @@ def resolve(
     from mse_pipeline import recipe
 
     found, usual = _resolve(target, root)
+    home = Path(target).parent
     folder = root or usual
+    if root is None and found.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
+        folder = home  # the recipe itself says where its data lie, seen from its own folder
     if features is not None:
         found = recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,)))
-    return placed(found, folder, Path(target).parent, media_root=media_root, follow_links=follow_links), folder
+    return placed(found, folder, home, media_root=media_root, follow_links=follow_links), folder
 
 
 def placed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -49,7 +50,7 @@ def command(
     if not home.is_dir():
         remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
     inspection = collect(opened, clip, home if home.is_dir() else None, frames)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{opened.name}-{clip}").lstrip("._-")[:120]
+    name = file_name(f"{opened.name}-{clip}")
     picture, page = out / f"{name}.png", out / f"{name}.html"
     with aside(picture) as temporary:
         temporary.write_bytes(draw(inspection))
@@ -62,6 +63,18 @@ def command(
     for code, message in inspection.problems:
         stdout().print(f"{code}: {message}", markup=False)
     stdout().print(f"{picture}\n{page}", markup=False)
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file: with a digest where another text might else have the same name.
+
+    Examples:
+        >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
+        ('meld-train_dia0_utt0', 'mine-_1-ec47b23a')
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
+    plain = name == text.replace("/", "_")
+    return name if plain else f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def _home(dataset: Dataset) -> Path:

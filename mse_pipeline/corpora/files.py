@@ -23,6 +23,7 @@ MOST_ENTRIES = 5_000_000
 
 _MANY_ENTRIES = 200_000  # of which the user is told that they are listed
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_SYSTEM = {"/dev", "/proc", "/sys"}  # folders that hold the system's own state, and no end of it
 _OTHER_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*(?:://|::)")
 """What reads as another protocol, or as fsspec's chain of them, within a path."""
 
@@ -81,7 +82,7 @@ def list_files(root: Path, follow_links: bool = False, most: int | None = None) 
     Args:
         root: As `open_root` gives it.
         follow_links: Whether the user said that all links may be followed.
-        most: Files and folders after which the listing ends, those nearest to the root first; None for all.
+        most: Folders after which the listing ends, those nearest to the root first; None for all.
 
     Raises:
         UsageError: There are more than `MOST_ENTRIES`.
@@ -105,8 +106,11 @@ def _walk(
     refused: list[str] = []
     entered: set[str] = set()  # folders outside of the root, so that links that go in circles end
     waiting = deque([""])
-    count = 0
+    count = folders = 0
     while waiting:
+        if folders == most:
+            return files, refused, False
+        folders += 1
         prefix = waiting.popleft()
         try:
             with os.scandir(root / prefix) as entries:
@@ -115,11 +119,9 @@ def _walk(
             refused.append(f"{prefix or '.'} cannot be listed: {error.strerror}.")
             continue
         for entry in found:
-            if entry.name.startswith(".") or entry.name in _IGNORED:
+            if entry.name.startswith(".") or entry.name in _IGNORED or entry.path in _SYSTEM:
                 continue
             count += 1
-            if count == most:
-                return files, refused, False
             if count == _MANY_ENTRIES:
                 _log.warning("%s holds more than %s files and folders, which are all listed.", root, f"{count:,}")
             if count > MOST_ENTRIES:

@@ -148,7 +148,7 @@ def _splits(
 ) -> tuple[dict[str, Split] | None, str | None, list[str]]:
     """Split by video, or None where each row has its own; the file that tells it; notes."""
     if options.splits == "std_folds" or options.std_folds is not None:
-        path = choose_folds(root, options.std_folds, layout.folds)
+        path = choose_folds(root, options.std_folds, layout.folds, options.follow_links)
         return read_folds(root, path), path, [f"Splits: file of folds {path}."]
     if found.table is None:
         raise UsageError(

@@ -12,7 +12,7 @@ import os
 import posixpath
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mse_pipeline.clip import Defect
@@ -24,8 +24,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.links import below
 from mse_pipeline.places import is_local, place
 
-_MOST_SEARCHED = 100_000
-"""Files and folders among which a table is searched that nobody named."""
+_MOST_SEARCHED = 10_000
+"""Folders in which a table is searched that nobody named."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def find_table(root: Path, table: str | None, columns: Sequence[str], follow_lin
         )
     others = f" These tables are there: {enumerate_some(tables, 5)}; name one with the option table." if tables else ""
     aside = "".join(f" {sentence}" for sentence in listing.refused[:3])
-    searched = "" if listing.complete else f" among the {_MOST_SEARCHED:,} files and folders that were searched"
+    searched = "" if listing.complete else f" in the {_MOST_SEARCHED:,} folders that were searched"
     raise UsageError(
         f"There is no clips.csv, clips.tsv or clips.parquet below {root}{searched}. A table with the columns "
         f"{', '.join(columns)} tells which clips there are; one that lies elsewhere is named with its path: "
@@ -231,7 +231,7 @@ class _Search:
             try:
                 found = self._folders.find(path)
             except Refused as error:
-                refusals.append(f"which {error.refusal}")
+                refusals.append(f"which {replace(error.refusal, path=path)}")
                 continue
             if found is not None:
                 return found, ""
@@ -251,10 +251,10 @@ class _Search:
         try:
             return relative(self._folder, base, written)
         except ValueError:
-            if not (is_local(self._folder) and value.startswith("/")):
+            if not (is_local(self._folder) and written.startswith("/")):
                 raise
-            # The folder may have been reached by another name, as /tmp is /private/tmp.
-            above, name = posixpath.split(value)
+            # The folder may have been reached by another name: /tmp is /private/tmp, or a link beside the table.
+            above, name = posixpath.split(written.replace("\\", "/"))
             if not below(_real(above), str(self._folder)):
                 raise
             return relative(self._folder, "", posixpath.join(_real(above), name))

@@ -55,7 +55,14 @@ class _File:
         return re.sub(r"[^a-z0-9]", "", self.root.lower())
 
 
-def read(path: Path, *, splits: str | None = None, target: str = "sentiment", roots: str | None = None) -> Imported:
+def read(
+    path: Path,
+    *,
+    splits: str | None = None,
+    target: str = "sentiment",
+    roots: str | None = None,
+    follow_links: bool = False,
+) -> Imported:
     """Read a folder of .csd files: CMU-MOSEI's, CMU-MOSI's, or what `csd_write.write` made.
 
     Args:
@@ -63,6 +70,7 @@ def read(path: Path, *, splits: str | None = None, target: str = "sentiment", ro
         splits: A list of splits (`split_list.HELP`); None for MMSA's label.csv in the folder.
         target: Which annotation is to be predicted: sentiment, happy, sad, anger, surprise, disgust or fear.
         roots: Streams of further roots, as in ``OpenSMILE=acoustic.opensmile,VGG=visual.vgg``.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There are no .csd files, labels or splits are missing, or an option does not fit.
@@ -71,7 +79,7 @@ def read(path: Path, *, splits: str | None = None, target: str = "sentiment", ro
     if path.is_file():
         raise UsageError(f"{path} is one file; give the folder that holds it and the label file.")
     folder = open_root(path)
-    listing = list_files(folder)
+    listing = list_files(folder, follow_links)
     files = _files(folder, listing.files)
     streams, left_out = _streams(files, _own_roots(roots))
     notes = [*listing.refused]
@@ -87,7 +95,7 @@ def read(path: Path, *, splits: str | None = None, target: str = "sentiment", ro
     if (folder / TABLE).is_file():
         # The file was resolved by the listing: a link out of the folder is not among its files.
         if TABLE not in listing.files:
-            raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder.")
+            raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder; --follow-links allows it.")
         table = read_clip_table(folder / TABLE)
         task: Task = table.task
         places = [Place(clip.id, entry_of(clip.id), None, offset_of(clip)) for clip in table.clips]

@@ -16,6 +16,7 @@ from mse_pipeline.corpora.table_file import SUFFIXES, read_table
 from mse_pipeline.corpora.table_paths import find_media
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.names import ByName
 from mse_pipeline.places import is_local, place
 from mse_pipeline.task import Task
 
@@ -144,11 +145,12 @@ def texts_of_table(table: Path, files: Sequence[str | Path]) -> dict[Path, str]:
             twice.append(name)
     if twice:
         raise UsageError(f"The table of texts {table} has several texts for {enumerate_some(twice, 3)}.")
+    texts = ByName(by_name)
     found = {}
     for file in map(Path, files):
-        known = [name for name in (str(file), file.as_posix(), file.name, file.stem) if name in by_name]
+        known = [name for name in (str(file), file.as_posix(), file.name, file.stem) if name in texts]
         if known:
-            found[file] = by_name[known[0]]
+            found[file] = texts[known[0]]
     if not found:
         raise UsageError(
             f"The table of texts {table} has no row for any of the files: its column {chosen[0]} has "

@@ -425,7 +425,7 @@ def test_files_of_folds_must_be_there_and_below_the_root(tmp_path, monkeypatch):
         (None, "none is there"),
         ("none.json", "there is no file none.json"),
         ("../outside.json", "leads out of the root"),
-        ("link.json", "there is no file link.json"),
+        ("link.json", "link.json is a symbolic link out of the root"),
     ]:
         if option == "link.json":
             os.symlink(tmp_path / "outside.json", tmp_path / "root/link.json")
