@@ -7,7 +7,8 @@ import os
 import posixpath
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -45,6 +46,22 @@ class Listing:
     refused: tuple[str, ...]
     withheld: Mapping[str, Refusal] = field(default_factory=dict)
     complete: bool = True
+
+
+@contextmanager
+def telling(listing: Listing) -> Iterator[None]:
+    """Let an error about what is not there tell what was left aside.
+
+    Raises:
+        UsageError: The block raised it.
+    """
+    try:
+        yield
+    except UsageError as error:
+        untold = [sentence for sentence in listing.refused if sentence not in str(error)]
+        if not untold:
+            raise
+        raise UsageError(f"{error} Left aside: {' '.join(untold[:3])}") from None
 
 
 def open_root(root: str | Path, option: str = "--root") -> Path:

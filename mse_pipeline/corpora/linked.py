@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus, Options
-from mse_pipeline.corpora.files import Listing, list_files, open_root
+from mse_pipeline.corpora.files import Listing, list_files, open_root, telling
 from mse_pipeline.errors import UsageError
 
 _MEDIA = (
@@ -30,13 +30,8 @@ def read_folder(root: str | Path, options: Options, read: Callable[[Path, Listin
     """
     folder = open_root(root)
     listing = list_files(folder, options.follow_links)
-    try:
+    with telling(listing):
         corpus = read(folder, listing)
-    except UsageError as error:
-        untold = [sentence for sentence in listing.refused if sentence not in str(error)]
-        if not untold:
-            raise
-        raise UsageError(f"{error} Left aside: {' '.join(untold[:3])}") from None
     lost = {clip.id for clip in corpus.clips if clip.media is None}
     return _with_reasons(corpus, lost, folder, listing, read) if lost and listing.withheld else corpus
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import Folders, Refused, list_files, open_root, relative
+from mse_pipeline.corpora.files import Folders, Refused, list_files, open_root, relative, telling
 from mse_pipeline.corpora.table_cells import Complaints
 from mse_pipeline.corpora.table_file import SUFFIXES, Table
 from mse_pipeline.errors import UsageError
@@ -75,13 +75,13 @@ def find_table(root: Path, table: str | None, columns: Sequence[str], follow_lin
             "recipe's corpus."
         )
     others = f" These tables are there: {enumerate_some(tables, 5)}; name one with the option table." if tables else ""
-    aside = "".join(f" {sentence}" for sentence in listing.refused[:3])
     searched = "" if listing.complete else f" in the {_MOST_SEARCHED:,} folders that were searched"
-    raise UsageError(
-        f"There is no clips.csv, clips.tsv or clips.parquet below {root}{searched}. A table with the columns "
-        f"{', '.join(columns)} tells which clips there are; one that lies elsewhere is named with its path: "
-        f"mse extract TABLE --root {_quoted(root)}.{others}{aside}"
-    )
+    with telling(listing):
+        raise UsageError(
+            f"There is no clips.csv, clips.tsv or clips.parquet below {root}{searched}. A table with the columns "
+            f"{', '.join(columns)} tells which clips there are; one that lies elsewhere is named with its path: "
+            f"mse extract TABLE --root {_quoted(root)}.{others}"
+        )
 
 
 def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]:

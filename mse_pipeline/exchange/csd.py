@@ -16,7 +16,7 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.mmsa_table import is_label_table
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
@@ -80,7 +80,8 @@ def read(
         raise UsageError(f"{path} is one file; give the folder that holds it and the label file.")
     folder = open_root(path)
     listing = list_files(folder, follow_links)
-    files = _files(folder, listing.files)
+    with telling(listing):
+        files = _files(folder, listing.files)
     streams, left_out = _streams(files, _own_roots(roots))
     notes = [*listing.refused]
     if left_out:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.base import Imported, file_digest
@@ -58,7 +58,8 @@ def read(path: Path, *, target: str = "video_label", follow_links: bool = False)
         raise UsageError(f"Option target must be one of {', '.join(_TARGETS)}; got {target!r}{near}.")
     root = open_root(path)
     listing = list_files(root, follow_links)
-    home, stages = _home(root, listing.files)
+    with telling(listing):
+        home, stages = _home(root, listing.files)
     there = ByName({name: name for name in listing.files})
     clips: list[Clip] = []
     files: dict[str, dict[str, str]] = {stream: {} for stream in _FOLDERS}

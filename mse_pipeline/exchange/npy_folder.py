@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root, relative
+from mse_pipeline.corpora.files import list_files, open_root, relative, telling
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_table import TABLE, read_clip_table, write_clip_table
@@ -66,10 +66,12 @@ def read(
     """
     folder = open_root(path)
     listing = list_files(folder, follow_links)
-    table_path = _table(folder, listing.files, labels)
+    with telling(listing):
+        table_path = _table(folder, listing.files, labels)
     table = read_clip_table(table_path, split=split, label_column=label_column)
     files = [name for name in listing.files if name.lower().endswith(".npy")]
-    folders = _folders(folder, files, {"acoustic": acoustic, "visual": visual, "text": text})
+    with telling(listing):
+        folders = _folders(folder, files, {"acoustic": acoustic, "visual": visual, "text": text})
     notes = [*table.notes, *listing.refused]
     streams: dict[str, Callable[[], Iterator[tuple[str, Features]]]] = {}
     digests: dict[str, str] = {}

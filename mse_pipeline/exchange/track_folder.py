@@ -11,7 +11,7 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.errors import UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_files import FileMatch, match_files, within_span
@@ -64,8 +64,8 @@ def read_folder(path: Path, dataset: Dataset, form: TrackFormat, follow_links: b
     listing = list_files(root, follow_links)
     files = [name for name in listing.files if name.lower().endswith(form.endings)]
     if not files:
-        aside = "".join(f" {sentence}" for sentence in listing.refused[:3])
-        raise UsageError(f"There is no {' or '.join(form.endings)} file below {path}; {form.written}.{aside}")
+        with telling(listing):
+            raise UsageError(f"There is no {' or '.join(form.endings)} file below {path}; {form.written}.")
     matches = match_files(dataset.clips, files)
     if not matches:
         first = dataset.clips[0].id if dataset.clips else "ID"
