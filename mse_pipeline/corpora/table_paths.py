@@ -87,7 +87,7 @@ def find_table(root: Path, table: str | None, columns: Sequence[str], follow_lin
 def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]:
     """A table that the user named, anywhere."""
     try:
-        path = relative(root, "", table)
+        path = _inside(root, table)
     except ValueError as error:
         file = _absolute(root, table)
         if not file.is_file():
@@ -160,7 +160,7 @@ def find_media(
 def _media_root(root: Path, written: str) -> tuple[Path, str, str]:
     """The folder that may be read, where in it paths start from, and how it leads out of the root, if it does."""
     try:
-        path = relative(root, "", written)
+        path = _inside(root, written)
     except ValueError as error:
         return open_root(_absolute(root, written), "media_root"), "", str(error)
     folders = Folders(root, follow_links=True)  # the user named the folder, be it a link or not
@@ -274,6 +274,13 @@ class _Search:
         if not os.path.isdir(common):
             return f"no such folder is on this machine, and all media must lie below {self._folder}"
         return f"--media-root {_quoted(common)} (in a recipe media_root) allows the paths below it"
+
+
+def _inside(root: Path, written: str) -> str:
+    """What the user named, below the root; raises ValueError if it lies elsewhere."""
+    if is_local(root) and "://" in written:
+        raise ValueError(f"{written!r} is an address outside of the root")
+    return relative(root, "", written)
 
 
 def _absolute(root: Path, written: str) -> Path:

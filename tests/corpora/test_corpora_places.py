@@ -90,6 +90,20 @@ def test_with_media_root_paths_below_it_are_read_however_they_are_written(tmp_pa
     assert any("3 media paths are absolute" in note for note in corpus.notes) is before.startswith("{")
 
 
+@pytest.mark.parametrize("far", ["media", "table"])
+def test_a_table_or_its_media_may_lie_on_a_storage(tmp_path, lab, share, far):
+    storage = place(f"memory://{tmp_path.name}/set")
+    for name in NAMES:
+        (storage / f"{name}.wav").write_bytes(b"")
+    (storage / "clips.csv").write_bytes(rows().encode())
+    table = str(lab / "labels/clips.csv") if far == "media" else str(storage / "clips.csv")
+    media = str(storage) if far == "media" else str(share)
+    for root, options in ((media, {"table": table}), (str(lab), {"table": table, "media_root": media})):
+        corpus = corpora.read("table", root, options)
+        assert str(corpus.media_folder) == (media if far == "media" else str(share.resolve()))
+        assert [clip.media for clip in corpus.clips] == ["a.wav", "b.wav", "c.wav"]
+
+
 def test_media_of_a_table_elsewhere_may_lie_beside_it(tmp_path, lab):
     tree(lab / "labels", {f"{name}.wav": "" for name in NAMES})
     corpus = corpora.read("table", tree(tmp_path / "root", {"x": ""}), {"table": f"{lab}/labels/clips.csv"})
