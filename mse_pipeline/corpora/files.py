@@ -268,6 +268,7 @@ class Folders:
         self._reach = Reach(root, follow_links)
         self._listed: dict[str, tuple[ByName[str, bool], ByName[str, bool]]] = {}
         self._refused: dict[str, Refusal] = {}
+        self._by_case: dict[str, dict[str, list[str]]] = {}
         self._remote: ByName[str, None] | None = None
 
     def has(self, path: str) -> bool:
@@ -305,7 +306,7 @@ class Folders:
             path: Below the root, as `relative` gives it.
         """
         if not is_local(self._root):
-            return _case_hint(path, self._keys())
+            return self._case_hint("", path, self._keys())
         folder, name = posixpath.split(path)
         try:
             home = self.folder(folder)
@@ -316,7 +317,15 @@ class Folders:
         files, _ = self._list(home)
         if f"{name}.dvc" in files:
             return f"; {name}.dvc is there, so that dvc pull brings it"
-        return _case_hint(name, files)
+        return self._case_hint(home, name, files)
+
+    def _case_hint(self, folder: str, name: str, names: ByName[str, Any]) -> str:
+        if folder not in self._by_case:
+            self._by_case[folder] = {}
+            for other in names:
+                self._by_case[folder].setdefault(composed(other).casefold(), []).append(other)
+        near = self._by_case[folder].get(composed(name).casefold(), [])
+        return f"; {near[0]} is there, which differs by case alone" if len(near) == 1 else ""
 
     def _keys(self) -> ByName[str, None]:
         if self._remote is None:
@@ -369,12 +378,6 @@ class Folders:
                 pass
             self._listed[folder] = ByName(files), ByName(folders)
         return self._listed[folder]
-
-
-def _case_hint(name: str, names: ByName[str, Any]) -> str:
-    wanted = composed(name).casefold()
-    near = [other for other in names if len(other) <= 2 * len(name) and composed(other).casefold() == wanted]
-    return f"; {near[0]} is there, which differs by case alone" if len(near) == 1 else ""
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
