@@ -21,6 +21,7 @@ class Split(StrEnum):
 
 DefectCode = Literal[
     "missing_media",
+    "name_form",
     "undecodable",
     "no_audio",
     "no_video",

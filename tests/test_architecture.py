@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places"}
+FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places", "names", "links"}
 BELOW = {
     "errors": set(),
     "os_errors": {"errors"},
@@ -15,6 +15,8 @@ BELOW = {
     "clip": set(),
     "file_kinds": set(),
     "places": {"errors"},
+    "names": set(),
+    "links": {"places"},
     "model_files": {"errors", "file_kinds"},
     "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,

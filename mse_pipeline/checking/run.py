@@ -80,7 +80,7 @@ def check(
     media = list(dict.fromkeys(clip.media for clip in corpus.clips if clip.media is not None))
     progress.stage("probing", len(media))
     files: dict[str, Probed] = {}
-    work = functools.partial(examine, corpus.root, whole=decode)
+    work = functools.partial(examine, corpus.media_folder, whole=decode)
     try:
         for part in pool.each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
             files.update((probed.media, probed) for probed in part)
@@ -88,7 +88,7 @@ def check(
         files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
         contents: dict[str, str] = {}
         if digests:
-            files, contents = _digests(corpus.root, files, workers, progress)
+            files, contents = _digests(corpus.media_folder, files, workers, progress)
     finally:
         remove_abandoned()  # what workers had fetched from a remote root
     return _report(recipe, corpus, files, contents, begun)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mse_pipeline.cli.extract import resolve
-from mse_pipeline.cli.options import Debug, Encoding, Json, Quiet, Root
+from mse_pipeline.cli.extract import placed, resolve
+from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root
 from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.places import is_local, place
 
@@ -59,6 +59,8 @@ def check(
     target: Target,
     root: Root = None,
     encoding: Encoding = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
     ] = None,
@@ -86,11 +88,11 @@ def check(
     from mse_pipeline.cli.datasets_show import CheckBar, show_report
     from mse_pipeline.cli.progress import bar
 
-    recipe, folder = _resolve(target, encoding)
+    recipe, folder = _resolve(target, root, encoding, media_root, follow_links)
     with bar("files") as progress:
         report = run.check(
             recipe,
-            root or folder,
+            folder,
             workers=workers,
             digests=digests,
             decode=decode,
@@ -115,6 +117,8 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: clips.parquet or clips.csv.")],
     root: Root = None,
     encoding: Encoding = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -124,12 +128,13 @@ def export(
     from mse_pipeline.checking.clip_table import export as write
     from mse_pipeline.corpora.overview import overview
 
-    recipe, folder = _resolve(target, encoding)
-    corpus = run.read(recipe, root or folder)
+    recipe, folder = _resolve(target, root, encoding, media_root, follow_links)
+    corpus = run.read(recipe, folder)
     understood = overview(corpus.clips, corpus.task)
     notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
-    if not is_local(corpus.root) or not out.resolve().is_relative_to(corpus.root):
-        notes.append(f"Media paths start from {corpus.root}: put the table there to read it back.")
+    home = corpus.media_folder
+    if not is_local(home) or not out.resolve().is_relative_to(home):
+        notes.append(f"Media paths start from {home}: put the table there to read it back.")
     if settings.json:
         told = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
         emit_json({"dataset": recipe.name, "path": str(out), **told})
@@ -140,11 +145,15 @@ def export(
         remark(note)
 
 
-def _resolve(target: str, encoding: str | None) -> tuple[Recipe, Path]:
+def _resolve(
+    target: str, root: str | None, encoding: str | None, media_root: str | None, follow_links: bool
+) -> tuple[Recipe, str | Path]:
     """As `mse extract` resolves it; a corpus that no recipe is about is read with its reader's own defaults."""
     from mse_pipeline import corpora, recipe
 
     if encoding is None and target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
-        return recipe.Recipe.model_validate(plain), place(os.environ.get("MSE_DATA", "data")) / target
-    return resolve(target, encoding=encoding)
+        folder = root or place(os.environ.get("MSE_DATA", "data")) / target
+        made = recipe.Recipe.model_validate(plain)
+        return placed(made, folder, Path(), media_root=media_root, follow_links=follow_links), folder
+    return resolve(target, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
+from mse_pipeline.cli.options import CacheDir, Debug, FollowLinks, Json, Quiet
 from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -31,6 +31,7 @@ def bring(
         list[str] | None,
         typer.Option("--option", "-o", help="Of the format, as KEY=VALUE; may be given several times."),
     ] = None,
+    follow_links: FollowLinks = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put the file's clips in the place of a dataset's other clips.")
     ] = False,
@@ -49,6 +50,10 @@ def bring(
     if path is None:
         raise UsageError(f"Name the file or folder: mse import {form} PATH")
     options = parse_options(option or [])
+    if follow_links:
+        if "follow_links" not in registry.options_of(form):
+            raise UsageError(f"--follow-links is for folders; {form} is read from one file, which may be a link.")
+        options["follow_links"] = "true"
     from mse_pipeline.exchange.base import bring_in
     from mse_pipeline.store.cache import open_cache
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Encoding, Json, Quiet, Root
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root
 from mse_pipeline.cli.output import emit_json, settings, stdout
 from mse_pipeline.errors import UsageError
-from mse_pipeline.places import place
+from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
     from mse_pipeline.extraction.summary import Summary
@@ -32,6 +32,8 @@ def command(
     ],
     root: Root = None,
     encoding: Encoding = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     cache: CacheDir = None,
     workers: Annotated[
         int | None,
@@ -90,7 +92,9 @@ def command(
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.cache import open_cache
 
-    recipe, found_root = resolve(target, features, encoding)
+    recipe, folder = resolve(
+        target, features, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
+    )
     options = Options(
         workers=workers,
         engine=engine,
@@ -104,7 +108,7 @@ def command(
         strict=strict,
     )
     with bar("clips") as progress:
-        summary = extract(recipe, root or found_root, open_cache(cache), options, ExtractionBar(progress))
+        summary = extract(recipe, folder, open_cache(cache), options, ExtractionBar(progress))
     if settings.json:
         emit_json(summary.to_dict())
     else:
@@ -113,28 +117,86 @@ def command(
         raise typer.Exit(3)
 
 
-def resolve(target: str, features: str | None = None, encoding: str | None = None) -> tuple[Recipe, Path]:
-    """The recipe that a word on the command line means, and where its raw files lie unless --root says otherwise.
+def resolve(
+    target: str,
+    features: str | None = None,
+    *,
+    encoding: str | None = None,
+    root: str | None = None,
+    media_root: str | None = None,
+    follow_links: bool = False,
+) -> tuple[Recipe, str | Path]:
+    """The recipe that a word on the command line means, and where its raw files lie.
 
     Args:
         target: A dataset, a recipe file, or a clip table.
         features: A named feature set, or a file of one, in place of the recipe's streams.
         encoding: Of a clip table; None to find it out.
+        root: The folder of the raw files, if not that of the table, or the dataset's usual one.
+        media_root: The folder that a table's media paths start from, if not the root.
+        follow_links: Whether symbolic links may be followed that lead out of the root.
 
     Raises:
-        UsageError: It is no dataset, recipe or table, or there is no such feature set or encoding.
+        UsageError: It is no dataset, recipe or table, or there is no such feature set, encoding or folder.
     """
     from mse_pipeline import recipe
 
-    found, root = _resolve(target, encoding)
-    if features is None:
-        return found, root
-    return recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,))), root
+    found, usual = _resolve(target, encoding, root)
+    home = Path(target).parent
+    folder = root or usual
+    if root is None and found.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
+        folder = home  # the recipe itself says where its data lie, seen from its own folder
+    if features is not None:
+        found = recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,)))
+    return placed(found, folder, home, media_root=media_root, follow_links=follow_links), folder
 
 
-def _resolve(target: str, encoding: str | None) -> tuple[Recipe, Path]:
+def placed(
+    recipe: Recipe, root: str | Path, home: Path, *, media_root: str | None = None, follow_links: bool = False
+) -> Recipe:
+    """A recipe that says where the command line has tables, media and links.
+
+    Args:
+        recipe: The recipe; its own options are taken below the root, or beside its file.
+        root: Of the raw files.
+        home: The folder of the recipe's file.
+        media_root: As on the command line.
+        follow_links: As on the command line.
+
+    Raises:
+        UsageError: `media_root` is no folder, or the corpus is no table.
+    """
+    options = dict(recipe.corpus.options)
+    if recipe.corpus.name == "table":
+        for name in ("table", "media_root"):
+            written = options.get(name)
+            if isinstance(written, str) and "://" not in written:
+                beside = home / written
+                if beside.exists() and not (place(root) / written).exists():
+                    options[name] = os.path.abspath(beside)
+    if media_root is not None:
+        if recipe.corpus.name != "table":
+            raise UsageError(
+                f"--media-root is where the paths of a table start from; {recipe.corpus.name} finds its media by their "
+                "names below --root, in which folders elsewhere may be links: --follow-links."
+            )
+        folder = place(media_root)
+        if is_local(folder) and not folder.expanduser().is_dir():
+            raise UsageError(f"There is no folder {media_root}; --media-root is where the table's paths start from.")
+        options["media_root"] = os.path.abspath(folder.expanduser()) if is_local(folder) else media_root
+    streams = dict(recipe.streams)
+    if follow_links:
+        options["follow_links"] = True
+        if "text.word_times" in streams:
+            streams["text.word_times"] = {**streams["text.word_times"], "follow_links": True}
+    corpus = recipe.corpus.model_copy(update={"options": options})
+    return recipe.model_copy(update={"corpus": corpus, "streams": streams})
+
+
+def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
     from mse_pipeline import corpora, recipe
     from mse_pipeline.corpora.encodings import check_encoding
+    from mse_pipeline.corpora.table import named_table
     from mse_pipeline.corpora.table_file import refuse_others
 
     path = place(target)
@@ -143,7 +205,11 @@ def _resolve(target: str, encoding: str | None) -> tuple[Recipe, Path]:
         if not path.is_file():
             raise UsageError(f"There is no clip table {target}.")
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-") or "table"
-        options = {"table": path.name}
+        table = named_table(path)
+        if root is not None:
+            # It may lie elsewhere than the media.
+            table = os.path.abspath(path.parent / table) if is_local(path) else target
+        options = {"table": table}
         if encoding is not None:
             try:
                 options["encoding"] = check_encoding(encoding)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+
+if TYPE_CHECKING:
+    from mse_pipeline.store.dataset import Dataset
 
 
 def command(
@@ -21,7 +25,11 @@ def command(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of the raw files. [default: $MSE_DATA/DATASET or data/DATASET]", show_default=False),
+        typer.Option(
+            help="Folder that media paths start from. [default: where they were extracted from, else $MSE_DATA/DATASET "
+            "or data/DATASET]",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
     frames: Annotated[int, typer.Option(min=1, max=24, help="The most frames that are shown.")] = 8,
@@ -38,11 +46,11 @@ def command(
     from mse_pipeline.store.cache import open_cache
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
-    home = root or Path(os.environ.get("MSE_DATA", "data")) / opened.name
+    home = root or _home(opened)
     if not home.is_dir():
         remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
     inspection = collect(opened, clip, home if home.is_dir() else None, frames)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{opened.name}-{clip}").lstrip("._-")[:120]
+    name = file_name(f"{opened.name}-{clip}")
     picture, page = out / f"{name}.png", out / f"{name}.html"
     with aside(picture) as temporary:
         temporary.write_bytes(draw(inspection))
@@ -55,6 +63,26 @@ def command(
     for code, message in inspection.problems:
         stdout().print(f"{code}: {message}", markup=False)
     stdout().print(f"{picture}\n{page}", markup=False)
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file: with a digest where another text might else have the same name.
+
+    Examples:
+        >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
+        ('meld-train_dia0_utt0', 'mine-_1-ec47b23a')
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
+    plain = name == text.replace("/", "_")
+    return name if plain else f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def _home(dataset: Dataset) -> Path:
+    """Where a dataset's media are: where they were extracted from, or else where raw data usually are."""
+    recorded = dataset.manifest.source.get("media_root")
+    if isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
+        return Path(recorded)
+    return Path(os.environ.get("MSE_DATA", "data")) / dataset.name
 
 
 def _choose(clip: str, dataset: str | None, cache: str | None) -> str:

@@ -62,5 +62,23 @@ Encoding = Annotated[
         show_default=False,
     ),
 ]
+MediaRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--media-root",
+        metavar="DIR",
+        help="Folder that a table's media paths start from; absolute paths below it may be read, too. "
+        "[default: --root, then the table's folder]",
+        show_default=False,
+    ),
+]
+FollowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Follow symbolic links that lead out of the folder, and out of the repository (git-annex, DataLad, DVC, "
+        "Hugging Face's cache) that it is part of.",
+    ),
+]
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]

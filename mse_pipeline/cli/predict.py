@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.evaluate import BACKBONE_HELP, SEED_HELP, parse_decoding
-from mse_pipeline.cli.options import Debug, Device, Encoding, Json, Quiet
+from mse_pipeline.cli.options import Debug, Device, Encoding, FollowLinks, Json, MediaRoot, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -35,6 +35,8 @@ def command(
         bool, typer.Option("--transcripts", help="What is said stands beside each file: of talk.mp4 in talk.txt.")
     ] = False,
     encoding: Encoding = None,
+    media_root: MediaRoot = None,
+    follow_links: FollowLinks = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help=SEED_HELP, show_default=False)] = None,
     decoding: Annotated[
         str | None,
@@ -91,7 +93,8 @@ def command(
         shown.stage("opening the run")
         predictor = Predictor.open(run, seed=seed, backbone=backbone, models=models, decoding=used, device=device)
         spare_threads(predictor.backbone)
-        corpus = _gather(predictor, files, text, texts, transcripts, encoding)
+        said = _said(files, text, texts, transcripts, encoding)
+        corpus = predictor.gather(files, said, encoding=encoding, media_root=media_root, follow_links=follow_links)
         found = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
     for sentence in _remarks(predictor, corpus):
         remark(sentence)
@@ -130,29 +133,21 @@ def parse_models(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _gather(
-    predictor: Predictor,
-    files: list[Path],
-    text: str | None,
-    texts: Path | None,
-    transcripts: bool,
-    encoding: str | None,
-) -> Corpus:
-    """The clips with their texts, which are told in one way or in none."""
+def _said(
+    files: list[Path], text: str | None, texts: Path | None, transcripts: bool, encoding: str | None
+) -> dict[Any, str]:
+    """What is said in the files, which is told in one way or in none."""
     from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
 
     if sum((text is not None, texts is not None, transcripts)) > 1:
         raise UsageError("Give --text, --texts or --transcripts, not several of them.")
     if text is not None and (len(files) > 1 or files[0].suffix.lower() in TABLES):
         raise UsageError("--text is what is said in one file; for several give --texts TABLE or --transcripts.")
-    said: dict[Any, str] = {}
     if text is not None:
-        said = {files[0]: text}
-    elif texts is not None:
-        said = texts_of_table(texts, files, encoding)
-    elif transcripts:
-        said = texts_beside(files)
-    return predictor.gather(files, said, encoding)
+        return {files[0]: text}
+    if texts is not None:
+        return dict(texts_of_table(texts, files, encoding))
+    return dict(texts_beside(files)) if transcripts else {}
 
 
 def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
@@ -161,7 +156,8 @@ def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
 
     told = [predictor.stored.choice] if predictor.stored.choice else []
     if corpus.sources:
-        told += [overview(corpus.clips, corpus.task).sentence(labelled=False), *corpus.notes]
+        told.append(overview(corpus.clips, corpus.task).sentence(labelled=False))
+    told += corpus.notes
     without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
     if without:
         told.append(

@@ -19,9 +19,16 @@ OptionsT = TypeVar("OptionsT", bound="Options")
 
 
 class Options(BaseModel):
-    """Base of a reader's options: unknown keys are errors, scalars are not converted."""
+    """Base of a reader's options: unknown keys are errors, scalars are not converted.
+
+    Attributes:
+        follow_links: Whether symbolic links are followed that lead out of the root, and out of the repository that it
+            is part of (see `mse_pipeline.links`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    follow_links: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +37,14 @@ class Corpus:
 
     Attributes:
         name: Of the reader, as in ``meld``.
-        root: The folder that media paths start from, symbolic links resolved.
+        root: The raw folder, symbolic links resolved.
         task: What is to be predicted.
         clips: In the order of the label files.
         defects: What is wrong with clips, files or counts, as far as it shows without opening media.
         expected: Official number of clips a split; empty where there is none.
         sources: Label files that were read, below the root.
         notes: What the reader chose or left aside, as sentences.
+        media_root: The folder that media paths start from, where that is not the root; see `media_folder`.
     """
 
     name: str
@@ -47,6 +55,12 @@ class Corpus:
     expected: Mapping[Split, int] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    media_root: Path | None = None
+
+    @property
+    def media_folder(self) -> Path:
+        """The folder that media paths start from."""
+        return self.root if self.media_root is None else self.media_root
 
     def counts(self) -> dict[Split, int]:
         """Number of clips a split, with or without media."""

@@ -7,6 +7,7 @@ authors released (LFMIM), which are imported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,8 @@ from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
 from mse_pipeline.corpora.cherma_labels import FOLDER, KEYS, LabelFile, Row, read_labels
 from mse_pipeline.corpora.cherma_media import SUFFIXES, Kind, MediaFolder
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Task
 
@@ -60,11 +62,13 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder or no label file, or a label file cannot be read.
     """
     options = options or OptionsModel()
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     task = task or Classification(EMOTIONS)
     if not isinstance(task, Classification):
         raise UsageError("CHERMA has classes, no numbers: its task is a classification, or is left out of the recipe.")
-    folder = open_root(root)
-    listing = list_files(folder)
     files, notes = read_labels(folder, listing)
     if not files:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Literal
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.meld_layout import split_of_folders
+from mse_pipeline.names import ByName, composed
 
 Kind = Literal["video", "audio"]
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
@@ -25,13 +26,14 @@ class MediaFolder:
     """
 
     def __init__(self, listing: Listing) -> None:
-        self._by_stem: dict[tuple[Kind, str], list[str]] = {}
+        by_stem: dict[tuple[str, str], list[str]] = {}
         self._named: set[str] = set()
         for path in listing.files:
             stem, suffix = posixpath.splitext(posixpath.basename(path))
             for kind, suffixes in SUFFIXES.items():
                 if suffix.lower() in suffixes:
-                    self._by_stem.setdefault((kind, stem), []).append(path)
+                    by_stem.setdefault((kind, stem), []).append(path)
+        self._by_stem: ByName[tuple[str, str], list[str]] = ByName(by_stem)
 
     def __len__(self) -> int:
         """Number of media files."""
@@ -54,7 +56,7 @@ class MediaFolder:
         for path in self._by_stem.get((kind, stem), ()):
             folder = split_of_folders(posixpath.dirname(path).split("/"))
             if folder in (split, None):
-                as_written = path == written or path.endswith(f"/{written}")
+                as_written = f"/{composed(path)}".endswith(f"/{composed(written)}")
                 same = path.lower().endswith(suffix.lower())
                 ranked.append((not as_written, folder is None, not same, path.count("/"), path))
         found = [path for *_, path in sorted(ranked)]

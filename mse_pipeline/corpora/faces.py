@@ -12,6 +12,7 @@ from mse_pipeline.corpora.base import Corpus, enumerate_some
 from mse_pipeline.corpora.files import relative
 from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import ByName, existing
 
 _LARGEST = 64 << 20  # bytes
 
@@ -32,8 +33,8 @@ def with_faces(corpus: Corpus, written: str | None) -> Corpus:
         path = relative(corpus.root, "", written)
     except ValueError as error:
         raise UsageError(f"The recipe's media.faces leads out of {corpus.root}: {error}.") from error
-    chosen = read_faces(corpus.root / path)
-    known = {clip.id for clip in corpus.clips}
+    chosen = ByName(read_faces(existing(corpus.root, path)))
+    known = ByName({clip.id: None for clip in corpus.clips})
     strangers = [clip for clip in chosen if clip not in known]
     if strangers:
         raise UsageError(f"{written} names clips that the corpus has not: {enumerate_some(strangers)}.")

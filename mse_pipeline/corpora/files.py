@@ -1,20 +1,34 @@
-"""Files below a root, a local folder or one on a remote storage: listed, and never outside of it."""
+"""Files below a root, a local folder or one on a remote storage: listed, and never outside of what may be read."""
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import re
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
+from typing import Any
 from urllib.parse import unquote
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.links import Reach, Refusal, below, summarise
+from mse_pipeline.names import ByName, composed
 from mse_pipeline.places import is_local, listing, place
 
+MOST_ENTRIES = 5_000_000
+"""Files and folders below a root; whoever has more of them has given the wrong folder."""
+
+_MANY_ENTRIES = 200_000  # of which the user is told that they are listed
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_SYSTEM = {"/dev", "/proc", "/sys"}  # folders that hold the system's own state, and no end of it
 _OTHER_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*(?:://|::)")
 """What reads as another protocol, or as fsspec's chain of them, within a path."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,18 +37,39 @@ class Listing:
 
     Attributes:
         files: Paths below the root, forward slashes, sorted by depth and name.
-        refused: Entries that were left aside, each with its reason, as sentences.
+        refused: What was left aside, each with its reason, as sentences; links of one reason share one.
+        withheld: Links that are not followed, or that lead to nothing, by their paths.
+        complete: Whether everything was listed.
     """
 
     files: tuple[str, ...]
     refused: tuple[str, ...]
+    withheld: Mapping[str, Refusal] = field(default_factory=dict)
+    complete: bool = True
 
 
-def open_root(root: str | Path) -> Path:
+@contextmanager
+def telling(listing: Listing) -> Iterator[None]:
+    """Let an error about what is not there tell what was left aside.
+
+    Raises:
+        UsageError: The block raised it.
+    """
+    try:
+        yield
+    except UsageError as error:
+        untold = [sentence for sentence in listing.refused if sentence not in str(error)]
+        if not untold:
+            raise
+        raise UsageError(f"{error} Left aside: {' '.join(untold[:3])}") from None
+
+
+def open_root(root: str | Path, option: str = "--root") -> Path:
     """The root as an absolute folder without symbolic links, or as a folder on a remote storage.
 
     Args:
         root: A local folder, or any URL that fsspec knows.
+        option: What names it, for the errors.
 
     Raises:
         UsageError: It does not exist, is no folder, or cannot be reached.
@@ -46,52 +81,92 @@ def open_root(root: str | Path) -> Path:
         there, is_folder = folder.exists(), folder.is_dir()
     except Exception as error:  # storages have errors of their own: no credentials, no such host, access denied
         raise UsageError(
-            f"{root} cannot be reached: {error}. Check the address and the credentials of --root."
+            f"{root} cannot be reached: {error}. Check the address and the credentials of {option}."
         ) from error
     if not there:
-        raise UsageError(f"Folder {root} does not exist. Give the folder of the raw data with --root.")
+        raise UsageError(f"Folder {root} does not exist. Give the folder of the raw data with {option}.")
     if not is_folder:
-        raise UsageError(f"{root} is a file; give the folder of the raw data with --root.")
+        raise UsageError(f"{root} is a file; give the folder of the raw data with {option}.")
     return folder.resolve() if is_local(folder) else folder
 
 
-def list_files(root: Path) -> Listing:
+def list_files(root: Path, follow_links: bool = False, most: int | None = None) -> Listing:
     """All files below the root, without what systems leave behind (``._*``, ``.DS_Store``, ``__MACOSX``, hidden).
 
-    Links to folders are not followed: inside the root their files are found anyway, and outside is outside.
+    Links are followed as `mse_pipeline.links` says. Links to folders inside of the root are not: their files are found
+    anyway.
 
     Args:
         root: As `open_root` gives it.
+        follow_links: Whether the user said that all links may be followed.
+        most: Folders after which the listing ends, those nearest to the root first; None for all.
+
+    Raises:
+        UsageError: There are more than `MOST_ENTRIES`.
     """
-    files, refused = _walk(root) if is_local(root) else _list_remote(root)
-    return Listing(tuple(sorted(files, key=lambda path: (path.count("/"), path))), tuple(sorted(refused)))
+    complete = True
+    withheld: dict[str, Refusal] = {}
+    if is_local(root):
+        files, refused, complete = _walk(root, Reach(root, follow_links), withheld, most)
+    else:
+        files, refused = _list_remote(root)
+    refused += summarise(withheld.values())
+    ordered = sorted(files, key=lambda path: (path.count("/"), path))
+    return Listing(tuple(ordered), tuple(sorted(refused)), withheld, complete)
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
+def _walk(
+    root: Path, reach: Reach, withheld: dict[str, Refusal], most: int | None
+) -> tuple[list[str], list[str], bool]:
+    """Files, sentences on what was left aside, and whether that is all; the nearest to the root first."""
     files: list[str] = []
     refused: list[str] = []
-    waiting = [""]
+    entered: set[str] = set()  # folders outside of the root, so that links that go in circles end
+    waiting = deque([""])
+    count = folders = 0
     while waiting:
-        prefix = waiting.pop()
+        if folders == most:
+            return files, refused, False
+        folders += 1
+        prefix = waiting.popleft()
         try:
             with os.scandir(root / prefix) as entries:
-                found = list(entries)
+                found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             refused.append(f"{prefix or '.'} cannot be listed: {error.strerror}.")
             continue
         for entry in found:
-            if entry.name.startswith(".") or entry.name in _IGNORED:
+            if entry.name.startswith(".") or entry.name in _IGNORED or entry.path in _SYSTEM:
                 continue
+            count += 1
+            if count == _MANY_ENTRIES:
+                _log.warning("%s holds more than %s files and folders, which are all listed.", root, f"{count:,}")
+            if count > MOST_ENTRIES:
+                raise UsageError(
+                    f"There are more than {MOST_ENTRIES:,} files and folders below {root}; give the dataset's own "
+                    "folder with --root."
+                )
             path = f"{prefix}{entry.name}"
             if not _is_text(path):
                 refused.append(f"{path!a} has a name that is not UTF-8.")
-            elif entry.is_symlink() and not inside(root, path):
-                refused.append(f"{path} is a symbolic link out of the root.")
-            elif entry.is_dir(follow_symlinks=False):
+            elif entry.is_symlink() and (refusal := reach.refusal(path)) is not None:
+                withheld[path] = refusal
+            elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _enters(entry, root, entered)):
                 waiting.append(path + "/")
             elif _is_file(entry):
                 files.append(path)
-    return files, refused
+    return files, refused, True
+
+
+def _enters(link: os.DirEntry[str], root: Path, entered: set[str]) -> bool:
+    """Whether a link leads to a folder outside of the root that was not entered yet."""
+    if not link.is_dir():
+        return False
+    real = os.path.realpath(link.path)
+    if below(real, str(root)) or real in entered:
+        return False
+    entered.add(real)
+    return True
 
 
 def _list_remote(root: Path) -> tuple[list[str], list[str]]:
@@ -123,16 +198,13 @@ def _leads_out(path: str) -> bool:
 
 
 def inside(root: Path, path: str) -> bool:
-    """Whether a path below the root stays there once symbolic links are followed.
+    """Whether a path below the root may be read once symbolic links are followed, see `mse_pipeline.links`.
 
     Args:
         root: As `open_root` gives it. Remote storages have no links.
         path: Below the root, with forward slashes.
     """
-    if not is_local(root):
-        return True
-    real = os.path.realpath(root / path)
-    return real == str(root) or real.startswith(str(root).rstrip(os.sep) + os.sep)
+    return Reach(root).allows(path)
 
 
 def relative(root: Path, base: str, written: str) -> str:
@@ -169,53 +241,143 @@ def relative(root: Path, base: str, written: str) -> str:
     return joined
 
 
+class Refused(ValueError):
+    """A path is there, and is not read.
+
+    Args:
+        refusal: Why.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.path} {refusal}")
+        self.refusal = refusal
+
+
 class Folders:
     """Answers whether files are there, each folder listed once, and a remote root as a whole.
 
-    A table may name 100,000 of them.
+    A table may name 100,000 of them. Names are found in whichever Unicode normal form they are written.
 
     Args:
         root: As `open_root` gives it.
+        follow_links: Whether the user said that all links may be followed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, follow_links: bool = False) -> None:
         self._root = root
-        self._names: dict[str, dict[str, bool] | None] = {}
-        self._remote: frozenset[str] | None = None
+        self._reach = Reach(root, follow_links)
+        self._listed: dict[str, tuple[ByName[str, bool], ByName[str, bool]]] = {}
+        self._refused: dict[str, Refusal] = {}
+        self._by_case: dict[str, dict[str, list[str]]] = {}
+        self._remote: ByName[str, None] | None = None
 
     def has(self, path: str) -> bool:
-        """Whether the file exists.
+        """Whether the file exists; as `find`."""
+        return self.find(path) is not None
+
+    def find(self, path: str) -> str | None:
+        """The file as it is called on the disk; None if it does not exist.
 
         Args:
             path: Below the root, as `relative` gives it.
 
         Raises:
-            ValueError: It, or a folder on its way, is a symbolic link out of the root.
+            Refused: It, or a folder on its way, is a symbolic link that is not followed or leads to nothing.
         """
         if not is_local(self._root):
-            if self._remote is None:
-                self._remote = frozenset(listing(self._root))
-            return path in self._remote
+            return self._keys().written(path)
         folder, name = posixpath.split(path)
-        if folder not in self._names:
-            self._names[folder] = self._list(folder)
-        names = self._names[folder]
-        if names is None:
-            raise ValueError(f"folder {folder!r} is a symbolic link out of the root")
-        if names.get(name) and not inside(self._root, path):
-            raise ValueError(f"{path!r} is a symbolic link out of the root")
-        return name in names
-
-    def _list(self, folder: str) -> dict[str, bool] | None:
-        """File name -> whether it is a link; None for a folder that is outside."""
-        if not inside(self._root, folder):
+        home = self.folder(folder)
+        if home is None:
             return None
+        files, _ = self._list(home)
+        written = files.written(name)
+        if written is None:
+            return None
+        found = posixpath.join(home, written)
+        if files[written] and (refusal := self._reach.refusal(found)) is not None:
+            raise Refused(refusal)
+        return found
+
+    def hint(self, path: str) -> str:
+        """What the neighbours of a file that is not there tell of it, as the end of a sentence; mostly nothing.
+
+        Args:
+            path: Below the root, as `relative` gives it.
+        """
+        if not is_local(self._root):
+            return self._case_hint("", path, self._keys())
+        folder, name = posixpath.split(path)
         try:
-            with os.scandir(self._root / folder) as entries:
-                return {entry.name: entry.is_symlink() for entry in entries if _is_file(entry)}
-        except OSError:
-            # No such folder: none of its files is there, which the caller tells clip by clip.
-            return {}
+            home = self.folder(folder)
+        except Refused:
+            home = None
+        if home is None:
+            return ""
+        files, _ = self._list(home)
+        if f"{name}.dvc" in files:
+            return f"; {name}.dvc is there, so that dvc pull brings it"
+        return self._case_hint(home, name, files)
+
+    def _case_hint(self, folder: str, name: str, names: ByName[str, Any]) -> str:
+        if folder not in self._by_case:
+            self._by_case[folder] = {}
+            for other in names:
+                self._by_case[folder].setdefault(composed(other).casefold(), []).append(other)
+        near = self._by_case[folder].get(composed(name).casefold(), [])
+        return f"; {near[0]} is there, which differs by case alone" if len(near) == 1 else ""
+
+    def _keys(self) -> ByName[str, None]:
+        if self._remote is None:
+            self._remote = ByName(dict.fromkeys(listing(self._root)))
+        return self._remote
+
+    def folder(self, folder: str) -> str | None:
+        """A folder as it is called on the disk; None if it does not exist.
+
+        Args:
+            folder: Below the root, as `relative` gives it; ``.`` or nothing for the root.
+
+        Raises:
+            Refused: It, or one on its way, is a symbolic link that is not followed or leads to nothing.
+        """
+        if folder in ("", "."):
+            return ""
+        if not is_local(self._root):
+            return folder if any(key.startswith(f"{folder}/") for key in self._keys()) else None
+        above, name = posixpath.split(folder)
+        home = self.folder(above)
+        if home is None:
+            return None
+        _, folders = self._list(home)
+        written = folders.written(name)
+        if written is None:
+            return None
+        found = posixpath.join(home, written)
+        if folders[written]:
+            if found not in self._refused and (refusal := self._reach.refusal(found)) is not None:
+                self._refused[found] = refusal
+            if found in self._refused:
+                raise Refused(self._refused[found])
+        return found
+
+    def _list(self, folder: str) -> tuple[ByName[str, bool], ByName[str, bool]]:
+        """Files and folders in a folder, by name: whether they are links. A link to nothing counts as both."""
+        if folder not in self._listed:
+            files, folders = {}, {}
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    for entry in entries:
+                        link = entry.is_symlink()
+                        if _is_file(entry) or (link and not os.path.exists(entry.path)):
+                            files[entry.name] = link
+                        if _is_folder(entry) or (link and not os.path.exists(entry.path)):
+                            folders[entry.name] = link
+            except OSError:
+                # It cannot be listed: none of its files is there, which the caller tells clip by clip.
+                pass
+            self._listed[folder] = ByName(files), ByName(folders)
+        return self._listed[folder]
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -223,6 +385,13 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:
         # A link that leads to itself is no file.
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
         return False
 
 

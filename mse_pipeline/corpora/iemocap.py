@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +18,10 @@ from pydantic import Field
 from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing, list_files, open_root
+from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.iemocap_dialogues import DIALOGUE, Utterance, find, read_contents, read_dialogue
 from mse_pipeline.corpora.iemocap_split import Validation, split_of_dialogues
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
 
@@ -64,9 +66,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder, no label file, or a label file cannot be read.
     """
     options = options or OptionsModel()
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     task = _task(options, task)
-    folder = open_root(root)
-    listing = list_files(folder)
     files = find(listing)
     if not files.labels:
         raise UsageError(

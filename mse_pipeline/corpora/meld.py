@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora import meld_known_bad
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.corpora.meld_labels import COLUMNS, LabelFile, Row, read_labels
 from mse_pipeline.corpora.meld_layout import FOLDER, Key, Layout, survey, unpacking
 from mse_pipeline.errors import UsageError
@@ -58,8 +60,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder, no label file, or the inner archives are still packed.
     """
     options = options or OptionsModel()
-    folder = open_root(root)
-    layout = survey(folder, list_files(folder))
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
+    layout = survey(folder, listing)
     files, notes = read_labels(folder, layout)
     if not files:
         raise UsageError(_no_labels(folder, layout, notes))

@@ -21,6 +21,7 @@ from mse_pipeline.corpora.reading import read_bytes, read_head
 from mse_pipeline.corpora.table_cells import Complaints, split_of
 from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import ByName
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")
 MODALITIES = {"label_T": "text", "label_A": "acoustic", "label_V": "visual"}
@@ -134,7 +135,7 @@ def begins_as_label_table(head: bytes) -> bool:
     return set(_NEEDED) <= set(_names(cells)) or _without_header(cells)
 
 
-def clip_files(paths: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+def clip_files(paths: Iterable[str]) -> ByName[tuple[str, str], list[str]]:
     """Media files by (video_id, clip_id), from the last two parts of their paths: ``Raw/<video_id>/<clip_id>.mp4``.
 
     Args:
@@ -151,7 +152,7 @@ def clip_files(paths: Iterable[str]) -> dict[tuple[str, str], list[str]]:
         folder, clip = posixpath.split(stem)
         if suffix.lower() in _MEDIA and folder:
             found.setdefault((posixpath.basename(folder), clip), []).append(path)
-    return found
+    return ByName(found)
 
 
 def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]], str]:

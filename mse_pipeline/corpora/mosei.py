@@ -6,12 +6,14 @@ It is read as CMU's archive (``Raw/Videos``, ``Raw/Transcript``, ``Raw/Labels``)
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.corpora.mosei_clips import EMOTION, POLARITIES, PRESENCE, SENTIMENT, Wanted, make_clips
 from mse_pipeline.corpora.mosei_csd import EMOTIONS, find_labels
 from mse_pipeline.corpora.mosei_csd import read_labels as read_csd
@@ -72,8 +74,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder, no label source, no split list, or nothing that the options ask for.
     """
     options = options or OptionsModel()
-    folder = open_root(root)
-    layout = survey(folder, list_files(folder))
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
+    layout = survey(folder, listing)
     found, notes = _annotations(folder, layout, options)
     source = found.choose(options.labels)
     if source is None:
@@ -143,7 +148,7 @@ def _splits(
 ) -> tuple[dict[str, Split] | None, str | None, list[str]]:
     """Split by video, or None where each row has its own; the file that tells it; notes."""
     if options.splits == "std_folds" or options.std_folds is not None:
-        path = choose_folds(root, options.std_folds, layout.folds)
+        path = choose_folds(root, options.std_folds, layout.folds, options.follow_links)
         return read_folds(root, path), path, [f"Splits: file of folds {path}."]
     if found.table is None:
         raise UsageError(

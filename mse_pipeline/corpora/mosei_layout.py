@@ -13,6 +13,7 @@ from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
 from mse_pipeline.corpora.reading import read_heads
+from mse_pipeline.names import ByName
 
 _VIDEO = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg")
 _ARCHIVE = re.compile(r".*mose?i.*\.(?:zip|tar|tar\.gz|tgz)", re.I)
@@ -34,9 +35,10 @@ class Media:
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = [path for path in paths if path.lower().endswith(_VIDEO)]
         self._nested = clip_files(self.paths)
-        self._flat: dict[str, list[str]] = {}
+        flat: dict[str, list[str]] = {}
         for path in self.paths:
-            self._flat.setdefault(posixpath.splitext(posixpath.basename(path))[0], []).append(path)
+            flat.setdefault(posixpath.splitext(posixpath.basename(path))[0], []).append(path)
+        self._flat = ByName(flat)
 
     def segments(self, video: str, clip: str) -> list[str]:
         """Files that hold one clip alone, the one to use first."""

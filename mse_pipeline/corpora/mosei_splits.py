@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import inside, relative
+from mse_pipeline.corpora.files import Folders, Refused, relative
 from mse_pipeline.corpora.mmsa_table import LabelRow
 from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import split_of
@@ -48,13 +48,14 @@ def splits_of_table(rows: Sequence[LabelRow], table: str) -> tuple[dict[str, Spl
     return found, notes
 
 
-def choose_folds(root: Path, option: str | None, found: list[str]) -> str:
+def choose_folds(root: Path, option: str | None, found: list[str], follow_links: bool = False) -> str:
     """Path of the file of folds below the root.
 
     Args:
         root: As `mse_pipeline.corpora.files.open_root` gives it.
         option: What the option `std_folds` says.
         found: Files below the root that are called so.
+        follow_links: Whether the user said that all links may be followed.
 
     Raises:
         UsageError: There is none, or several, or it lies outside of the root.
@@ -68,9 +69,13 @@ def choose_folds(root: Path, option: str | None, found: list[str]) -> str:
         path = relative(root, "", option)
     except ValueError as error:
         raise UsageError(f"Option std_folds: {error}; it must lie below {root}.") from None
-    if not inside(root, path) or not (root / path).is_file():
+    try:
+        file = Folders(root, follow_links).find(path)
+    except Refused as error:
+        raise UsageError(f"Option std_folds: {error}.") from None
+    if file is None:
         raise UsageError(f"Option std_folds: there is no file {option} below {root}. It is {_FORMS}.")
-    return path
+    return file
 
 
 def read_folds(root: Path, path: str) -> dict[str, Split]:

@@ -13,6 +13,7 @@ from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.reading import read_each
 from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import ByName
 
 # `video___clip___start___end___text`. A video id may end in underscores and a text may hold some, so that the numbers
 # between them are what the line is told by.
@@ -81,7 +82,7 @@ def read_transcripts(root: Path, paths: Iterable[str]) -> tuple[Transcripts, lis
         notes.append(f"Lines of transcripts that tell no segment are left aside: {enumerate_some(odd, 5)}.")
     if differing:
         notes.append(f"{differing:,} segments are in several transcripts that differ; the first one counts.")
-    return found, notes + unread
+    return ByName(found), notes + unread
 
 
 def _text(path: str, content: bytes | UsageError | None) -> str | None:

@@ -8,12 +8,14 @@ label.csv, which tells labels and splits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Defect, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.corpora.mosei_clips import POLARITIES, SENTIMENT, Wanted, make_clips
 from mse_pipeline.corpora.mosei_layout import Layout, choose_table, survey, unpacking
 from mse_pipeline.corpora.mosei_segments import Annotations, list_segments
@@ -54,8 +56,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder or no label table, or the recipe's task does not fit.
     """
     options = options or OptionsModel()
-    folder = open_root(root)
-    layout = survey(folder, list_files(folder))
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
+    layout = survey(folder, listing)
     chosen = choose_table(folder, layout.tables, "mosi")
     if chosen is None:
         raise UsageError(_no_labels(folder, layout))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import sims_metadata
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing, list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.corpora.mmsa_table import COLUMNS
 from mse_pipeline.corpora.simsv2_clips import make_clips, restore_zeros, task_of, without_label
 from mse_pipeline.corpora.simsv2_layout import LabelTable, archives, choose, find_tables, media_below, media_beside
@@ -40,9 +42,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder, no label table, or it cannot be read.
     """
     options = options or OptionsModel()
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     number = task_of("CH-SIMS", task)
-    folder = open_root(root)
-    listing = list_files(folder)
     table, sources, notes = _table(folder, listing, options)
     media = media_beside(_base(table.path), media_below(listing))
     rows, told = restore_zeros(table.rows, media)

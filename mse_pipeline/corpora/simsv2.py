@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Clip, Defect, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing, list_files, open_root
+from mse_pipeline.corpora.files import Listing
+from mse_pipeline.corpora.linked import read_folder
 from mse_pipeline.corpora.mmsa_table import COLUMNS
 from mse_pipeline.corpora.simsv2_clips import BINS, bin_of, make_clips, restore_zeros, task_of, without_label
 from mse_pipeline.corpora.simsv2_layout import (
@@ -63,9 +65,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         UsageError: There is no folder, no label table of the part that is asked for, or it cannot be read.
     """
     options = options or OptionsModel()
+    return read_folder(root, options, partial(_read, options=options, task=task))
+
+
+def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     number = task_of("CH-SIMS v2", task)
-    folder = open_root(root)
-    listing = list_files(folder)
     tables = find_tables(folder, listing)
     used, notes = _tables(folder, listing, tables, options)
     known = {(row.video_id, row.clip_id) for table in tables for row in table.rows}

@@ -10,6 +10,7 @@ from mse_pipeline.clip import Clip, Defect, Label, Split
 from mse_pipeline.corpora.mmsa_table import LabelRow
 from mse_pipeline.corpora.simsv2_layout import Key
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import ByName, composed
 from mse_pipeline.task import Classification, Regression, Task
 
 BINS = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
@@ -53,12 +54,12 @@ def restore_zeros(rows: Sequence[LabelRow], media: Mapping[Key, object]) -> tupl
     stems: dict[tuple[str, int], list[str]] = {}
     for video, clip in media:
         if clip.isascii() and clip.isdecimal():
-            stems.setdefault((video, int(clip)), []).append(clip)
+            stems.setdefault((composed(video), int(clip)), []).append(clip)
     restored, examples = [], []
     for row in rows:
         names = []
         if (row.video_id, row.clip_id) not in media and row.clip_id.isascii() and row.clip_id.isdecimal():
-            names = stems.get((row.video_id, int(row.clip_id)), [])
+            names = stems.get((composed(row.video_id), int(row.clip_id)), [])
         if len(names) == 1 and len(names[0]) > len(row.clip_id):
             examples.append(f"{row.clip_id} is {names[0]} of {row.video_id}")
             restored.append(replace(row, clip_id=names[0]))
@@ -138,8 +139,9 @@ def without_label(media: Mapping[Key, Iterable[str]], known: set[Key]) -> Iterat
         media: (video_id, clip_id) -> files.
         known: Of all rows.
     """
+    annotated: ByName[Key, None] = ByName(dict.fromkeys(known))
     for key, files in media.items():
-        if key not in known:
+        if key not in annotated:
             for path in files:
                 message = f"{path} is left aside: no label row is about {key[0]}$_${key[1]}."
                 yield Defect(code="unlabelled_media", message=message, path=path)

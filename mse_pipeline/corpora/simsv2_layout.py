@@ -11,6 +11,7 @@ from pathlib import Path
 from mse_pipeline.corpora.files import Listing
 from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
 from mse_pipeline.corpora.reading import read_heads
+from mse_pipeline.names import ByName
 
 Key = tuple[str, str]
 """video_id, clip_id."""
@@ -78,7 +79,7 @@ def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTa
     ]
 
 
-def media_beside(table: str, media: Mapping[Key, list[str]]) -> dict[Key, list[str]]:
+def media_beside(table: str, media: Mapping[Key, list[str]]) -> ByName[Key, list[str]]:
     """The media files that belong to a table: those below its folder, or all if there are none.
 
     Of a clip's files those with a picture come first; sound files that someone made beside them are no further
@@ -96,10 +97,10 @@ def media_beside(table: str, media: Mapping[Key, list[str]]) -> dict[Key, list[s
     prefix = f"{folder}/" if folder else ""
     below = {key: kept for key, paths in media.items() if (kept := [path for path in paths if path.startswith(prefix)])}
     chosen = below or media
-    return {
-        key: [path for path in paths if not path.lower().endswith(_AUDIO)] or list(paths)
+    return ByName(
+        (key, [path for path in paths if not path.lower().endswith(_AUDIO)] or list(paths))
         for key, paths in chosen.items()
-    }
+    )
 
 
 def media_below(listing: Listing) -> dict[Key, list[str]]:

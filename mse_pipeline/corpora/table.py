@@ -28,8 +28,10 @@ class OptionsModel(Options):
     """Options of the table reader.
 
     Attributes:
-        table: Path of the table below the root; None for the only clips.csv, clips.tsv or clips.parquet there.
-        media_root: Folder below the root that media paths start from; None for the root, then the table's folder.
+        table: Path of the table, below the root or anywhere; None for the only clips.csv, clips.tsv or clips.parquet
+            below the root.
+        media_root: Folder that media paths start from, below the root or anywhere: absolute paths below it may then be
+            read as well. None for the root, then the table's folder.
         columns: Our column name -> the table's, as in ``{"label": "Emotion"}``.
         splits: The table's split name -> ours.
         language: Of the text, where the table has no column for it.
@@ -67,10 +69,11 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     if given.is_file():
         refuse_others(str(root))
     if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
-        options = options.model_copy(update={"table": given.name})
+        options = options.model_copy(update={"table": named_table(given)})
         root = given.parent
     folder = open_root(root)
-    table = read_table(folder, _find(folder, options.table), options.encoding)
+    home, path = _find(folder, options)
+    table = read_table(home, path, options.encoding)
     cells = _columns(table, options.columns)
     labels = [value.strip() for value in cells["label"]]
     notes = list(table.notes)
@@ -78,16 +81,25 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         task, note = infer_task(labels, options.columns.get("label", "label"), table.delimiter)
         notes.append(note)
     complaints = Complaints(table.path)
-    written = ["" if is_missing(path) else path for path in cells["media"]]
-    media = find_media(folder, table, written, options.media_root, complaints)
+    media = find_media(
+        folder,
+        home,
+        table,
+        ["" if is_missing(path) else path for path in cells["media"]],
+        complaints,
+        media_root=options.media_root,
+        follow_links=options.follow_links,
+    )
+    notes += media.notes
     given_cells = Cells(
         rows=table.rows,
         columns=cells,
-        media=media,
+        media=media.paths,
         splits={name: Split(ours) for name, ours in options.splits.items()},
         language=options.language,
         delimiter=table.delimiter,
         source=table.path,
+        reasons=media.reasons,
     )
     clips, defects = make_clips(given_cells, task, complaints)
     complaints.settle()
@@ -110,28 +122,39 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         root=folder,
         task=task,
         clips=tuple(clips),
-        defects=tuple(defects),
-        sources=(table.path,),
+        defects=(*defects, *media.defects),
+        sources=(table.path if home == folder else str(home / table.path),),
         notes=tuple(notes),
+        media_root=None if media.folder == folder else media.folder,
     )
 
 
-def _find(folder: Path, table: str | None) -> str:
-    """The table's path below the root.
+def _find(folder: Path, options: OptionsModel) -> tuple[Path, str]:
+    """The folder that the table's path starts from, and the path.
 
     Raises:
         UsageError: There is none, or several; of a spreadsheet in its place it is told how to save it.
     """
+    table = options.table
     if table is not None:
         refuse_others(table)
     try:
-        return find_table(folder, table, REQUIRED)
+        return find_table(folder, table, REQUIRED, options.follow_links)
     except UsageError:
         named = (path for path in list_files(folder).files if Path(path).stem.lower() == "clips")
         for path in named if table is None else ():
             if not path.lower().endswith(SUFFIXES):
                 refuse_others(path)
         raise
+
+
+def named_table(file: Path) -> str:
+    """What the option `table` says of a table that the user named with the folder that it lies in: he may name a link.
+
+    Args:
+        file: The table.
+    """
+    return str(file.resolve()) if is_local(file) and file.is_symlink() else file.name
 
 
 def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:

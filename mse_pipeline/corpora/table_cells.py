@@ -51,6 +51,10 @@ class Complaints:
         """
         if not self.found:
             return
+        if len(self.found) == 1:
+            ((what, rows),) = self.found.items()
+            where = f"{'row' if len(rows) == 1 else 'rows'} {enumerate_some(rows)}"
+            raise UsageError(f"Table {self.source} has an error, its header being row 1: {what} ({where}).")
         lines = [
             f"  {what} ({'row' if len(rows) == 1 else 'rows'} {enumerate_some(rows)})"
             for what, rows in list(self.found.items())[:20]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mse_pipeline.cells import is_like_a_number, is_missing, number_of, said
@@ -39,6 +39,8 @@ class Cells:
         language: Where there is no column for it.
         delimiter: Of the table, see `mse_pipeline.cells.number_of`.
         source: Path of the table, for defects without a clip.
+        reasons: Row -> why its file is not read, where more is known than that it is not there, as
+            ``which is a symbolic link out of the root``.
     """
 
     rows: Sequence[int]
@@ -48,6 +50,7 @@ class Cells:
     language: str
     delimiter: str = ","
     source: str | None = None
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[Clip], list[Defect]]:
@@ -113,7 +116,7 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
         )
         if cells.media[index] is None:
             message = (
-                f"Row {row} names {cell['media']}, which is not there."
+                f"Row {row} names {cell['media']}, {cells.reasons.get(row, 'which is not there')}."
                 if cell["media"]
                 else f"Row {row} names no media."
             )

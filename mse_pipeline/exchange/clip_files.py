@@ -12,6 +12,7 @@ import numpy as np
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import composed
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,19 @@ def match_files(clips: Sequence[Clip], files: Sequence[str]) -> dict[str, FileMa
     by_id: dict[str, str] = {}
     for clip in clips:
         for place in {clip.id, clip.id.replace("/", "_"), clip.id.replace("$_$", "_"), clip.id.replace("$_$", "/")}:
-            places[place].add(clip.id)
-            by_id[place] = clip.id
+            places[composed(place)].add(clip.id)
+            by_id[composed(place)] = clip.id
     by_media: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         stem = posixpath.splitext(clip.media)[0] if clip.media else clip.id
         parts = stem.split("/")
         for first in range(len(parts)):
-            by_media["/".join(parts[first:])].add(clip.id)
+            by_media[composed("/".join(parts[first:]))].add(clip.id)
     spans = {clip.id for clip in clips if clip.media and (shared[clip.media] > 1 or clip.start or clip.end is not None)}
     media = {clip.id: clip.media for clip in clips}
     found: dict[str, FileMatch] = {}
     for file in sorted(files, key=lambda name: (name.count("/"), name)):
-        parts = posixpath.splitext(file)[0].split("/")
+        parts = composed(posixpath.splitext(file)[0]).split("/")
         for first in range(len(parts)):
             place = "/".join(parts[first:])
             if len(places.get(place, ())) == 1:

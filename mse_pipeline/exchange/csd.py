@@ -16,7 +16,7 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
@@ -63,6 +63,7 @@ def read(
     target: str = "sentiment",
     roots: str | None = None,
     ids: str = "index",
+    follow_links: bool = False,
 ) -> Imported:
     """Read a folder of .csd files: CMU-MOSEI's, CMU-MOSI's, or what `csd_write.write` made.
 
@@ -74,6 +75,7 @@ def read(
         ids: What clips are called: ``index`` for ``<video>[k]``, k being the place in the label file, as the SDK has
             it; ``number`` for ``<video>$_$<number>``, the number of the segment, as MMSA and this package's corpora
             have it. Lists of splits and entries of files may have either.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There are no .csd files, labels or splits are missing, or an option does not fit.
@@ -82,8 +84,9 @@ def read(
     if path.is_file():
         raise UsageError(f"{path} is one file; give the folder that holds it and the label file.")
     folder = open_root(path)
-    listing = list_files(folder)
-    files = _files(folder, listing.files)
+    listing = list_files(folder, follow_links)
+    with telling(listing):
+        files = _files(folder, listing.files)
     streams, left_out = _streams(files, _own_roots(roots))
     notes = [*listing.refused]
     if left_out:
@@ -98,7 +101,7 @@ def read(
     if (folder / TABLE).is_file():
         # The file was resolved by the listing: a link out of the folder is not among its files.
         if TABLE not in listing.files:
-            raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder.")
+            raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder; --follow-links allows it.")
         table = read_clip_table(folder / TABLE)
         task: Task = table.task
         places = [Place(clip.id, (), entry_of(clip.id), 0, None, offset_of(clip)) for clip in table.clips]

@@ -15,12 +15,13 @@ import numpy as np
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
 from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
+from mse_pipeline.names import ByName
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification
 
@@ -40,13 +41,14 @@ _TEXT_KEYS = ("text", "txt", "transcript")
 _MAX_JSON = 256 << 20
 
 
-def read(path: Path, *, target: str = "video_label") -> Imported:
+def read(path: Path, *, target: str = "video_label", follow_links: bool = False) -> Imported:
     """Read a folder with ``{train,dev,test}.json`` and ``{text,audio,visual}/{train,dev,test}/``.
 
     Args:
         path: The folder, or one above it.
         target: Which annotation is to be predicted: video_label, the multimodal one, or txt_label, audio_label,
             visual_label. The others become further labels.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: The JSON files are missing or have errors, or a label is none of `CLASSES`.
@@ -56,9 +58,10 @@ def read(path: Path, *, target: str = "video_label") -> Imported:
         near = did_you_mean(target, _TARGETS)
         raise UsageError(f"Option target must be one of {', '.join(_TARGETS)}; got {target!r}{near}.")
     root = open_root(path)
-    listing = list_files(root)
-    home, stages = _home(root, listing.files)
-    there = set(listing.files)
+    listing = list_files(root, follow_links)
+    with telling(listing):
+        home, stages = _home(root, listing.files)
+    there = ByName({name: name for name in listing.files})
     clips: list[Clip] = []
     files: dict[str, dict[str, str]] = {stream: {} for stream in _FOLDERS}
     for stage in stages:
@@ -67,7 +70,7 @@ def read(path: Path, *, target: str = "video_label") -> Imported:
             for stream, (folder, suffix) in _FOLDERS.items():
                 name = f"{home}{folder}/{stage}/{bare}{suffix}"
                 if name in there:
-                    files[stream][clip.id] = name
+                    files[stream][clip.id] = there[name]
     notes = [*listing.refused]
     notes += [f"There is no {stage}.json; the dataset has no such split." for stage in STAGES if stage not in stages]
     if not any(clip.text for clip in clips):

@@ -22,6 +22,7 @@ def read(
     pose: bool = False,
     landmarks: int = 0,
     fps: float = 0.0,
+    follow_links: bool = False,
 ) -> Imported:
     """Read a folder of the Face Landmarker's results as the stream `STREAM` of a dataset.
 
@@ -43,6 +44,7 @@ def read(
         pose: Whether the head's place (cm) and angles (rad) are kept, from the facial transformation matrix.
         landmarks: How many landmarks are kept, 478, or 468 of earlier versions; 0 for none.
         fps: Frames a second, where files number frames and tell no times.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There are no such files, none fits a clip, or one could be of several clips.
@@ -65,4 +67,4 @@ def read(
         chosen="the first of each frame was taken",
         rule="no face, or values that are missing",
     )
-    return read_folder(path, dataset, form)
+    return read_folder(path, dataset, form, follow_links)

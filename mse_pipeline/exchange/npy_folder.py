@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root, relative
+from mse_pipeline.corpora.files import list_files, open_root, relative, telling
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_table import TABLE, read_clip_table, write_clip_table
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
 from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
+from mse_pipeline.names import ByName, same_on_disk, too_long
 from mse_pipeline.store.atomic import aside
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
@@ -44,6 +45,7 @@ def read(
     text: str | None = None,
     split: str | None = None,
     label_column: str | None = None,
+    follow_links: bool = False,
 ) -> Imported:
     """Read feature folders and a label table.
 
@@ -58,17 +60,20 @@ def read(
         text: Likewise, also lexical.
         split: The split of all clips, for a table without such a column.
         label_column: The table's column of labels; emo or val of label.npz.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There is no table or feature folder, or they do not fit together.
         MseError: A file is damaged or hostile; told while streams are read.
     """
     folder = open_root(path)
-    listing = list_files(folder)
-    table_path = _table(folder, listing.files, labels)
+    listing = list_files(folder, follow_links)
+    with telling(listing):
+        table_path = _table(folder, listing.files, labels)
     table = read_clip_table(table_path, split=split, label_column=label_column)
     files = [name for name in listing.files if name.lower().endswith(".npy")]
-    folders = _folders(folder, files, {"acoustic": acoustic, "visual": visual, "text": text})
+    with telling(listing):
+        folders = _folders(folder, files, {"acoustic": acoustic, "visual": visual, "text": text})
     notes = [*table.notes, *listing.refused]
     streams: dict[str, Callable[[], Iterator[tuple[str, Features]]]] = {}
     digests: dict[str, str] = {}
@@ -113,12 +118,18 @@ def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
         raise UsageError(f"{path} is a file; .npy files are written into a folder.")
     if not streams:
         raise UsageError(f"No stream of {dataset.name} is to be written; it has {', '.join(dataset) or 'none'}.")
-    path.mkdir(parents=True, exist_ok=True)
     root = path.resolve()
-    for stream in streams.values():
+    files = {stream: {clip: _below(root, stream, clip) for clip in dataset[stream]} for stream in streams.values()}
+    path.mkdir(parents=True, exist_ok=True)
+    if alike := same_on_disk(root, [name for below in files.values() for name in below.values()]):
+        raise UsageError(
+            f"The disk of {path} takes {alike[0][0]} and {alike[0][1]} for one file; write to another disk, or give "
+            "the clips ids that differ by more than case."
+        )
+    for stream, below in files.items():
         features = dataset[stream]
         for clip in features:
-            with aside(root / _below(root, stream, clip)) as temporary, temporary.open("wb") as handle:
+            with aside(root / below[clip]) as temporary, temporary.open("wb") as handle:
                 np.save(handle, features[clip].values, allow_pickle=False)
     write_clip_table(dataset, path, list(streams.values()))
 
@@ -131,6 +142,8 @@ def _below(root: Path, stream: str, clip: str) -> str:
         raise UsageError(f"Clip {clip!r} cannot name a file: {error}.") from None
     if below != f"{stream}/{clip}.npy" or any(part.startswith(".") for part in below.split("/")):
         raise UsageError(f"Clip {clip!r} cannot name a file; .npy folders need plain names.")
+    if (why := too_long(below)) is not None:
+        raise UsageError(f"Clip {clip[:40]!r}… cannot name a file: its id {why}. Shorten the ids in the clip table.")
     return below
 
 
@@ -195,6 +208,7 @@ def _match(clips: Sequence[str], home: str, files: Sequence[str]) -> dict[str, l
             inner = name[len(home) + 1 :]
             by_place[inner[: -len(".npy")]] = [name]
             by_place.setdefault(posixpath.dirname(inner) + "/", []).append(name)
+    by_place = ByName(by_place)
     found: dict[str, list[str]] = {}
     for clip in clips:
         # Ids of MMSA and of MELD as their files are named elsewhere.

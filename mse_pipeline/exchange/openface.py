@@ -14,7 +14,9 @@ from mse_pipeline.store.dataset import Dataset
 STREAM = "visual.openface"
 
 
-def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bool = False) -> Imported:
+def read(
+    path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bool = False, follow_links: bool = False
+) -> Imported:
     """Read a folder of OpenFace's CSV files as the stream `STREAM` of a dataset.
 
     A file belongs to the clip whose id, or whose media file, it is named like: ``train/dia0_utt0.csv``,
@@ -27,6 +29,7 @@ def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bo
         confidence: Frames below it are not valid, nor are those that OpenFace calls a failure.
         landmarks: Whether the coordinates of landmarks and the shape parameters are kept, beside gaze, pose and
             action units.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There are no such files, none fits a clip, or one could be of several clips.
@@ -45,4 +48,4 @@ def read(path: Path, *, dataset: Dataset, confidence: float = 0.8, landmarks: bo
         chosen="the one with the most confident frames was taken",
         rule=f"failure, or confidence under {confidence:g}",
     )
-    return read_folder(path, dataset, form)
+    return read_folder(path, dataset, form, follow_links)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.errors import UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_files import FileMatch, match_files, within_span
@@ -47,23 +47,25 @@ class TrackFormat:
     rule: str
 
 
-def read_folder(path: Path, dataset: Dataset, form: TrackFormat) -> Imported:
+def read_folder(path: Path, dataset: Dataset, form: TrackFormat, follow_links: bool = False) -> Imported:
     """Read a folder of tracks as a stream of a dataset.
 
     Args:
         path: The folder; its files are matched with clips by `match_files`.
         dataset: Has the clips.
         form: What the files are like.
+        follow_links: Whether symbolic links that lead out of the folder are followed.
 
     Raises:
         UsageError: There are no such files, none fits a clip, or one could be of several clips.
         MseError: A file is damaged; told while the stream is read.
     """
     root = open_root(path)
-    listing = list_files(root)
+    listing = list_files(root, follow_links)
     files = [name for name in listing.files if name.lower().endswith(form.endings)]
     if not files:
-        raise UsageError(f"There is no {' or '.join(form.endings)} file below {path}; {form.written}.")
+        with telling(listing):
+            raise UsageError(f"There is no {' or '.join(form.endings)} file below {path}; {form.written}.")
     matches = match_files(dataset.clips, files)
     if not matches:
         first = dataset.clips[0].id if dataset.clips else "ID"

@@ -81,8 +81,8 @@ class ClipRun:
 
     def _find(self) -> Path:
         if self.clip.media is None:
-            raise ClipError("missing_media", f"{self.clip.id} has no media file below {self._task.root}.")
-        found = fetch(self._task.root, self.clip.media)
+            raise ClipError("missing_media", f"{self.clip.id} has no media file below {self._task.media_folder}.")
+        found = fetch(self._task.media_folder, self.clip.media)
         self._media = {"digest": found.digest, "size": found.size, "mtime_ns": found.mtime_ns}
         self._fetched_to = str(found.path)
         return found.path
@@ -150,7 +150,7 @@ class ClipRun:
         code = error.code if isinstance(error, ClipError) else "extractor_failed"
         message = str(error) if isinstance(error, MseError) else f"{type(error).__name__}: {error}"
         if self._fetched_to:
-            message = message.replace(self._fetched_to, str(self._task.root / str(self.clip.media)))
+            message = message.replace(self._fetched_to, str(self._task.media_folder / str(self.clip.media)))
         self._made.append((self._row(stream, status="failed", code=code, stage=stage, message=message), None))
 
     def _row(self, stream: str, **more: Any) -> Row:

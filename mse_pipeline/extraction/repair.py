@@ -180,6 +180,7 @@ class _Repair:
             run=run,
             dataset=self._dataset,
             root=corpus.root,
+            media_root=corpus.media_root,
             specs=specs,
             max_seconds=recipe.media.max_seconds,
             options=self._options,

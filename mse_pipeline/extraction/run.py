@@ -147,7 +147,7 @@ def extract_corpus(
             clips = share_of(limited, options.share)
             progress.stage("planning")
             plan = functools.partial(
-                missing, dataset, specs=specs, root=corpus.root, max_seconds=recipe.media.max_seconds
+                missing, dataset, specs=specs, root=corpus.media_folder, max_seconds=recipe.media.max_seconds
             )
             todo = plan(clips, retry_failed=options.retry_failed)
             made = work(
@@ -157,6 +157,7 @@ def extract_corpus(
                 root=corpus.root,
                 specs=specs,
                 max_seconds=recipe.media.max_seconds,
+                media_root=corpus.media_root,
                 options=options,
                 progress=progress,
             )
@@ -225,13 +226,22 @@ def _refuse(corpus: Corpus, options: Options) -> None:
     if not corpus.clips:
         raise UsageError(f"No clip was found below {corpus.root}.")
     if all(clip.media is None for clip in corpus.clips):
-        raise UsageError(
-            f"{len(corpus.clips)} clips are described below {corpus.root}, but no media file of them is there. "
-            "Unpack the archive of the clips below this folder, or give another --root."
-        )
+        raise UsageError(without_media(corpus))
     different = [defect.message for defect in corpus.defects if defect.code == "split_count_mismatch"]
     if options.strict and different:
         raise MseError("--strict: the corpus is not as officially described. " + " ".join(different))
+
+
+def without_media(corpus: Corpus) -> str:
+    """The error about a corpus none of whose clips has a media file: how many, the first reason, and what mends it."""
+    first = next((defect.message for defect in corpus.defects if defect.code == "missing_media"), "")
+    mend = "Unpack the archive of the clips below this folder, or give another --root."
+    if corpus.name == "table":
+        mend = "Give the folder that the table's paths start from with --media-root."
+    return (
+        f"{len(corpus.clips):,} clips are described below {corpus.root}, but no media file of them is there"
+        f"{f', as the first: {first}' if first else '.'}{'' if '--follow-links' in first else f' {mend}'}"
+    )
 
 
 def _register(cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[StreamSpec]) -> Dataset:
@@ -240,6 +250,7 @@ def _register(cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[Stre
         "labels": [str(path) for path in corpus.sources],
         "expected": {str(split): count for split, count in corpus.expected.items()},
         "notes": list(corpus.notes),
+        "media_root": str(corpus.media_folder),
     }
     dataset = cache.create(recipe.name, corpus.clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
     manifest = dataset.manifest
@@ -272,6 +283,7 @@ def work(
     max_seconds: float | None,
     options: Options,
     progress: Progress,
+    media_root: Path | None = None,
 ) -> set[tuple[str, str]]:
     """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
     task = Task(
@@ -282,6 +294,7 @@ def work(
         max_seconds=max_seconds,
         device=options.device,
         clip_timeout=options.clip_timeout,
+        media_root=media_root,
     )
     progress.begin(len(todo))
     made = set()

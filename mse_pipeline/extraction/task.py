@@ -118,7 +118,7 @@ class Task:
     Attributes:
         run: Name of the run, which must still hold when the worker commits.
         dataset: The dataset's folder in the cache.
-        root: The folder that the clips' media paths start from.
+        root: The folder of the raw files.
         specs: All streams of the recipe.
         max_seconds: Longer clips are cut to this length; None for no limit.
         device: Where models run, as in ``cpu`` or ``cuda``.
@@ -128,6 +128,7 @@ class Task:
         threads: Threads that the worker may use.
         parent: Process that the worker belongs to and must not outlive; None where an engine sees to its workers.
         made_by: Version of this package; a worker with another one refuses.
+        media_root: The folder that the clips' media paths start from, where that is not the root.
     """
 
     run: str
@@ -142,6 +143,12 @@ class Task:
     threads: int = 1
     parent: int | None = None
     made_by: str = __version__
+    media_root: Path | None = None
+
+    @property
+    def media_folder(self) -> Path:
+        """The folder that the clips' media paths start from."""
+        return self.root if self.media_root is None else self.media_root
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mse_pipeline.corpora.table_file import SUFFIXES, read_table, refuse_others,
 from mse_pipeline.corpora.table_paths import find_media
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.names import ByName
 from mse_pipeline.places import is_local, place
 from mse_pipeline.task import Task
 
@@ -66,7 +67,15 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
     return Corpus(name="files", root=root, task=task, clips=tuple(clips))
 
 
-def of_table(table: str | Path, task: Task, language: str, encoding: str | None = None) -> Corpus:
+def of_table(
+    table: str | Path,
+    task: Task,
+    language: str,
+    encoding: str | None = None,
+    *,
+    media_root: str | None = None,
+    follow_links: bool = False,
+) -> Corpus:
     """The clips of a table as the corpus ``table`` reads it, of whose columns only id and media are needed.
 
     Labels and splits are passed over: what is predicted does not depend on them.
@@ -76,6 +85,8 @@ def of_table(table: str | Path, task: Task, language: str, encoding: str | None 
         task: What is predicted.
         language: Of the texts, where the table has no column for it.
         encoding: Of the table; None to find it out.
+        media_root: The folder that media paths start from instead; absolute paths below it may be read as well.
+        follow_links: Whether symbolic links may be followed that lead out of that folder.
 
     Raises:
         UsageError: It cannot be read, or rows of it; all that is wrong is told.
@@ -96,11 +107,11 @@ def of_table(table: str | Path, task: Task, language: str, encoding: str | None 
         )
     complaints = Complaints(read.path)
     written = ["" if is_missing(name) else name for name in read.columns["media"]]
-    media = find_media(root, read, written, None, complaints)
+    media = find_media(root, root, read, written, complaints, media_root=media_root, follow_links=follow_links)
     blank = [""] * len(read.rows)
     columns = {name: read.columns[name] for name in _READ if name in read.columns}
     columns = {"text": blank, **columns, "split": [Split.TEST.value] * len(read.rows), "label": blank}
-    cells = Cells(read.rows, columns, media, {}, language, read.delimiter, read.path)
+    cells = Cells(read.rows, columns, media.paths, {}, language, read.delimiter, read.path, media.reasons)
     clips, defects = make_clips(cells, task, complaints)
     complaints.settle()
     defects += [lost_row(row, "another number of cells is in it, which", read.path) for row in read.lost]
@@ -111,9 +122,10 @@ def of_table(table: str | Path, task: Task, language: str, encoding: str | None 
         root=root,
         task=task,
         clips=tuple(clips),
-        defects=tuple(defects),
+        defects=(*defects, *media.defects),
         sources=(read.path,),
-        notes=(*read.notes, *notes, *told_missing(columns), *foreign_texts(clips)),
+        notes=(*read.notes, *notes, *media.notes, *told_missing(columns), *foreign_texts(clips)),
+        media_root=media.folder,
     )
 
 
@@ -151,11 +163,12 @@ def texts_of_table(table: Path, files: Sequence[str | Path], encoding: str | Non
             twice.append(name)
     if twice:
         raise UsageError(f"The table of texts {table} has several texts for {enumerate_some(twice, 3)}.")
+    texts = ByName(by_name)
     found = {}
     for file in map(Path, files):
-        known = [name for name in (str(file), file.as_posix(), file.name, file.stem) if name in by_name]
+        known = [name for name in (str(file), file.as_posix(), file.name, file.stem) if name in texts]
         if known:
-            found[file] = by_name[known[0]]
+            found[file] = texts[known[0]]
     if not found:
         raise UsageError(
             f"The table of texts {table} has no row for any of the files: its column {chosen[0]} has "

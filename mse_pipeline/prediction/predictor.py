@@ -14,7 +14,7 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extraction.run import Options, Progress, extract_corpus
+from mse_pipeline.extraction.run import Options, Progress, extract_corpus, without_media
 from mse_pipeline.prediction import clips as new
 from mse_pipeline.prediction.models import load_backbone
 from mse_pipeline.prediction.remaking import DATASET, recipes
@@ -137,11 +137,30 @@ class Predictor:
         return self.predict_corpus(corpus, keep=keep, workers=workers, progress=progress)
 
     def gather(
-        self, files: Sequence[str | Path], texts: Mapping[str | Path, str] | None = None, encoding: str | None = None
+        self,
+        files: Sequence[str | Path],
+        texts: Mapping[str | Path, str] | None = None,
+        *,
+        encoding: str | None = None,
+        media_root: str | None = None,
+        follow_links: bool = False,
     ) -> Corpus:
-        """The clips that files or a table, in an encoding that is told or found out, hold; see `predict`."""
+        """The clips that files or a table hold; see `predict`.
+
+        Args:
+            files: Media files; or one table of clips.
+            texts: What is said in them, by file.
+            encoding: Of a table; None to find it out.
+            media_root: The folder that a table's media paths start from, if not the table's.
+            follow_links: Whether symbolic links may be followed that lead out of that folder.
+
+        Raises:
+            UsageError: A file is not there, or a table cannot be read.
+        """
         language = self.stored.about.prompt.language
         tables = [file for file in files if Path(str(file)).suffix.lower() in new.TABLES]
+        if not tables and media_root is not None:
+            raise UsageError("--media-root is where the paths of a table start from; files are named with their paths.")
         if not tables:
             said = {Path(file): text for file, text in (texts or {}).items()}
             return new.of_files(files, self.task, language, said)
@@ -149,7 +168,7 @@ class Predictor:
             raise UsageError(f"{tables[0]} is a table of clips, which stands alone: name media files or one table.")
         if texts:
             raise UsageError(f"{tables[0]} is a table of clips, whose column text tells what is said: give no other.")
-        return new.of_table(tables[0], self.task, language, encoding)
+        return new.of_table(tables[0], self.task, language, encoding, media_root=media_root, follow_links=follow_links)
 
     def predict_corpus(
         self,
@@ -167,7 +186,7 @@ class Predictor:
         if self.reads_text_alone and not any(clip.text for clip in corpus.clips):
             raise UsageError(f"The run {self.stored.path} reads text alone, and the clips have none: give their texts.")
         if self.stored.streams and all(clip.media is None for clip in corpus.clips):
-            raise UsageError(f"None of the media files that are named below {corpus.root} is there.")
+            raise UsageError(without_media(corpus))
         with self._cache(keep) as cache:
             for recipe in self.recipes:
                 extract_corpus(

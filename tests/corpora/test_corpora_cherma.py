@@ -254,7 +254,7 @@ def test_a_label_file_that_is_a_folder_or_link_out_is_none(tmp_path):
     (root / "train.json").symlink_to(tmp_path / "outside.json")
     corpus = corpora.read("cherma", root, {"official": False})
     assert corpus.sources == ("dev.json",)
-    assert "Left aside: train.json is a symbolic link out of the root." in corpus.notes
+    assert any(note.startswith("Left aside: train.json is a symbolic link out of the root") for note in corpus.notes)
 
 
 def test_numbers_are_no_task_for_cherma(tmp_path):

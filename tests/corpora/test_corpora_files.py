@@ -47,10 +47,13 @@ def test_links_out_of_the_root_are_refused_and_named(root):
     (root / "loop.mp4").symlink_to(root / "loop.mp4")
     listing = list_files(root)
     assert listing.files == ("a.mp4", "inside.mp4", "sub/b.mp4", "sub/deep/c.mp4")
+    there = root.parent
     assert listing.refused == (
-        "out.mp4 is a symbolic link out of the root.",
-        "outside is a symbolic link out of the root.",
+        f"loop.mp4 is a symbolic link to '{root}/loop.mp4', where nothing is.",
+        f"out.mp4 is a symbolic link out of the root, to '{there}/secret.mp4'; --follow-links allows it (2 such links, "
+        "of which this is the first).",
     )
+    assert set(listing.withheld) == {"loop.mp4", "out.mp4", "outside"}
 
 
 def test_names_that_are_not_utf8_are_refused(root):

@@ -249,7 +249,9 @@ def test_links_out_of_the_root_are_named(tmp_path):
     tree(root, {"train_sent_emo.csv": rows((0, 0))})
     (root / "train_splits").symlink_to(tmp_path)
     corpus = corpora.read("meld", root, {"official": False})
-    assert corpus.notes == ("Left aside: train_splits is a symbolic link out of the root.",)
+    reason = f"train_splits is a symbolic link out of the root, to '{tmp_path}'; --follow-links allows it"
+    assert corpus.notes == (f"Left aside: {reason}.",)
+    assert f"it may lie in train_splits, which {reason.removeprefix('train_splits ')}." in corpus.defects[0].message
     (root / "train_sent_emo.csv").unlink()
     with pytest.raises(UsageError, match="Left aside: train_splits is a symbolic link"):
         corpora.read("meld", root, {"official": False})

@@ -433,7 +433,7 @@ def test_files_of_folds_must_be_there_and_below_the_root(tmp_path, monkeypatch):
         (None, "none is there"),
         ("none.json", "there is no file none.json"),
         ("../outside.json", "leads out of the root"),
-        ("link.json", "there is no file link.json"),
+        ("link.json", "link.json is a symbolic link out of the root"),
     ]:
         if option == "link.json":
             os.symlink(tmp_path / "outside.json", tmp_path / "root/link.json")
@@ -577,7 +577,9 @@ def test_links_out_of_the_root_are_left_aside_and_told(tmp_path):
     os.symlink(tmp_path / "outside/12.mp4", tmp_path / "root/Raw/x/12.mp4")
     corpus = corpora.read("mosei", tmp_path / "root", {"official": False})
     assert corpus.with_media() == 0
-    assert "Left aside: Raw/x/12.mp4 is a symbolic link out of the root." in corpus.notes
+    reason = f"is a symbolic link out of the root, to '{tmp_path}/outside/12.mp4'; --follow-links allows it."
+    assert f"Left aside: Raw/x/12.mp4 {reason}" in corpus.notes
+    assert f"The file of x$_$12, Raw/x/12.mp4, {reason}" in [defect.message for defect in corpus.defects]
 
 
 def test_paths_in_the_label_file_are_refused_and_named(tmp_path):

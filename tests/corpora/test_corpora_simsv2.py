@@ -205,7 +205,9 @@ def test_links_out_of_the_root_are_named(tmp_path):
     (root / "Raw" / "video_0013" / "0035.mp4").symlink_to(tmp_path / "0035.mp4")
     corpus = corpora.read("simsv2", root, {"official": False})
     assert corpus.clips[0].media is None
-    assert "Left aside: Raw/video_0013/0035.mp4 is a symbolic link out of the root." in corpus.notes
+    reason = f"is a symbolic link out of the root, to '{tmp_path}/0035.mp4'; --follow-links allows it."
+    assert f"Left aside: Raw/video_0013/0035.mp4 {reason}" in corpus.notes
+    assert [defect.path for defect in corpus.defects if reason in defect.message] == ["Raw/video_0013/0035.mp4"]
     (root / "meta.csv").unlink()
     with pytest.raises(UsageError, match=r"Left aside: Raw/video_0013/0035.mp4"):
         corpora.read("simsv2", root)

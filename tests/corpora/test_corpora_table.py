@@ -299,12 +299,22 @@ def test_absolute_paths_inside_the_root_are_taken(tmp_path):
     assert corpus.clips[0].media == "a.mp4"
 
 
-def test_links_out_of_the_root_are_refused_with_their_row(tmp_path):
+def test_a_link_out_of_the_root_costs_its_clip_alone(tmp_path):
     root = write(tmp_path / "root", f"{HEADER}\na,a.mp4,train,x,joy\nb,link.mp4,train,x,fear\n")
     (tmp_path / "secret.mp4").touch()
     (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
-    with pytest.raises(UsageError, match=r"symbolic link out of the root.*\(row 3\)"):
-        corpora.read("table", root)
+    corpus = corpora.read("table", root)
+    assert [clip.media for clip in corpus.clips] == ["a.mp4", None]
+    assert [(defect.code, defect.clip, defect.message) for defect in corpus.defects] == [
+        (
+            "missing_media",
+            "b",
+            "Row 3 names link.mp4, which is a symbolic link out of the root, to "
+            f"'{tmp_path}/secret.mp4'; --follow-links allows it.",
+        )
+    ]
+    followed = corpora.read("table", root, {"follow_links": True})
+    assert [clip.media for clip in followed.clips] == ["a.mp4", "link.mp4"]
 
 
 def test_the_table_itself_can_be_the_root(tmp_path):

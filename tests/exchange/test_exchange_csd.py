@@ -443,7 +443,7 @@ def test_a_link_out_of_the_folder_is_not_followed(mosei, tmp_path):
     (mosei / COVAREP).symlink_to(tmp_path / "elsewhere.csd")
     imported = csd.read(mosei)
     assert "acoustic.covarep" not in imported.streams
-    assert f"{COVAREP} is a symbolic link out of the root." in imported.notes
+    assert any(note.startswith(f"{COVAREP} is a symbolic link out of the root") for note in imported.notes)
 
 
 def dataset_of(cache, name, task, clips, labels):

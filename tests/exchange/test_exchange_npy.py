@@ -220,7 +220,7 @@ def test_links_out_of_the_folder_are_not_followed(merbench, tmp_path):
     (merbench / "visual/c.npy").symlink_to(tmp_path / "c.npy")
     imported = npy_folder.read(merbench)
     assert "c" not in dict(imported.streams["visual.npy"]())
-    assert "visual/c.npy is a symbolic link out of the root." in imported.notes
+    assert any(note.startswith("visual/c.npy is a symbolic link out of the root") for note in imported.notes)
 
 
 CLIPS = (

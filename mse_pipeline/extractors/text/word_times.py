@@ -23,7 +23,9 @@ from mse_pipeline.extractors.text.word_checks import SILENCE, Recordings, Words
 from mse_pipeline.extractors.text.word_csd import read_csd
 from mse_pipeline.extractors.text.word_json import read_json
 from mse_pipeline.extractors.text.word_tables import GRID_RATE, read_align, read_ctm, read_table
+from mse_pipeline.links import Reach
 from mse_pipeline.media.digest import media_digest
+from mse_pipeline.names import ByName, existing
 from mse_pipeline.store.features import Features
 
 FORMATS = ("textgrid", "align", "ctm", "csv", "tsv", "json", "csd")
@@ -48,6 +50,8 @@ class WordTimesConfig:
         clock: Whether times count from the beginning of the ``clip`` or of the media ``file``; needed where a clip is
             a part of a file.
         silence: Words that stand for silence, whatever their case.
+        follow_links: Whether symbolic links are followed that lead out of the folder of the files, and out of the
+            repository that it is part of.
     """
 
     path: str = "alignments/{id}.TextGrid"
@@ -56,6 +60,7 @@ class WordTimesConfig:
     units_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     clock: Literal["clip", "file"] | None = None
     silence: tuple[str, ...] = SILENCE
+    follow_links: bool = False
 
     @field_validator("path")
     @classmethod
@@ -90,7 +95,7 @@ class WordTimes(TextExtractor[WordTimesConfig]):
     revision = 2
     Config = WordTimesConfig
     reads_span = True
-    not_values = frozenset({"path"})  # what the files hold counts, not where they lie
+    not_values = frozenset({"path", "follow_links"})  # what the files hold counts, not where they lie
 
     def __init__(self, config: WordTimesConfig | None = None) -> None:
         super().__init__(config)
@@ -206,7 +211,7 @@ class WordTimes(TextExtractor[WordTimesConfig]):
         """The clip's file, which never lies outside of the part of the path that the recipe wrote."""
         base = self._base(root)
         if self.config.for_all:
-            return base / PurePosixPath(self.config.path).name
+            return existing(base, PurePosixPath(self.config.path).name)
         media = "" if clip.media is None else str(PurePosixPath(clip.media).with_suffix(""))
         fields = {
             "id": clip.id,
@@ -216,9 +221,16 @@ class WordTimes(TextExtractor[WordTimesConfig]):
             "stem": PurePosixPath(media).name,
         }
         below = self.config.path[len(_fixed(self.config.path)) :].format(**fields)
-        path = base / below
-        if ".." in PurePosixPath(below).parts or PurePosixPath(below).is_absolute() or not _inside(base, path):
+        if ".." in PurePosixPath(below).parts or PurePosixPath(below).is_absolute():
             raise unreadable(below[:100], f"leads out of {base}; that is refused.")
+        path = existing(base, below)
+        if isinstance(base, Path):
+            home = Path(os.path.realpath(base))  # the recipe names this folder, be it a link or not
+            refusal = Reach(home, self.config.follow_links).refusal(path.relative_to(base).as_posix())
+            if refusal is not None and refusal.there:
+                raise unreadable(below[:100], f"leads out of {base}: it {refusal}.")
+            if refusal is not None:
+                raise unreadable(below[:100], f"{refusal}.")
         return path
 
     def _base(self, root: Path) -> Path:
@@ -232,14 +244,6 @@ def _fixed(path: str) -> str:
     return path[: path.find("{")].rpartition("/")[0] + "/" if "/" in path[: path.find("{")] else ""
 
 
-def _inside(base: Path, path: Path) -> bool:
-    """Whether a path stays below a folder once links are followed; only folders of this machine have links."""
-    if not isinstance(path, os.PathLike):
-        return True
-    home, real = os.path.realpath(base), os.path.realpath(path)
-    return real.startswith(home.rstrip(os.sep) + os.sep)
-
-
 def _names(clip: Clip) -> list[str]:
     """What a clip may be called in a file of many, the likeliest first."""
     media = PurePosixPath(clip.media or "")
@@ -248,6 +252,11 @@ def _names(clip: Clip) -> list[str]:
 
 
 def _read(path: Path, config: WordTimesConfig) -> Recordings:
+    """Words by what the file calls the recordings, in whichever Unicode normal form they are asked for."""
+    return ByName(_recordings_of(path, config))
+
+
+def _recordings_of(path: Path, config: WordTimesConfig) -> Recordings:
     scale = config.units_per_second
     match config.kind:
         case "textgrid":
