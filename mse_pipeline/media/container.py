@@ -47,22 +47,26 @@ def open_container(path: str | os.PathLike[str]) -> Any:
     if file.stat().st_size == 0:
         raise ClipError("undecodable", f"{file} is empty (0 bytes); fetch it again.")
     try:
-        # With its protocol written out, no part of a file's name can be taken for another protocol.
-        return av.open(
-            f"file:{file.absolute()}",
-            metadata_errors="replace",
-            container_options={"format_whitelist": ",".join(sorted(READ)), "protocol_whitelist": PROTOCOLS},
-        )
+        return _opened(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError("undecodable", f"{file} cannot be opened as media: {_explain(file, error)}") from error
 
 
+def _opened(file: Path) -> Any:
+    # With its protocol written out, no part of a file's name can be taken for another protocol.
+    return av.open(
+        f"file:{file.absolute()}",
+        metadata_errors="replace",
+        container_options={"format_whitelist": ",".join(sorted(READ)), "protocol_whitelist": PROTOCOLS},
+    )
+
+
 def _explain(file: Path, error: BaseException) -> str:
     """In plain words what the file seems to be, and FFmpeg's reason where it gave one."""
-    log = getattr(error, "log", None)
-    if log and "not on whitelist" in log[2]:
-        why = NOT_READ.get(log[1], "in a format that is not among those read")
-        return f"it is {why} (FFmpeg's format {log[1]})."
+    refused = _refused_format(file) if isinstance(error, av.error.ArgumentError) else None
+    if refused is not None:
+        why = NOT_READ.get(refused, "in a format that is not among those that are read")
+        return f"it is {why} (FFmpeg's format {refused})."
     words = f"FFmpeg says {reason(error)!r}."
     with file.open("rb") as stream:
         head = stream.read(4096)
@@ -73,6 +77,22 @@ def _explain(file: Path, error: BaseException) -> str:
     if isinstance(error, av.error.InvalidDataError):
         return f"{words} It may be cut off or damaged, or in a format that FFmpeg here does not know; fetch it again."
     return words
+
+
+def _refused_format(file: Path) -> str | None:
+    """FFmpeg's name of the format that it recognised and must not read; only its log tells it."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as lines:
+            _opened(file).close()
+    except (av.FFmpegError, OSError, ValueError):
+        return next((name for _, name, line in lines if "not on whitelist" in line), None)
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+    return None
 
 
 def find_stream(container: Any, kind: str) -> Any | None:

@@ -19,7 +19,7 @@ from mse_pipeline.media.frames import PixelAspect
 from mse_pipeline.media.picture import Picture
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.sampling import FrameRequest
-from mse_pipeline.media.seeking import open_at
+from mse_pipeline.media.seeking import Opened, open_at
 from mse_pipeline.media.skipping import CODECS, CONTAINERS, Skipper
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
 from mse_pipeline.media.timeline import FrameClock, Timeline, exact
@@ -97,9 +97,9 @@ def decode(
     limited = max_seconds is not None and (length is None or length > exact(max_seconds))
     if limited and max_seconds is not None:
         length = exact(max_seconds)
-    container, timeline = open_at(file, begin, audio, bool(frames))
-    with container:
-        one = _Pass(file, container, timeline, begin=begin, length=length, limited=limited)
+    opened = open_at(file, begin, audio, bool(frames))
+    with opened.container:
+        one = _Pass(file, opened, begin, length, limited)
         if audio:
             one.want_sound()
         if frames:
@@ -109,9 +109,9 @@ def decode(
     if channel is None:
         return decoded
     # Rare, so that it is not worth to keep every channel of every clip until its end.
-    container, timeline = open_at(file, begin, True, False)
-    with container:
-        again = _Pass(file, container, timeline, begin=begin, length=length, limited=limited)
+    opened = open_at(file, begin, True, False)
+    with opened.container:
+        again = _Pass(file, opened, begin, length, limited)
         again.want_sound(channel)
         heard = again.run()
     return replace(decoded, audio=heard.audio, audio_remarks=heard.audio_remarks)
@@ -134,8 +134,8 @@ def _span(path: Path, start: float | None, end: float | None) -> tuple[Fraction,
 class _Side:
     """One stream of the pass, its sink and what went wrong with it."""
 
-    def __init__(self, stream: Any, sink: SoundTrack | Picture) -> None:
-        self.stream, self.sink = stream, sink
+    def __init__(self, stream: Any, sink: SoundTrack | Picture, timeline: Timeline) -> None:
+        self.stream, self.sink, self._timeline = stream, sink, timeline
         self.skipper: Skipper | None = None
         self.frames = 0
         self.errors = 0
@@ -153,6 +153,8 @@ class _Side:
         try:
             for frame in packet.decode():
                 self.frames += 1
+                if self.stream.type == "audio":
+                    self._timeline.heard(self.stream.index, frame)
                 self.sink.add(frame)
                 if self.sink.done:
                     self.ended = True
@@ -175,28 +177,17 @@ class _Pass:
 
     Args:
         path: The file, for messages.
-        container: PyAV's input container, at or before the clip.
-        timeline: Where its packets stand in time.
+        opened: The same, open at or before the clip.
         begin: The clip's start, in seconds after the file's.
         length: The most seconds to decode; None for all.
         limited: Whether `length` is the caller's limit and not the clip's own end.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        container: Any,
-        timeline: Timeline,
-        *,
-        begin: Fraction,
-        length: Fraction | None,
-        limited: bool,
-    ) -> None:
-        self._container, self._path, self._begin, self._length = container, path, begin, length
-        self._limited = limited
-        self._info = describe(container, path)
-        self._zero = container_start(container)
-        self._timeline = timeline
+    def __init__(self, path: Path, opened: Opened, begin: Fraction, length: Fraction | None, limited: bool) -> None:
+        self._path, self._opened, self._container = path, opened, opened.container
+        self._begin, self._length, self._limited = begin, length, limited
+        self._info = describe(self._container, path)
+        self._zero = container_start(self._container)
         self._sides: dict[int, _Side] = {}
         self._sound: tuple[_Side, SoundTrack] | None = None
         self._picture: tuple[_Side, Picture] | None = None
@@ -209,7 +200,7 @@ class _Pass:
         end = None if self._length is None else float(self._begin + self._length)
         stream = self._stream("audio")
         if stream is not None:
-            track = SoundTrack(float(self._zero), float(self._begin), end, channel)
+            track = SoundTrack(float(self._zero), float(self._begin), end, channel=channel, sought=self._opened.sought)
             self._sound = self._side(stream, track), track
             self._channel = channel
 
@@ -242,7 +233,7 @@ class _Pass:
         return stream
 
     def _side(self, stream: Any, sink: SoundTrack | Picture) -> _Side:
-        self._sides[stream.index] = _Side(stream, sink)
+        self._sides[stream.index] = _Side(stream, sink, self._opened.timeline)
         return self._sides[stream.index]
 
     def cancelled(self) -> int | None:
@@ -272,7 +263,7 @@ class _Pass:
         sides = self._sides
         try:
             for packet in self._container.demux(*[side.stream for side in sides.values()]):
-                self._timeline.place(packet)
+                self._opened.timeline.place(packet)
                 side = sides[packet.stream.index]  # the closing, empty packets have no stream_index of their own
                 if not side.ended:
                     side.take(packet)

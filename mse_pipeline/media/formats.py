@@ -28,7 +28,7 @@ _REASONS = {
         alsa fbdev kmsgrab oss video4linux2 v4l2 x11grab dv1394 jack openal pulse sndio libcdio libdc1394 iec61883
         decklink avfoundation dshow gdigrab vfwcap android_camera bktr xcbgrab
     """,
-    "a still picture, which has neither sound nor motion": """
+    "a still picture, or several, without sound and without times; make a video of them": """
         image2 image2pipe ico fits alias_pix brender_pix msp ea_cdata txd bmp_pipe cri_pipe dds_pipe dpx_pipe exr_pipe
         gem_pipe gif_pipe hdr_pipe j2k_pipe jpeg_pipe jpegls_pipe jpegxl_pipe jpegxs_pipe pam_pipe pbm_pipe pcx_pipe
         pfm_pipe pgm_pipe pgmyuv_pipe pgx_pipe phm_pipe photocd_pipe pictor_pipe png_pipe ppm_pipe psd_pipe qdraw_pipe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,29 @@ from mse_pipeline.media.timeline import DISCONTINUOUS, Timeline
 _SEEK_MARGINS = (1, 5, 20)
 """Seconds before a span at which a seek is tried; where none lands before the span, the file is read from its start."""
 
-_OFTEN_CUT = DISCONTINUOUS | {"flac"}
-"""Containers whose files are often put together from others, by their bytes."""
+_OFTEN_CUT = DISCONTINUOUS | {"flac", "matroska,webm"}
+"""Containers, by FFmpeg's names, of which it reads several that were put together by their bytes."""
 
 _LANDING_PACKETS = 2000
 """Packets looked at to see where a seek landed."""
 
 
-def open_at(path: Path, begin: Fraction, audio: bool, video: bool) -> tuple[Any, Timeline]:
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file that is open at or before a clip's start.
+
+    Attributes:
+        container: PyAV's input container, to be closed by the caller.
+        timeline: What is to place its packets in time.
+        sought: Whether it is open elsewhere than at its beginning.
+    """
+
+    container: Any
+    timeline: Timeline
+    sought: bool = False
+
+
+def open_at(path: Path, begin: Fraction, audio: bool, video: bool) -> Opened:
     """Open a file where decoding can begin at or before the clip's start.
 
     Args:
@@ -33,21 +49,24 @@ def open_at(path: Path, begin: Fraction, audio: bool, video: bool) -> tuple[Any,
         video: Whether the video is wanted from there.
 
     Returns:
-        PyAV's input container, to be closed by the caller, and what is to place its packets in time.
+        The open file.
 
     Raises:
         ClipError: `missing_media` or `undecodable`.
     """
     container = open_container(path)
     cut = container.format.name in _OFTEN_CUT
-    if begin == 0 or (cut and not _runs_on(path, *_version(path))):
-        return container, Timeline(container)
+    timeless = (
+        container.format.flags & av.format.Flags.no_timestamps.value
+    )  # a bare stream is counted from its first frame
+    if begin == 0 or timeless or (cut and not _runs_on(path, *_version(path))):
+        return Opened(container, Timeline(container))
     if _seek(container, begin, audio, video):
         # Behind a seek the first packets of such containers may have guessed times, from which the next go back.
-        return container, Timeline(container, whole=cut)
+        return Opened(container, Timeline(container, whole=cut), sought=True)
     container.close()
     container = open_container(path)
-    return container, Timeline(container)
+    return Opened(container, Timeline(container))
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -34,12 +34,14 @@ class SoundTrack:
     """Collects a clip's sound: padded where it starts late, trimmed where early, gaps filled with silence.
 
     Samples are first made mono at their own rate, placed there, and resampled last, from a sample that lies on
-    the grid that both rates share. A span is therefore resampled in the same phase as the whole file.
+    the grid that both rates share. A span is therefore resampled in the same phase as the whole file. Where the file is
+    read from its beginning, a span's samples are placed after those before them, as those of the whole file are.
 
     Args:
         zero: The file's time zero on the stream's clock, in seconds.
         start: Begin of the clip after `zero`, in seconds.
         end: End of the clip after `zero`, in seconds; None for the end of the file.
+        sought: Whether the file is not read from its beginning.
         channel: Take this channel alone instead of the downmix.
         measure_only: Keep no samples, only the levels.
 
@@ -52,11 +54,13 @@ class SoundTrack:
         zero: float,
         start: float,
         end: float | None,
+        *,
+        sought: bool = False,
         channel: int | None = None,
         measure_only: bool = False,
     ) -> None:
         self._zero, self._start, self._end = zero, start, end
-        self._channel, self._measure_only = channel, measure_only
+        self._sought, self._channel, self._measure_only = sought, channel, measure_only
         self.levels = Levels()
         self._mono: Downmix | None = None
         self._resampler: Converter | None = None
@@ -139,7 +143,8 @@ class SoundTrack:
             self._written = round(now * rate)
         else:
             common = math.gcd(rate, SAMPLE_RATE)
-            blocks = math.floor(max(0.0, self._start - PREROLL) * common + 1e-9)
+            settled = max(0.0, self._start - PREROLL) if self._sought else 0.0
+            blocks = math.floor(settled * common + 1e-9)
             self._written = blocks * (rate // common)
             self._position = blocks * (SAMPLE_RATE // common)
         self._rate = rate

@@ -73,7 +73,8 @@ class Timeline:
         self._leaps = container.format.name in DISCONTINUOUS
         self._shifts = [Fraction(0)]  # seconds that are added, one a part of the file
         self._parts: dict[int, int] = {}  # stream -> the part that it is in
-        self._last: dict[int, tuple[Fraction, Fraction]] = {}  # stream -> its last time and the next one expected
+        self._last: dict[int, tuple[Fraction, Fraction, Fraction]] = {}  # stream -> last dts; next dts, pts expected
+        self._heard: dict[int, Fraction] = {}  # stream of sound -> where the last frame ended
 
     @property
     def begins_anew(self) -> bool:
@@ -87,9 +88,12 @@ class Timeline:
             return
         if packet.dts is not None:
             at = Fraction(packet.dts * base)
-            shift = self._shift(stream, at)
+            shown = at if packet.pts is None else Fraction(packet.pts * base)
+            shift = self._shift(stream, at, shown)
             length = Fraction((packet.duration or 0) * base)
-            self._last[stream] = at + shift, at + shift + (length if length < _LEAP else 0)
+            length = length if length < _LEAP else Fraction(0)
+            _, _, end = self._last.get(stream, (at, at, shown))
+            self._last[stream] = at + shift, at + shift + length, max(end, shown + shift + length)
         else:
             shift = self._shifts[self._parts.get(stream, -1)]
         if shift:
@@ -97,18 +101,31 @@ class Timeline:
             packet.dts = None if packet.dts is None else packet.dts + ticks
             packet.pts = None if packet.pts is None else packet.pts + ticks
 
-    def _shift(self, stream: int, at: Fraction) -> Fraction:
-        """What is added to this time of a stream."""
+    def heard(self, stream: int, frame: Any) -> None:
+        """Take note of a decoded frame of sound: the end of a part may have packets without a time, or padding."""
+        timed = frame.pts is not None and frame.time_base is not None
+        begin = Fraction(frame.pts * frame.time_base) if timed else self._heard.get(stream)
+        if begin is None or stream not in self._last:
+            return
+        self._heard[stream] = end = begin + Fraction(frame.samples, frame.sample_rate)
+        last, expected, shown = self._last[stream]
+        if expected < end < expected + 1:
+            self._last[stream] = last, end, max(shown, end)
+
+    def _shift(self, stream: int, at: Fraction, shown: Fraction) -> Fraction:
+        """What is added to the times of a packet, which is decoded `at` a time and `shown` at another."""
         part = self._parts.setdefault(stream, len(self._shifts) - 1)
         if stream in self._last:
-            last, expected = self._last[stream]
+            last, expected, end = self._last[stream]
             if self._is_other_clock(at + self._shifts[part], last, expected):
                 part += 1
+                # Not every container tells when a packet is decoded, and not every part begins with its first picture.
+                behind = max(expected - at, end - shown)
                 # Another stream may have come to this part before; if not, or if time would go back, it begins here.
                 if part == len(self._shifts):
-                    self._shifts.append(expected - at)
-                elif abs(at + self._shifts[part] - expected) > _LEAP or at + self._shifts[part] + _BACK < last:
-                    self._shifts[part] = expected - at
+                    self._shifts.append(behind)
+                elif abs(self._shifts[part] - behind) > _LEAP or at + self._shifts[part] + _BACK < last:
+                    self._shifts[part] = behind
                 self._parts[stream] = part
         return self._shifts[part]
 
