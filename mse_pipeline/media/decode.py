@@ -211,7 +211,8 @@ class _Pass:
             return
         fps = exact(self._info.fps) if self._info.fps and self._info.fps > 0 else Fraction(25)
         clock = FrameClock(stream, self._zero + self._begin)
-        picture = Picture(frames, clock, PixelAspect(self._container, stream), self._length, fps)
+        aspect = PixelAspect(self._container, stream)
+        picture = Picture(frames, clock, aspect, begin=self._begin, length=self._length, fps=fps)
         side = self._side(stream, picture)
         self._picture = side, picture
         codec = stream.codec_context

@@ -22,6 +22,7 @@ class Picture:
         requests: What is wanted of the frames.
         clock: When a frame is shown after the clip's start.
         aspect: The shape of the stream's pixels.
+        begin: The clip's start in the file, in seconds; a first frame without a time is the file's first.
         length: The clip's length in seconds; None for the end of the file.
         fps: Mean frames a second, for frames without a time or a duration.
     """
@@ -31,6 +32,8 @@ class Picture:
         requests: Sequence[FrameRequest],
         clock: FrameClock,
         aspect: PixelAspect,
+        *,
+        begin: Fraction,
         length: Fraction | None,
         fps: Fraction,
     ) -> None:
@@ -38,7 +41,7 @@ class Picture:
         self._clock, self._aspect, self._length = clock, aspect, length
         self._step = 1 / fps
         self._last: Fraction | None = None
-        self._end = Fraction(0)
+        self._end = -begin
         self.first: Frame | None = None
         self.overrun = False
         self.done = False
@@ -51,7 +54,7 @@ class Picture:
         """
         time = self._clock(frame)
         if time is None:
-            time = self._end if self._last is not None else Fraction(0)
+            time = self._end
         previous = Fraction(0) if self._last is None else self._last
         if self._last is not None and time <= previous:
             return  # time runs forward; what goes back is a copy or a splice

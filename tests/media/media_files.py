@@ -29,7 +29,7 @@ def write_media(
     *,
     frames: Sequence[np.ndarray] = (),
     times: Sequence[float] | None = None,
-    fps: int = 25,
+    fps: int | Fraction = 25,
     video_codec: str = "libx264",
     video_format: str = "yuv420p",
     video_options: dict[str, str] | None = None,
@@ -49,7 +49,7 @@ def write_media(
             video = out.add_stream(video_codec, rate=fps, options=video_options or {})
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = video_format
-            video.codec_context.time_base = Fraction(1, 1000 if times is not None else fps)
+            video.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
             video.codec_context.thread_count = 1
         if sound is not None:
             audio = out.add_stream(audio_codec, rate=sound_rate, layout=layout)
@@ -87,3 +87,16 @@ def rotate_mp4(path: Path, degrees: int) -> Path:
     at = data.index(plain, track)
     path.write_bytes(data[:at] + turned + data[at + len(turned) :])
     return path
+
+
+def bits(number: int, size: int = 64) -> np.ndarray:
+    """A frame that tells its number: 16 squares, from the upper left to the right, white where a bit is set."""
+    grid = np.array([(number >> k & 1) * 255 for k in range(16)], np.uint8).reshape(4, 4)
+    return np.repeat(np.repeat(np.repeat(grid, size // 4, 0), size // 4, 1)[..., None], 3, 2)
+
+
+def number_of(pixels: np.ndarray) -> int:
+    """The number that a frame of `bits` tells, whatever its size."""
+    height, width = pixels.shape[0] // 4, pixels.shape[1] // 4
+    middles = pixels[height // 2 :: height, width // 2 :: width].mean(2)[:4, :4]
+    return sum(1 << k for k, value in enumerate(middles.ravel()) if value > 128)
