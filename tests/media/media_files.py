@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -36,13 +37,18 @@ def write_media(
     sound: np.ndarray | None = None,
     sound_rate: int = 48000,
     audio_codec: str = "aac",
+    audio_options: dict[str, str] | None = None,
     layout: str = "mono",
     sound_at: float = 0.0,
     sound_gap: tuple[int, float] | None = None,
     options: dict[str, str] | None = None,
     container: str | None = None,
+    set_up: Callable[[Any], None] = lambda video: None,
 ) -> Path:
-    """Write a small file; `times` are the frames' times, `sound_gap` (frame, seconds) delays the sound."""
+    """Write a small file; `times` are the frames' times, `sound_gap` (frame, seconds) delays the sound.
+
+    `set_up` is given the video stream before its first frame, for what its header is to say.
+    """
     with av.open(str(path), "w", format=container, options=options or {}) as out:
         video = audio = None
         if len(frames):
@@ -51,8 +57,9 @@ def write_media(
             video.pix_fmt = video_format
             video.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
             video.codec_context.thread_count = 1
+            set_up(video)
         if sound is not None:
-            audio = out.add_stream(audio_codec, rate=sound_rate, layout=layout)
+            audio = out.add_stream(audio_codec, rate=sound_rate, layout=layout, options=audio_options or {})
         for k, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=video_format)
             frame.pts = k if times is None else round(times[k] * 1000)

@@ -1,4 +1,4 @@
-"""Which frame a row shows: the one on screen at the row's middle, by exact fractions, in a span as in the whole file."""
+"""Which frame a row shows: the one on screen at its middle, by exact fractions, in a span as in the whole file."""
 
 from __future__ import annotations
 
