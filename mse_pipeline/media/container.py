@@ -139,6 +139,11 @@ def prepare(stream: Any, path: str | os.PathLike[str]) -> Any:
     return codec
 
 
+def is_bare(container: Any) -> bool:
+    """Whether a file is a stream without a container, which has no times: frames are counted from its first one."""
+    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+
+
 def container_start(container: Any) -> Fraction:
     """The file's time zero on its streams' clock, in exact seconds.
 

@@ -14,7 +14,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import container_start, find_stream, prepare, reason
+from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, reason
 from mse_pipeline.media.frames import PixelAspect
 from mse_pipeline.media.picture import Picture
 from mse_pipeline.media.probe import MediaInfo, describe
@@ -210,7 +210,7 @@ class _Pass:
         if stream is None:
             return
         fps = exact(self._info.fps) if self._info.fps and self._info.fps > 0 else Fraction(25)
-        clock = FrameClock(stream, self._zero + self._begin)
+        clock = FrameClock(stream, None if is_bare(self._container) else self._zero + self._begin)
         aspect = PixelAspect(self._container, stream)
         picture = Picture(frames, clock, aspect, begin=self._begin, length=self._length, fps=fps)
         side = self._side(stream, picture)

@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from mse_pipeline.media.container import container_start, find_stream, open_container
+from mse_pipeline.media.container import container_start, find_stream, is_bare, open_container
 from mse_pipeline.media.timeline import DISCONTINUOUS, Timeline
 
 _SEEK_MARGINS = (1, 5, 20)
@@ -56,10 +56,7 @@ def open_at(path: Path, begin: Fraction, audio: bool, video: bool) -> Opened:
     """
     container = open_container(path)
     cut = container.format.name in _OFTEN_CUT
-    timeless = (
-        container.format.flags & av.format.Flags.no_timestamps.value
-    )  # a bare stream is counted from its first frame
-    if begin == 0 or timeless or (cut and not _runs_on(path, *_version(path))):
+    if begin == 0 or is_bare(container) or (cut and not _runs_on(path, *_version(path))):
         return Opened(container, Timeline(container))
     if _seek(container, begin, audio, video):
         # Behind a seek the first packets of such containers may have guessed times, from which the next go back.

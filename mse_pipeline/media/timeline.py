@@ -36,17 +36,17 @@ class FrameClock:
 
     Args:
         stream: PyAV's video stream.
-        zero: The clip's start on the stream's clock, in seconds.
+        zero: The clip's start on the stream's clock, in seconds; None where its times mean nothing.
     """
 
-    def __init__(self, stream: Any, zero: Fraction) -> None:
+    def __init__(self, stream: Any, zero: Fraction | None) -> None:
         self._zero = zero
         steady = stream.time_base == _COARSE and stream.base_rate and stream.base_rate == stream.average_rate
         self._fps = Fraction(stream.base_rate) if steady else None
 
     def __call__(self, timed: Any) -> Fraction | None:
         """Time of a packet or a frame of the stream; None where it has none."""
-        if timed.pts is None or timed.time_base is None:
+        if timed.pts is None or timed.time_base is None or self._zero is None:
             return None
         time = Fraction(timed.pts * timed.time_base)
         if self._fps is not None:
