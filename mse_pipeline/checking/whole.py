@@ -18,6 +18,15 @@ _ESTIMATED = {"mp3", "aac", "ac3", "eac3", "amr", "h264", "hevc", "m4v", "mpegvi
 """Containers without a length in their headers: FFmpeg reckons one from the bit rate."""
 
 
+def losses(path: Path) -> list[str]:
+    """What of a file cannot be decoded, or is not there, as sentences.
+
+    Raises:
+        ClipError: The file cannot be opened.
+    """
+    return [sentence for code, sentence in _found(path) if code == "undecodable"]
+
+
 def examine_whole(path: Path) -> tuple[tuple[str, str], ...]:
     """What of a file cannot be decoded, is not there, or is strange: (defect code, sentence).
 

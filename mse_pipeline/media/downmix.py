@@ -20,6 +20,7 @@ CANCELLED = 0.01
 CLIPPED = 1.122
 """Peak, of full scale, from which it is told that samples are cut: 1 dB. Lossy codecs overshoot by less."""
 
+_PLANES = 8
 _OFFSET_AND_SCALE = {"u1": (128.0, 2.0**7), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31)}
 
 
@@ -128,6 +129,20 @@ def _converted(converter: Converter | None, frame: Any) -> np.ndarray:
     """All of a frame; as its rate stays, so many samples come out as went in."""
     chunks = () if converter is None else converter(frame)
     return np.concatenate([*chunks, np.zeros(0, np.float32)])
+
+
+def packed(frame: Any) -> Any:
+    """A frame with its channels interleaved where they are more planes than PyAV reaches: 8, as FFmpeg's `data` has.
+
+    Raises:
+        av.FFmpegError: libswresample cannot convert the frame.
+    """
+    if not frame.format.is_planar or frame.layout.nb_channels <= _PLANES:
+        return frame
+    converter = av.AudioResampler(frame.format.packed.name, frame.layout.name, frame.sample_rate)
+    (whole,) = converter.resample(frame)
+    whole.pts, whole.time_base = frame.pts, frame.time_base
+    return whole
 
 
 def frame_kind(frame: Any) -> tuple[int, str, str]:

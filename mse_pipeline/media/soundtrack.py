@@ -10,7 +10,7 @@ import numpy as np
 from av.audio.frame import format_dtypes
 
 from mse_pipeline.media.audio import SAMPLE_RATE
-from mse_pipeline.media.downmix import Converter, Downmix, Levels, frame_kind
+from mse_pipeline.media.downmix import Converter, Downmix, Levels, frame_kind, packed
 
 GAP = 0.05
 """Seconds by which timestamps may disagree with the count of samples before the clock is believed. Containers
@@ -85,6 +85,7 @@ class SoundTrack:
             TimestampError: The timestamps leave more silence than `MAX_SILENCE`.
             av.FFmpegError: libswresample cannot convert the frame.
         """
+        frame = packed(frame)
         if self._waiting and frame_kind(self._waiting[0][0]) != frame_kind(frame):
             self._convert()
         if frame.sample_rate != self._rate:
