@@ -169,10 +169,11 @@ class Levels:
         self._bad += 0 if bad is None else int(bad.sum())
         if channels is None or not len(mixed):
             return
-        powers = np.square(channels, dtype=np.float64).sum(1)
-        self._powers = np.pad(self._powers, (0, max(0, len(powers) - len(self._powers))))
+        powers = np.einsum("cn,cn->c", channels, channels)
+        if len(powers) > len(self._powers):
+            self._powers = np.pad(self._powers, (0, len(powers) - len(self._powers)))
         self._powers[: len(powers)] += powers
-        self._mixed += float(np.square(mixed, dtype=np.float64).sum())
+        self._mixed += float(np.dot(mixed, mixed))
 
     def cancelled(self) -> int | None:
         """The loudest channel, from 0, where the channels cancel each other out in the mix; else None."""

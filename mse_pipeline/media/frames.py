@@ -92,16 +92,19 @@ class PixelAspect:
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
-        self._codec = stream.codec_context
-        told, own = stream.sample_aspect_ratio, None if self._codec is None else self._codec.sample_aspect_ratio
-        self._fixed = told if told is not None and (told != own or container.format.name not in _FOLLOWED) else None
+        codec = stream.codec_context
+        told = stream.sample_aspect_ratio
+        follows = container.format.name in _FOLLOWED and codec is not None and told in (None, codec.sample_aspect_ratio)
+        self._codec = codec if told is None or follows else None
+        self._fixed = _believed(told)
 
     def __call__(self) -> Fraction:
         """For the frame that was decoded last; 1 where nobody tells, or what nobody can believe."""
-        told = self._fixed if self._fixed is not None or self._codec is None else self._codec.sample_aspect_ratio
-        if not told or not Fraction(1, _MOST_OBLONG) <= told <= _MOST_OBLONG:
-            return Fraction(1)
-        return Fraction(told)
+        return self._fixed if self._codec is None else _believed(self._codec.sample_aspect_ratio)
+
+
+def _believed(aspect: Fraction | None) -> Fraction:
+    return aspect if aspect and 1 / _MOST_OBLONG <= aspect <= _MOST_OBLONG else Fraction(1)
 
 
 def square_width(width: int, height: int, aspect: Fraction) -> int:
@@ -121,10 +124,27 @@ class Frame:
     """
 
     def __init__(self, decoded: Any, aspect: Fraction = Fraction(1)) -> None:
-        self._decoded = decoded
-        self.orientation = Orientation.of_frame(decoded)
-        self._stored = square_width(decoded.width, decoded.height, aspect), decoded.height
-        self.width, self.height = self.orientation.size(*self._stored)
+        self._decoded, self._aspect = decoded, aspect
+
+    @cached_property
+    def orientation(self) -> Orientation:
+        """How the stored frame became upright."""
+        return Orientation.of_frame(self._decoded)
+
+    @cached_property
+    def _stored(self) -> tuple[int, int]:
+        """Width and height before it is made upright, in square pixels."""
+        return square_width(self._decoded.width, self._decoded.height, self._aspect), self._decoded.height
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.orientation.size(*self._stored)[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.orientation.size(*self._stored)[1]
 
     @cached_property
     def pixels(self) -> np.ndarray:

@@ -51,6 +51,7 @@ class FrameSampler:
         self._request = request
         self._rate = exact(request.rate)
         self._row = 0
+        self._begin, self._end = Fraction(0), 1 / self._rate  # of the row
         self._recent: deque[tuple[Fraction, Frame]] = deque()
         self._chosen: list[Frame] = []
         self._intervals: list[tuple[float, float]] = []
@@ -58,21 +59,21 @@ class FrameSampler:
     def add(self, time: Fraction, frame: Frame) -> None:
         """Take the next frame, shown from `time` on (seconds from the clip's start, may be negative)."""
         # A row is decided once the video is known to last to its end: only then its middle is known.
-        while self._recent and time >= (self._row + 1) / self._rate:
-            self._emit(self._row / self._rate, (self._row + 1) / self._rate)
+        while self._recent and time >= self._end:
+            self._emit(self._end)
         self._recent.append((time, frame))
-        while len(self._recent) > 1 and self._recent[1][0] <= self._row / self._rate:
+        while len(self._recent) > 1 and self._recent[1][0] <= self._begin:
             self._recent.popleft()
 
     def finish(self, end: Fraction) -> None:
         """Hand over what is left; `end` is where the video ends, in seconds from the clip's start."""
-        while self._recent and end - self._row / self._rate > _SLIVER:
-            self._emit(self._row / self._rate, min((self._row + 1) / self._rate, end))
+        while self._recent and end - self._begin > _SLIVER:
+            self._emit(min(self._end, end))
         self._recent.clear()
         self._flush()
 
-    def _emit(self, begin: Fraction, end: Fraction) -> None:
-        middle = (begin + end) / 2
+    def _emit(self, end: Fraction) -> None:
+        middle = (self._begin + end) / 2
         chosen = self._recent[0][1]
         for time, candidate in self._recent:
             if time > middle:
@@ -81,8 +82,9 @@ class FrameSampler:
         if self._chosen and (self._chosen[0].width, self._chosen[0].height) != (chosen.width, chosen.height):
             self._flush()
         self._chosen.append(chosen)
-        self._intervals.append((float(begin), float(end)))
+        self._intervals.append((float(self._begin), float(end)))
         self._row += 1
+        self._begin, self._end = self._row / self._rate, (self._row + 1) / self._rate
         if len(self._chosen) == self._request.batch_size:
             self._flush()
 

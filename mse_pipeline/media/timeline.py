@@ -8,10 +8,10 @@ from typing import Any
 DISCONTINUOUS = frozenset({"mpeg", "mpegts", "mpegtsraw", "ogg", "live_flv", "ty"})
 """Containers, by FFmpeg's names, whose clock may leap (its AVFMT_TS_DISCONT): recordings are cut and put together."""
 
-_BACK = Fraction(1, 10)
+_BACK = 0.1
 """Seconds by which a stream's time may go back before it begins anew; the same in the program ffmpeg."""
 
-_LEAP = Fraction(10)
+_LEAP = 10.0
 """Seconds by which the clock of `DISCONTINUOUS` containers may go ahead before it is another clock; as in ffmpeg."""
 
 _COARSE = Fraction(1, 1000)
@@ -48,7 +48,7 @@ class FrameClock:
         """Time of a packet or a frame of the stream; None where it has none."""
         if timed.pts is None or timed.time_base is None or self._zero is None:
             return None
-        time = Fraction(timed.pts * timed.time_base)
+        time: Fraction = timed.pts * timed.time_base
         if self._fps is not None:
             multiple = round(time * self._fps) / self._fps
             if -_COARSE / 2 < time - multiple <= _COARSE / 2:
@@ -61,7 +61,8 @@ class Timeline:
 
     Files that were put together (`cat a.ts b.ts`, chained Ogg, the parts of a DVD) tell the second part's times from
     its own zero, recordings with a disturbance go on with another clock. The second part is placed behind the first,
-    by one shift for all streams, so that sound and picture stay in step. The program ffmpeg does the same.
+    by one shift for all streams, so that sound and picture stay in step. The program ffmpeg does the same. A shift is
+    rounded to the ticks of each stream's clock; so many packets pass here that fractions would cost more than decoding.
 
     Args:
         container: PyAV's input container.
@@ -71,10 +72,11 @@ class Timeline:
     def __init__(self, container: Any, whole: bool = False) -> None:
         self._whole = whole
         self._leaps = container.format.name in DISCONTINUOUS
-        self._shifts = [Fraction(0)]  # seconds that are added, one a part of the file
+        self._bases: dict[int, float] = {}  # stream -> seconds of a tick of its clock
+        self._shifts = [0.0]  # seconds that are added, one a part of the file
         self._parts: dict[int, int] = {}  # stream -> the part that it is in
-        self._last: dict[int, tuple[Fraction, Fraction, Fraction]] = {}  # stream -> last dts; next dts, pts expected
-        self._heard: dict[int, Fraction] = {}  # stream of sound -> where the last frame ended
+        self._last: dict[int, tuple[float, float, float]] = {}  # stream -> last dts; next dts, pts expected
+        self._heard: dict[int, float] = {}  # stream of sound -> where the last frame ended
 
     @property
     def begins_anew(self) -> bool:
@@ -83,17 +85,21 @@ class Timeline:
 
     def place(self, packet: Any) -> None:
         """Change a packet's timestamps to those of the whole. Packets are to come in the file's order."""
-        stream, base = packet.stream.index, packet.time_base
-        if base is None or self._whole:
+        stream = packet.stream.index
+        if self._whole or packet.time_base is None:
             return
+        base = self._bases.get(stream)
+        if base is None:
+            base = self._bases[stream] = float(packet.time_base)
         if packet.dts is not None:
-            at = Fraction(packet.dts * base)
-            shown = at if packet.pts is None else Fraction(packet.pts * base)
+            at = packet.dts * base
+            shown = at if packet.pts is None else packet.pts * base
             shift = self._shift(stream, at, shown)
-            length = Fraction((packet.duration or 0) * base)
-            length = length if length < _LEAP else Fraction(0)
-            _, _, end = self._last.get(stream, (at, at, shown))
-            self._last[stream] = at + shift, at + shift + length, max(end, shown + shift + length)
+            length = (packet.duration or 0) * base
+            length = length if length < _LEAP else 0.0
+            end = shown + shift + length
+            before = self._last.get(stream)
+            self._last[stream] = at + shift, at + shift + length, end if before is None else max(before[2], end)
         else:
             shift = self._shifts[self._parts.get(stream, -1)]
         if shift:
@@ -103,16 +109,16 @@ class Timeline:
 
     def heard(self, stream: int, frame: Any) -> None:
         """Take note of a decoded frame of sound: the end of a part may have packets without a time, or padding."""
-        timed = frame.pts is not None and frame.time_base is not None
-        begin = Fraction(frame.pts * frame.time_base) if timed else self._heard.get(stream)
+        base = self._bases.get(stream)
+        begin = self._heard.get(stream) if base is None or frame.pts is None else frame.pts * base
         if begin is None or stream not in self._last:
             return
-        self._heard[stream] = end = begin + Fraction(frame.samples, frame.sample_rate)
+        self._heard[stream] = end = begin + frame.samples / frame.sample_rate
         last, expected, shown = self._last[stream]
         if expected < end < expected + 1:
             self._last[stream] = last, end, max(shown, end)
 
-    def _shift(self, stream: int, at: Fraction, shown: Fraction) -> Fraction:
+    def _shift(self, stream: int, at: float, shown: float) -> float:
         """What is added to the times of a packet, which is decoded `at` a time and `shown` at another."""
         part = self._parts.setdefault(stream, len(self._shifts) - 1)
         if stream in self._last:
@@ -129,5 +135,5 @@ class Timeline:
                 self._parts[stream] = part
         return self._shifts[part]
 
-    def _is_other_clock(self, time: Fraction, last: Fraction, expected: Fraction) -> bool:
+    def _is_other_clock(self, time: float, last: float, expected: float) -> bool:
         return time + _BACK < last or (self._leaps and time - expected > _LEAP)

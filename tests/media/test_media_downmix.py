@@ -74,7 +74,7 @@ def test_a_known_layout_is_mixed_as_ffmpeg_mixes_it(make_media: MediaMaker, layo
 def test_more_planes_than_pyav_makes_arrays_of_are_heard(make_media: MediaMaker) -> None:
     wave = np.tile(WAVE, (24, 1))
     decoded = decode(make_media("a.wv", sound=wave, sound_rate=RATE, layout="22.2", audio_codec="wavpack"))
-    np.testing.assert_allclose(heard(decoded), WAVE, atol=1e-3)
+    np.testing.assert_allclose(heard(decoded), WAVE, atol=5e-3)  # its encoder takes 8 bits
     assert codes(decoded) == []
 
 
