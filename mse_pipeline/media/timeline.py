@@ -76,6 +76,9 @@ class Timeline:
         self._shifts = [0.0]  # seconds that are added, one a part of the file
         self._parts: dict[int, int] = {}  # stream -> the part that it is in
         self._last: dict[int, tuple[float, float, float]] = {}  # stream -> last dts; next dts, pts expected
+        self._left: dict[
+            int, tuple[int, float]
+        ] = {}  # stream -> part that it has just left, and the time expected there
         self._heard: dict[int, float] = {}  # stream of sound -> where the last frame ended
 
     @property
@@ -123,7 +126,15 @@ class Timeline:
         part = self._parts.setdefault(stream, len(self._shifts) - 1)
         if stream in self._last:
             last, expected, end = self._last[stream]
+            before, there = self._left.pop(stream, (part, expected))
+            if abs(at + self._shifts[before] - there) < 1.0 < abs(at + self._shifts[part] - expected):
+                self._parts[stream] = before  # it was one stray timestamp
+                self._last[stream] = there, there, there
+                if part == len(self._shifts) - 1 and part not in self._parts.values():
+                    self._shifts.pop()
+                return self._shifts[before]
             if self._is_other_clock(at + self._shifts[part], last, expected):
+                self._left[stream] = part, expected
                 part += 1
                 # Not every container tells when a packet is decoded, and not every part begins with its first picture.
                 behind = max(expected - at, end - shown)

@@ -191,6 +191,13 @@ def test_a_little_disorder_is_no_new_beginning() -> None:
     assert placed("mpegts", [packet(0, time, time) for time in times]) == times
 
 
+@pytest.mark.parametrize("container", ["mpegts", "mov,mp4,m4a,3gp,3g2,mj2"])
+def test_one_stray_timestamp_is_no_new_beginning(container: str) -> None:
+    times = [0, 40, 5000, 5040, 80, 5120, 5160]
+    found = placed(container, [packet(0, time) for time in times])
+    assert found[:4] + found[5:] == times[:4] + times[5:]
+
+
 def test_the_file_begins_at_the_exact_time_of_its_earliest_stream(tmp_path: Path) -> None:
     from mse_pipeline.media.container import container_start
 
