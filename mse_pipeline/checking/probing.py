@@ -13,7 +13,7 @@ from mse_pipeline.checking.whole import examine_whole
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
 from mse_pipeline.media.fetching import local_path
-from mse_pipeline.media.frames import right_angle
+from mse_pipeline.media.frames import Orientation
 from mse_pipeline.media.probe import MediaInfo, describe
 
 _KINDS = {"audio": "sound", "video": "video"}
@@ -82,12 +82,12 @@ def _examine(path: Path, media: str) -> Probed:
                 playable[kind] = stream
             except ClipError as error:
                 problems.append((error.code, str(error)))
-        rotation, silent = _first_frames(container, playable)
+        orientation, silent = _first_frames(container, playable)
         problems += [("undecodable", f"The {_KINDS[kind]} of {path} {why}") for kind, why in silent.items()]
         if not problems and _is_cut_off(container, info):
             announced = f"announces {info.duration:.2f} s, but its end is not there"
             problems.append(("undecodable", f"{path} {announced}: the file is cut off. Fetch it again."))
-    info = replace(info, rotation=rotation)
+    info = info.turned(orientation)
     return Probed(media=media, info=info, sound_seconds=seconds, frames=frames, problems=tuple(problems))
 
 
@@ -109,15 +109,15 @@ def _frames(video: Any | None, fps: float | None) -> int | None:
     return max(filter(None, (video.frames, reckoned)), default=None)
 
 
-def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[int, dict[str, str]]:
+def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[Orientation, dict[str, str]]:
     """Decode each stream until it gives something.
 
     Returns:
-        Rotation of the first picture in degrees, and for each stream that gave nothing the reason.
+        Orientation of the first picture, and for each stream that gave nothing the reason.
     """
     waiting = {stream.index: kind for kind, stream in streams.items()}
     errors: dict[str, str] = {}
-    rotation = 0
+    orientation = Orientation()
     for packet, error in _packets(container, list(streams.values())):
         if packet is None:
             errors.update({kind: error for kind in waiting.values() if kind not in errors})
@@ -132,12 +132,12 @@ def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[int, dict[st
             errors.setdefault(kind, reason(failure))
             continue
         if frames:
-            rotation = right_angle(frames[0].rotation) if kind == "video" else rotation
+            orientation = Orientation.of_frame(frames[0]) if kind == "video" else orientation
             del waiting[packet.stream.index]
             if not waiting:
                 break
     told = {kind: f"cannot be decoded: {errors[kind]}." for kind in waiting.values() if kind in errors}
-    return rotation, {kind: told.get(kind, "holds nothing that can be decoded.") for kind in waiting.values()}
+    return orientation, {kind: told.get(kind, "holds nothing that can be decoded.") for kind in waiting.values()}
 
 
 def _packets(container: Any, streams: list[Any]) -> Iterator[tuple[Any | None, str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mse_pipeline.checking.probing import Probed
 from mse_pipeline.clip import Clip, Split
+from mse_pipeline.media.probe import MediaInfo
 from mse_pipeline.task import Classification, Task
 
 WITHOUT = "(none)"
@@ -117,7 +118,12 @@ def _properties(probed: Probed) -> Mapping[str, str]:
     if info.has_video:
         found |= {
             "video codec": info.video_codec or "unknown",
-            "frame size": f"{info.width}x{info.height}" + (f" turned {info.rotation}°" if info.rotation else ""),
+            "frame size": f"{info.width}x{info.height}" + _stored(info),
             "frame rate": f"{round(info.fps, 3):g}/s" if info.fps else "unknown",
         }
     return found
+
+
+def _stored(info: MediaInfo) -> str:
+    """What a player does with the stored frames, where it has to do anything."""
+    return " mirrored" * info.mirrored + (f" turned {info.rotation}°" if info.rotation else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import container_start, find_stream, open_container, prepare, reason
+from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
+from mse_pipeline.media.timeline import Timeline
 
 _KINDS = {"audio": "sound", "video": "video"}
 _ESTIMATED = {"mp3", "aac", "ac3", "eac3", "amr", "h264", "hevc", "m4v", "mpegvideo", "obu"}
@@ -18,34 +21,51 @@ _ESTIMATED = {"mp3", "aac", "ac3", "eac3", "amr", "h264", "hevc", "m4v", "mpegvi
 def losses(path: Path) -> list[str]:
     """What of a file cannot be decoded, or is not there, as sentences.
 
-    It is read in full, a frame in memory at a time.
-
     Raises:
         ClipError: The file cannot be opened.
     """
+    return [sentence for code, sentence in _found(path) if code == "undecodable"]
+
+
+def examine_whole(path: Path) -> tuple[tuple[str, str], ...]:
+    """What of a file cannot be decoded, is not there, or is strange: (defect code, sentence).
+
+    It is read in full, a frame in memory at a time.
+    """
+    try:
+        return tuple(_found(path))
+    except ClipError as error:
+        return ((error.code, str(error)),)
+
+
+def _found(path: Path) -> Iterator[tuple[str, str]]:
     with open_container(path) as container:
         streams = [stream for kind in _KINDS if (stream := find_stream(container, kind)) is not None]
         for stream in streams:
             prepare(stream, path)
-        errors, end = _decode(container, streams)
-        told = [
-            f"{number:,} packets of the {_KINDS[kind]} of {path} cannot be decoded: {why}."
-            for kind, (number, why) in errors.items()
-        ]
-        missing = _missing(container, end - container_start(container))
+        start = container_start(container)
+        track = SoundTrack(float(start), 0.0, None, measure_only=True)
+        errors, end = _decode(container, streams, track)
+        for kind, (number, why) in errors.items():
+            yield "undecodable", f"{number:,} packets of the {_KINDS[kind]} of {path} cannot be decoded: {why}."
+        missing = _missing(container, end - float(start))
         if missing:
             announced = container.duration / av.time_base
-            told.append(
+            yield (
+                "undecodable",
                 f"{path} announces {announced:.2f} s, but its last {missing:.2f} s are not there: the file is cut off. "
-                "Fetch it again."
+                "Fetch it again.",
             )
-    return told
+        if any(stream.type == "audio" for stream in streams) and "audio" not in errors:
+            levels = track.levels
+            yield from ((remark.code, str(remark)) for remark in levels.remarks(path, levels.cancelled()))
 
 
-def _decode(container: Any, streams: list[Any]) -> tuple[dict[str, tuple[int, str]], float]:
+def _decode(container: Any, streams: list[Any], track: SoundTrack) -> tuple[dict[str, tuple[int, str]], float]:
     """For each kind of stream with errors their number and the first one, and where the last frame ends in seconds."""
     errors: dict[str, tuple[int, str]] = {}
     end = 0.0
+    timeline = Timeline(container)
 
     def note(kind: str, error: BaseException) -> None:
         number, why = errors.get(kind, (0, reason(error)))
@@ -53,13 +73,17 @@ def _decode(container: Any, streams: list[Any]) -> tuple[dict[str, tuple[int, st
 
     try:
         for packet in container.demux(*streams):
+            timeline.place(packet)
             try:
                 for frame in packet.decode():
                     end = max(end, _end(frame))
+                    if packet.stream.type == "audio":
+                        track.add(frame)
             except av.error.EOFError:
                 continue
-            except av.FFmpegError as error:
+            except (av.FFmpegError, TimestampError) as error:
                 note(packet.stream.type, error)
+        track.finish()
     except av.FFmpegError as error:
         for stream in streams:
             note(stream.type, error)
@@ -82,11 +106,3 @@ def _missing(container: Any, end: float) -> float:
         return 0.0
     announced = container.duration / av.time_base
     return announced - end if announced - end > max(0.5, 0.02 * announced) else 0.0
-
-
-def examine_whole(path: Path) -> tuple[tuple[str, str], ...]:
-    """(defect code, sentence) of what `losses` finds."""
-    try:
-        return tuple(("undecodable", sentence) for sentence in losses(path))
-    except ClipError as error:
-        return ((error.code, str(error)),)

@@ -114,10 +114,12 @@ class ClipRun:
         if problem is not None:
             self._fail(stream, "decode", problem)
             return
-        remark: dict[str, Any] = {}
+        remarks = list(decoded.audio_remarks if hears else decoded.video_remarks)
         if decoded.truncated:
-            remark = {"code": "too_long", "message": f"Longer than {self._task.max_seconds:g} s: cut there."}
-        self._attempt(stream, lambda: self._call(extractor, decoded, sessions), **remark)
+            remarks.append(ClipError("too_long", f"Longer than {self._task.max_seconds:g} s: cut there."))
+        # A row has one code: that of the first, which says most; and the sentences of all.
+        told = {"code": remarks[0].code, "message": self._named(" ".join(map(str, remarks)))} if remarks else {}
+        self._attempt(stream, lambda: self._call(extractor, decoded, sessions), **told)
 
     def _call(self, extractor: Extractor, decoded: Decoded, sessions: Sessions) -> Features:
         if decoded.audio is not None and isinstance(extractor, AudioExtractor):
@@ -149,9 +151,14 @@ class ClipRun:
     def _fail(self, stream: str, stage: Stage, error: Exception) -> None:
         code = error.code if isinstance(error, ClipError) else "extractor_failed"
         message = str(error) if isinstance(error, MseError) else f"{type(error).__name__}: {error}"
-        if self._fetched_to:
-            message = message.replace(self._fetched_to, str(self._task.media_folder / str(self.clip.media)))
-        self._made.append((self._row(stream, status="failed", code=code, stage=stage, message=message), None))
+        row = self._row(stream, status="failed", code=code, stage=stage, message=self._named(message))
+        self._made.append((row, None))
+
+    def _named(self, message: str) -> str:
+        """A message that calls the media file by its name below the root, wherever it was opened."""
+        if not self._fetched_to:
+            return message
+        return message.replace(self._fetched_to, str(self._task.media_folder / str(self.clip.media)))
 
     def _row(self, stream: str, **more: Any) -> Row:
         return self._specs[stream].row(self.clip, self._media, self._task.max_seconds, **more)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 
 from mse_pipeline.errors import ClipError
-
-FORMATS = (
-    "mov,matroska,webm,mpeg,mpegvideo,mpegts,avi,flv,live_flv,asf,wav,w64,flac,ogg,mp3,aac,aiff,caf,amr,ac3,eac3,"
-    "au,mxf,nut,m4v,h264,hevc,dv,rm,ape,wv,tta,obu,ivf"
-)
-"""FFmpeg's names of the containers that are read. Playlists and scripts (HLS, DASH, concat, SDP, images by
-pattern) are left out on purpose: a file of a dataset must not make FFmpeg open other files or addresses."""
+from mse_pipeline.media.formats import NOT_READ, READ
 
 PROTOCOLS = "file"
 """FFmpeg's protocols that a container may use; no network."""
@@ -52,18 +47,26 @@ def open_container(path: str | os.PathLike[str]) -> Any:
     if file.stat().st_size == 0:
         raise ClipError("undecodable", f"{file} is empty (0 bytes); fetch it again.")
     try:
-        # With its protocol written out, no part of a file's name can be taken for another protocol.
-        return av.open(
-            f"file:{file.absolute()}",
-            metadata_errors="replace",
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS},
-        )
+        return _opened(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError("undecodable", f"{file} cannot be opened as media: {_explain(file, error)}") from error
 
 
+def _opened(file: Path) -> Any:
+    # With its protocol written out, no part of a file's name can be taken for another protocol.
+    return av.open(
+        f"file:{file.absolute()}",
+        metadata_errors="replace",
+        container_options={"format_whitelist": ",".join(sorted(READ)), "protocol_whitelist": PROTOCOLS},
+    )
+
+
 def _explain(file: Path, error: BaseException) -> str:
-    """FFmpeg's reason, and in plain words what the file seems to be."""
+    """In plain words what the file seems to be, and FFmpeg's reason where it gave one."""
+    refused = _refused_format(file) if isinstance(error, av.error.ArgumentError) else None
+    if refused is not None:
+        why = NOT_READ.get(refused, "in a format that is not among those that are read")
+        return f"it is {why} (FFmpeg's format {refused})."
     words = f"FFmpeg says {reason(error)!r}."
     with file.open("rb") as stream:
         head = stream.read(4096)
@@ -72,8 +75,24 @@ def _explain(file: Path, error: BaseException) -> str:
     if b"\0" not in head and all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
         return f"{words} Its content is text, not media."
     if isinstance(error, av.error.InvalidDataError):
-        return f"{words} It may be cut off or damaged; fetch it again."
+        return f"{words} It may be cut off or damaged, or in a format that FFmpeg here does not know; fetch it again."
     return words
+
+
+def _refused_format(file: Path) -> str | None:
+    """FFmpeg's name of the format that it recognised and must not read; only its log tells it."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as lines:
+            _opened(file).close()
+    except (av.FFmpegError, OSError, ValueError):
+        return next((name for _, name, line in lines if "not on whitelist" in line), None)
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+    return None
 
 
 def find_stream(container: Any, kind: str) -> Any | None:
@@ -120,12 +139,19 @@ def prepare(stream: Any, path: str | os.PathLike[str]) -> Any:
     return codec
 
 
-def container_start(container: Any) -> float:
-    """The file's time zero on its streams' clock, in seconds.
+def is_bare(container: Any) -> bool:
+    """Whether a file is a stream without a container, which has no times: frames are counted from its first one."""
+    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+
+
+def container_start(container: Any) -> Fraction:
+    """The file's time zero on its streams' clock, in exact seconds.
 
     MPEG program streams begin at any time, often 0.5 s; streams that begin later than the container are late.
     """
-    if container.start_time is not None:
-        return float(container.start_time / av.time_base)
-    starts = [float(s.start_time * s.time_base) for s in container.streams if s.start_time is not None]
-    return min(starts, default=0.0)
+    starts = [Fraction(s.start_time * s.time_base) for s in container.streams if s.start_time is not None]
+    if container.start_time is None:
+        return min(starts, default=Fraction(0))
+    start = Fraction(container.start_time, av.time_base)
+    # The container tells it rounded to a microsecond, its earliest stream exactly.
+    return next((one for one in starts if abs(one - start) <= Fraction(1, av.time_base)), start)

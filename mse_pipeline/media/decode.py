@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import container_start, find_stream, prepare, reason
+from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, reason
+from mse_pipeline.media.frames import PixelAspect
 from mse_pipeline.media.picture import Picture
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.sampling import FrameRequest
-from mse_pipeline.media.seeking import open_at
+from mse_pipeline.media.seeking import Opened, open_at
 from mse_pipeline.media.skipping import CODECS, CONTAINERS, Skipper
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
+from mse_pipeline.media.timeline import FrameClock, Timeline, exact
 
 __all__ = ["Decoded", "FrameRequest", "decode"]
 
@@ -29,13 +32,15 @@ class Decoded:
     """What one pass over a file gave. A missing or broken stream never costs the other.
 
     Attributes:
-        info: What the file's headers say.
+        info: What the file's headers say, and the first frame that was decoded.
         audio: The clip's sound from its start on; None where it was not asked for or there is a problem.
         duration: Length of the clip in seconds, as far as it was decoded: the longer of sound and video.
         truncated: Whether the clip was longer than `max_seconds`, and only so much was decoded.
         audio_problem: Why there is no sound: `no_audio` or `undecodable`.
         video_problem: Why there are no frames: `no_video` or `undecodable`.
-        damage: What was wrong with streams that were used all the same, as sentences.
+        audio_remarks: What was wrong with the sound, which was used all the same: `silent_audio`, `non_finite_audio`,
+            `cancelled_audio`, `clipped_audio`, or `damaged` where parts of it are lost.
+        video_remarks: What was wrong with the video, which was used all the same: `damaged`.
     """
 
     info: MediaInfo
@@ -44,7 +49,13 @@ class Decoded:
     truncated: bool = False
     audio_problem: ClipError | None = None
     video_problem: ClipError | None = None
-    damage: Sequence[str] = field(default_factory=tuple)
+    audio_remarks: Sequence[ClipError] = ()
+    video_remarks: Sequence[ClipError] = ()
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """All remarks, as sentences."""
+        return tuple(dict.fromkeys(str(remark) for remark in (*self.audio_remarks, *self.video_remarks)))
 
 
 def decode(
@@ -83,33 +94,48 @@ def decode(
     """
     file = Path(path)
     begin, length = _span(file, start, end)
-    limited = max_seconds is not None and (length is None or length > max_seconds)
-    with open_at(file, begin, audio, bool(frames)) as container:
-        one = _Pass(container, file, begin, max_seconds if limited else length, limited)
+    limited = max_seconds is not None and (length is None or length > exact(max_seconds))
+    if limited and max_seconds is not None:
+        length = exact(max_seconds)
+    opened = open_at(file, begin, audio, bool(frames))
+    with opened.container:
+        one = _Pass(file, opened, begin, length, limited)
         if audio:
             one.want_sound()
         if frames:
             one.want_frames(frames)
-        return one.run()
+        decoded = one.run()
+    channel = one.cancelled()
+    if channel is None:
+        return decoded
+    # Rare, so that it is not worth to keep every channel of every clip until its end.
+    opened = open_at(file, begin, True, False)
+    with opened.container:
+        again = _Pass(file, opened, begin, length, limited)
+        again.want_sound(channel)
+        heard = again.run()
+    return replace(decoded, audio=heard.audio, audio_remarks=heard.audio_remarks)
 
 
-def _span(path: Path, start: float | None, end: float | None) -> tuple[float, float | None]:
-    """Begin and length of the clip, in seconds; no length where it lasts to the end of the file."""
+def _span(path: Path, start: float | None, end: float | None) -> tuple[Fraction, Fraction | None]:
+    """Begin and length of the clip, in exact seconds; no length where it lasts to the end of the file."""
     begin = 0.0 if start is None else float(start)
     if begin < 0.0 or not math.isfinite(begin):
         raise ClipError("negative_start", f"The clip would start at {begin} s of {path}; a start is 0 or later.")
-    length = None if end is None else float(end) - begin
-    if length is not None and not length > 0.0:
+    if end is not None and not float(end) > begin:
         message = f"The clip would end at {end} s of {path}, which is not after its start, {begin} s."
         raise ClipError("too_short", message)
-    return begin, None if length is None or math.isinf(length) else length
+    if end is None or math.isinf(end):
+        return exact(begin), None
+    # Both ends may be the same fraction, less than a microsecond apart; the clip has some length all the same.
+    return exact(begin), exact(end) - exact(begin) or Fraction(float(end) - begin)
 
 
 class _Side:
     """One stream of the pass, its sink and what went wrong with it."""
 
-    def __init__(self, stream: Any, sink: SoundTrack | Picture) -> None:
-        self.stream, self.sink = stream, sink
+    def __init__(self, stream: Any, sink: SoundTrack | Picture, timeline: Timeline) -> None:
+        self.stream, self.sink, self._timeline = stream, sink, timeline
         self.skipper: Skipper | None = None
         self.frames = 0
         self.errors = 0
@@ -127,6 +153,8 @@ class _Side:
         try:
             for frame in packet.decode():
                 self.frames += 1
+                if self.stream.type == "audio":
+                    self._timeline.heard(self.stream.index, frame)
                 self.sink.add(frame)
                 if self.sink.done:
                     self.ended = True
@@ -148,46 +176,52 @@ class _Pass:
     """One pass over an open container.
 
     Args:
-        container: PyAV's input container, at or before the clip.
-        path: Its file, for messages.
+        path: The file, for messages.
+        opened: The same, open at or before the clip.
         begin: The clip's start, in seconds after the file's.
         length: The most seconds to decode; None for all.
         limited: Whether `length` is the caller's limit and not the clip's own end.
     """
 
-    def __init__(self, container: Any, path: Path, begin: float, length: float | None, limited: bool) -> None:
-        self._container, self._path, self._begin, self._length = container, path, begin, length
-        self._limited = limited
-        self._info = describe(container, path)
-        self._zero = container_start(container)
+    def __init__(self, path: Path, opened: Opened, begin: Fraction, length: Fraction | None, limited: bool) -> None:
+        self._path, self._opened, self._container = path, opened, opened.container
+        self._begin, self._length, self._limited = begin, length, limited
+        self._info = describe(self._container, path)
+        self._zero = container_start(self._container)
         self._sides: dict[int, _Side] = {}
         self._sound: tuple[_Side, SoundTrack] | None = None
         self._picture: tuple[_Side, Picture] | None = None
         self._problems: dict[str, ClipError] = {}
-        self._damage: list[str] = []
+        self._channel: int | None = None
+        self._remarks: dict[str, list[ClipError]] = {"audio": [], "video": []}
 
-    def want_sound(self) -> None:
-        """Decode the sound, if there is one."""
-        end = None if self._length is None else self._begin + self._length
-        track = SoundTrack(self._zero, self._begin, end)
-        side = self._side("audio", track)
-        self._sound = None if side is None else (side, track)
+    def want_sound(self, channel: int | None = None) -> None:
+        """Decode the sound, if there is one; mixed, or one channel of it."""
+        end = None if self._length is None else float(self._begin + self._length)
+        stream = self._stream("audio")
+        if stream is not None:
+            track = SoundTrack(float(self._zero), float(self._begin), end, channel=channel, sought=self._opened.sought)
+            self._sound = self._side(stream, track), track
+            self._channel = channel
 
     def want_frames(self, frames: Sequence[FrameRequest]) -> None:
         """Decode the video for these requests, if there is one."""
-        fps = self._info.fps if self._info.fps and self._info.fps > 0 else 25.0
-        zero = self._zero + self._begin
-        picture = Picture(frames, zero, self._length, fps)
-        side = self._side("video", picture)
-        if side is None:
+        stream = self._stream("video")
+        if stream is None:
             return
+        fps = exact(self._info.fps) if self._info.fps and self._info.fps > 0 else Fraction(25)
+        clock = FrameClock(stream, None if is_bare(self._container) else self._zero + self._begin)
+        aspect = PixelAspect(self._container, stream)
+        picture = Picture(frames, clock, aspect, begin=self._begin, length=self._length, fps=fps)
+        side = self._side(stream, picture)
         self._picture = side, picture
-        codec = side.stream.codec_context
+        codec = stream.codec_context
         if codec.name in CODECS and self._container.format.name in CONTAINERS:
             rates = [request.rate for request in frames]
-            side.skipper = Skipper(codec, rates, zero, self._length)
+            side.skipper = Skipper(codec, rates, clock, None if self._length is None else float(self._length))
 
-    def _side(self, kind: str, sink: SoundTrack | Picture) -> _Side | None:
+    def _stream(self, kind: str) -> Any | None:
+        """The stream of a kind, ready to be decoded; None where there is none or it cannot be."""
         stream = find_stream(self._container, kind)
         if stream is None:
             self._problems[kind] = ClipError(f"no_{kind}", f"{self._path} has no {kind} stream.")
@@ -197,8 +231,16 @@ class _Pass:
         except ClipError as problem:
             self._problems[kind] = problem
             return None
-        self._sides[stream.index] = _Side(stream, sink)
+        return stream
+
+    def _side(self, stream: Any, sink: SoundTrack | Picture) -> _Side:
+        self._sides[stream.index] = _Side(stream, sink, self._opened.timeline)
         return self._sides[stream.index]
+
+    def cancelled(self) -> int | None:
+        """The loudest channel of a sound that cancels out in the downmix; None of any other."""
+        mixed = self._sound is not None and self._channel is None and "audio" not in self._problems
+        return self._sound[1].levels.cancelled() if self._sound is not None and mixed else None
 
     def run(self) -> Decoded:
         """Read the file up to the clip's end and collect what came of it."""
@@ -214,13 +256,15 @@ class _Pass:
             truncated=self._limited and any(side.sink.overrun for side in self._sides.values()),
             audio_problem=self._problems.get("audio"),
             video_problem=self._problems.get("video"),
-            damage=tuple(self._damage),
+            audio_remarks=tuple(self._remarks["audio"]),
+            video_remarks=tuple(self._remarks["video"]),
         )
 
     def _read(self) -> None:
         sides = self._sides
         try:
             for packet in self._container.demux(*[side.stream for side in sides.values()]):
+                self._opened.timeline.place(packet)
                 side = sides[packet.stream.index]  # the closing, empty packets have no stream_index of their own
                 if not side.ended:
                     side.take(packet)
@@ -239,13 +283,18 @@ class _Pass:
         except (av.FFmpegError, TimestampError) as error:  # of the last frames; what came before them is kept
             side.note(error)
             samples = track.finish()
-        return Audio(samples) if self._settle("audio", side, len(samples) > 0) else None
+        if not self._settle("audio", side, len(samples) > 0):
+            return None
+        self._remarks["audio"] += track.levels.remarks(self._path, self._channel)
+        return Audio(samples)
 
     def _finish_picture(self) -> float:
         if self._picture is None:
             return 0.0
         side, picture = self._picture
         seen = picture.finish()
+        if picture.first is not None:
+            self._info = self._info.turned(picture.first.orientation)
         return seen if self._settle("video", side, seen > 0.0) else 0.0
 
     def _settle(self, kind: str, side: _Side, yielded: bool) -> bool:
@@ -253,14 +302,15 @@ class _Pass:
         why = "" if side.first_error is None else reason(side.first_error)
         if yielded:
             if side.errors:
-                self._damage.append(f"Parts of the {kind} of {self._path} were lost ({side.errors} times): {why}.")
+                lost = f"Parts of the {kind} of {self._path} were lost ({side.errors} times): {why}."
+                self._remarks[kind].append(ClipError("damaged", lost))
             return True
         code, message = "undecodable", f"The {kind} stream of {self._path} holds nothing that can be decoded."
         if side.errors:
             message = f"The {kind} of {self._path} cannot be decoded: {why}."
-        elif self._begin > 0.0 or side.frames:
-            until = "" if self._length is None else f" to {self._begin + self._length:g} s"
-            code, message = f"no_{kind}", f"{self._path} has no {kind} from {self._begin:g} s{until}."
+        elif self._begin > 0 or side.frames:
+            until = "" if self._length is None else f" to {float(self._begin + self._length):g} s"
+            code, message = f"no_{kind}", f"{self._path} has no {kind} from {float(self._begin):g} s{until}."
         self._problems[kind] = ClipError(code, message)
         return False
 
@@ -271,8 +321,11 @@ class _Pass:
         ]
         if self._limited or duration == 0.0 or not all(announced):
             return
-        expected = float(max(announced)) - self._begin
+        expected = float(max(announced) - self._begin)
         if self._length is not None:
-            expected = min(expected, self._length)
+            expected = min(expected, float(self._length))
         if duration < 0.9 * expected and duration < expected - 1.0:
-            self._damage.append(f"{self._path} announces {expected:.2f} s but only {duration:.2f} s of it are there.")
+            missing = f"{self._path} announces {expected:.2f} s but only {duration:.2f} s of it are there."
+            for side in self._sides.values():
+                if side.stream.type not in self._problems:
+                    self._remarks[side.stream.type].append(ClipError("damaged", missing))

@@ -2,36 +2,154 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from mse_pipeline.media.container import MAX_PIXELS
+
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats whose regions are cut before they are converted: nearly all video there is."""
 
+_FOLLOWED = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "vvc", "obu", "m4v", "h263", "dv", "avi", "flv"})
+"""Containers, by FFmpeg's names, that say nothing of the pixels' shape: there it may change with any frame."""
+
+_MOST_OBLONG = 16
+"""A pixel that is so many times wider than high, or higher than wide, is a wrong header."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored frame becomes upright: the eight ways in which a camera can be held, mirrored or not.
+
+    Attributes:
+        transposed: Rows become columns, at first.
+        flipped_x: Then left and right are exchanged.
+        flipped_y: And top and bottom.
+    """
+
+    transposed: bool = False
+    flipped_x: bool = False
+    flipped_y: bool = False
+
+    @classmethod
+    def of_matrix(cls, matrix: Sequence[int]) -> Orientation:
+        """Of a display matrix as FFmpeg has it: nine numbers, of which the first, second, fourth and fifth turn.
+
+        Players turn by right angles alone, and so a slanted matrix counts as the nearest of the eight; a matrix that
+        leaves nothing of the picture counts as none.
+
+        Examples:
+            >>> Orientation.of_matrix([-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])  # a front camera's
+            Orientation(transposed=False, flipped_x=True, flipped_y=False)
+        """
+        a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+        if a * d - b * c == 0:
+            return cls()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(True, c < 0, b < 0)
+        return cls(False, a < 0, d < 0)
+
+    @classmethod
+    def of_frame(cls, decoded: Any) -> Orientation:
+        """Of PyAV's video frame, which tells what the container says of it, or its own codec."""
+        matrix = decoded.side_data.get("DISPLAYMATRIX")
+        return cls() if matrix is None else cls.of_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right are exchanged, before anything is turned."""
+        return self.transposed ^ self.flipped_x ^ self.flipped_y
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counterclockwise by which the frame, mirrored or not, is turned: 0, 90, 180 or 270."""
+        if not self.transposed:
+            return 180 if self.flipped_y else 0
+        return 90 if self.flipped_y ^ self.mirrored else 270
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height, upright, of a frame that is stored so; and the other way round."""
+        return (height, width) if self.transposed else (width, height)
+
+    def upright(self, pixels: np.ndarray) -> np.ndarray:
+        """A stored frame, (H, W, 3), upright."""
+        turned = pixels.swapaxes(0, 1) if self.transposed else pixels
+        return turned[:: -1 if self.flipped_y else 1, :: -1 if self.flipped_x else 1]
+
+
+class PixelAspect:
+    """Width of a stream's pixels by their height: as the container says, or else as each frame says.
+
+    Args:
+        container: PyAV's input container.
+        stream: Its video stream.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        codec = stream.codec_context
+        told = stream.sample_aspect_ratio
+        follows = container.format.name in _FOLLOWED and codec is not None and told in (None, codec.sample_aspect_ratio)
+        self._codec = codec if told is None or follows else None
+        self._fixed = _believed(told)
+
+    def __call__(self) -> Fraction:
+        """For the frame that was decoded last; 1 where nobody tells, or what nobody can believe."""
+        return self._fixed if self._codec is None else _believed(self._codec.sample_aspect_ratio)
+
+
+def _believed(aspect: Fraction | None) -> Fraction:
+    return aspect if aspect and 1 / _MOST_OBLONG <= aspect <= _MOST_OBLONG else Fraction(1)
+
+
+def square_width(width: int, height: int, aspect: Fraction) -> int:
+    """Width of a stored frame in square pixels; its height stays."""
+    square = max(1, round(width * aspect))
+    return square if square * height <= MAX_PIXELS else width
+
 
 class Frame:
-    """One decoded frame, upright as a player shows it.
+    """One decoded frame as a player shows it: upright, and its pixels square. Interlaced frames stay interlaced.
 
     It holds what the decoder gave; `reduced` and `region` convert no more of it than they return.
 
     Args:
         decoded: PyAV's video frame.
+        aspect: Width of its pixels by their height.
     """
 
-    def __init__(self, decoded: Any) -> None:
-        self._decoded = decoded
-        self._turns = right_angle(decoded.rotation) // 90
-        size = decoded.height, decoded.width
-        self.height, self.width = size[::-1] if self._turns % 2 else size
+    def __init__(self, decoded: Any, aspect: Fraction = Fraction(1)) -> None:
+        self._decoded, self._aspect = decoded, aspect
+
+    @cached_property
+    def orientation(self) -> Orientation:
+        """How the stored frame became upright."""
+        return Orientation.of_frame(self._decoded)
+
+    @cached_property
+    def _stored(self) -> tuple[int, int]:
+        """Width and height before it is made upright, in square pixels."""
+        return square_width(self._decoded.width, self._decoded.height, self._aspect), self._decoded.height
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.orientation.size(*self._stored)[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.orientation.size(*self._stored)[1]
 
     @cached_property
     def pixels(self) -> np.ndarray:
         """The full-size frame, (H, W, 3) uint8 RGB."""
-        return self._upright(_rgb(self._decoded, self._decoded.width, self._decoded.height))
+        return self.orientation.upright(_rgb(self._decoded, *self._stored))
 
     def reduced(self, width: int) -> np.ndarray:
         """The frame at most `width` pixels wide, each pixel the mean of the area that it covers; never enlarged.
@@ -45,7 +163,7 @@ class Frame:
         if self.width <= width:
             return self.pixels
         size = width, max(1, round(self.height * width / self.width))
-        return self._upright(_rgb(self._decoded, *(size[::-1] if self._turns % 2 else size)))
+        return self.orientation.upright(_rgb(self._decoded, *self.orientation.size(*size)))
 
     def region(self, x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
         """A rectangle of the full-size frame.
@@ -61,7 +179,8 @@ class Frame:
         """
         frame = self._decoded
         # Two by two pixels share their colour, and frames of an odd height are converted by another rule.
-        if "pixels" in self.__dict__ or self._turns or frame.format.name not in _PLANAR or frame.height % 2:
+        plain = self.orientation == Orientation() and self._stored == (frame.width, frame.height)
+        if "pixels" in self.__dict__ or not plain or frame.format.name not in _PLANAR or frame.height % 2:
             return self.pixels[y1:y2, x1:x2]
         left, top = x1 // 2 * 2, y1 // 2 * 2
         right, bottom = -(-x2 // 2) * 2, -(-y2 // 2) * 2
@@ -69,9 +188,6 @@ class Frame:
             return self.pixels[y1:y2, x1:x2]
         part = _planar_part(frame, left, top, right, bottom)
         return _rgb(part, part.width, part.height)[y1 - top : y2 - top, x1 - left : x2 - left]
-
-    def _upright(self, pixels: np.ndarray) -> np.ndarray:
-        return np.rot90(pixels, self._turns) if self._turns else pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +249,3 @@ def _planar_part(frame: Any, x1: int, y1: int, x2: int, y2: int) -> Any:
     made = av.VideoFrame.from_ndarray(part.reshape(-1, width), format=frame.format.name)
     made.colorspace, made.color_range = frame.colorspace, frame.color_range
     return made
-
-
-def right_angle(degrees: float) -> int:
-    """The nearest of 0, 90, 180 and 270 degrees.
-
-    Examples:
-        >>> right_angle(-90), right_angle(180), right_angle(1)
-        (270, 180, 0)
-    """
-    return round(degrees / 90) % 4 * 90

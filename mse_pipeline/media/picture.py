@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+from mse_pipeline.media.frames import Frame, PixelAspect
 from mse_pipeline.media.sampling import FrameRequest, FrameSampler
 from mse_pipeline.media.soundtrack import TimestampError
+from mse_pipeline.media.timeline import FrameClock
 
-MAX_STILL = 3600.0
+MAX_STILL = 3600
 """Seconds that one frame may be shown; a file that announces more has broken timestamps."""
 
 
@@ -17,17 +20,29 @@ class Picture:
 
     Args:
         requests: What is wanted of the frames.
-        zero: The clip's start on the stream's clock, in seconds.
+        clock: When a frame is shown after the clip's start.
+        aspect: The shape of the stream's pixels.
+        begin: The clip's start in the file, in seconds; a first frame without a time is the file's first.
         length: The clip's length in seconds; None for the end of the file.
         fps: Mean frames a second, for frames without a time or a duration.
     """
 
-    def __init__(self, requests: Sequence[FrameRequest], zero: float, length: float | None, fps: float) -> None:
+    def __init__(
+        self,
+        requests: Sequence[FrameRequest],
+        clock: FrameClock,
+        aspect: PixelAspect,
+        *,
+        begin: Fraction,
+        length: Fraction | None,
+        fps: Fraction,
+    ) -> None:
         self._samplers = [FrameSampler(request) for request in requests]
-        self._zero, self._length = zero, length
-        self._step = 1.0 / fps
-        self._last: float | None = None
-        self._end = 0.0
+        self._clock, self._aspect, self._length = clock, aspect, length
+        self._step = 1 / fps
+        self._last: Fraction | None = None
+        self._end = -begin
+        self.first: Frame | None = None
         self.overrun = False
         self.done = False
 
@@ -37,26 +52,27 @@ class Picture:
         Raises:
             TimestampError: A frame would be shown for longer than `MAX_STILL`.
         """
-        if frame.pts is not None and frame.time_base is not None:
-            time = float(frame.pts * frame.time_base) - self._zero
-        else:
-            time = self._end if self._last is not None else 0.0
-        previous = 0.0 if self._last is None else self._last
+        time = self._clock(frame)
+        if time is None:
+            time = self._end
+        previous = Fraction(0) if self._last is None else self._last
         if self._last is not None and time <= previous:
             return  # time runs forward; what goes back is a copy or a splice
-        if time - max(previous, 0.0) > MAX_STILL:
+        if time - max(previous, Fraction(0)) > MAX_STILL:
             raise TimestampError(
-                f"one frame would be shown for {time - previous:.0f} s, and over {MAX_STILL:.0f} s are not believed"
+                f"one frame would be shown for {float(time - previous):.0f} s, and over {MAX_STILL} s are not believed"
             )
         if self._length is not None and time >= self._length:
             self._end = time
             self.done = self.overrun = True
             return
-        shown = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
-        self._end = time + (shown if 0.0 < shown <= MAX_STILL else self._step)
+        lasts = Fraction(frame.duration * frame.time_base) if frame.duration and frame.time_base else Fraction(0)
+        self._end = time + (lasts if 0 < lasts <= MAX_STILL else self._step)
         self._last = time
+        shown = Frame(frame, self._aspect())
+        self.first = self.first or shown
         for sampler in self._samplers:
-            sampler.add(time, frame)
+            sampler.add(time, shown)
 
     def finish(self) -> float:
         """Hand over the last rows; returns the video's end in seconds from the clip's start, 0 if there is none."""
@@ -65,4 +81,4 @@ class Picture:
         end = self._end if self._length is None else min(self._end, self._length)
         for sampler in self._samplers:
             sampler.finish(end)
-        return max(end, 0.0)
+        return max(float(end), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import find_stream, open_container, prepare, reason
-from mse_pipeline.media.frames import right_angle
+from mse_pipeline.media.frames import Orientation, PixelAspect, square_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,11 @@ class MediaInfo:
         sample_rate: Samples a second of the sound as stored.
         channels: Number of sound channels.
         video_codec: FFmpeg's name of the video codec, or None.
-        width: Pixels of a frame as stored, before rotation.
-        height: Pixels of a frame as stored, before rotation.
+        width: Of a frame as a player shows it, in square pixels.
+        height: Of a frame as a player shows it.
         fps: Mean frames a second as the headers announce them.
-        rotation: Degrees counterclockwise by which a player turns the frames: 0, 90, 180 or 270.
+        rotation: Degrees counterclockwise by which a player turns the stored frames: 0, 90, 180 or 270.
+        mirrored: Whether a player mirrors the stored frames, left to right, before it turns them.
     """
 
     path: Path
@@ -49,6 +50,15 @@ class MediaInfo:
     height: int | None = None
     fps: float | None = None
     rotation: int = 0
+    mirrored: bool = False
+
+    def turned(self, orientation: Orientation) -> MediaInfo:
+        """The same once a frame has told its orientation, which headers do not."""
+        if self.width is None or self.height is None:
+            return self
+        width, height = orientation.size(self.width, self.height)
+        turn, mirrored = orientation.rotation, orientation.mirrored
+        return replace(self, width=width, height=height, rotation=turn, mirrored=mirrored)
 
 
 def probe(path: str | os.PathLike[str]) -> MediaInfo:
@@ -62,15 +72,16 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
         video = find_stream(container, "video")
         if video is None:
             return info
-        return MediaInfo(**{**vars(info), "rotation": _first_rotation(container, video, Path(path))})
+        return info.turned(_first_orientation(container, video, Path(path)))
 
 
 def describe(container: Any, path: Path) -> MediaInfo:
-    """What the headers of an open container say; the rotation, which frames carry, is left at 0."""
+    """What the headers of an open container say; the orientation, which frames carry, is left out."""
     audio, video = find_stream(container, "audio"), find_stream(container, "video")
     duration = container.duration
     sound = audio.codec_context if audio is not None else None
     picture = video.codec_context if video is not None else None
+    width = square_width(picture.width, picture.height, PixelAspect(container, video)()) if picture else None
     rate = video.average_rate or video.guessed_rate if video is not None else None
     return MediaInfo(
         path=path,
@@ -83,17 +94,17 @@ def describe(container: Any, path: Path) -> MediaInfo:
         sample_rate=sound.sample_rate if sound else None,
         channels=sound.channels if sound else None,
         video_codec=picture.name if picture else None,
-        width=picture.width if picture else None,
+        width=width,
         height=picture.height if picture else None,
         fps=float(rate) if rate else None,
     )
 
 
-def _first_rotation(container: Any, video: Any, path: Path) -> int:
+def _first_orientation(container: Any, video: Any, path: Path) -> Orientation:
     prepare(video, path)
     try:
         for frame in container.decode(video):
-            return right_angle(frame.rotation)
+            return Orientation.of_frame(frame)
     except av.FFmpegError as error:
         raise ClipError("undecodable", f"The video of {path} cannot be decoded: {reason(error)}.") from error
-    return 0
+    return Orientation()

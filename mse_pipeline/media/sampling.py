@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
 
 import numpy as np
 
 from mse_pipeline.media.frames import Frame, FrameBatch
+from mse_pipeline.media.timeline import exact
 
-_SLIVER = 1e-6
+_SLIVER = Fraction(1, 1_000_000)
 """Seconds: shorter pieces of time come from rounding and get no row."""
 
 
@@ -20,7 +21,8 @@ class FrameRequest:
     """Frames of a clip at a fixed rate, handed over in batches as they are decoded.
 
     Row k stands for [k/rate, (k+1)/rate) seconds of the clip, cut at the video's end, and shows the frame that
-    a player would show in the middle of that time, whatever the video's own frame rate is.
+    a player would show in the middle of that time, whatever the video's own frame rate is. Times are exact fractions:
+    at 10, 30 or 50 frames a second the middle of a row of 1/5 s is the very moment at which a frame appears.
 
     Attributes:
         rate: Rows a second.
@@ -47,42 +49,42 @@ class FrameSampler:
 
     def __init__(self, request: FrameRequest) -> None:
         self._request = request
+        self._rate = exact(request.rate)
         self._row = 0
-        self._recent: deque[tuple[float, Any]] = deque()
+        self._begin, self._end = Fraction(0), 1 / self._rate  # of the row
+        self._recent: deque[tuple[Fraction, Frame]] = deque()
         self._chosen: list[Frame] = []
         self._intervals: list[tuple[float, float]] = []
 
-    def add(self, time: float, frame: Any) -> None:
-        """Take the next decoded frame, shown from `time` on (seconds from the clip's start, may be negative)."""
-        rate = self._request.rate
+    def add(self, time: Fraction, frame: Frame) -> None:
+        """Take the next frame, shown from `time` on (seconds from the clip's start, may be negative)."""
         # A row is decided once the video is known to last to its end: only then its middle is known.
-        while self._recent and time >= (self._row + 1) / rate:
-            self._emit(self._row / rate, (self._row + 1) / rate)
+        while self._recent and time >= self._end:
+            self._emit(self._end)
         self._recent.append((time, frame))
-        while len(self._recent) > 1 and self._recent[1][0] <= self._row / rate:
+        while len(self._recent) > 1 and self._recent[1][0] <= self._begin:
             self._recent.popleft()
 
-    def finish(self, end: float) -> None:
+    def finish(self, end: Fraction) -> None:
         """Hand over what is left; `end` is where the video ends, in seconds from the clip's start."""
-        rate = self._request.rate
-        while self._recent and end - self._row / rate > _SLIVER:
-            self._emit(self._row / rate, min((self._row + 1) / rate, end))
+        while self._recent and end - self._begin > _SLIVER:
+            self._emit(min(self._end, end))
         self._recent.clear()
         self._flush()
 
-    def _emit(self, begin: float, end: float) -> None:
-        middle = (begin + end) / 2
-        frame = self._recent[0][1]
+    def _emit(self, end: Fraction) -> None:
+        middle = (self._begin + end) / 2
+        chosen = self._recent[0][1]
         for time, candidate in self._recent:
             if time > middle:
                 break
-            frame = candidate
-        chosen = Frame(frame)
+            chosen = candidate
         if self._chosen and (self._chosen[0].width, self._chosen[0].height) != (chosen.width, chosen.height):
             self._flush()
         self._chosen.append(chosen)
-        self._intervals.append((begin, end))
+        self._intervals.append((float(self._begin), float(end)))
         self._row += 1
+        self._begin, self._end = self._row / self._rate, (self._row + 1) / self._rate
         if len(self._chosen) == self._request.batch_size:
             self._flush()
 

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mse_pipeline.media.timeline import FrameClock
+
 CODECS = frozenset({"h264", "hevc"})
 """Codecs whose frames cost enough."""
 
@@ -35,12 +37,13 @@ class Skipper:
     Args:
         codec: PyAV's codec context, of one thread.
         rates: Rows a second of all that is wanted.
-        zero: The clip's start on the stream's clock, in seconds.
+        clock: When a packet's frame is shown after the clip's start. A microsecond is no matter here: where in doubt a
+            frame is decoded.
         length: The clip's length in seconds; None for the end of the file.
     """
 
-    def __init__(self, codec: Any, rates: Sequence[float], zero: float, length: float | None) -> None:
-        self._codec, self._rates, self._zero, self._length = codec, tuple(rates), zero, length
+    def __init__(self, codec: Any, rates: Sequence[float], clock: FrameClock, length: float | None) -> None:
+        self._codec, self._rates, self._clock, self._length = codec, tuple(rates), clock, length
         self._waiting: deque[tuple[float | None, Any]] = deque()
         self._times: list[float] = []  # of packets that wait and of some before them, sorted
         self._passed: deque[float] = deque()
@@ -52,8 +55,8 @@ class Skipper:
 
         The empty packet at the end of the file lets all go.
         """
-        timed = packet.pts is not None and packet.time_base is not None
-        time = float(packet.pts * packet.time_base) - self._zero if timed else None
+        shown = self._clock(packet)
+        time = None if shown is None else float(shown)
         self._waiting.append((time, packet))
         if time is not None:
             bisect.insort(self._times, time)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
@@ -11,6 +10,7 @@ import numpy as np
 from av.audio.frame import format_dtypes
 
 from mse_pipeline.media.audio import SAMPLE_RATE
+from mse_pipeline.media.downmix import Converter, Downmix, Levels, frame_kind, packed
 
 GAP = 0.05
 """Seconds by which timestamps may disagree with the count of samples before the clock is believed. Containers
@@ -30,75 +30,39 @@ class TimestampError(ValueError):
     """Timestamps that no recording has."""
 
 
-class Converter:
-    """Mono float32 at some rate from frames of one kind, by FFmpeg's libswresample.
-
-    The downmix is normalised so that full scale in all channels stays full scale: libswresample's own default
-    for floating-point output lets a stereo sum reach 1.41.
-
-    Args:
-        source: The first frame; later ones must have its rate, sample format and layout.
-        rate: Samples a second to convert to.
-    """
-
-    def __init__(self, source: Any, rate: int) -> None:
-        self.kind = frame_kind(source)
-        self._graph = av.filter.Graph()
-        self._graph.threads = 1
-        self._source = self._graph.add(
-            "abuffer",
-            f"sample_rate={source.sample_rate}:sample_fmt={source.format.name}:"
-            f"channel_layout={source.layout.name}:time_base=1/{source.sample_rate}",
-        )
-        resample = self._graph.add("aresample", "rematrix_maxval=1")
-        mono = self._graph.add("aformat", f"sample_fmts=flt:channel_layouts=mono:sample_rates={rate}")
-        self._sink = self._graph.add("abuffersink")
-        self._graph.link_nodes(self._source, resample, mono, self._sink)
-        self._graph.configure()
-
-    def __call__(self, frame: Any | None) -> Iterator[np.ndarray]:
-        """Convert one frame, or with None what is still inside; chunks of (N,) float32."""
-        if frame is not None:
-            frame.pts = None  # the samples are counted here; FFmpeg shall not look at the time again
-        self._source.push(frame)
-        while True:
-            try:
-                yield self._sink.pull().to_ndarray()[0]
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-
-
-def joined(frames: Sequence[Any]) -> Any:
-    """One frame with the samples of several of one kind, without a time."""
-    first = frames[0]
-    if len(frames) == 1:
-        return first
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    whole = av.AudioFrame.from_ndarray(samples, format=first.format.name, layout=first.layout.name)
-    whole.sample_rate = first.sample_rate
-    return whole
-
-
-def frame_kind(frame: Any) -> tuple[int, str, str]:
-    """Rate, sample format and layout of an audio frame: what a converter is made for."""
-    return frame.sample_rate, frame.format.name, frame.layout.name
-
-
 class SoundTrack:
     """Collects a clip's sound: padded where it starts late, trimmed where early, gaps filled with silence.
 
     Samples are first made mono at their own rate, placed there, and resampled last, from a sample that lies on
-    the grid that both rates share. A span is therefore resampled in the same phase as the whole file.
+    the grid that both rates share. A span is therefore resampled in the same phase as the whole file. Where the file is
+    read from its beginning, a span's samples are placed after those before them, as those of the whole file are.
 
     Args:
         zero: The file's time zero on the stream's clock, in seconds.
         start: Begin of the clip after `zero`, in seconds.
         end: End of the clip after `zero`, in seconds; None for the end of the file.
+        sought: Whether the file is not read from its beginning.
+        channel: Take this channel alone instead of the downmix.
+        measure_only: Keep no samples, only the levels.
+
+    Attributes:
+        levels: What was measured inside the clip.
     """
 
-    def __init__(self, zero: float, start: float, end: float | None) -> None:
+    def __init__(
+        self,
+        zero: float,
+        start: float,
+        end: float | None,
+        *,
+        sought: bool = False,
+        channel: int | None = None,
+        measure_only: bool = False,
+    ) -> None:
         self._zero, self._start, self._end = zero, start, end
-        self._mono: Converter | None = None
+        self._sought, self._channel, self._measure_only = sought, channel, measure_only
+        self.levels = Levels()
+        self._mono: Downmix | None = None
         self._resampler: Converter | None = None
         self._waiting: list[tuple[Any, float | None]] = []  # frames of one kind, and when each begins after `zero`
         self._waiting_samples = 0
@@ -121,6 +85,7 @@ class SoundTrack:
             TimestampError: The timestamps leave more silence than `MAX_SILENCE`.
             av.FFmpegError: libswresample cannot convert the frame.
         """
+        frame = packed(frame)
         if self._waiting and frame_kind(self._waiting[0][0]) != frame_kind(frame):
             self._convert()
         if frame.sample_rate != self._rate:
@@ -139,13 +104,25 @@ class SoundTrack:
         frames = [frame for frame, _ in waiting]
         if self._mono is None or self._mono.kind != frame_kind(frames[0]):
             self._drain_mono()
-            self._mono = Converter(frames[0], self._rate)
-        # The rate stays, so as many samples come out as went in.
-        mono = np.concatenate([*self._mono(joined(frames)), np.zeros(0, np.float32)])
+            self._mono = Downmix(frames[0], self._channel)
+        mono, channels, bad = self._mono(frames)
         begin = 0
         for frame, at in waiting:
-            self._place(mono[begin : begin + frame.samples], at)
-            begin += frame.samples
+            end = begin + frame.samples
+            inside = self._inside(begin, end, self._written if at is None else round(at * self._rate))
+            self.levels.add(
+                mono[inside],
+                None if channels is None else channels[:, inside],
+                None if bad is None else bad[inside],
+            )
+            self._place(mono[begin:end], at)
+            begin = end
+
+    def _inside(self, begin: int, end: int, index: int) -> slice:
+        """Of samples that are placed from `index` on, those inside the clip."""
+        first = max(0, round(self._start * self._rate) - index)
+        past = end - begin if self._end is None else round(self._end * self._rate) - index
+        return slice(min(begin + first, end), max(begin, min(end, begin + past)))
 
     def finish(self) -> np.ndarray:
         """The clip's samples, (N,) float32 in [-1, 1] at 16 kHz; N is 0 where the clip has no sound."""
@@ -155,7 +132,8 @@ class SoundTrack:
         samples = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)
         if self._end is not None:
             samples = samples[: round(self._end * SAMPLE_RATE) - round(self._start * SAMPLE_RATE)]
-        np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)  # sums of numbers beyond all measure
+        self._measure(samples)
         return np.clip(samples, -1.0, 1.0, out=samples)
 
     def _restart(self, rate: int) -> None:
@@ -166,7 +144,8 @@ class SoundTrack:
             self._written = round(now * rate)
         else:
             common = math.gcd(rate, SAMPLE_RATE)
-            blocks = math.floor(max(0.0, self._start - PREROLL) * common + 1e-9)
+            settled = max(0.0, self._start - PREROLL) if self._sought else 0.0
+            blocks = math.floor(settled * common + 1e-9)
             self._written = blocks * (rate // common)
             self._position = blocks * (SAMPLE_RATE // common)
         self._rate = rate
@@ -229,12 +208,19 @@ class SoundTrack:
         """Keep resampled samples from the clip's start on."""
         first = round(self._start * SAMPLE_RATE)
         begin, self._position = self._position, self._position + len(piece)
-        if self._position > first:
+        if self._position <= first:
+            return
+        if self._measure_only:
+            self._measure(piece[max(0, first - begin) :])
+        else:
             self._chunks.append(np.array(piece[max(0, first - begin) :], np.float32))
+
+    def _measure(self, samples: np.ndarray) -> None:
+        self.levels.peak = max(self.levels.peak, float(np.abs(samples).max(initial=0.0)))
 
     def _drain_mono(self) -> None:
         if self._mono is not None:
-            for chunk in self._mono(None):
+            for chunk in self._mono.rest():
                 self._place(chunk, None)
             self._mono = None
 

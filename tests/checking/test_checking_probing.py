@@ -17,6 +17,7 @@ from mse_pipeline.checking.pool import each
 from mse_pipeline.checking.probing import examine
 from mse_pipeline.clip import Clip, Defect, Split
 from mse_pipeline.errors import MseError
+from mse_pipeline.media.frames import Orientation
 from tests.checking.trees import link, write_clip
 
 
@@ -132,7 +133,7 @@ class Broken:
 def test_a_reading_that_fails_is_told_for_each_stream():
     streams = {"audio": SimpleNamespace(index=0), "video": SimpleNamespace(index=1)}
     assert probing._first_frames(Broken(), streams) == (
-        0,
+        Orientation(),
         dict.fromkeys(("audio", "video"), "cannot be decoded: Invalid data."),
     )
 

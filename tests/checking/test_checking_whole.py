@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from mse_pipeline.checking.probing import examine
@@ -13,6 +14,9 @@ from mse_pipeline.checking.run import check
 from mse_pipeline.checking.whole import losses
 from tests.checking.test_checking_run import TABLE
 from tests.checking.trees import write_clip
+from tests.media.media_files import tone, write_media
+
+TONE = tone(1.0, 48000)[0]
 
 
 def endless(path: Path, frames: int = 400, side: int = 6000) -> Path:
@@ -53,6 +57,26 @@ def test_a_file_without_its_end_is_told_once_it_is_decoded(tmp_path, suffix, say
     problems = examine(tmp_path, path.name, whole=True).problems
     assert {code for code, _ in problems} == {"undecodable"}
     assert any(says in message for _, message in problems)
+
+
+@pytest.mark.parametrize(
+    ("wave", "code"),
+    [
+        (np.zeros((1, 48000)), "silent_audio"),
+        (np.stack([TONE, -TONE]), "cancelled_audio"),
+        (np.where(TONE > 0.4, np.nan, TONE)[None], "non_finite_audio"),
+        (9 * TONE[None], "clipped_audio"),
+    ],
+    ids=["silence", "cancelled", "not a number", "beyond full scale"],
+)
+def test_what_is_strange_about_the_sound_is_told(tmp_path, wave, code):
+    layout = "stereo" if len(wave) == 2 else "mono"
+    write_media(tmp_path / "a.wav", sound=wave, layout=layout, audio_codec="pcm_f32le")
+    assert examine(tmp_path, "a.wav").problems == ()
+    [(told, message)] = examine(tmp_path, "a.wav", whole=True).problems
+    assert told == code
+    assert "a.wav" in message
+    assert losses(tmp_path / "a.wav") == []
 
 
 def test_damage_in_the_middle_is_told_with_its_extent(tmp_path):

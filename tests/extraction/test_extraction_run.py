@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from mse_pipeline import store
@@ -8,6 +9,7 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import Options, Silent, extract
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
+from tests.media.media_files import write_media
 
 
 def test_every_clip_gets_its_stream_and_a_pack(corpus, recipe, run, tmp_path):
@@ -91,6 +93,26 @@ def test_clips_that_are_too_long_are_cut_with_a_remark(corpus, recipe, run, tmp_
     assert summary.remarks == {"too_long": 3}
     features = store.open(tmp_path / "cache")["mine"]["acoustic.egemaps"]["c0"]
     assert features.intervals[-1, 1] == pytest.approx(0.25, abs=0.011)
+
+
+def test_what_is_strange_about_the_sound_is_a_remark_of_the_streams_that_hear_it(corpus, recipe, run, tmp_path):
+    root = corpus(3)
+    silence, tone = np.zeros(8000), 0.3 * np.sin(np.arange(8000) * 0.1)
+    for number, samples in enumerate((silence, np.stack([tone, -tone]), np.where(tone > 0.2, np.nan, tone))):
+        write_media(
+            root / "media" / f"clip{number}.wav",
+            sound=np.atleast_2d(samples),
+            sound_rate=16000,
+            layout="stereo" if samples.ndim == 2 else "mono",
+            audio_codec="pcm_f32le",
+        )
+    summary = run(recipe(), root)
+    assert summary.remarks == {"silent_audio": 1, "cancelled_audio": 1, "non_finite_audio": 1}
+    assert summary.streams["acoustic.egemaps"].done == 3
+    rows = {row.clip: row for row in store.open(tmp_path / "cache")["mine"].rows("acoustic.egemaps")}
+    assert str(root / "media/clip0.wav") in rows["c0"].message
+    assert (rows["c1"].status, rows["c1"].code) == ("done", "cancelled_audio")
+    assert rows["c2"].rows > 0
 
 
 def test_a_change_of_settings_makes_only_what_it_touches(corpus, recipe, run):

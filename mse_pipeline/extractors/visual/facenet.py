@@ -44,7 +44,7 @@ class Facenet(FaceExtractor[FacenetConfig]):
     """
 
     name = "facenet"
-    revision = 2
+    revision = 3
     Config = FacenetConfig
     not_values = frozenset({"weights"})  # the weights' content counts, not where they lie
 

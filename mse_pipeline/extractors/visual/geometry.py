@@ -80,7 +80,7 @@ class Geometry(FaceExtractor[GeometryConfig]):
     """
 
     name = "geometry"
-    revision = 1
+    revision = 2
     Config = GeometryConfig
 
     @property

@@ -41,7 +41,7 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
     """
 
     name = "mtcnn"
-    revision = 2
+    revision = 3
     Config = MtcnnConfig
 
     @property

@@ -51,6 +51,7 @@ class PictureEncoder(Encoder[P], Generic[P]):
     """A vision encoder on pictures of any size; the model's image processor resizes, crops and normalises them."""
 
     modality = "visual"
+    revision = 2
 
     def part_of_config(self, config: Any) -> Any:
         """The configuration of the model, or of its vision half where it has one for texts beside it, as CLIP."""

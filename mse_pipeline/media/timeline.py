@@ -1,0 +1,150 @@
+"""Timeline: when a packet or a frame is there, in exact seconds, also where a file's timestamps begin anew."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+DISCONTINUOUS = frozenset({"mpeg", "mpegts", "mpegtsraw", "ogg", "live_flv", "ty"})
+"""Containers, by FFmpeg's names, whose clock may leap (its AVFMT_TS_DISCONT): recordings are cut and put together."""
+
+_BACK = 0.1
+"""Seconds by which a stream's time may go back before it begins anew; the same in the program ffmpeg."""
+
+_LEAP = 10.0
+"""Seconds by which the clock of `DISCONTINUOUS` containers may go ahead before it is another clock; as in ffmpeg."""
+
+_COARSE = Fraction(1, 1000)
+"""The clock of Matroska and FLV, to which times are rounded."""
+
+
+def exact(seconds: float) -> Fraction:
+    """The fraction that a number of seconds, or of rows a second, is meant to be.
+
+    Examples:
+        >>> exact(1.4), exact(12.5), exact(1 / 3)
+        (Fraction(7, 5), Fraction(25, 2), Fraction(1, 3))
+    """
+    return Fraction(seconds).limit_denominator(1_000_000)
+
+
+class FrameClock:
+    """When frames of a stream are shown, in exact seconds after the clip's start.
+
+    A clock of milliseconds rounds the times of 24, 30 or 60 frames a second. Where the stream has one frame rate, a
+    time that is a multiple of its frame's duration as far as such a clock can tell is taken for that multiple.
+
+    Args:
+        stream: PyAV's video stream.
+        zero: The clip's start on the stream's clock, in seconds; None where its times mean nothing.
+    """
+
+    def __init__(self, stream: Any, zero: Fraction | None) -> None:
+        self._zero = zero
+        steady = stream.time_base == _COARSE and stream.base_rate and stream.base_rate == stream.average_rate
+        self._fps = Fraction(stream.base_rate) if steady else None
+
+    def __call__(self, timed: Any) -> Fraction | None:
+        """Time of a packet or a frame of the stream; None where it has none."""
+        if timed.pts is None or timed.time_base is None or self._zero is None:
+            return None
+        time: Fraction = timed.pts * timed.time_base
+        if self._fps is not None:
+            multiple = round(time * self._fps) / self._fps
+            if -_COARSE / 2 < time - multiple <= _COARSE / 2:
+                time = multiple
+        return time - self._zero
+
+
+class Timeline:
+    """Lets the timestamps of a file's packets run on where they begin anew.
+
+    Files that were put together (`cat a.ts b.ts`, chained Ogg, the parts of a DVD) tell the second part's times from
+    its own zero, recordings with a disturbance go on with another clock. The second part is placed behind the first,
+    by one shift for all streams, so that sound and picture stay in step. The program ffmpeg does the same. A shift is
+    rounded to the ticks of each stream's clock; so many packets pass here that fractions would cost more than decoding.
+
+    Args:
+        container: PyAV's input container.
+        whole: The file is known to be of one piece.
+    """
+
+    def __init__(self, container: Any, whole: bool = False) -> None:
+        self._whole = whole
+        self._leaps = container.format.name in DISCONTINUOUS
+        self._bases: dict[int, float] = {}  # stream -> seconds of a tick of its clock
+        self._shifts = [0.0]  # seconds that are added, one a part of the file
+        self._parts: dict[int, int] = {}  # stream -> the part that it is in
+        self._last: dict[int, tuple[float, float, float]] = {}  # stream -> last dts; next dts, pts expected
+        self._left: dict[
+            int, tuple[int, float]
+        ] = {}  # stream -> part that it has just left, and the time expected there
+        self._heard: dict[int, float] = {}  # stream of sound -> where the last frame ended
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether a second part has begun."""
+        return len(self._shifts) > 1
+
+    def place(self, packet: Any) -> None:
+        """Change a packet's timestamps to those of the whole. Packets are to come in the file's order."""
+        stream = packet.stream.index
+        if self._whole or packet.time_base is None:
+            return
+        base = self._bases.get(stream)
+        if base is None:
+            base = self._bases[stream] = float(packet.time_base)
+        if packet.dts is not None:
+            at = packet.dts * base
+            shown = at if packet.pts is None else packet.pts * base
+            shift = self._shift(stream, at, shown)
+            length = (packet.duration or 0) * base
+            length = length if length < _LEAP else 0.0
+            end = shown + shift + length
+            before = self._last.get(stream)
+            self._last[stream] = at + shift, at + shift + length, end if before is None else max(before[2], end)
+        else:
+            shift = self._shifts[self._parts.get(stream, -1)]
+        if shift:
+            ticks = round(shift / base)
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+
+    def heard(self, stream: int, frame: Any) -> None:
+        """Take note of a decoded frame of sound: the end of a part may have packets without a time, or padding."""
+        base = self._bases.get(stream)
+        begin = self._heard.get(stream) if base is None or frame.pts is None else frame.pts * base
+        if begin is None or stream not in self._last:
+            return
+        self._heard[stream] = end = begin + frame.samples / frame.sample_rate
+        last, expected, shown = self._last[stream]
+        if expected < end < expected + 1:
+            self._last[stream] = last, end, max(shown, end)
+
+    def _shift(self, stream: int, at: float, shown: float) -> float:
+        """What is added to the times of a packet, which is decoded `at` a time and `shown` at another."""
+        part = self._parts.setdefault(stream, len(self._shifts) - 1)
+        if stream in self._last:
+            last, expected, end = self._last[stream]
+            before, there = self._left.pop(stream, (part, expected))
+            if abs(at + self._shifts[before] - there) < 1.0 < abs(at + self._shifts[part] - expected):
+                self._parts[stream] = before  # it was one stray timestamp
+                self._last[stream] = there, there, there
+                if part == len(self._shifts) - 1 and part not in self._parts.values():
+                    self._shifts.pop()
+                return self._shifts[before]
+            if self._is_other_clock(at + self._shifts[part], last, expected):
+                self._left[stream] = part, expected
+                part += 1
+                # Not every container tells when a packet is decoded, and not every part begins with its first picture.
+                behind = max(expected - at, end - shown)
+                # Another stream may have come to this part before; if not, or if time would go back, it begins here.
+                if part == len(self._shifts):
+                    self._shifts.append(behind)
+                elif abs(self._shifts[part] - behind) > _LEAP or at + self._shifts[part] + _BACK < last:
+                    self._shifts[part] = behind
+                self._parts[stream] = part
+        return self._shifts[part]
+
+    def _is_other_clock(self, time: float, last: float, expected: float) -> bool:
+        return time + _BACK < last or (self._leaps and time - expected > _LEAP)
