@@ -21,7 +21,7 @@ from rich.text import Text
 
 from mse_pipeline.cli.output import settings, stderr
 from mse_pipeline.errors import MseError
-from mse_pipeline.os_errors import explain, goes_on
+from mse_pipeline.os_errors import explain, goes_on, number_of
 
 
 class RateColumn(ProgressColumn):
@@ -55,9 +55,9 @@ def bar(unit: str) -> Iterator[Progress]:
     with Progress(*columns, console=stderr(), disable=settings.quiet, transient=True) as progress:
         try:
             yield progress
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            if isinstance(error, BrokenPipeError) or number_of(error) is None:  # a lock that is held has no number
+                raise
             raise MseError(goes_on(explain(error))) from error
 
 

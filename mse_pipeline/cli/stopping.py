@@ -30,7 +30,8 @@ class Stopped(BaseException):
 def stoppable() -> Iterator[None]:
     """Within it, the first signal that asks for an end raises `Stopped`, and the second ends at once.
 
-    A signal that is ignored, as SIGHUP is below nohup, stays so.
+    Below nohup the end of the terminal stays ignored. An interrupt does not: a shell has the jobs in its background
+    ignore it, but whoever sends one to them means it.
     """
     asked = False
 
@@ -43,7 +44,7 @@ def stoppable() -> Iterator[None]:
 
     before: dict[int, Any] = {}
     for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, stop)
     try:
         yield
