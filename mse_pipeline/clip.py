@@ -25,6 +25,8 @@ DefectCode = Literal[
     "no_audio",
     "no_video",
     "no_face",
+    "no_speaker",
+    "unsure_speaker",
     "no_text",
     "too_short",
     "too_long",

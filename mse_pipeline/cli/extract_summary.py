@@ -31,6 +31,8 @@ def show(summary: Summary, console: Console) -> None:
         )
     if summary.remarks:
         console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
+    for notice in summary.notices:
+        console.print(escape(notice), soft_wrap=True)
     if summary.failed_clips:
         first = summary.failures[0]
         console.print(

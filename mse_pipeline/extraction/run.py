@@ -17,10 +17,11 @@ import filelock
 from mse_pipeline import corpora
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
-from mse_pipeline.corpora.faces import with_faces
+from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.dispatch import Where, dispatch
 from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.task import StreamSpec, Task, Todo
@@ -136,6 +137,8 @@ def extract_corpus(
     progress = progress or Silent()
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
+    told = read_people(corpus, recipe.media.people)
+    notices: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
         with run_lock(cache.path / recipe.name, share):
@@ -164,6 +167,7 @@ def extract_corpus(
                 remove_abandoned()
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
+                notices = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
     except filelock.Timeout as error:
         raise MseError(
@@ -185,6 +189,7 @@ def extract_corpus(
         remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
         failures=failures,
+        notices=notices,
         seconds=time.monotonic() - begun,
     )
 

@@ -48,6 +48,7 @@ class Summary:
         defects: What the corpus itself shows, by defect code.
         failures: The rows of failed streams.
         seconds: Duration of the run.
+        notices: What the run did otherwise than was asked for, as sentences.
     """
 
     dataset: str
@@ -62,6 +63,7 @@ class Summary:
     defects: Mapping[str, int]
     failures: tuple[Row, ...]
     seconds: float
+    notices: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `--json`."""

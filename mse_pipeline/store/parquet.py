@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,9 +81,27 @@ def read_shard(path: Path, clips: set[str] | None = None) -> Iterator[tuple[str,
                 if clips is None or not clips.isdisjoint(file.read_row_group(group, ["clip"])["clip"].to_pylist()):
                     yield from _rows(file.read_row_group(group), names, clips)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise MseError(
-            f"The shard {path} cannot be read ({error}). Remove it, and `mse extract` makes its clips anew."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def read_notes(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Read clip id, key and notes of all clips, without their values.
+
+    Raises:
+        MseError: The file is missing, damaged or not a shard.
+    """
+    try:
+        with readable(path) as source, pq.ParquetFile(source) as file:
+            table = file.read(["clip", "key", "notes"])
+        columns = (table[name].to_pylist() for name in ("clip", "key", "notes"))
+        found = [(clip, key, json.loads(notes)) for clip, key, notes in zip(*columns, strict=True)]
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+    yield from found
+
+
+def _damaged(path: Path, error: Exception) -> MseError:
+    return MseError(f"The shard {path} cannot be read ({error}). Remove it, and `mse extract` makes its clips anew.")
 
 
 def _rows(table: pa.Table, names: tuple[str, ...], clips: set[str] | None) -> Iterator[tuple[str, str, Features]]:
