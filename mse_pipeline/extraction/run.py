@@ -183,6 +183,7 @@ def extract_corpus(
         streams={stream: count_stream(one, made) for stream, one in rows.items()},
         failed_clips=len({row.clip for row in failures} & asked),
         remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
+        instead=tuple(dict.fromkeys(sentence for spec in specs for sentence in spec.instead)),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
         failures=failures,
         seconds=time.monotonic() - begun,
@@ -217,7 +218,8 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             if files is not None:
                 identity = {**identity, "files": files}
             reads = {name: getattr(extractor, name) for name in _DEPENDS}
-            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
+            options = {**settings, **extractor.settled()}
+            specs.append(StreamSpec(stream, options, stream_id(identity), identity, extractor.instead(), **reads))
     return tuple(specs)
 
 

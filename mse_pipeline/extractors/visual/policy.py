@@ -53,6 +53,33 @@ def scores(
     return [-1.0 if one is None else one for one in agreements]
 
 
+def favourite(policy: Policy, tracks: Sequence[Track], found: Sequence[float]) -> int:
+    """The best track of the person who is followed.
+
+    Args:
+        policy: What counts.
+        tracks: All of them, each with its person; at least one.
+        found: What `scores` gave for them.
+
+    Returns:
+        Index of the best track of the person with the highest score: the sum over the person's tracks, and for
+        ``speaking`` the best of them.
+
+    Examples:
+        >>> tracks = [Track(person=0), Track(person=1), Track(person=1)]
+        >>> favourite("largest", tracks, [0.5, 0.3, 0.4]), favourite("speaking", tracks, [0.5, 0.3, 0.4])
+        (2, 0)
+    """
+    totals: dict[int, float] = {}
+    for track, score in zip(tracks, found, strict=True):
+        before = totals.get(track.person)
+        if before is None:
+            totals[track.person] = score
+        else:
+            totals[track.person] = max(before, score) if policy == "speaking" else before + score
+    return max(range(len(tracks)), key=lambda k: (totals[tracks[k].person], found[k]))
+
+
 def _centrality(track: Track, boxes: Sequence[np.ndarray]) -> float:
     own = np.array([boxes[index][pick] for index, pick in zip(track.frames, track.picks, strict=True)])
     away = np.linalg.norm((own[:, :2] + own[:, 2:]) / 2 - 0.5, axis=1) / np.sqrt(0.5)
