@@ -5,7 +5,6 @@ It reads the notes of the shards, no media and no values, and writes one small f
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -15,7 +14,8 @@ import numpy as np
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError
-from mse_pipeline.extractors.visual.people import Face, People, Utterance, find_people
+from mse_pipeline.extractors.visual.identity import from_text
+from mse_pipeline.extractors.visual.speakers import Face, People, Utterance, find_people
 from mse_pipeline.store.candidates import NOTE, Choice, Choices
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import canonical
@@ -94,7 +94,7 @@ def _utterance(clip: Clip, notes: Mapping[str, Any]) -> Utterance:
 
 def _face(track: Mapping[str, Any]) -> Face:
     boxes = np.array(track["boxes"], np.float64).reshape(-1, 5)
-    identity = np.frombuffer(base64.b64decode(track["identity"], validate=True), "<f2").astype(np.float64)
+    identity = from_text(track["identity"]).astype(np.float64)
     size = float(np.linalg.norm(identity))
     if not np.isfinite(size) or size == 0.0 or not np.isfinite(boxes).all() or not len(boxes):
         raise ValueError(f"track {track['track']} has no face")

@@ -138,7 +138,7 @@ def extract_corpus(
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
     told = read_people(corpus, recipe.media.people)
-    notices: tuple[str, ...] = ()
+    faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
         with run_lock(cache.path / recipe.name, share):
@@ -167,7 +167,7 @@ def extract_corpus(
                 remove_abandoned()
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
-                notices = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
+                faces = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
     except filelock.Timeout as error:
         raise MseError(
@@ -187,9 +187,9 @@ def extract_corpus(
         streams={stream: count_stream(one, made) for stream, one in rows.items()},
         failed_clips=len({row.clip for row in failures} & asked),
         remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
+        instead=tuple(dict.fromkeys([*(sentence for spec in specs for sentence in spec.instead), *faces])),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
         failures=failures,
-        notices=notices,
         seconds=time.monotonic() - begun,
     )
 
@@ -222,7 +222,8 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             if files is not None:
                 identity = {**identity, "files": files}
             reads = {name: getattr(extractor, name) for name in _DEPENDS}
-            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
+            options = {**settings, **extractor.settled()}
+            specs.append(StreamSpec(stream, options, stream_id(identity), identity, extractor.instead(), **reads))
     return tuple(specs)
 
 

@@ -45,10 +45,10 @@ class Summary:
         streams: Counts by stream.
         failed_clips: Clips among those asked for that lack a stream.
         remarks: Remarks on clips that are done, by defect code.
+        instead: What was done in place of the best, as something is missing on this machine, as sentences.
         defects: What the corpus itself shows, by defect code.
         failures: The rows of failed streams.
         seconds: Duration of the run.
-        notices: What the run did otherwise than was asked for, as sentences.
     """
 
     dataset: str
@@ -60,10 +60,10 @@ class Summary:
     streams: Mapping[str, StreamCount]
     failed_clips: int
     remarks: Mapping[str, int]
+    instead: tuple[str, ...]
     defects: Mapping[str, int]
     failures: tuple[Row, ...]
     seconds: float
-    notices: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `--json`."""

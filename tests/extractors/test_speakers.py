@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mse_pipeline.extractors.visual.people import NOBODY, Face, Utterance, find_people, group
+from mse_pipeline.extractors.visual.speakers import NOBODY, Face, Utterance, find_people, group
 
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve", "Fay")
 DIM = 128
@@ -166,6 +166,6 @@ def test_a_group_of_which_two_names_are_told_is_taken_apart():
 def test_groups_beyond_the_most_that_are_compared_join_the_nearest(monkeypatch):
     cast = Cast(3, 7)
     vectors = np.stack([cast.picture(k % 3) for k in range(60)])
-    monkeypatch.setattr("mse_pipeline.extractors.visual.people._MOST", 30)
+    monkeypatch.setattr("mse_pipeline.extractors.visual.speakers._MOST", 30)
     labels = group(vectors, np.ones(60))
     assert labels.tolist() == [k % 3 for k in range(60)]
