@@ -24,6 +24,9 @@ ALIKE = 0.35
 AHEAD = 0.08
 """How much nearer than to the next person such a face must be."""
 
+ALIKE_HERE, AHEAD_HERE = 0.2, 0.1
+"""The same among the few who speak in a dialogue: a face in profile is far from its front, and farther from others."""
+
 _FAR = 2.0  # distance of faces that are seen at the same time, and so are two people
 _MOST = 4000  # groups that are compared with each other; the rest, the least seen, join the nearest of them
 _CHANCE = 0.1  # share of the picture that anybody's face may have while someone else speaks
@@ -242,7 +245,7 @@ class _Search:
         scenes: dict[str, list[int]] = defaultdict(list)
         for place, (number, _) in enumerate(self.faces):
             scenes[self.scene[number]].append(place)
-        apart = self._apart()
+        apart = self.apart = self._apart()
         count = 0
         for members in scenes.values():
             local = {place: k for k, place in enumerate(members)}
@@ -250,6 +253,7 @@ class _Search:
             found = group(self.vectors[members], self.weights[members], pairs)
             self.look[members] = found + count
             count += int(found.max()) + 1
+        self.scene_of = {int(self.look[place]): self.scene[number] for place, (number, _) in enumerate(self.faces)}
         self.looks = _means(self.vectors, self.weights, self.look)
         self.look_weights = np.bincount(self.look, self.weights)
         pairs = [(self.look[one], self.look[two]) for one, others in enumerate(apart) for two in others if one < two]
@@ -411,14 +415,29 @@ class _Search:
                 self.name_of[look] = number[ties[person].name]
         self.strange = np.array([self.pinned.get(person) == NOBODY for person in self.person.tolist()])
         self.nearness = self._nearness()
+        beside = self._beside()
+        here: dict[str, set[int]] = defaultdict(set)
+        for scene, one in zip(self.scene, self.utterances, strict=True):
+            here[scene] |= {number[one.speaker]} if one.speaker in number else set()
         for look in np.flatnonzero((self.name_of < 0) & ~self.strange).tolist():
-            near = self.nearness[look]
-            if not len(near):
-                continue
-            best = int(near.argmax())
-            others = np.delete(near, best)
-            if near[best] >= ALIKE and near[best] - others.max(initial=-1.0) >= AHEAD:
-                self.name_of[look] = best
+            for among, alike, ahead in (
+                (set(range(len(self.names))), ALIKE, AHEAD),
+                (here[self.scene_of[look]], ALIKE_HERE, AHEAD_HERE),
+            ):
+                if self.name_of[look] < 0 and among - beside[look]:
+                    near = self.nearness[look]
+                    best = max(among - beside[look], key=lambda k: near[k])
+                    next_best = max((near[k] for k in among if k != best), default=-1.0)
+                    if near[best] >= alike and near[best] - next_best >= ahead:
+                        self.name_of[look] = best
+
+    def _beside(self) -> list[set[int]]:
+        """Of each look the names of those who are seen at the same time, and so are somebody else."""
+        beside: list[set[int]] = [set() for _ in self.looks]
+        for one, others in enumerate(self.apart):
+            names = {int(self.name_of[self.look[other]]) for other in others}
+            beside[self.look[one]] |= names - {-1}
+        return beside
 
     def _nearness(self) -> np.ndarray:
         """(looks, names): cosine to the name's mean identity, over the corpus or in the look's dialogue."""
@@ -427,10 +446,9 @@ class _Search:
         tied = np.flatnonzero(self.name_of >= 0)
         whole = _means(self.looks[tied], self.look_weights[tied], self.name_of[tied])
         near: np.ndarray = self.looks @ whole.T
-        scene_of = {int(self.look[place]): self.scene[number] for place, (number, _) in enumerate(self.faces)}
         by_scene: dict[str, list[int]] = defaultdict(list)
         for look in range(len(self.looks)):
-            by_scene[scene_of[look]].append(look)
+            by_scene[self.scene_of[look]].append(look)
         for looks in by_scene.values():
             own = [look for look in looks if self.name_of[look] >= 0]
             for look in looks:
