@@ -74,12 +74,14 @@ def _entry(clip: Clip, row: Row, notes: Mapping[str, Any], choice: Choice | None
     return Entry(moment(clip, tracks, step, chosen), kind, doubt, seen, why)
 
 
-def write_sheet(dataset: Dataset, root: Path, out: Path, *, stream: str | None = None, workers: int = 2) -> list[Path]:
+def write_sheet(
+    dataset: Dataset, root: Path | None, out: Path, *, stream: str | None = None, workers: int = 2
+) -> list[Path]:
     """Write the sheet's pages.
 
     Args:
         dataset: The dataset in the cache.
-        root: Folder of the raw files.
+        root: Folder of the raw files; without it no pictures are shown.
         out: The first page; further ones lie beside it and are numbered.
         stream: Whose faces; None for the first stream that follows one.
         workers: Threads that decode.
@@ -110,8 +112,10 @@ def write_sheet(dataset: Dataset, root: Path, out: Path, *, stream: str | None =
     return pages
 
 
-def _tiles(root: Path, part: Sequence[Entry], workers: int) -> Iterator[dict[str, Any]]:
-    pictures = photograph(root, [one.moment for one in part], workers)
+def _tiles(root: Path | None, part: Sequence[Entry], workers: int) -> Iterator[dict[str, Any]]:
+    moments = [one.moment for one in part]
+    absent = ClipError("missing_media", "The raw files were not found.")
+    pictures = [absent] * len(part) if root is None else photograph(root, moments, workers)
     for one, picture in zip(part, pictures, strict=True):
         failed = isinstance(picture, ClipError)
         why = one.why or (str(picture) if failed else "")
