@@ -483,9 +483,12 @@ class _Search:
         doubt = float(np.clip(1.0 - ahead / 0.5, 0.0, 0.6))
         tracks = tuple(sorted(self.faces[place][1].track for place in taken))
         if not self.sure[speaker]:
-            message = f"The face of {speaker} is a guess: too few clips tell it from others."
-            return Chosen(tracks, round(max(doubt, 0.7), 3), "unsure_speaker", message)
-        return Chosen(tracks, round(doubt, 3))
+            why = f"The face of {speaker} is a guess: too few clips tell it from others."
+            return Chosen(tracks, round(max(doubt, 0.7), 3), "unsure_speaker", why)
+        message = (
+            "Some of the face's looks are hardly nearer to this speaker's than to others'." if doubt > 0.5 else None
+        )
+        return Chosen(tracks, round(doubt, 3), None, message)
 
     def _guess(self, number: int) -> Chosen:
         """Where the name has no face: the tracks of the one that fills most of the picture, if it is nobody else's."""
