@@ -24,6 +24,7 @@ from mse_pipeline.store.manifest import StreamEntry
 REVISION = 1
 """Raised whenever the same faces and names give another choice."""
 
+_HARDLY, _CLEARLY = 0.65, 0.9  # probabilities of a detector between which a face begins to count
 _SHOWN_FACES = 12  # of each person, for the gallery
 _SHOWN_NOBODIES = 40  # groups without a name
 
@@ -98,8 +99,13 @@ def _face(track: Mapping[str, Any]) -> Face:
     size = float(np.linalg.norm(identity))
     if not np.isfinite(size) or size == 0.0 or not np.isfinite(boxes).all() or not len(boxes):
         raise ValueError(f"track {track['track']} has no face")
-    areas = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])
+    areas = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2]) * _clarity(float(track.get("probability", 1.0)))
     return Face(int(track["track"]), boxes[:, 0].astype(np.int64), areas.clip(1e-6), identity / size)
+
+
+def _clarity(probability: float) -> float:
+    """How much a face counts: one that is seen from behind, or hardly a face, says little of who speaks."""
+    return float(np.clip((probability - _HARDLY) / (_CLEARLY - _HARDLY), 0.05, 1.0))
 
 
 def _digest(utterances: list[Utterance], pins: Mapping[tuple[str, int], str]) -> str:

@@ -45,7 +45,7 @@ class Face:
     Attributes:
         track: Its number among the clip's.
         frames: (F,) int, the sampled frames that it is in.
-        areas: (F,) its boxes' areas, in frames' areas.
+        areas: (F,) how much of the picture it fills: its boxes' areas, less where it is hardly a face.
         identity: (D,) unit vector, near for the same person.
     """
 
