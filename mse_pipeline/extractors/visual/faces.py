@@ -15,13 +15,13 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.visual.cascade import Search, patches
-from mse_pipeline.extractors.visual.cuts import Cuts
 from mse_pipeline.extractors.visual.detector import Detections, Detector, FaceDetector, YunetDetector, load_yunet
 from mse_pipeline.extractors.visual.identity import aligned, around, load_embedder, to_text
 from mse_pipeline.extractors.visual.mouths import Mouths
 from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
 from mse_pipeline.extractors.visual.people import people
 from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, favourite, scores
+from mse_pipeline.extractors.visual.shots import Shots
 from mse_pipeline.extractors.visual.tracking import Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
 from mse_pipeline.media.audio import Audio
@@ -36,7 +36,7 @@ _TOLD = 20
 
 _SEARCH = Search()
 _MTCNN_LEAST = 0.9, 40
-_YUNET_LEAST = 0.7, 16
+_YUNET_LEAST = 0.78, 16
 """Probability from which a face counts, and its smallest side in pixels, where the options leave it open."""
 
 _OF_MTCNN = frozenset({"thresholds", "factor", "detect_every"})
@@ -65,7 +65,7 @@ class FaceConfig:
         thresholds: MTCNN's thresholds of its three networks.
         factor: MTCNN's ratio of one level of the image pyramid to the next.
         min_probability: Faces less probable than that count as none; None for what suits the detector: 0.9 for MTCNN,
-            0.7 for YuNet.
+            0.78 for YuNet.
         detect_every: With MTCNN, frames are searched in full every so many, and between faces are looked for where
             they were; 1 searches all of them. YuNet always does.
         policy: Which person is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
@@ -210,7 +210,7 @@ class FaceSession:
         self._config = config = config.settled()
         self._device = str(device)
         self._detector: FaceDetector | None = None
-        self._cuts = Cuts()
+        self._shots = Shots()
         self._intervals: list[np.ndarray] = []
         self._found: list[FrameFaces] = []
         self._aspect = 1.0
@@ -223,7 +223,7 @@ class FaceSession:
             self._detector = config.make_detector(self._device)
         self._intervals.append(batch.intervals)
         reduced = batch.reduced(config.width)
-        self._cuts.add(reduced)
+        self._shots.add(reduced)
         self._aspect = batch.frames[0].width / batch.frames[0].height
         found = self._detector(reduced)
         index = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
@@ -247,7 +247,10 @@ class FaceSession:
             ClipError: `no_face`: there is no track of that number.
         """
         intervals = np.concatenate(self._intervals) if self._intervals else np.zeros((0, 2))
-        tracks = people(self._found, intervals, self._cuts.shots, self._config.identity != "none")
+        config = self._config
+        tracks = people(
+            self._found, intervals, self._shots, float(config.min_probability or 0.0), config.identity != "none"
+        )
         if face is not None and not 0 <= face < len(tracks):
             raise ClipError("no_face", f"The face {face} was asked for, but {len(tracks)} were found, counted from 0.")
         notes, first = self._decide(tracks, intervals, audio, face)

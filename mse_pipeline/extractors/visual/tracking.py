@@ -47,6 +47,11 @@ class Track:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def rows(self) -> list[tuple[int, int]]:
+        """Each frame with the detection in it."""
+        return list(zip(self.frames, self.picks, strict=True))
+
     def overlaps(self, other: Track) -> bool:
         """Whether both are there at some time."""
         return self.frames[0] <= other.frames[-1] and other.frames[0] <= self.frames[-1]
