@@ -387,22 +387,25 @@ class _Search:
         count = len(members)
         if count < 2:
             return
+        names = list(dict.fromkeys(str(self.utterances[number].speaker) for number in members))
         persons = sorted({person for number in members for person in self.shares[number] if person in column})
-        own: dict[str, list[int]] = defaultdict(list)
-        for k, number in enumerate(members):
-            own[str(self.utterances[number].speaker)].append(k)
-        place = {person: k for k, person in enumerate(persons)}
-        share = np.zeros((count, len(persons)))
-        for k, number in enumerate(members):
-            for person, value in self.shares[number].items():
-                if person in place:
-                    share[k, place[person]] = value
-        columns = [column[person] for person in persons]
-        for name, rows in own.items():
-            if name in row:
-                spoken = len(rows)
-                excess[row[name], columns] += share[rows].sum(0) - spoken * share.mean(0)
-                variance[row[name], columns] += spoken * (count - spoken) / (count - 1) * share.var(0)
+        name_at, person_at = ({one: k for k, one in enumerate(some)} for some in (names, persons))
+        spoken, total, square = np.zeros(len(names)), np.zeros(len(persons)), np.zeros(len(persons))
+        together = np.zeros((len(names), len(persons)))
+        for number in members:
+            name = name_at[str(self.utterances[number].speaker)]
+            spoken[name] += 1
+            for person, share in self.shares[number].items():
+                if person in person_at:
+                    total[person_at[person]] += share
+                    square[person_at[person]] += share**2
+                    together[name, person_at[person]] += share
+        mean = total / count
+        spread = np.maximum(square / count - mean**2, 0.0)
+        own = [k for k, name in enumerate(names) if name in row]
+        place = np.ix_([row[names[k]] for k in own], [column[person] for person in persons])
+        excess[place] += together[own] - np.outer(spoken[own], mean)
+        variance[place] += np.outer(spoken[own] * (count - spoken[own]) / (count - 1), spread)
 
     def _name_looks(self, ties: Mapping[int, _Tie]) -> None:
         """The name of each look: its person's, or that of the person whom it is by far most like."""
