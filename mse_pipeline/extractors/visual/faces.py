@@ -20,7 +20,7 @@ from mse_pipeline.extractors.visual.identity import aligned, around, load_embedd
 from mse_pipeline.extractors.visual.mouths import Mouths
 from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
 from mse_pipeline.extractors.visual.people import people
-from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, favourite, scores
+from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, confidence, favourite, scores
 from mse_pipeline.extractors.visual.shots import Shots
 from mse_pipeline.extractors.visual.tracking import Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
@@ -69,7 +69,8 @@ class FaceConfig:
             they were; 1 searches all of them. YuNet always does.
         policy: Which person is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
             seen), the most ``central`` (summed nearness to the frame's middle), or the one that is ``speaking``
-            (agreement of its mouth with the sound; the largest where there is no sound or no mouth moves with it).
+            (agreement of its mouth with the sound; where no mouth moves in time with it the one that moves most while
+            there is a voice, and where none does or there is no sound the largest, which the notes then say).
     """
 
     rate: Annotated[float, Field(gt=0.0, le=120.0)] = 5.0
@@ -279,13 +280,20 @@ class FaceSession:
         """What the notes tell of the choice, and a track of the person who is followed."""
         policy, boxes = self._config.policy, [frame.boxes for frame in self._found]
         notes: dict[str, Any] = {"policy": policy}
-        agreements = [] if self.mouths is None else self.mouths.agreements(tracks, audio)
+        agreements, activities = ([], []) if self.mouths is None else self.mouths.agreements(tracks, audio)
         ranking: Policy = policy
-        if policy == "speaking" and max([one for one in agreements if one is not None], default=-1.0) <= MIN_AGREEMENT:
-            ranking = "largest"
-            notes["fallback"] = "largest: no mouth moves with the sound" if audio is not None else "largest: no sound"
-        found = scores(policy, tracks, boxes, intervals, agreements)
-        rank = found if ranking == policy else scores(ranking, tracks, boxes, intervals, agreements)
+        found = rank = scores(policy, tracks, boxes, intervals, agreements)
+        if policy == "speaking" and max(found, default=-1.0) <= MIN_AGREEMENT:
+            if max(activities, default=0.0) > 0.0:
+                rank = activities
+                notes["fallback"] = "the mouth that moves most while there is a voice: none moves in time with it"
+            else:
+                ranking = "largest"
+                reason = "no mouth moves with the sound" if audio is not None else "no sound"
+                notes["fallback"] = f"largest: {reason}"
+                rank = scores(ranking, tracks, boxes, intervals, agreements)
+        if policy == "speaking":
+            notes["confidence"] = confidence(tracks, found, activities)
         notes |= {"detector": self._config.detector, "identity": self._config.identity}
         if face is not None:
             notes["asked_for"] = face
