@@ -137,6 +137,11 @@ class FaceConfig:
             return digests[0]
         return hashlib.blake2b(" ".join(digests).encode(), digest_size=16).hexdigest()
 
+    def missing(self) -> tuple[str, ...]:
+        """Names of the weights in the models' folder that would have to be downloaded, for settled options."""
+        used = [*([YUNET] if self.detector == "yunet" else []), *([SFACE] if self.identity == "sface" else [])]
+        return tuple(released.file for released in used if not is_here(released))
+
     def instead(self) -> tuple[str, ...]:
         """What is done in place of the best, as sentences, for options that are not settled yet."""
         folder = models_folder()
@@ -170,7 +175,8 @@ class Faces:
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made, plain JSON: ``policy``, where it failed ``fallback``, and ``tracks``, each
             with its number ``track``, ``from``, ``to``, ``frames``, ``score``, ``chosen``, and ``boxes`` as lists of
-            row, x1, y1, x2, y2.
+            row, x1, y1, x2, y2; where people are known again also ``person``, the mean ``probability``, and
+            ``identity``, which `identity.from_text` reads.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
     """
 
@@ -310,14 +316,12 @@ class FaceSession:
             "tracks": [
                 {
                     "track": number,
-                    "person": tracks[number].person,
                     "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
                     "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
                     "score": round(found[number], 4),
-                    "probability": round(tracks[number].score, 3),
                     "frames": len(tracks[number]),
                     "chosen": number in chosen,
-                    **({} if (known := tracks[number].identity) is None else {"identity": to_text(known)}),
+                    **_who(tracks[number]),
                     "boxes": [
                         [index, *np.round(self._found[index].boxes[pick], 3).tolist()]
                         for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
@@ -326,6 +330,13 @@ class FaceSession:
                 for number in told
             ],
         }
+
+
+def _who(track: Track) -> dict[str, Any]:
+    """What the notes tell of a track where people are known again."""
+    if track.identity is None:
+        return {}
+    return {"person": track.person, "probability": round(track.score, 3), "identity": to_text(track.identity)}
 
 
 class FrameFaces:

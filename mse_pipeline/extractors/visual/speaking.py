@@ -132,7 +132,8 @@ def activity(motions: np.ndarray, voice: np.ndarray) -> float:
 
     Examples:
         >>> voice = np.ones(50)
-        >>> [round(activity(np.full(count, moved), voice[:count]), 6) for count, moved in ((50, 0.2), (50, 0.02), (5, 0.2))]
+        >>> moved = (50, 0.2), (50, 0.02), (5, 0.2)
+        >>> [round(activity(np.full(count, much), voice[:count]), 6) for count, much in moved]
         [4.0, 0.0, 0.0]
     """
     heard = motions[np.isfinite(motions) & voiced(voice)]
