@@ -20,7 +20,7 @@ from mse_pipeline.extractors.visual.identity import aligned, around, load_embedd
 from mse_pipeline.extractors.visual.mouths import Mouths
 from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
 from mse_pipeline.extractors.visual.people import people
-from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, favourite, scores
+from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, confidence, favourite, scores
 from mse_pipeline.extractors.visual.shots import Shots
 from mse_pipeline.extractors.visual.tracking import Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
@@ -70,10 +70,11 @@ class FaceConfig:
             they were; 1 searches all of them. YuNet always does.
         policy: Which person is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
             seen), the most ``central`` (summed nearness to the frame's middle), or the one that is ``speaking``
-            (agreement of its mouth with the sound; the largest where there is no sound or no mouth moves with it), or
-            the clip's ``speaker``, whose name the corpus tells: `speakers` finds out at the end of the extraction whose
-            face is whose, and until then features hold rows of all faces (see `mse_pipeline.store.candidates`). The
-            largest where no speaker is named or people are not known by their looks.
+            (agreement of its mouth with the sound; where no mouth moves in time with it the one that moves most while
+            there is a voice, and where none does or there is no sound the largest, which the notes then say), or the
+            clip's ``speaker``, whose name the corpus tells: at the end of the extraction `speakers` finds out whose
+            face is whose, and until then features hold rows of all faces (`mse_pipeline.store.candidates`); the largest
+            where no speaker is named or people are not known by their looks.
     """
 
     rate: Annotated[float, Field(gt=0.0, le=120.0)] = 5.0
@@ -140,6 +141,11 @@ class FaceConfig:
             return digests[0]
         return hashlib.blake2b(" ".join(digests).encode(), digest_size=16).hexdigest()
 
+    def missing(self) -> tuple[str, ...]:
+        """Names of the weights in the models' folder that would have to be downloaded, for settled options."""
+        used = [*([YUNET] if self.detector == "yunet" else []), *([SFACE] if self.identity == "sface" else [])]
+        return tuple(released.file for released in used if not is_here(released))
+
     def instead(self) -> tuple[str, ...]:
         """What is done in place of the best, as sentences, for options that are not settled yet."""
         folder = models_folder()
@@ -176,7 +182,8 @@ class Faces:
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made, plain JSON: ``policy``, where it failed ``fallback``, and ``tracks``, each
             with its number ``track``, ``from``, ``to``, ``frames``, ``score``, ``chosen``, and ``boxes`` as lists of
-            row, x1, y1, x2, y2.
+            row, x1, y1, x2, y2; where people are known again also ``person``, the mean ``probability``, and
+            ``identity``, which `identity.from_text` reads.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
     """
 
@@ -295,15 +302,22 @@ class FaceSession:
         """What the notes tell of the choice, and a track of the person who is followed."""
         policy, boxes = self._config.policy, [frame.boxes for frame in self._found]
         notes: dict[str, Any] = {"policy": policy}
-        agreements = [] if self.mouths is None else self.mouths.agreements(tracks, audio)
+        agreements, activities = ([], []) if self.mouths is None else self.mouths.agreements(tracks, audio)
         ranking: Policy = policy
-        if policy == "speaking" and max([one for one in agreements if one is not None], default=-1.0) <= MIN_AGREEMENT:
-            ranking = "largest"
-            notes["fallback"] = "largest: no mouth moves with the sound" if audio is not None else "largest: no sound"
         if policy == "speaker":
             notes["fallback"] = "largest: not compared with other clips"
-        found = scores(policy, tracks, boxes, intervals, agreements)
-        rank = found if ranking == policy else scores(ranking, tracks, boxes, intervals, agreements)
+        found = rank = scores(policy, tracks, boxes, intervals, agreements)
+        if policy == "speaking" and max(found, default=-1.0) <= MIN_AGREEMENT:
+            if max(activities, default=0.0) > 0.0:
+                rank = activities
+                notes["fallback"] = "the mouth that moves most while there is a voice: none moves in time with it"
+            else:
+                ranking = "largest"
+                reason = "no mouth moves with the sound" if audio is not None else "no sound"
+                notes["fallback"] = f"largest: {reason}"
+                rank = scores(ranking, tracks, boxes, intervals, agreements)
+        if policy == "speaking":
+            notes["confidence"] = confidence(tracks, found, activities)
         notes |= {"detector": self._config.detector, "identity": self._config.identity}
         if face is not None:
             notes["asked_for"] = face
@@ -319,14 +333,12 @@ class FaceSession:
             "tracks": [
                 {
                     "track": number,
-                    "person": tracks[number].person,
                     "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
                     "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
                     "score": round(found[number], 4),
-                    "probability": round(tracks[number].score, 3),
                     "frames": len(tracks[number]),
                     "chosen": number in chosen,
-                    **({} if (known := tracks[number].identity) is None else {"identity": to_text(known)}),
+                    **_who(tracks[number]),
                     "boxes": [
                         [index, *np.round(self._found[index].boxes[pick], 3).tolist()]
                         for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
@@ -335,6 +347,13 @@ class FaceSession:
                 for number in told
             ],
         }
+
+
+def _who(track: Track) -> dict[str, Any]:
+    """What the notes tell of a track where people are known again."""
+    if track.identity is None:
+        return {}
+    return {"person": track.person, "probability": round(track.score, 3), "identity": to_text(track.identity)}
 
 
 class FrameFaces:

@@ -81,6 +81,30 @@ def favourite(policy: Policy, tracks: Sequence[Track], found: Sequence[float]) -
     return max(range(len(tracks)), key=lambda k: (totals[tracks[k].person], found[k]))
 
 
+def confidence(tracks: Sequence[Track], agreements: Sequence[float], activities: Sequence[float]) -> float:
+    """How sure it is that the person chosen by ``speaking`` speaks.
+
+    Args:
+        tracks: All of them, each with its person.
+        agreements: What `scores` gave for them.
+        activities: How long and how much their mouths move while there is a voice.
+
+    Returns:
+        From 0, nobody is seen to speak, to 1: the agreement with the sound where a mouth moves in time with it, raised
+        by a half, else half of the most active person's share of all activity.
+
+    Examples:
+        >>> tracks = [Track(person=0), Track(person=1)]
+        >>> confidence(tracks, [0.3, -0.2], [1.0, 2.0]), confidence(tracks, [-0.1, -0.2], [1.0, 3.0])
+        (0.8, 0.375)
+    """
+    if max(agreements, default=-1.0) > MIN_AGREEMENT:
+        return round(min(0.5 + max(agreements), 1.0), 3)
+    by_person = {track.person: active for track, active in zip(tracks, activities, strict=True)}
+    total = sum(by_person.values())
+    return round(0.5 * max(by_person.values()) / total, 3) if total > 0.0 else 0.0
+
+
 def _centrality(track: Track, boxes: Sequence[np.ndarray]) -> float:
     own = np.array([boxes[index][pick] for index, pick in zip(track.frames, track.picks, strict=True)])
     away = np.linalg.norm((own[:, :2] + own[:, 2:]) / 2 - 0.5, axis=1) / np.sqrt(0.5)
