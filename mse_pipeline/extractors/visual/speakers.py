@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -143,7 +143,7 @@ def find_people(utterances: Sequence[Utterance], told: Mapping[tuple[str, int], 
         >>> found.chosen["3"].tracks, found.chosen["4"].tracks, found.chosen["4"].code
         ((1,), (), 'no_speaker')
     """
-    return _Search(utterances, dict(told or {})).people()
+    return _Search(utterances, told or {}).people()
 
 
 def group(vectors: np.ndarray, weights: np.ndarray, apart: Iterable[tuple[int, int]] = ()) -> np.ndarray:
@@ -206,18 +206,14 @@ class _Tie:
     doubt: float
 
 
-@dataclass
 class _Search:
     """The search over one corpus. A *look* is a group within a dialogue, a *person* one over the corpus."""
 
-    utterances: Sequence[Utterance]
-    told: dict[tuple[str, int], str]
-    faces: list[tuple[int, Face]] = field(init=False)  # number of the utterance, track
-    of_clip: list[list[int]] = field(init=False)  # numbers of an utterance's faces
-
-    def __post_init__(self) -> None:
-        self.faces = [(number, face) for number, one in enumerate(self.utterances) for face in one.faces]
-        self.of_clip = [[] for _ in self.utterances]
+    def __init__(self, utterances: Sequence[Utterance], told: Mapping[tuple[str, int], str]) -> None:
+        self.utterances, self.told = utterances, told
+        # Number of the utterance and track of each face; of each utterance the numbers of its faces.
+        self.faces = [(number, face) for number, one in enumerate(utterances) for face in one.faces]
+        self.of_clip: list[list[int]] = [[] for _ in utterances]
         for place, (number, _) in enumerate(self.faces):
             self.of_clip[number].append(place)
         self.clips_of: dict[str, list[int]] = defaultdict(list)
