@@ -22,7 +22,7 @@ from benchmarks import clips as benchmark_clips
 from benchmarks.end_to_end import Extraction
 from benchmarks.timing import Ratio, in_turn
 from benchmarks.visual import RATE, overlap, random_weights
-from mse_pipeline.extractors.visual.detector import Detections, Detector
+from mse_pipeline.extractors.visual.detector import Detections
 from mse_pipeline.extractors.visual.embedder import load_embedder
 from mse_pipeline.extractors.visual.faces import FaceConfig
 from mse_pipeline.extractors.visual.weights import file_sha256
@@ -60,12 +60,12 @@ def compare(what: str, call: Callable[[str], Any], device: str, agree: Callable[
 
 
 def detection(batches: Sequence[np.ndarray], every: int, device: str) -> Ratio:
-    config = FaceConfig()
+    config = FaceConfig(detector="mtcnn", detect_every=every).settled()
 
     def call(where: str) -> list[Detections]:
         found = []
         for frames in batches:
-            found += Detector(config.search, config.min_probability, every, where)(frames)
+            found += config.make_detector(where)(frames)
         return found
 
     def agree(one: list[Detections], other: list[Detections]) -> str:

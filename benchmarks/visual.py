@@ -123,7 +123,7 @@ class Ours:
         self.facenet.load(device)
 
     def __call__(self, clip: Path) -> Seen:
-        session = FaceSession(FaceConfig(rate=RATE), self.device)
+        session = FaceSession(FaceConfig(rate=RATE, detector="mtcnn", identity="none"), self.device)
         decode(clip, audio=False, frames=[FrameRequest(RATE, session.add)])
         faces = session.finish()
         seen = nothing(len(faces))

@@ -31,6 +31,8 @@ DefectCode = Literal[
     "cancelled_audio",
     "clipped_audio",
     "damaged",
+    "no_speaker",
+    "unsure_speaker",
     "no_text",
     "too_short",
     "too_long",

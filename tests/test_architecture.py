@@ -46,6 +46,7 @@ HEAVY = {
     "librosa",
     "opensmile",
     "av",
+    "cv2",
     "h5py",
     "pyarrow",
     "sklearn",

@@ -34,6 +34,8 @@ def show(summary: Summary, console: Console) -> None:
         console.print(
             f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
         )
+    for sentence in summary.instead:
+        console.print(escape(sentence), soft_wrap=True)
     if summary.remarks:
         console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
     if summary.failed_clips:

@@ -1,4 +1,4 @@
-"""mse inspect: what was extracted of one clip, as a picture and a page."""
+"""mse inspect: what was extracted of one clip, as a picture and a page, or the faces of a whole dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    clip: Annotated[str, typer.Argument(help="The clip's id, as in train/dia0_utt0.")],
+    clip: Annotated[
+        str,
+        typer.Argument(
+            metavar="CLIP", help="The clip's id, as in train/dia0_utt0; a dataset with --sheet or --people."
+        ),
+    ],
     dataset: Annotated[
         str | None,
         typer.Option(help="Dataset in the cache. [default: the one that has the clip]", show_default=False),
@@ -33,23 +38,42 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
     frames: Annotated[int, typer.Option(min=1, max=24, help="The most frames that are shown.")] = 8,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Show the chosen faces of all clips of a dataset instead.", show_default=False
+        ),
+    ] = None,
+    people: Annotated[
+        bool, typer.Option("--people", help="Show whom the faces of a dataset were taken for instead.")
+    ] = False,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="Whose faces --sheet and --people show. [default: the first]", show_default=False),
+    ] = None,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what was extracted of a clip: frames with faces, waveform, words, features, defects."""
+    """Show what was extracted of a clip: frames with faces, waveform, words, features, defects.
+
+    Or look at a whole dataset before days of training: --sheet has a picture of the face of every clip, the doubtful
+    ones first; --people has the faces of every name, and a table in which wrong ones are put right.
+    """
+    from mse_pipeline.store.cache import open_cache
+
+    if sheet is not None or people:
+        _of_dataset(open_cache(cache)[dataset or clip], root, out, sheet, people=people, stream=stream)
+        return
     from mse_pipeline.inspection.collect import collect
     from mse_pipeline.inspection.page import write
     from mse_pipeline.inspection.picture import draw
     from mse_pipeline.store.atomic import aside, write_text
-    from mse_pipeline.store.cache import open_cache
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
-    home = root or _home(opened)
-    if not home.is_dir():
-        remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
-    inspection = collect(opened, clip, home if home.is_dir() else None, frames)
+    home = _home(opened, root)
+    inspection = collect(opened, clip, home, frames)
     name = file_name(f"{opened.name}-{clip}")
     picture, page = out / f"{name}.png", out / f"{name}.html"
     with aside(picture) as temporary:
@@ -77,12 +101,43 @@ def file_name(text: str) -> str:
     return name if plain else f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
-def _home(dataset: Dataset) -> Path:
-    """Where a dataset's media are: where they were extracted from, or else where raw data usually are."""
-    recorded = dataset.manifest.source.get("media_root")
-    if isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
-        return Path(recorded)
-    return Path(os.environ.get("MSE_DATA", "data")) / dataset.name
+def _of_dataset(
+    opened: Dataset, root: Path | None, out: Path, sheet: Path | None, *, people: bool, stream: str | None
+) -> None:
+    """Write the sheet of a dataset's faces, or the gallery of its people with the table beside it, or both."""
+    from mse_pipeline.inspection.people import write_people
+    from mse_pipeline.inspection.sheet import write_sheet
+
+    home, workers = _home(opened, root), os.cpu_count() or 1
+    files: dict[str, list[str]] = {}
+    if sheet is not None:
+        pages = write_sheet(opened, home, sheet, stream=stream, workers=workers)
+        files["sheet"] = [str(page) for page in pages]
+    if people:
+        page, table = (out / f"{file_name(opened.name)}-people.{ending}" for ending in ("html", "csv"))
+        write_people(opened, home, page, table, stream=stream, workers=workers)
+        files |= {"people": [str(page)], "table": [str(table)]}
+    if settings.json:
+        emit_json({"dataset": opened.name, **files})
+        return
+    for name in (name for names in files.values() for name in names):
+        stdout().print(name, markup=False)
+
+
+def _home(dataset: Dataset, root: Path | None) -> Path | None:
+    """Folder of the media: the one that is told, where they were extracted from, or else where raw data usually are.
+
+    Where it is not there, that is told, and the answer is None.
+    """
+    home, recorded = root, dataset.manifest.source.get("media_root")
+    if home is None and isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
+        home = Path(recorded)
+    if home is None:
+        home = Path(os.environ.get("MSE_DATA", "data")) / dataset.name
+    if home.is_dir():
+        return home
+    remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
+    return None
 
 
 def _choose(clip: str, dataset: str | None, cache: str | None) -> str:

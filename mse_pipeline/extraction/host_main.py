@@ -71,6 +71,8 @@ def _load(task: Task) -> dict[str, Any]:
         extractor.load(task.device)
     if "torch" in sys.modules:  # its import takes seconds, which sound alone does not need
         sys.modules["torch"].set_num_threads(task.threads)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(task.threads)
     return extractors
 
 

@@ -105,6 +105,11 @@ class _Repair:
             for damage in damages:
                 if damage.kind == "shard" and damage.path not in named:
                     remove(damage.path)
+            if chosen := [damage.path for damage in damages if damage.kind == "choices"]:
+                raise DamagedError(
+                    f"{chosen[0]} is damaged in more than one place. Remove it and run `mse extract "
+                    f"{self._dataset.name}`, which chooses the faces anew without decoding anything."
+                )
             self._pack([damage for damage in damages if damage.kind in {"pack", "copy", "state"}])
         except MseError as error:
             self._notes.append(str(error))

@@ -16,11 +16,12 @@ import filelock
 from mse_pipeline import corpora
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
-from mse_pipeline.corpora.faces import with_faces
+from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.dispatch import Where, dispatch
 from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.task import StreamSpec, Task, Todo
@@ -137,6 +138,8 @@ def extract_corpus(
     progress = progress or Silent()
     _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
+    told = read_people(corpus, recipe.media.people)
+    faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
         with run_lock(cache.path / recipe.name, share):
@@ -163,6 +166,7 @@ def extract_corpus(
             )
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
+                faces = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
     except filelock.Timeout as error:
         raise MseError(
@@ -182,6 +186,7 @@ def extract_corpus(
         streams={stream: count_stream(one, made) for stream, one in rows.items()},
         failed_clips=len({row.clip for row in failures} & asked),
         remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
+        instead=tuple(dict.fromkeys([*(sentence for spec in specs for sentence in spec.instead), *faces])),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
         understood=overview(corpus.clips, corpus.task),
         notes=corpus.notes,
@@ -218,7 +223,8 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             if files is not None:
                 identity = {**identity, "files": files}
             reads = {name: getattr(extractor, name) for name in _DEPENDS}
-            specs.append(StreamSpec(stream, dict(settings), stream_id(identity), identity, **reads))
+            options = {**settings, **extractor.settled()}
+            specs.append(StreamSpec(stream, options, stream_id(identity), identity, extractor.instead(), **reads))
     return tuple(specs)
 
 

@@ -46,6 +46,7 @@ class Summary:
         streams: Counts by stream.
         failed_clips: Clips among those asked for that lack a stream.
         remarks: Remarks on clips that are done, by defect code.
+        instead: What was done in place of the best, as something is missing on this machine, as sentences.
         defects: What the corpus itself shows, by defect code.
         understood: What its reader made of the label files, in few words.
         notes: What its reader chose or left aside, as sentences.
@@ -62,6 +63,7 @@ class Summary:
     streams: Mapping[str, StreamCount]
     failed_clips: int
     remarks: Mapping[str, int]
+    instead: tuple[str, ...]
     defects: Mapping[str, int]
     understood: Overview
     notes: tuple[str, ...]

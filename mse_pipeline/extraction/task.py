@@ -29,9 +29,10 @@ class StreamSpec:
 
     Attributes:
         stream: As in ``acoustic.egemaps``.
-        options: The recipe's options of it.
+        options: The recipe's options of it, and those that it left open as they were decided for all workers.
         version: Id of the stream with these options, 12 hex digits.
         identity: What the id is the hash of.
+        instead: What is done in place of the best, as something is missing here, as sentences.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether they depend on the clip's text.
         follows_face: Whether they depend on the face that was chosen for the clip by hand.
@@ -42,6 +43,7 @@ class StreamSpec:
     options: Mapping[str, Any]
     version: str
     identity: Mapping[str, Any]
+    instead: tuple[str, ...] = ()
     reads_media: bool = True
     reads_text: bool = False
     reads_span: bool = False

@@ -102,6 +102,14 @@ class Extractor(ABC, Generic[C]):
         """
         return None
 
+    def settled(self) -> dict[str, Any]:
+        """Options that were left open and are decided by what this machine has: other machines are to take the same."""
+        return {}
+
+    def instead(self) -> tuple[str, ...]:
+        """What is done in place of the best, as something is missing that one may do without, as sentences."""
+        return ()
+
     def identity(self) -> dict[str, Any]:
         """All that changes the values and nothing else, as plain JSON: what the cache's keys are made of."""
         return {
@@ -137,6 +145,30 @@ class FaceExtractor(Extractor[C]):
 
     modality = "visual"
     follows_face = True
+
+    def __init__(self, config: C | None = None) -> None:
+        super().__init__(config)
+        self._asked = self.config
+        self.config = _settled(self.config)
+
+    def load(self, device: str = "cpu") -> None:
+        """Load what finds faces.
+
+        Raises:
+            MseError: Weights are missing and cannot be fetched.
+        """
+        super().load(device)
+        self.face.settled().load(self.device)
+
+    def settled(self) -> dict[str, Any]:
+        """Which detector finds faces and what knows them again."""
+        if self.config is self._asked:
+            return {}
+        return {name: getattr(self.config, name) for name in ("detector", "identity")}
+
+    def instead(self) -> tuple[str, ...]:
+        """What finds and knows faces in place of the best."""
+        return self._asked.instead() if hasattr(self._asked, "instead") else ()
 
     @property
     @abstractmethod
@@ -234,6 +266,13 @@ class SpokenTextExtractor(Extractor[C]):
         Raises:
             ClipError: The text or the sound cannot be used.
         """
+
+
+def _settled(config: Any) -> Any:
+    """A configuration of faces with all decided that it leaves open; any other as it is."""
+    from mse_pipeline.extractors.visual.faces import FaceConfig
+
+    return config.settled() if isinstance(config, FaceConfig) else config
 
 
 def _plain(config: Any) -> dict[str, Any]:

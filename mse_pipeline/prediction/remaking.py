@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import stream_specs
+from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.registry import create, find
+from mse_pipeline.extractors.visual.weights import models_folder
 from mse_pipeline.prediction.models import find_here
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.versions import differences
@@ -101,6 +103,11 @@ def _options(stored: Stored, stream: StreamAbout, given: str | None) -> dict[str
             options |= _model(stream, option, places, given, entry)
     # What does not fit the extractor is told here, before anything is opened.
     asked = create(stream.name, options)
+    if isinstance(asked, FaceExtractor) and (missing := asked.face.settled().missing()):
+        raise UsageError(
+            f"The run's features {stream.name} need {' and '.join(missing)} in {models_folder()}. A run causes no "
+            "download unasked: put the file there, or extract once with `detector: yunet` and `identity: sface`."
+        )
     if given is not None and not any(option in extractor.not_values for option in _MODELS):
         raise UsageError(f"--model {stream.name}={given}: {asked.stream} has no model of its own to be named.")
     return options

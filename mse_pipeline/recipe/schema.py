@@ -39,10 +39,13 @@ class MediaSection(Section):
     Attributes:
         max_seconds: Longer clips are cut to their first seconds; None for no limit.
         faces: Table below the root with the columns ``clip`` and ``face``: whom to follow where the policy is wrong.
+        people: Table below the root with the columns ``clip``, ``track`` and ``name``: who the policy ``speaker`` is to
+            take a face for, as `mse inspect --people` writes it.
     """
 
     max_seconds: Annotated[Number, Field(gt=0)] | None = 30.0
     faces: str | None = None
+    people: str | None = None
 
 
 class NoAlignment(Section):

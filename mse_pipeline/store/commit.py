@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from mse_pipeline.os_errors import writing
 from mse_pipeline.places import is_local
 from mse_pipeline.store.atomic import flush, write_aside_name
+from mse_pipeline.store.candidates import pick
 from mse_pipeline.store.checksum import of_features
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
@@ -55,12 +56,13 @@ class Commit:
     def add(self, row: Row, features: Features | None = None) -> None:
         """Add one clip's row in one stream; a row that is done comes with its features, or names their shard."""
         if features is not None:
+            shown = pick(features)
             row = Row(
                 **{
                     **row.__dict__,
                     "shard": self._shard,
-                    "rows": len(features),
-                    "valid": int(features.valid.sum()),
+                    "rows": len(shown),
+                    "valid": int(shown.valid.sum()),
                     "checksum": of_features(features),
                 }
             )

@@ -15,6 +15,7 @@ from filelock import Timeout
 
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.store.candidates import Choices, read_choices, write_choices
 from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.clips import count_clips, read_clips
 from mse_pipeline.store.commit import Commit
@@ -47,6 +48,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         self.journal = Journal(path / "journal")
         self._grouped: tuple[object, dict[str, list[Row]]] = (None, {})
         self._packs: dict[str, Pack] = {}
+        self._choices: dict[tuple[str, str], Choices] = {}
 
     @property
     def name(self) -> str:
@@ -98,7 +100,8 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         """
         version = self._version(stream, version)
         rows = {row.clip: row for row in self.rows(stream, version) if row.status == "done"}
-        return ShardView(self.stream_folder(stream, version), rows, [clip.id for clip in self.clips])
+        order = [clip.id for clip in self.clips]
+        return ShardView(self.stream_folder(stream, version), rows, order, self.choices(stream, version))
 
     def rows(self, stream: str, version: str | None = None) -> list[Row]:
         """The journal's rows of a version of a stream, done and failed, in no particular order.
@@ -111,8 +114,30 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             UsageError: There is no such stream, or no such version of it.
         """
         version = self._version(stream, version)
-        known = self._ids
-        return [row for row in self._rows_by_version().get(version, []) if row.clip in known]
+        known, told = self._ids, self.choices(stream, version).told
+        return [told(row) for row in self._rows_by_version().get(version, []) if row.clip in known]
+
+    def choices(self, stream: str, version: str | None = None) -> Choices:
+        """Which of several faces count in a stream; empty where each clip's face was chosen by itself.
+
+        Args:
+            stream: Name of the stream.
+            version: Id of one of its `versions`; None for the current one.
+
+        Raises:
+            UsageError: There is no such stream, or no such version of it.
+            MseError: The file of the choices is damaged.
+        """
+        place = stream, self._version(stream, version)
+        if place not in self._choices:
+            self._choices[place] = read_choices(self.stream_folder(*place))
+        return self._choices[place]
+
+    def set_choices(self, stream: str, choices: Choices) -> None:
+        """Say which of several faces count in a stream's current version."""
+        place = stream, self._entry(stream).version
+        write_choices(self.stream_folder(*place), choices)
+        self._choices[place] = choices
 
     def versions(self, stream: str) -> tuple[Version, ...]:
         """The versions of a stream that the cache holds: the current one, then the others in the order of their ids.

@@ -15,6 +15,7 @@ from typing import Literal
 
 from mse_pipeline.places import address, filesystem, is_local
 from mse_pipeline.store.atomic import ASIDE
+from mse_pipeline.store.candidates import FILE
 from mse_pipeline.store.checksum import DamagedError, of_features, read_sealed, unseal
 from mse_pipeline.store.clips import read_clips, read_columns
 from mse_pipeline.store.dataset import Dataset
@@ -27,8 +28,9 @@ from mse_pipeline.store.parquet import UNREADABLE, read_shard
 from mse_pipeline.store.storage import Stored, files, read_many
 from mse_pipeline.store.versions import ID
 
-Kind = Literal["manifest", "clips", "defects", "journal", "shard", "pack", "copy", "identity", "state"]
+Kind = Literal["manifest", "clips", "defects", "journal", "shard", "pack", "copy", "identity", "state", "choices"]
 
+_DOCUMENTS: dict[str, Kind] = {"stream.json": "identity", FILE: "choices"}
 _CLIP = re.compile(rb'"clip": "([^"\\]+)"')
 _STREAM = re.compile(rb'"stream": "([^"\\]+)"')
 _ATTEMPTS = 3  # a run that commits meanwhile removes and adds files
@@ -41,7 +43,7 @@ class Damage:
     Attributes:
         path: The file.
         kind: What it is: a ``copy`` is this machine's of a pack on object storage, an ``identity`` what a version of a
-            stream was made with, a ``state`` which journal a pack belongs to.
+            stream was made with, a ``state`` which journal a pack belongs to, ``choices`` which faces count.
         problem: What was found.
         stream: The stream that it is about; empty where it is about all of them.
         version: The stream's version.
@@ -122,7 +124,7 @@ def _verify(home: Path, found: _Found) -> None:
             _defects(one.path, found)
         elif folder.parent.parent == home / "streams" and name.endswith(".json"):
             _count(one, found)
-            kind: Kind = "identity" if name == "stream.json" else "state"
+            kind = _DOCUMENTS.get(name, "state")
             _document(one.path, kind, found, (folder.parent.name, folder.name))
         elif folder.parent.parent == home / "streams" and name.startswith("pack-") and name.endswith(".h5"):
             _count(one, found)

@@ -36,7 +36,7 @@ def mend_texts(dataset: Dataset, damages: Iterable[Damage]) -> None:
     """
     lost = False
     for damage in damages:
-        if damage.kind in {"manifest", "identity", "state"}:
+        if damage.kind in {"manifest", "identity", "state", "choices"}:
             fixed = mended(damage.path.read_bytes())
             if fixed is not None:
                 write_text(damage.path, fixed.decode())

@@ -161,15 +161,15 @@ def _unchanged(before: Pack, keys: Mapping[str, str]) -> dict[str, int]:
 def pack_keys(dataset: Dataset, stream: str) -> dict[str, str]:
     """By clip, in the corpus's order, what its rows in the pack depend on.
 
-    That is the key of its features; where the stream is aligned to another stream of the dataset, as to words, a hash
-    of both keys.
+    That is the key of its features, with the faces that were chosen where there are several; where the stream is
+    aligned to another stream of the dataset, as to words, a hash of both keys.
     """
-    rows = dataset.native(stream).rows
+    native = dataset.native(stream)
     other = _other(dataset.manifest.streams[stream].alignment)
     if other is None:
-        return {clip: row.key for clip, row in rows.items()}
+        return {clip: native.key(clip) for clip in native}
     others = dataset.native(other).rows if other in dataset.manifest.streams else {}
-    pairs = {clip: [row.key, others[clip].key if clip in others else ""] for clip, row in rows.items()}
+    pairs = {clip: [native.key(clip), others[clip].key if clip in others else ""] for clip in native}
     return {clip: hashlib.blake2b(canonical(pair), digest_size=16).hexdigest() for clip, pair in pairs.items()}
 
 
@@ -192,7 +192,9 @@ def _state(dataset: Dataset, stream: str) -> dict[str, Any]:
     other = _other(streams[stream].alignment)
     ids = hashlib.blake2b("\0".join(clip.id for clip in dataset.clips).encode(), digest_size=16)
     versions = {name: streams[name].version for name in (stream, other) if name and name in streams}
-    return {"journal": dataset.journal.fingerprint(), "clips": ids.hexdigest(), "versions": versions}
+    state = {"journal": dataset.journal.fingerprint(), "clips": ids.hexdigest(), "versions": versions}
+    chosen = dataset.choices(stream).digest
+    return {**state, "chosen": chosen} if chosen else state
 
 
 def state_path(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +106,22 @@ def read_shard(
     except UNREADABLE as error:
         clip = f" of the clip {min(clips)!r}" if clips else ""
         raise damaged(path, f"{path.parent.parent.name}{clip} in the shard", error) from error
+
+
+def read_notes(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Read clip id, key and notes of all clips, without their values.
+
+    Raises:
+        DamagedError: The file is missing, damaged or not a shard.
+    """
+    try:
+        with readable(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            table = file.read(["clip", "key", "notes"])
+        columns = (table[name].to_pylist() for name in ("clip", "key", "notes"))
+        found = [(clip, key, json.loads(notes)) for clip, key, notes in zip(*columns, strict=True)]
+    except UNREADABLE as error:
+        raise damaged(path, f"{path.parent.parent.name} in the shard", error) from error
+    yield from found
 
 
 def names_of(schema: pa.Schema) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mse_pipeline.places import is_local
+from mse_pipeline.store import candidates
 from mse_pipeline.store.atomic import ASIDE
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.runs import commit_lock, last_begun, run_lock
@@ -25,6 +26,7 @@ from mse_pipeline.store.versions import ID, differences
 
 DAY = 86_400.0
 _SHARD = re.compile(r"shard-.*\.parquet")
+_BESIDE = {"stream.json", candidates.FILE}
 _PACK = re.compile(r"pack-.*\.(h5|json)")
 
 _Place = tuple[str, str]
@@ -133,7 +135,7 @@ def _place(dataset: Dataset, path: Path) -> _Place | None:
 
 def _is_ours(name: str) -> bool:
     """Whether the store makes files of that name beside shards; others are somebody's own, and stay."""
-    return bool(name == "stream.json" or name.startswith(ASIDE) or _SHARD.fullmatch(name) or _PACK.fullmatch(name))
+    return bool(name in _BESIDE or name.startswith(ASIDE) or _SHARD.fullmatch(name) or _PACK.fullmatch(name))
 
 
 def _orphans(dataset: Dataset, listed: Sequence[Stored], unused: Mapping[_Place, Sequence[Stored]]) -> Iterator[Stored]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from mse_pipeline.store.candidates import NONE, Choices, pick
 from mse_pipeline.store.checksum import DamagedError, damaged, of_features
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.parquet import read_shard
+from mse_pipeline.store.parquet import read_notes, read_shard
 
 
 class ShardView(Mapping[str, Features]):
@@ -19,10 +21,12 @@ class ShardView(Mapping[str, Features]):
         folder: Where the shards lie.
         rows: The journal's rows of the clips that are done.
         order: The corpus's order of clip ids.
+        choices: Which of several faces count, where that is chosen for the whole corpus.
     """
 
-    def __init__(self, folder: Path, rows: Mapping[str, Row], order: Sequence[str]) -> None:
+    def __init__(self, folder: Path, rows: Mapping[str, Row], order: Sequence[str], choices: Choices = NONE) -> None:
         self.folder = folder
+        self.choices = choices
         self.rows = {clip: rows[clip] for clip in order if clip in rows}
 
     def __getitem__(self, clip: str) -> Features:
@@ -30,7 +34,7 @@ class ShardView(Mapping[str, Features]):
         path = self.folder / str(row.shard)
         for _, key, features in read_shard(path, {clip}):
             if key == row.key:
-                return checked(row, features, path)
+                return pick(checked(row, features, path), self.choices.of(row))
         raise lacking(path, clip)
 
     def __iter__(self) -> Iterator[str]:
@@ -38,6 +42,18 @@ class ShardView(Mapping[str, Features]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def key(self, clip: str) -> str:
+        """What a clip's features depend on, as a hash: their key, and the faces that were chosen."""
+        return self.choices.key(self.rows[clip])
+
+    def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The notes of all clips, shard by shard, as the extractor gave them: before any choice."""
+        for shard in dict.fromkeys(str(row.shard) for row in self.rows.values()):
+            for clip, key, notes in read_notes(self.folder / shard):
+                row = self.rows.get(clip)
+                if row is not None and (row.shard, row.key) == (shard, key):
+                    yield clip, notes
 
     def in_order(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Features]]:
         """Clips in the corpus's order, each shard read once, those that wait for their turn held.
@@ -58,7 +74,7 @@ class ShardView(Mapping[str, Features]):
                         waiting[other] = checked(rows[other], features, path)
             if clip not in waiting:
                 raise lacking(path, clip)
-            yield clip, waiting.pop(clip)
+            yield clip, pick(waiting.pop(clip), self.choices.of(row))
 
 
 def checked(row: Row, features: Features, path: Path) -> Features:

@@ -66,13 +66,24 @@ def test_the_largest_summed_area_is_followed() -> None:
     assert len(tracks[0].frames) == 10  # long and small beats short and large
 
 
-def test_after_a_cut_the_largest_face_of_the_new_shot_fills_in() -> None:
+def test_where_the_followed_person_is_absent_nobody_fills_in() -> None:
     shot_one = [np.concatenate([box(0.1, side=0.4), box(0.7, side=0.1)])] * 6
     shot_two = [np.concatenate([box(0.6, side=0.3), box(0.1, 0.6, side=0.1)])] * 4
     tracks = link(shot_one + shot_two, times(10))
-    followed = [tracks[k] for k in choose(tracks)]
-    assert [t.frames for t in followed] == [list(range(6)), list(range(6, 10))]
-    assert [t.picks[0] for t in followed] == [0, 0]
+    assert [tracks[k].frames for k in choose(tracks)] == [list(range(6))]
+
+
+def test_all_tracks_of_the_followed_person_are_followed() -> None:
+    tracks = link([box(0.1), box(0.7), box(0.1), box(0.7)], times(4), shots=[0, 1, 2, 3])
+    for track in tracks:
+        track.person = track.frames[0] % 2
+    for first, track in enumerate(tracks):
+        followed = sorted(frame for k in choose(tracks, first) for frame in tracks[k].frames)
+        assert followed == [track.person, track.person + 2]
+
+
+def test_a_cut_ends_a_track_even_where_a_face_is_at_the_same_place() -> None:
+    assert [t.frames for t in link([box(0.1)] * 4, times(4), shots=[0, 0, 1, 1])] == [[0, 1], [2, 3]]
 
 
 def test_a_face_seen_beside_the_followed_one_never_fills_in() -> None:

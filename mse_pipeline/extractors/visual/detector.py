@@ -1,15 +1,23 @@
-"""Detector: the faces of consecutive frames, searched in some of them and followed through those between."""
+"""Detector: the faces of consecutive frames, by MTCNN or by YuNet.
+
+MTCNN (Zhang et al. 2016) searches some frames in full and follows faces through those between. YuNet (Wu et al. 2023,
+"YuNet: A Tiny Millisecond-level Face Detector") is so small that it searches each frame; it also knows profiles.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
+from mse_pipeline.errors import MseError
 from mse_pipeline.extractors.visual.cascade import Found, Search, refine, search, squares
 from mse_pipeline.extractors.visual.networks import load_networks
 from mse_pipeline.extractors.visual.tracking import affinity
+from mse_pipeline.extractors.visual.weights import YUNET, fetched, unreadable
 
 MOST_FACES = 5
 """Faces kept of one frame, the largest."""
@@ -37,8 +45,65 @@ class Detections:
         return len(self.boxes)
 
 
+class FaceDetector(Protocol):
+    """Finds the faces of one clip's frames, batch by batch."""
+
+    def __call__(self, frames: np.ndarray) -> list[Detections]:
+        """Find the faces of the next frames, (N, H, W, 3) uint8 RGB."""
+
+
+class YunetDetector:
+    """Finds the faces of frames by YuNet, each frame by itself.
+
+    Args:
+        min_size: Faces narrower than that, in pixels of the frame, are left out.
+        min_probability: Faces less probable than that are left out.
+    """
+
+    def __init__(self, min_size: int, min_probability: float) -> None:
+        self._min_size, self._min_probability = min_size, min_probability
+
+    def __call__(self, frames: np.ndarray) -> list[Detections]:
+        """Find the faces of the next frames.
+
+        Args:
+            frames: (N, H, W, 3) uint8, RGB.
+
+        Returns:
+            N detections.
+        """
+        network = load_yunet()
+        network.setScoreThreshold(self._min_probability)
+        network.setInputSize((frames.shape[2], frames.shape[1]))
+        return [self._found(network, frame) for frame in frames]
+
+    def _found(self, network: Any, frame: np.ndarray) -> Detections:
+        rows = network.detect(np.ascontiguousarray(frame[..., ::-1]))[1]
+        rows = np.zeros((0, 15)) if rows is None else np.asarray(rows, np.float64)
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        # YuNet names left and right as the person does, and goes from right to left: the picture's left to right.
+        found = Detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
+        return largest(found, frame.shape, self._min_probability, self._min_size)
+
+
+@functools.cache
+def load_yunet() -> Any:
+    """YuNet in OpenCV; one for each process. Its weights are fetched where they are missing.
+
+    Raises:
+        MseError: The weights are missing and cannot be fetched, or damaged.
+    """
+    import cv2
+
+    path = fetched(YUNET)
+    try:
+        return cv2.FaceDetectorYN.create(str(path), "", (320, 320))
+    except cv2.error as error:
+        raise MseError(unreadable(path)) from error
+
+
 class Detector:
-    """Finds the faces of one clip's frames, batch by batch.
+    """Finds the faces of one clip's frames by MTCNN, batch by batch.
 
     Every `every`-th frame is searched in full. In a frame between, each face is looked for where it was one frame
     before: O-Net, the last of MTCNN's networks, is given its box and says whether a face is there and where exactly.
@@ -103,14 +168,26 @@ class Detector:
         self._search(frames, lost, found)
 
     def _kept(self, faces: Found, frame: int, shape: tuple[int, ...]) -> Detections:
-        """The largest probable faces of a frame, cut at its borders."""
+        """The largest probable faces of a frame."""
         own = faces.frame == frame
-        boxes = np.clip(faces.boxes[own], 0.0, np.array([shape[2], shape[1]] * 2, np.float64))
-        sides = boxes[:, 2:] - boxes[:, :2]
-        probable = faces.probabilities[own] >= self._min_probability
-        keep = np.flatnonzero(probable & (sides >= 2.0).all(1))
-        order = keep[np.argsort(-sides[keep].prod(1), kind="stable")][:MOST_FACES]
-        return Detections(boxes[order], faces.probabilities[own][order], faces.landmarks[own][order])
+        found = Detections(faces.boxes[own], faces.probabilities[own], faces.landmarks[own])
+        return largest(found, shape[1:], self._min_probability)
+
+
+def largest(found: Detections, shape: Sequence[int], min_probability: float, min_size: float = 2.0) -> Detections:
+    """The largest probable faces of a frame, cut at its borders.
+
+    Args:
+        found: All of them, in any order.
+        shape: Height and width of the frame.
+        min_probability: Less probable ones are left out.
+        min_size: Those with a shorter side are left out, in pixels.
+    """
+    boxes = np.clip(found.boxes, 0.0, np.array([shape[1], shape[0]] * 2, np.float64))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    keep = np.flatnonzero((found.probabilities >= min_probability) & (sides >= min_size).all(1))
+    order = keep[np.argsort(-sides[keep].prod(1), kind="stable")][:MOST_FACES]
+    return Detections(boxes[order], found.probabilities[order], found.landmarks[order])
 
 
 def _stayed(before: np.ndarray, now: np.ndarray) -> bool:

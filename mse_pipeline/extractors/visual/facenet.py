@@ -13,7 +13,6 @@ from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.visual.embedder import load_embedder
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
-from mse_pipeline.extractors.visual.networks import mtcnn_digest
 from mse_pipeline.extractors.visual.weights import file_sha256, find_weights
 from mse_pipeline.store.features import Features
 
@@ -69,9 +68,9 @@ class Facenet(FaceExtractor[FacenetConfig]):
         self._embedder = load_embedder(path, file_sha256(path), self.config.precision, self.device)
 
     def model_digest(self) -> str:
-        """Digest of the detector's and the network's weights."""
+        """Digest of the weights that find and know faces, and of the network's."""
         own = file_sha256(find_weights(self.config.weights))
-        return hashlib.blake2b(f"{mtcnn_digest()} {own}".encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(f"{self.face.weights_digest()} {own}".encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -13,18 +15,34 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.visual.cascade import Search, patches
-from mse_pipeline.extractors.visual.detector import Detections, Detector
+from mse_pipeline.extractors.visual.detector import Detections, Detector, FaceDetector, YunetDetector, load_yunet
+from mse_pipeline.extractors.visual.identity import aligned, around, load_embedder, to_text
 from mse_pipeline.extractors.visual.mouths import Mouths
-from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, scores
-from mse_pipeline.extractors.visual.tracking import Track, choose, link
+from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
+from mse_pipeline.extractors.visual.people import people
+from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, confidence, favourite, scores
+from mse_pipeline.extractors.visual.shots import Shots
+from mse_pipeline.extractors.visual.tracking import Track, choose
+from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import Frame, FrameBatch
+from mse_pipeline.store.candidates import NOTE as CANDIDATES
 
 CROP = 160
 """Side of a crop in pixels, what InceptionResnetV1 takes."""
 
 _TOLD = 20
 """Tracks that the notes tell of, the largest; a crowd has hundreds."""
+
+_SEARCH = Search()
+_MTCNN_LEAST = 0.9, 40
+_YUNET_LEAST = 0.78, 16
+"""Probability from which a face counts, and its smallest side in pixels, where the options leave it open."""
+
+_OF_MTCNN = frozenset({"thresholds", "factor", "detect_every"})
+"""Options that YuNet has no use for."""
+
+Config = TypeVar("Config", bound="FaceConfig")
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -36,35 +54,121 @@ class FaceConfig:
     Attributes:
         rate: Sampled frames a second.
         width: Width in pixels that frames are reduced to before detection; narrower frames stay as they are.
-        min_face_size: Smallest face that is looked for, in pixels of the reduced frame.
+        detector: What finds faces: ``mtcnn``; ``yunet``, which also finds profiles and small faces and is quicker, and
+            whose weights yunet.onnx are downloaded once; or ``auto``: YuNet where its weights are in the models'
+            folder ($MSE_MODELS), else MTCNN.
+        identity: What knows people again behind a cut: ``sface``, whose weights sface.onnx are downloaded once;
+            ``none``, so that a face is known by its place alone; or ``auto``: SFace where its weights are in the
+            models' folder, else none.
+        min_face_size: Smallest face that is looked for, in pixels of the reduced frame; None for what suits the
+            detector: 40 for MTCNN, 16 for YuNet.
         thresholds: MTCNN's thresholds of its three networks.
         factor: MTCNN's ratio of one level of the image pyramid to the next.
-        min_probability: Faces less probable than that count as none.
-        detect_every: Frames are searched in full every so many, and between faces are looked for where they were;
-            1 searches all of them.
-        policy: Which face is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
+        min_probability: Faces less probable than that count as none; None for what suits the detector: 0.9 for MTCNN,
+            0.78 for YuNet.
+        detect_every: With MTCNN, frames are searched in full every so many, and between faces are looked for where
+            they were; 1 searches all of them. YuNet always does.
+        policy: Which person is followed: the ``largest`` (summed area of its boxes), the ``longest`` (time that it is
             seen), the most ``central`` (summed nearness to the frame's middle), or the one that is ``speaking``
-            (agreement of its mouth with the sound; the largest where there is no sound or no mouth moves with it).
+            (agreement of its mouth with the sound; where no mouth moves in time with it the one that moves most while
+            there is a voice, and where none does or there is no sound the largest, which the notes then say), or the
+            clip's ``speaker``, whose name the corpus tells: at the end of the extraction `speakers` finds out whose
+            face is whose, and until then features hold rows of all faces (`mse_pipeline.store.candidates`); the largest
+            where no speaker is named or people are not known by their looks.
     """
 
     rate: Annotated[float, Field(gt=0.0, le=120.0)] = 5.0
     width: Annotated[int, Field(ge=64, le=8192)] = 480
-    min_face_size: Annotated[int, Field(ge=12, le=4096)] = 40
-    thresholds: tuple[Probability, Probability, Probability] = (0.6, 0.7, 0.7)
-    factor: Annotated[float, Field(gt=0.1, lt=1.0)] = 0.709
-    min_probability: Probability = 0.9
+    detector: Literal["auto", "mtcnn", "yunet"] = "auto"
+    identity: Literal["auto", "sface", "none"] = "auto"
+    min_face_size: Annotated[int, Field(ge=12, le=4096)] | None = None
+    thresholds: tuple[Probability, Probability, Probability] = _SEARCH.thresholds
+    factor: Annotated[float, Field(gt=0.1, lt=1.0)] = _SEARCH.factor
+    min_probability: Probability | None = None
     detect_every: Annotated[int, Field(ge=1, le=1000)] = 5
     policy: Policy = "largest"
 
-    @property
-    def search(self) -> Search:
-        """What MTCNN's networks are told."""
-        return Search(self.min_face_size, self.thresholds, self.factor)
+    def settled(self: Config) -> Config:
+        """The same with all decided that was left open, as this machine has the weights.
+
+        Options that are of no use to the detector become their defaults: they change no value.
+        """
+        yunet = is_here(YUNET) if self.detector == "auto" else self.detector == "yunet"
+        sface = is_here(SFACE) if self.identity == "auto" else self.identity == "sface"
+        least, size = _YUNET_LEAST if yunet else _MTCNN_LEAST
+        unused: Any = {f.name: f.default for f in dataclasses.fields(FaceConfig) if yunet and f.name in _OF_MTCNN}
+        return dataclasses.replace(
+            self,
+            detector="yunet" if yunet else "mtcnn",
+            identity="sface" if sface else "none",
+            min_face_size=size if self.min_face_size is None else self.min_face_size,
+            min_probability=least if self.min_probability is None else self.min_probability,
+            **unused,
+        )
+
+    def make_detector(self, device: str = "cpu") -> FaceDetector:
+        """The detector of one clip's frames, for settled options."""
+        size, least = int(self.min_face_size or 0), float(self.min_probability or 0.0)
+        if self.detector == "yunet":
+            return YunetDetector(size, least)
+        return Detector(Search(size, self.thresholds, self.factor), least, self.detect_every, device)
+
+    def load(self, device: str = "cpu") -> None:
+        """Load what finds and knows faces, for settled options; weights are fetched where they are missing.
+
+        Raises:
+            MseError: Weights are missing and cannot be fetched, or damaged.
+        """
+        if self.detector == "yunet":
+            load_yunet()
+        else:
+            load_networks(device)
+        if self.identity == "sface":
+            load_embedder()
+
+    def weights_digest(self) -> str:
+        """Digest of the weights that find and know faces, for settled options; nothing is fetched for it.
+
+        Raises:
+            MseError: Weights in the models' folder are damaged.
+        """
+        used = [*([YUNET] if self.detector == "yunet" else []), *([SFACE] if self.identity == "sface" else [])]
+        for released in used:
+            if is_here(released):
+                fetched(released)
+        digests = [*([] if self.detector == "yunet" else [mtcnn_digest()]), *(released.sha256 for released in used)]
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.blake2b(" ".join(digests).encode(), digest_size=16).hexdigest()
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the weights in the models' folder that would have to be downloaded, for settled options."""
+        used = [*([YUNET] if self.detector == "yunet" else []), *([SFACE] if self.identity == "sface" else [])]
+        return tuple(released.file for released in used if not is_here(released))
+
+    def instead(self) -> tuple[str, ...]:
+        """What is done in place of the best, as sentences, for options that are not settled yet."""
+        folder = models_folder()
+        told = []
+        if self.detector == "auto" and not is_here(YUNET):
+            told.append(
+                f"Faces are found by MTCNN, as {YUNET.file} is not in {folder}: profiles and small faces are missed. "
+                "The option `detector: yunet` has it downloaded once; `detector: mtcnn` says that it is meant."
+            )
+        if self.identity == "auto" and not is_here(SFACE):
+            told.append(
+                f"A face is followed by its place alone and lost behind a cut, as {SFACE.file} is not in {folder}. "
+                "The option `identity: sface` has it downloaded once; `identity: none` says that it is meant."
+            )
+        return tuple(told)
 
 
 @plain_dataclass(frozen=True, eq=False)
 class Faces:
     """The face that was followed, one row a sampled frame; rows without a face are zero and not valid.
+
+    With the policy ``speaker``, behind these rows, which are then all without a face, stand the rows of all tracks, one
+    track after the other. Whoever makes features of them must make each row of itself and of earlier rows of its track.
 
     Attributes:
         intervals: (T, 2) float64, seconds from the clip's start.
@@ -78,7 +182,8 @@ class Faces:
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made, plain JSON: ``policy``, where it failed ``fallback``, and ``tracks``, each
             with its number ``track``, ``from``, ``to``, ``frames``, ``score``, ``chosen``, and ``boxes`` as lists of
-            row, x1, y1, x2, y2.
+            row, x1, y1, x2, y2; where people are known again also ``person``, the mean ``probability``, and
+            ``identity``, which `identity.from_text` reads.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
     """
 
@@ -109,9 +214,10 @@ class FaceSession:
     """
 
     def __init__(self, config: FaceConfig, device: str = "cpu") -> None:
-        self._config = config
+        self._config = config = config.settled()
         self._device = str(device)
-        self._detector: Detector | None = None
+        self._detector: FaceDetector | None = None
+        self._shots = Shots()
         self._intervals: list[np.ndarray] = []
         self._found: list[FrameFaces] = []
         self._aspect = 1.0
@@ -121,37 +227,52 @@ class FaceSession:
         """Find the faces of some more frames."""
         config = self._config
         if self._detector is None:
-            self._detector = Detector(config.search, config.min_probability, config.detect_every, self._device)
+            self._detector = config.make_detector(self._device)
         self._intervals.append(batch.intervals)
         reduced = batch.reduced(config.width)
+        self._shots.add(reduced)
         self._aspect = batch.frames[0].width / batch.frames[0].height
         found = self._detector(reduced)
         index = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
         small = patches(reduced, np.concatenate([faces.boxes for faces in found]), index)
         for k, frame in enumerate(batch.frames):
-            self._found.append(FrameFaces(frame, reduced.shape[1:3], found[k], small[index == k]))
+            known = config.identity != "none"
+            self._found.append(FrameFaces(frame, reduced.shape[1:3], found[k], small[index == k], known))
             if self.mouths is not None:
                 self.mouths.seen(
                     batch.intervals[k], found[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
                 )
 
     def finish(self, audio: Audio | None = None, face: int | None = None) -> Faces:
-        """Follow one face through all frames that were added.
+        """Follow one person through all frames that were added.
 
         Args:
             audio: The clip's sound, for the policy ``speaking``.
-            face: Number of the track to follow; None to choose by the policy.
+            face: Number of the track to follow, with all others of that person; None to choose by the policy.
 
         Raises:
             ClipError: `no_face`: there is no track of that number.
         """
         intervals = np.concatenate(self._intervals) if self._intervals else np.zeros((0, 2))
-        tracks = link([frame.boxes for frame in self._found], intervals[:, 0])
+        config = self._config
+        tracks = people(
+            self._found, intervals, self._shots, float(config.min_probability or 0.0), config.identity != "none"
+        )
         if face is not None and not 0 <= face < len(tracks):
             raise ClipError("no_face", f"The face {face} was asked for, but {len(tracks)} were found, counted from 0.")
-        notes, ranked = self._rank(tracks, intervals, audio, face)
-        chosen = choose(tracks, ranked)
-        count = len(self._found)
+        notes, first = self._decide(tracks, intervals, audio, face)
+        chosen = choose(tracks, first)
+        told = sorted({*range(min(len(tracks), _TOLD)), *chosen})
+        followed = told if self._config.policy == "speaker" else chosen
+        rows = [
+            (index, pick, n) for n in followed for index, pick in zip(tracks[n].frames, tracks[n].picks, strict=True)
+        ]
+        places = [index for index, _, _ in rows]
+        if self._config.policy == "speaker":
+            notes[CANDIDATES] = len(intervals)
+            intervals = np.concatenate([intervals, intervals[places]])
+            places = list(range(notes[CANDIDATES], len(intervals)))
+        count = len(intervals)
         faces = Faces(
             intervals=intervals,
             valid=np.zeros(count, bool),
@@ -161,44 +282,52 @@ class FaceSession:
             patches=np.zeros((count, 48, 48, 3), np.uint8),
             crops=np.zeros((count, CROP, CROP, 3), np.uint8),
             track=np.full(count, -1, np.int64),
-            notes={**notes, **self._tell(tracks, notes.pop("scores"), chosen, intervals)},
+            notes={**notes, **self._tell(tracks, notes.pop("scores"), chosen, told, intervals)},
             aspect=self._aspect,
         )
-        for number in chosen:
-            for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True):
-                frame = self._found[index]
-                faces.valid[index] = True
-                faces.boxes[index] = frame.boxes[pick]
-                faces.probabilities[index] = frame.probabilities[pick]
-                faces.landmarks[index] = frame.landmarks[pick]
-                faces.patches[index] = frame.patches[pick]
-                faces.crops[index] = frame.crop(pick)
-                faces.track[index] = number
+        for place, (index, pick, number) in zip(places, rows, strict=True):
+            frame = self._found[index]
+            faces.valid[place] = True
+            faces.boxes[place] = frame.boxes[pick]
+            faces.probabilities[place] = frame.probabilities[pick]
+            faces.landmarks[place] = frame.landmarks[pick]
+            faces.patches[place] = frame.patches[pick]
+            faces.crops[place] = frame.crop(pick)
+            faces.track[place] = number
         return faces
 
-    def _rank(
+    def _decide(
         self, tracks: list[Track], intervals: np.ndarray, audio: Audio | None, face: int | None
-    ) -> tuple[dict[str, Any], list[int]]:
-        """What the notes tell of the choice, and the tracks in the order in which they are followed."""
+    ) -> tuple[dict[str, Any], int]:
+        """What the notes tell of the choice, and a track of the person who is followed."""
         policy, boxes = self._config.policy, [frame.boxes for frame in self._found]
         notes: dict[str, Any] = {"policy": policy}
-        agreements = [] if self.mouths is None else self.mouths.agreements(tracks, audio)
+        agreements, activities = ([], []) if self.mouths is None else self.mouths.agreements(tracks, audio)
         ranking: Policy = policy
-        if policy == "speaking" and max([one for one in agreements if one is not None], default=-1.0) <= MIN_AGREEMENT:
-            ranking = "largest"
-            notes["fallback"] = "largest: no mouth moves with the sound" if audio is not None else "largest: no sound"
-        found = scores(policy, tracks, boxes, intervals, agreements)
-        rank = found if ranking == policy else scores(ranking, tracks, boxes, intervals, agreements)
-        order = sorted(range(len(tracks)), key=lambda k: (k != face, -rank[k]))
+        if policy == "speaker":
+            notes["fallback"] = "largest: not compared with other clips"
+        found = rank = scores(policy, tracks, boxes, intervals, agreements)
+        if policy == "speaking" and max(found, default=-1.0) <= MIN_AGREEMENT:
+            if max(activities, default=0.0) > 0.0:
+                rank = activities
+                notes["fallback"] = "the mouth that moves most while there is a voice: none moves in time with it"
+            else:
+                ranking = "largest"
+                reason = "no mouth moves with the sound" if audio is not None else "no sound"
+                notes["fallback"] = f"largest: {reason}"
+                rank = scores(ranking, tracks, boxes, intervals, agreements)
+        if policy == "speaking":
+            notes["confidence"] = confidence(tracks, found, activities)
+        notes |= {"detector": self._config.detector, "identity": self._config.identity}
         if face is not None:
             notes["asked_for"] = face
-        return {**notes, "scores": found}, order
+            return {**notes, "scores": found}, face
+        return {**notes, "scores": found}, favourite(ranking, tracks, rank) if tracks else 0
 
     def _tell(
-        self, tracks: list[Track], found: list[float], chosen: list[int], intervals: np.ndarray
+        self, tracks: list[Track], found: list[float], chosen: list[int], told: list[int], intervals: np.ndarray
     ) -> dict[str, Any]:
         """The tracks as plain JSON: those of the largest faces and those that are followed."""
-        told = sorted({*range(min(len(tracks), _TOLD)), *chosen})
         return {
             "tracks_found": len(tracks),
             "tracks": [
@@ -207,8 +336,9 @@ class FaceSession:
                     "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
                     "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
                     "score": round(found[number], 4),
-                    "frames": len(tracks[number].frames),
+                    "frames": len(tracks[number]),
                     "chosen": number in chosen,
+                    **_who(tracks[number]),
                     "boxes": [
                         [index, *np.round(self._found[index].boxes[pick], 3).tolist()]
                         for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
@@ -219,6 +349,13 @@ class FaceSession:
         }
 
 
+def _who(track: Track) -> dict[str, Any]:
+    """What the notes tell of a track where people are known again."""
+    if track.identity is None:
+        return {}
+    return {"person": track.person, "probability": round(track.score, 3), "identity": to_text(track.identity)}
+
+
 class FrameFaces:
     """What is kept of one frame: all its faces, with their small pictures.
 
@@ -227,15 +364,19 @@ class FrameFaces:
         probabilities: (N,) float64.
         landmarks: (N, 5, 2) float64, relative to the box.
         patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame.
+        aligned: (N, 112, 112, 3) uint8, as `identity.Embedder` wants them; None where nobody is to be known again.
 
     Args:
         frame: The full-size frame.
         size: Height and width of the frame as the detector saw it.
         found: What the detector found in it.
         patches: The faces' patches.
+        known: Whether people are to be known again.
     """
 
-    def __init__(self, frame: Frame, size: tuple[int, ...], found: Detections, patches: np.ndarray) -> None:
+    def __init__(
+        self, frame: Frame, size: tuple[int, ...], found: Detections, patches: np.ndarray, known: bool = False
+    ) -> None:
         self.boxes = found.boxes / np.array([size[1], size[0]] * 2, np.float64)
         self.probabilities = found.probabilities
         corners, sides = found.boxes[:, None, :2], found.boxes[:, 2:] - found.boxes[:, :2]
@@ -243,10 +384,20 @@ class FrameFaces:
         self.patches = patches
         full = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
         self._crops = [region(frame, box, CROP) for box in self.boxes * full]
+        marks = found.landmarks * (full[:2] / (size[1], size[0]))
+        self.aligned = np.stack([straight(frame, one) for one in marks]) if known and len(marks) else None
 
     def crop(self, pick: int) -> np.ndarray:
         """(160, 160, 3) uint8, one face's box from the full-size frame, stretched to a square."""
         return stretched(self._crops[pick], CROP)
+
+
+def straight(frame: Frame, landmarks: np.ndarray) -> np.ndarray:
+    """(112, 112, 3) uint8, a face aligned by its landmarks, (5, 2) pixels of the full-size frame."""
+    x1, y1, x2, y2 = (int(value) for value in around(landmarks))
+    x1, y1 = min(max(x1, 0), frame.width - 1), min(max(y1, 0), frame.height - 1)
+    x2, y2 = max(min(x2 + 1, frame.width), x1 + 1), max(min(y2 + 1, frame.height), y1 + 1)
+    return aligned(frame.region(x1, y1, x2, y2), landmarks - (x1, y1))
 
 
 def region(frame: Frame, box: np.ndarray, side: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
-from mse_pipeline.extractors.visual.networks import mtcnn_digest
 from mse_pipeline.extractors.visual.tracking import MAX_GAP
 from mse_pipeline.store.features import Features
 
@@ -63,9 +62,9 @@ class GeometryConfig(FaceConfig):
 class Geometry(FaceExtractor[GeometryConfig]):
     """Stream ``visual.geometry``, (T, 28), one row a sampled frame: box, pose and proportions, and how they change.
 
-    From MTCNN's box and five landmarks (eyes, nose, corners of the mouth). Distances are taken in the picture, where
-    pixels are square, and left and right are the picture's. Changes are those since the row before, if it shows the
-    same face at most 0.6 s earlier; else they are 0.
+    From the detector's box and five landmarks (eyes, nose, corners of the mouth). Distances are taken in the picture,
+    where pixels are square, and left and right are the picture's. Changes are those since the row before, if it shows
+    the same face at most 0.6 s earlier; else they are 0.
 
     Five points of a flat picture have no depth: `yaw` and `pitch` rise and fall with the head's angles, but are no
     degrees, and depend on the face's own proportions. Nor is there anything of lids, gaze, brows or lips: a blink, a
@@ -104,8 +103,8 @@ class Geometry(FaceExtractor[GeometryConfig]):
         return face_config(self.config)
 
     def model_digest(self) -> str:
-        """Digest of the detector's weights."""
-        return mtcnn_digest()
+        """Digest of the weights that find and know faces."""
+        return self.face.weights_digest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

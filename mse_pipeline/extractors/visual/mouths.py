@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mse_pipeline.extractors.visual.speaking import RATE, agreement, loudness, opening
+from mse_pipeline.extractors.visual.speaking import RATE, activity, agreement, loudness, motion, mouth, openness
 from mse_pipeline.extractors.visual.tracking import Track
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import FrameBatch
@@ -32,7 +32,8 @@ class Mouths:
         self._width = width
         self._waiting: deque[tuple[int, np.ndarray]] = deque()
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
-        self._openings: list[dict[int, np.ndarray]] = []
+        self._openings: list[dict[int, np.ndarray]] = []  # of each row, by frame: opening and motion, (N, 2)
+        self._mouths: list[np.ndarray | None] = []
         self._done = 0
         self._count = 0
 
@@ -65,20 +66,35 @@ class Mouths:
                 self._done += 1
                 continue
             size = np.array([grey.shape[1], grey.shape[0]], np.float64)
-            self._openings[self._done][index] = np.array([opening(grey, marks * size) for marks in landmarks])
+            mouths = [mouth(grey, marks * size) for marks in landmarks]
+            before = self._mouths if len(self._openings[self._done]) else [None] * len(mouths)
+            values = [(openness(now), motion(last, now)) for last, now in zip(before, mouths, strict=True)]
+            self._openings[self._done][index] = np.array(values).reshape(-1, 2)
+            self._mouths = mouths
             self._waiting.popleft()
 
-    def agreements(self, tracks: Sequence[Track], audio: Audio | None) -> list[float | None]:
-        """Of each track the agreement of its mouth with the sound; None where there is too little to say."""
+    def agreements(self, tracks: Sequence[Track], audio: Audio | None) -> tuple[list[float | None], list[float]]:
+        """Of each track the agreement of its mouth with the sound, and its activity while there is a voice.
+
+        Args:
+            tracks: The clip's tracks; those of one person are taken together.
+            audio: Its sound; None where there is none.
+
+        Returns:
+            The agreement of each track, None where there is too little to say, and the activity of each.
+        """
         self._look(finished=True)
         if audio is None:
-            return [None] * len(tracks)
+            return [None] * len(tracks), [0.0] * len(tracks)
         voice = loudness(audio, self._count)
-        found = []
-        for track in tracks:
-            openings = np.full(self._count, np.nan)
-            for row, pick in zip(track.frames, track.picks, strict=True):
-                for index, values in self._openings[row].items():
-                    openings[index] = values[pick]
-            found.append(agreement(openings, voice))
-        return found
+        agreements: dict[int, float | None] = {}
+        activities: dict[int, float] = {}
+        for person in {track.person for track in tracks}:
+            seen = np.full((self._count, 2), np.nan)
+            for track in tracks:
+                for row, pick in track.rows if track.person == person else ():
+                    for index, values in self._openings[row].items():
+                        seen[index] = values[pick]
+            agreements[person] = agreement(seen[:, 0], voice)
+            activities[person] = activity(seen[:, 1], voice)
+        return [agreements[track.person] for track in tracks], [activities[track.person] for track in tracks]

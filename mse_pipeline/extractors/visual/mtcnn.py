@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from pydantic import ConfigDict
@@ -25,6 +26,10 @@ NAMES = (
 )
 """Names of the 271 values."""
 
+_FRAME, _BOX = ("frame widths", "frame heights"), ("box widths", "box heights")
+UNITS = (*_FRAME, *_FRAME, "", *(_BOX * len(_MARKS)), *("",) * ACTIVATIONS)
+"""Their units: shares of the frame for the box, of the box for the landmarks; the rest has none."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class MtcnnConfig(FaceConfig):
@@ -34,10 +39,10 @@ class MtcnnConfig(FaceConfig):
 class Mtcnn(FaceExtractor[MtcnnConfig]):
     """Stream ``visual.mtcnn``, (T, 271), one row a sampled frame.
 
-    Box (4, relative to the frame), probability (1), five landmarks (10, relative to the box), and the activations
-    of O-Net's last hidden layer (256). O-Net is the third network of MTCNN (Zhang et al. 2016, "Joint Face
-    Detection and Alignment using Multi-task Cascaded Convolutional Networks"); it finds landmarks from that layer,
-    which therefore knows the shape of eyes and mouth. The weights come with facenet-pytorch.
+    Box (4, relative to the frame), probability (1), five landmarks (10, relative to the box), all by the detector that
+    is asked for, and the activations of O-Net's last hidden layer on the box (256). O-Net is the third network of MTCNN
+    (Zhang et al. 2016, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks"); it finds
+    landmarks from that layer, which therefore knows the shape of eyes and mouth. Its weights come with facenet-pytorch.
     """
 
     name = "mtcnn"
@@ -52,8 +57,7 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
     @property
     def units(self) -> tuple[str, ...]:
         """Shares of the frame for the box, of the box for the landmarks; the rest has none."""
-        frame, box = ("frame widths", "frame heights"), ("box widths", "box heights")
-        return (*frame, *frame, "", *(box * len(_MARKS)), *("",) * ACTIVATIONS)
+        return UNITS
 
     @property
     def face(self) -> FaceConfig:
@@ -66,8 +70,9 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
         load_networks(self.device)
 
     def model_digest(self) -> str:
-        """Digest of the detector's weights."""
-        return mtcnn_digest()
+        """Digest of the weights of O-Net, and of what finds and knows faces where that is more than MTCNN."""
+        own, faces = mtcnn_digest(), self.face.weights_digest()
+        return own if faces == own else hashlib.blake2b(f"{own} {faces}".encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

@@ -20,6 +20,10 @@ MAX_GAP = 0.6
 """Seconds that a face may be missed (a blink of the detector, a hand) without becoming another one."""
 
 
+UNKNOWN = -1
+"""Person of a track that has not been compared with others."""
+
+
 @dataclass
 class Track:
     """One face through time.
@@ -28,23 +32,38 @@ class Track:
         frames: Indices of the frames that it is in.
         picks: Which of each frame's detections it is.
         area: Sum of its boxes' areas, in frames' areas.
+        score: Mean probability that the detector gave its boxes.
+        identity: (128,) float32, who it is, a unit vector of `identity.Embedder`; None where that is not known.
+        person: Number of the person whose track it is, as others may be; `UNKNOWN` as long as nobody has compared them.
     """
 
     frames: list[int] = field(default_factory=list)
     picks: list[int] = field(default_factory=list)
     area: float = 0.0
+    score: float = 0.0
+    identity: np.ndarray | None = None
+    person: int = UNKNOWN
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def rows(self) -> list[tuple[int, int]]:
+        """Each frame with the detection in it."""
+        return list(zip(self.frames, self.picks, strict=True))
 
     def overlaps(self, other: Track) -> bool:
         """Whether both are there at some time."""
         return self.frames[0] <= other.frames[-1] and other.frames[0] <= self.frames[-1]
 
 
-def link(boxes: Sequence[np.ndarray], times: np.ndarray) -> list[Track]:
-    """Link the detections of frames to tracks.
+def link(boxes: Sequence[np.ndarray], times: np.ndarray, shots: Sequence[int] | None = None) -> list[Track]:
+    """Link the detections of frames to tracks, by their places alone and within a shot.
 
     Args:
         boxes: For each frame (N, 4), x1, y1, x2, y2 relative to the frame.
         times: (T,) seconds of the frames.
+        shots: Number of each frame's shot; None where all are of one.
 
     Returns:
         The tracks, the one with the largest summed area first.
@@ -56,7 +75,12 @@ def link(boxes: Sequence[np.ndarray], times: np.ndarray) -> list[Track]:
     """
     tracks: list[Track] = []
     for index, found in enumerate(boxes):
-        open_tracks = [t for t in tracks if times[index] - times[t.frames[-1]] <= MAX_GAP + 1e-9]
+        open_tracks = [
+            t
+            for t in tracks
+            if times[index] - times[t.frames[-1]] <= MAX_GAP + 1e-9
+            and (shots is None or shots[index] == shots[t.frames[-1]])
+        ]
         last = np.array([boxes[t.frames[-1]][t.picks[-1]] for t in open_tracks]).reshape(-1, 4)
         taken = _match(affinity(last, found))
         for pick, box in enumerate(found):
@@ -71,24 +95,25 @@ def link(boxes: Sequence[np.ndarray], times: np.ndarray) -> list[Track]:
     return sorted(tracks, key=lambda t: -t.area)
 
 
-def choose(tracks: Sequence[Track], order: Sequence[int] | None = None) -> list[int]:
-    """The track to follow, and those that fill in where it is absent.
-
-    The first is followed; of the others each is taken whose time is still free, in their order. A face that is
-    seen beside a followed one is another person and never fills in.
+def choose(tracks: Sequence[Track], first: int = 0) -> list[int]:
+    """The tracks of one person, and of nobody else: where the person is absent, there is no face.
 
     Args:
-        tracks: The largest first.
-        order: Their indices in the order in which they are to be followed; None for their own.
+        tracks: All of them, each with its person.
+        first: Index of a track of the person to follow.
 
     Returns:
-        Indices of the chosen tracks, the one that is followed first.
+        Indices of the person's tracks, `first` before the others.
+
+    Examples:
+        >>> choose([Track(person=0), Track(person=1), Track(person=0), Track(), Track()], 2), choose([Track(), Track()])
+        ([2, 0], [0])
     """
-    chosen: list[int] = []
-    for index in range(len(tracks)) if order is None else order:
-        if not any(tracks[index].overlaps(tracks[other]) for other in chosen):
-            chosen.append(index)
-    return chosen
+    if not tracks:
+        return []
+    person = tracks[first].person
+    same = [index for index, track in enumerate(tracks) if track.person == person != UNKNOWN and index != first]
+    return [first, *same]
 
 
 def affinity(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from mse_pipeline.extractors.encoder import Encoder, EncoderConfig
 from mse_pipeline.extractors.preprocessor import load_preprocessor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
-from mse_pipeline.extractors.visual.networks import mtcnn_digest
 from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
 from mse_pipeline.store.features import Features
 
@@ -150,6 +149,7 @@ class VisualTransformers(PictureEncoder[VisualTransformersConfig], FaceExtractor
     """
 
     name = "transformers"
+    revision = 2
     Config = VisualTransformersConfig
 
     @property
@@ -163,8 +163,9 @@ class VisualTransformers(PictureEncoder[VisualTransformersConfig], FaceExtractor
         return 1.0 / self.config.rate
 
     def model_digest(self) -> str:
-        """Digest of the detector's weights and the encoder's files."""
-        return hashlib.blake2b(f"{mtcnn_digest()} {super().model_digest()}".encode(), digest_size=16).hexdigest()
+        """Digest of the weights that find and know faces, and of the encoder's files."""
+        own = f"{self.face.weights_digest()} {super().model_digest()}"
+        return hashlib.blake2b(own.encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

@@ -1,4 +1,4 @@
-"""Weights of InceptionResnetV1: a given file, one in the models' folder, or fetched once with a checked digest."""
+"""Released weights: a given file, one in the models' folder, or fetched once with a checked digest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,50 @@ NAME = "20180402-114759-vggface2.pt"
 URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{NAME}"
 SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 """Digest of the released file of 111,898,327 bytes."""
+
+_ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/25f423d0e04c31a17254620e58febd7386da523b/models"
+
+
+@dataclass(frozen=True)
+class Released:
+    """Weights that were published as one file.
+
+    Attributes:
+        file: Its name in the models' folder.
+        url: Where it is published.
+        sha256: Digest of its content.
+        size: How much is downloaded, in words.
+        used_by: What needs it, as messages name it.
+        otherwise: What to do instead of fetching it.
+    """
+
+    file: str
+    url: str
+    sha256: str
+    size: str
+    used_by: str
+    otherwise: str
+
+
+YUNET = Released(
+    "yunet.onnx",
+    f"{_ZOO}/face_detection_yunet/face_detection_yunet_2023mar_int8bq.onnx",
+    "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+    "0.12 MB",
+    "the face detector YuNet",
+    "take the option `detector: mtcnn`, which needs no file",
+)
+"""YuNet (Wu et al. 2023), the int8 weights of OpenCV's model zoo; MIT."""
+
+SFACE = Released(
+    "sface.onnx",
+    f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
+    "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+    "11 MB",
+    "the face embedding SFace",
+    "take the option `identity: none`, which knows people by their place alone",
+)
+"""SFace (Zhong et al. 2021), the int8 weights of OpenCV's model zoo; Apache-2.0."""
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
@@ -45,16 +90,42 @@ def find_weights(given: str | None) -> Path:
                 f"The weights {path} of visual.facenet do not exist; leave the option out to fetch {NAME}."
             )
         return path
-    path = models_folder() / NAME
+    return fetched(_facenet())
+
+
+def fetched(released: Released) -> Path:
+    """Released weights in the models' folder; they are downloaded where they are missing.
+
+    Raises:
+        MseError: They are damaged, or missing and cannot be fetched.
+    """
+    path = models_folder() / released.file
     if not path.is_file():
-        _fetch(path)
+        _fetch(path, released)
     found = file_sha256(path)
-    if found != SHA256:
+    if found != released.sha256:
         raise MseError(
-            f"{path} is damaged or another file: its SHA-256 is {found}, that of the released weights {SHA256}. "
-            f"Delete it to fetch it again, or name it as option `weights` of visual.facenet."
+            f"{path} is damaged or another file: its SHA-256 is {found}, that of the released weights "
+            f"{released.sha256}. Delete it to fetch it again, or {released.otherwise}."
         )
     return path
+
+
+def is_here(released: Released) -> bool:
+    """Whether released weights lie in the models' folder, so that nothing needs to be downloaded."""
+    return (models_folder() / released.file).is_file()
+
+
+def unreadable(path: Path) -> str:
+    """What to do where this OpenCV cannot read weights, as a sentence."""
+    import cv2
+
+    return f"OpenCV {cv2.__version__} cannot read {path}: pip install 'opencv-python-headless>=4.12,<5'."
+
+
+def _facenet() -> Released:
+    otherwise = "name a file of your own as option `weights` of visual.facenet"
+    return Released(NAME, URL, SHA256, "112 MB", "visual.facenet", otherwise)
 
 
 def file_sha256(path: Path) -> str:
@@ -69,8 +140,8 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fetch(path: Path) -> None:
-    """Download the released weights: one process at a time, written aside, checked, renamed."""
+def _fetch(path: Path, released: Released) -> None:
+    """Download released weights: one process at a time, written aside, checked, renamed."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,23 +151,24 @@ def _fetch(path: Path) -> None:
         try:
             with aside(path) as temporary:
                 with temporary.open("wb") as out:
-                    digest = _download(out)
-                if digest != SHA256:
-                    raise MseError(f"What {URL} gave has SHA-256 {digest} instead of {SHA256}; it was thrown away.")
+                    digest = _download(released.url, out)
+                if digest != released.sha256:
+                    expected = f"instead of {released.sha256}; it was thrown away"
+                    raise MseError(f"What {released.url} gave has SHA-256 {digest} {expected}.")
         except OSError as error:
             raise MseError(
-                f"The weights of visual.facenet could not be fetched ({error}); download {URL} (112 MB) to {path}, "
-                f"or name a file of your own as option `weights`."
+                f"The weights of {released.used_by} could not be fetched ({error}); download {released.url} "
+                f"({released.size}) to {path}, or {released.otherwise}."
             ) from error
 
 
-def _download(out: Any) -> str:
+def _download(url: str, out: Any) -> str:
     digest, size = hashlib.sha256(), 0
-    with urllib.request.urlopen(URL, timeout=_TIMEOUT) as answer:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 -- of one of the releases above
         while chunk := answer.read(_CHUNK):
             size += len(chunk)
             if size > _MOST_BYTES:
-                raise MseError(f"{URL} gave more than {_MOST_BYTES} bytes; it was thrown away.")
+                raise MseError(f"{url} gave more than {_MOST_BYTES} bytes; it was thrown away.")
             digest.update(chunk)
             out.write(chunk)
     return digest.hexdigest()

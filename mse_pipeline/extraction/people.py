@@ -1,0 +1,169 @@
+"""The second pass of the policy `speaker`: whose face a clip shows is chosen when all clips' faces are known.
+
+It reads the notes of the shards, no media and no values, and writes one small file a stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mse_pipeline.clip import Clip
+from mse_pipeline.errors import MseError
+from mse_pipeline.extractors.visual.identity import from_text
+from mse_pipeline.extractors.visual.speakers import Face, People, Utterance, find_people
+from mse_pipeline.store.candidates import NOTE, Choice, Choices
+from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.keys import canonical
+from mse_pipeline.store.manifest import StreamEntry
+
+REVISION = 1
+"""Raised whenever the same faces and names give another choice."""
+
+_HARDLY, _CLEARLY = 0.65, 0.9  # probabilities of a detector between which a face begins to count
+_SHOWN_FACES = 12  # of each person, for the gallery
+_SHOWN_NOBODIES = 40  # groups without a name
+
+
+def choose_people(
+    dataset: Dataset, told: Mapping[tuple[str, int], str], on_stream: Callable[[str], None] = lambda stream: None
+) -> tuple[str, ...]:
+    """Choose each clip's face in the streams that follow the speaker; what has not changed is left as it is.
+
+    Args:
+        dataset: The dataset in the cache.
+        told: Who a person said that single faces are: name by clip and track.
+        on_stream: Told of each stream that is searched.
+
+    Returns:
+        What is to be said of the streams' faces, as sentences.
+
+    Raises:
+        MseError: The notes of a clip are damaged.
+    """
+    said = []
+    found: dict[str, People] = {}
+    for stream, entry in dataset.manifest.streams.items():
+        if not follows_speaker(entry):
+            continue
+        native = dataset.native(stream)
+        clips = {clip.id: clip for clip in dataset.clips if clip.id in native.rows}
+        inputs = [[clip.id, native.rows[clip.id].key, clip.speaker, clip.dialogue] for clip in clips.values()]
+        pinned = sorted([clip, track, name] for (clip, track), name in told.items())
+        made_of = hashlib.blake2b(canonical([REVISION, inputs, pinned]), digest_size=16).hexdigest()
+        if dataset.choices(stream).made_of != made_of:
+            on_stream(stream)
+            notes = dict(native.notes())
+            pins = {**told, **_by_hand(notes, clips)}
+            utterances = [_utterance(clip, notes[name]) for name, clip in clips.items() if name in notes]
+            same = _digest(utterances, pins)  # streams that find faces alike choose alike
+            if same not in found:
+                found[same] = find_people(utterances, pins)
+            chosen = _choices(found[same], notes, {name: native.rows[name].key for name in clips})
+            dataset.set_choices(stream, Choices(chosen, made_of, _about(found[same], utterances)))
+        said += _told(stream, dataset)
+    return tuple(dict.fromkeys(said))
+
+
+def follows_speaker(entry: StreamEntry) -> bool:
+    """Whether a stream's faces are those of the clips' speakers, chosen over the whole corpus."""
+    config = entry.identity.get("config")
+    return isinstance(config, Mapping) and config.get("policy") == "speaker"
+
+
+def _by_hand(notes: Mapping[str, Mapping[str, Any]], clips: Mapping[str, Clip]) -> dict[tuple[str, int], str]:
+    """The speaker of each clip whose face someone has chosen: that is who it is."""
+    return {
+        (name, int(one["asked_for"])): str(clips[name].speaker)
+        for name, one in notes.items()
+        if "asked_for" in one and name in clips and clips[name].speaker
+    }
+
+
+def _utterance(clip: Clip, notes: Mapping[str, Any]) -> Utterance:
+    try:
+        tracks = notes["tracks"] if NOTE in notes else []
+        faces = tuple(_face(track) for track in tracks if "identity" in track)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise MseError(f"The notes of {clip.id} are damaged ({error}). Run `mse extract` again.") from error
+    return Utterance(clip.id, clip.speaker, clip.dialogue, faces)
+
+
+def _face(track: Mapping[str, Any]) -> Face:
+    boxes = np.array(track["boxes"], np.float64).reshape(-1, 5)
+    identity = from_text(track["identity"]).astype(np.float64)
+    size = float(np.linalg.norm(identity))
+    if not np.isfinite(size) or size == 0.0 or not np.isfinite(boxes).all() or not len(boxes):
+        raise ValueError(f"track {track['track']} has no face")
+    areas = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2]) * _clarity(float(track.get("probability", 1.0)))
+    return Face(int(track["track"]), boxes[:, 0].astype(np.int64), areas.clip(1e-6), identity / size)
+
+
+def _clarity(probability: float) -> float:
+    """How much a face counts: one that is seen from behind, or hardly a face, says little of who speaks."""
+    return float(np.clip((probability - _HARDLY) / (_CLEARLY - _HARDLY), 0.05, 1.0))
+
+
+def _digest(utterances: list[Utterance], pins: Mapping[tuple[str, int], str]) -> str:
+    digest = hashlib.blake2b(canonical(sorted([*key, name] for key, name in pins.items())), digest_size=16)
+    for one in utterances:
+        digest.update(canonical([one.clip, one.speaker, one.dialogue, [face.track for face in one.faces]]))
+        for face in one.faces:
+            digest.update(face.frames.tobytes() + face.areas.tobytes() + face.identity.tobytes())
+    return digest.hexdigest()
+
+
+def _choices(people: People, notes: Mapping[str, Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, Choice]:
+    """The choice of each clip; clips without identities keep the face that was chosen for them alone."""
+    if not people.persons:
+        return {}
+    made = {}
+    for clip, chosen in people.chosen.items():
+        if "asked_for" in notes[clip] or NOTE not in notes[clip]:
+            continue
+        frames = {
+            int(box[0])
+            for track in notes[clip]["tracks"]
+            if int(track["track"]) in chosen.tracks
+            for box in track["boxes"]
+        }
+        made[clip] = Choice(keys[clip], chosen.tracks, len(frames), chosen.doubt, chosen.code, chosen.message)
+    return made
+
+
+def _about(people: People, utterances: list[Utterance]) -> dict[str, Any]:
+    """What the gallery shows, as plain JSON."""
+    named = [one for one in people.persons if one.name is not None]
+    others = [one for one in people.persons if one.name is None][:_SHOWN_NOBODIES]
+    return {
+        "persons": [
+            {**asdict(one), "faces": [list(face) for face in one.faces[:_SHOWN_FACES]], "tracks": len(one.faces)}
+            for one in (*named, *others)
+        ],
+        "missing": [[name, sum(one.speaker == name for one in utterances)] for name in people.missing],
+    }
+
+
+def _told(stream: str, dataset: Dataset) -> list[str]:
+    """What the run says of a stream's faces: where it could not follow the speaker, and which names have no face."""
+    native, choices = dataset.native(stream), dataset.choices(stream)
+    alone = sum(choices.of(row) is None for row in native.rows.values())
+    if not choices.clips:
+        why = "no speaker is named" if not any(clip.speaker for clip in dataset.clips) else "its faces have no identity"
+        return [f"{stream}: the largest face of each clip is followed, not the speaker's: {why}."] if alone else []
+    said = []
+    if alone:
+        why = "no speaker is named, or a face was chosen by hand"
+        said.append(f"{stream}: in {alone} clips the face of the clip alone is followed: {why}.")
+    named = [one for one in choices.about.get("persons", []) if one["name"]]
+    unsure, missing = sum(not one["sure"] for one in named), len(choices.about.get("missing", []))
+    if unsure or missing:
+        said.append(
+            f"{stream}: {len(named)} names have a face, {unsure} of them a doubtful one; {missing} names have none. "
+            f"Look: mse inspect --people {dataset.name}"
+        )
+    return said

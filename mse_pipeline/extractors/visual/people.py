@@ -1,0 +1,162 @@
+"""People: detections of a clip become tracks, each of one person; those of one person are joined, false faces die."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mse_pipeline.extractors.visual.identity import SAME_PERSON, load_embedder
+from mse_pipeline.extractors.visual.shots import Shots
+from mse_pipeline.extractors.visual.tracking import Track, affinity, link
+
+if TYPE_CHECKING:
+    from mse_pipeline.extractors.visual.faces import FrameFaces
+
+_LOOKS = 3
+"""Rows of a track that are looked at for who it is."""
+
+_RETURNS = 2.0
+"""Seconds after which a face that comes back to its place within a shot is taken for the same person."""
+
+_SAME_PLACE = 0.4
+"""Intersection over union from which two boxes are one place."""
+
+_SURE = 0.3
+"""A person needs a face whose probability is at least that share of the way from the least probability to 1."""
+
+_ALONE = 3
+"""Rows in which a face that nothing else links must look alike to be a person's."""
+
+_STILL_SECONDS = 2.0
+"""A photograph is told from a face that rests by so many seconds without any motion."""
+
+_Group = list[Track]
+
+
+def people(
+    found: Sequence[FrameFaces], intervals: np.ndarray, shots: Shots, min_probability: float, known: bool
+) -> list[Track]:
+    """The tracks of all people of a clip.
+
+    Args:
+        found: The faces of each frame.
+        intervals: (T, 2) seconds of the frames.
+        shots: The frames' shots.
+        min_probability: That of the detector.
+        known: Whether faces are known by their looks, and not by their places alone.
+
+    Returns:
+        The tracks, the largest first, each with its person, score and, where faces are known, identity.
+    """
+    boxes = [frame.boxes for frame in found]
+    tracks = [
+        track
+        for track in link(boxes, intervals[:, 0], shots.numbers)
+        if has_face_landmarks(track, found) and not _is_picture(track, boxes, intervals, shots)
+    ]
+    for track in tracks:
+        track.score = float(np.mean([found[f].probabilities[p] for f, p in track.rows]))
+        track.identity = look(track, found) if known else None
+    sure = min_probability + _SURE * (1.0 - min_probability)
+    groups = [
+        group
+        for group in join(tracks, boxes, intervals, shots)
+        if max(found[f].probabilities[p] for track in group for f, p in track.rows) >= sure and _lasts(group, shots)
+    ]
+    for number, group in enumerate(sorted(groups, key=lambda group: -sum(track.area for track in group))):
+        for track in group:
+            track.person = number
+    return [track for track in tracks if any(track in group for group in groups)]
+
+
+def has_face_landmarks(track: Track, found: Sequence[FrameFaces]) -> bool:
+    """Whether landmarks lie as in a face in most rows: eyes over the mouth, the nose between, all near the box."""
+    marks = np.array([found[f].landmarks[p] for f, p in track.rows])
+    eyes, nose, mouth = marks[:, :2].mean(1), marks[:, 2], marks[:, 3:].mean(1)
+    down = mouth - eyes
+    length = np.linalg.norm(down, axis=1)
+    along = ((nose - eyes) * down).sum(1) / np.maximum(length, 1e-9) ** 2
+    upright = (down[:, 1] > -0.1) & (length > 0.15) & (length < 0.8)
+    near = ((marks > -0.4) & (marks < 1.4)).all((1, 2))
+    return bool(np.mean(upright & near & (along > -0.3) & (along < 1.3)) >= 0.5)
+
+
+def _is_picture(track: Track, boxes: Sequence[np.ndarray], intervals: np.ndarray, shots: Shots) -> bool:
+    lasted = intervals[track.frames[-1], 1] - intervals[track.frames[0], 0]
+    own = np.array([boxes[f][p] for f, p in track.rows])
+    return bool(lasted >= _STILL_SECONDS - 1e-9) and shots.is_still(track.frames, own)
+
+
+def _lasts(group: _Group, shots: Shots) -> bool:
+    """Whether a person is seen in two rows that follow each other, in three alone, or in a shot of one row."""
+    runs = len(group) >= _ALONE or any(len(track) > 1 for track in group)
+    return runs or shots.length(group[0].frames[0]) == 1
+
+
+def look(track: Track, found: Sequence[FrameFaces]) -> np.ndarray:
+    """Who a track is: the mean of what SFace makes of its best rows, the best of each third of the track."""
+    parts = [part for part in np.array_split(np.arange(len(track)), _LOOKS) if len(part)]
+    best = [max((track.rows[k] for k in part), key=lambda row: quality(found[row[0]], row[1])) for part in parts]
+    mean = load_embedder()(np.stack([found[f].aligned[p] for f, p in best])).mean(0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+
+
+def quality(frame: FrameFaces, pick: int) -> float:
+    """How well a face shows who it is: sure, large and seen from the front."""
+    left, right, nose = frame.landmarks[pick][:3]
+    turned = abs(nose[0] - (left[0] + right[0]) / 2) / max(abs(float(right[0] - left[0])), 1e-6)
+    height = frame.boxes[pick][3] - frame.boxes[pick][1]
+    return float(frame.probabilities[pick] * np.sqrt(height) / (1.0 + turned))
+
+
+def join(tracks: Sequence[Track], boxes: Sequence[np.ndarray], intervals: np.ndarray, shots: Shots) -> list[_Group]:
+    """Group the tracks by person: those that go on at the same place, and then those that look alike.
+
+    Tracks that are seen side by side are of different people, however alike they look.
+
+    Args:
+        tracks: All of them.
+        boxes: For each frame (N, 4), relative to the frame.
+        intervals: (T, 2) seconds of the frames.
+        shots: The frames' shots.
+    """
+    groups: list[_Group] = []
+    for track in sorted(tracks, key=lambda track: track.frames[0]):
+        before = [group for group in groups if _goes_on(group[-1], track, boxes, intervals, shots)]
+        if before:
+            max(before, key=lambda group: group[-1].frames[-1]).append(track)
+        else:
+            groups.append([track])
+    while len(groups) > 1:
+        likest, i, j = max((_likeness(a, b), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i]))
+        if likest < SAME_PERSON:
+            break
+        groups[j] += groups.pop(i)
+    return groups
+
+
+def _goes_on(track: Track, later: Track, boxes: Sequence[np.ndarray], intervals: np.ndarray, shots: Shots) -> bool:
+    last, first = track.frames[-1], later.frames[0]
+    if last >= first or shots.numbers[last] != shots.numbers[first]:
+        return False
+    one, other = boxes[last][track.picks[-1]], boxes[first][later.picks[0]]
+    gap = intervals[first, 0] - intervals[last, 1]
+    return bool(gap <= _RETURNS + 1e-9 and affinity(one[None], other[None])[0, 0] >= _SAME_PLACE)
+
+
+def _likeness(group: _Group, other: _Group) -> float:
+    """Mean cosine between two groups, weighted by their tracks' rows; -1 where they cannot be one person."""
+    if {f for track in group for f in track.frames} & {f for track in other for f in track.frames}:
+        return -1.0
+    here, there = _identity(group), _identity(other)
+    return -1.0 if here is None or there is None else float(here @ there)
+
+
+def _identity(group: _Group) -> np.ndarray | None:
+    known = [(track.identity, len(track)) for track in group if track.identity is not None]
+    if not known:
+        return None
+    total = sum(identity * min(rows, _LOOKS) for identity, rows in known)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9))
