@@ -66,7 +66,7 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     given = place(root)
     if is_local(given):
         given = given.expanduser()
-    if given.is_file():
+    if given.suffix and given.is_file():  # a folder on a storage is not asked what it is
         refuse_others(str(root))
     if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
         options = options.model_copy(update={"table": named_table(given)})

@@ -11,12 +11,10 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.formats import NOT_READ, READ
+from mse_pipeline.media.frames import MAX_PIXELS
 
 PROTOCOLS = "file"
 """FFmpeg's protocols that a container may use; no network."""
-
-MAX_PIXELS = 1 << 26
-"""Frames of more pixels (8192 x 8192) are refused: a few hostile bytes may announce gigabytes."""
 
 
 def reason(error: BaseException) -> str:

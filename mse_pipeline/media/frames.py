@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mse_pipeline.media.container import MAX_PIXELS
+MAX_PIXELS = 1 << 26
+"""Frames of more pixels (8192 x 8192) are refused: a few hostile bytes may announce gigabytes."""
 
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats whose regions are cut before they are converted: nearly all video there is."""
