@@ -100,6 +100,7 @@ KINDS = {
     "UTF-16": ("error".encode("utf-16"), "text", "editor"),
     "empty": (b"", "empty: it has no bytes", "again"),
 }
+NO_HDF5, NO_NPY = ([kind for kind in KINDS if kind != name] for name in ("hdf5", "npy"))
 
 
 @pytest.mark.parametrize(("data", "name", "mend"), KINDS.values(), ids=KINDS)
@@ -138,7 +139,7 @@ def test_what_is_no_pickle_is_named_for_what_it_is(tmp_path, data, name, mend):
     assert str(path) in str(refused.value)
 
 
-@pytest.mark.parametrize(("data", "name", "mend"), [KINDS[kind] for kind in KINDS if kind != "hdf5"])
+@pytest.mark.parametrize(("data", "name", "mend"), [KINDS[kind] for kind in NO_HDF5], ids=NO_HDF5)
 def test_what_is_no_hdf5_is_named_for_what_it_is(tmp_path, data, name, mend):
     path = tmp_path / "words.csd"
     path.write_bytes(data)
@@ -148,7 +149,7 @@ def test_what_is_no_hdf5_is_named_for_what_it_is(tmp_path, data, name, mend):
     assert mend in str(refused.value)
 
 
-@pytest.mark.parametrize(("data", "name", "mend"), [KINDS[kind] for kind in KINDS if kind != "npy"])
+@pytest.mark.parametrize(("data", "name", "mend"), [KINDS[kind] for kind in NO_NPY], ids=NO_NPY)
 def test_what_is_no_npy_is_named_for_what_it_is(tmp_path, data, name, mend):
     path = tmp_path / "a.npy"
     path.write_bytes(data)
