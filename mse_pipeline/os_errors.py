@@ -96,14 +96,16 @@ def number_of(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def of_the_machine(error: BaseException) -> bool:
-    """Whether an error is the machine's, so that the file it names may well be whole.
+def of_the_machine(error: object) -> bool:
+    """Whether what keeps a file from being read is the machine's fault, so that the file may well be whole.
+
+    An error that the disk itself reports is none of these: what lies there is lost.
 
     Examples:
         >>> of_the_machine(PermissionError(errno.EACCES, "Permission denied")), of_the_machine(ValueError("not JSON"))
         (True, False)
     """
-    return number_of(error) in _OF_THE_MACHINE
+    return isinstance(error, OSError) and number_of(error) in _OF_THE_MACHINE - {errno.EIO}
 
 
 def refuse_if_of_all_clips(error: BaseException, path: str | Path | None = None) -> None:
@@ -114,20 +116,6 @@ def refuse_if_of_all_clips(error: BaseException, path: str | Path | None = None)
     """
     if isinstance(error, OSError) and number_of(error) in _OF_ALL_CLIPS:
         raise MseError(explain(error, path)) from error
-
-
-def unreadable(path: str | Path, error: Exception, otherwise: str) -> MseError:
-    """The error of a file of ours that cannot be read: the machine's fault in its own words, else that it is damaged.
-
-    Args:
-        path: The file.
-        error: What reading it raised.
-        otherwise: The sentences where the machine is not to blame.
-    """
-    if of_the_machine(error):
-        own = error if isinstance(error, OSError) else OSError(number_of(error), str(error))
-        return MseError(explain(own, path))
-    return MseError(otherwise)
 
 
 @contextmanager

@@ -4,13 +4,15 @@ import errno
 import io
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.os_errors import explain, of_the_machine, refuse_if_of_all_clips, unreadable, writing
+from mse_pipeline.os_errors import explain, refuse_if_of_all_clips, writing
 from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.checksum import DamagedError, damaged
 
 
 @pytest.mark.parametrize(
@@ -105,15 +107,17 @@ def test_errors_of_other_kinds_stay_as_they_are(tmp_path):
     [
         (PermissionError(errno.EACCES, "Permission denied"), True),
         (OSError("[errno 24] Too many open files"), True),
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
         (FileNotFoundError(errno.ENOENT, "No such file"), False),
         (ValueError("not JSON"), False),
         (OSError("Couldn't deserialize thrift"), False),
     ],
 )
 def test_a_file_that_the_machine_withholds_is_not_called_damaged(error, machine):
-    assert of_the_machine(error) is machine
-    told = str(unreadable("a/clips.parquet", error, "It is damaged: extract again."))
-    assert ("damaged" in told) is not machine
+    told = damaged(Path("cache/a/clips.parquet"), "The clip table", error)
+    assert isinstance(told, DamagedError) is not machine
+    assert ("--repair" in str(told)) is not machine
 
 
 @pytest.mark.parametrize(

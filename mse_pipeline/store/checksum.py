@@ -15,6 +15,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 
 from mse_pipeline.errors import MseError
+from mse_pipeline.os_errors import explain, of_the_machine
 from mse_pipeline.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -149,14 +150,18 @@ def _is_sealed(content: bytearray, indent: int | None = None) -> bool:
         return False
 
 
-def damaged(path: Path, what: str, why: object) -> DamagedError:
-    """The error of a file in the cache that is not what was written there.
+def damaged(path: Path, what: str, why: object) -> MseError:
+    """The error of a file in the cache that is not what was written there, a `DamagedError`.
+
+    Where the machine withholds the file, because permission is denied say, it is another, and nothing to repair.
 
     Args:
         path: The file.
         what: What cannot be read, as in ``visual.mtcnn of the clip 'a' in the shard``.
         why: What was found.
     """
+    if isinstance(why, OSError) and of_the_machine(why):
+        return MseError(explain(why, path))
     missing = isinstance(why, FileNotFoundError)
     state = "cannot be read: it is not there" if missing else f"is damaged and cannot be read ({why})"
     return DamagedError(f"{what} {path} {state}. Run: mse cache verify {dataset_of(path)} --repair")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.atomic import aside
-from mse_pipeline.store.checksum import dataset_of
+from mse_pipeline.store.checksum import damaged, dataset_of
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import UNREADABLE, WRITING, names_of, rows_of
@@ -190,7 +190,4 @@ def _live(old: _Old, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _damaged(path: Path, error: Exception) -> MseError:
-    return MseError(
-        f"The shard {path} cannot be merged ({error}). Nothing was changed. "
-        f"Run: mse cache verify {dataset_of(path)} --repair"
-    )
+    return damaged(path, "Nothing was merged: the shard", error)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from isal.isal_zlib import crc32
 
-from mse_pipeline.store.checksum import DamagedError, damaged, of_rows
+from mse_pipeline.errors import MseError
+from mse_pipeline.store.checksum import damaged, of_rows
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.hdf5 import CHECKSUMS, STATISTICS, Layout, inspect
 from mse_pipeline.store.statistics import Statistics, of_clip
@@ -63,7 +64,7 @@ class Pack(Mapping[str, Features]):
             self._known[index] = 1
         return Features.checked(self._values[rows], self._intervals[rows], self._valid[rows], self.names)
 
-    def _damaged(self, index: int) -> DamagedError:
+    def _damaged(self, index: int) -> MseError:
         stream, clip = self.about.get("stream", "The stream"), tuple(self._places)[index]
         return damaged(
             self.home, f"{stream} of the clip {clip!r} in the pack", "it has another checksum than was written"

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mse_pipeline.errors import MseError
 from mse_pipeline.store.candidates import NONE, Choices, pick
-from mse_pipeline.store.checksum import DamagedError, damaged, of_features
+from mse_pipeline.store.checksum import damaged, of_features
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.parquet import read_notes, read_shard
@@ -90,6 +91,6 @@ def checked(row: Row, features: Features, path: Path) -> Features:
     return features
 
 
-def lacking(path: Path, clip: str) -> DamagedError:
+def lacking(path: Path, clip: str) -> MseError:
     """The error of a shard without a clip that the journal says is there."""
     return damaged(path, f"{path.parent.parent.name} of the clip {clip!r} in the shard", "it lacks the clip")
