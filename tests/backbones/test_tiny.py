@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -37,12 +35,6 @@ def test_building_leaves_the_global_random_state_alone():
     torch.manual_seed(5)
     tiny.build_tiny()
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_it_is_built_within_seconds(backbone):
-    start = time.perf_counter()
-    tiny.build_tiny()
-    assert time.perf_counter() - start < 5
 
 
 def test_it_is_frozen_and_named(backbone):

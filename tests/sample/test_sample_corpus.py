@@ -111,12 +111,10 @@ def test_label_files_have_the_bytes_of_melds_first_line(small: SampleSummary, sh
     assert all(line.endswith(b"\r\n") for line in ours)
 
 
-def test_a_finished_corpus_is_found_at_once_and_left_alone(small: SampleSummary) -> None:
+def test_a_finished_corpus_is_found_and_left_alone(small: SampleSummary) -> None:
     before = {path: path.stat().st_mtime_ns for path in small.root.rglob("*")}
-    begin = time.perf_counter()
     by_name = {"train": 2, "valid": 1, "test": 1}
     again = build(small.root, clips_per_emotion=by_name)
-    assert time.perf_counter() - begin < 1.0
     assert not again.built
     assert (again.root, again.clips, again.seconds) == (small.root, small.clips, small.seconds)
     assert {path: path.stat().st_mtime_ns for path in small.root.rglob("*")} == before
