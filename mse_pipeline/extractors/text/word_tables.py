@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mse_pipeline.cells import is_missing
 from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import Given, Recordings, checked
+from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, checked
 
 GRID_RATE = 25_000.0
 """Units a second of GRID's .align files (Cooke et al. 2006)."""
@@ -19,7 +19,7 @@ _COLUMNS = {
     "start": ("start", "begin", "start_time", "xmin", "tmin", "onset"),
     "end": ("end", "stop", "end_time", "xmax", "tmax", "offset"),
     "duration": ("duration", "dur"),
-    "confidence": ("confidence", "conf", "score", "probability", "prob", "avg_logprob", "logprob"),
+    "confidence": CONFIDENCE,
     "recording": ("clip", "id", "recording", "file", "utterance", "utt", "name", "video"),
     "type": ("type", "tier"),
     "speaker": ("speaker",),
