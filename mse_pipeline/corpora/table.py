@@ -13,7 +13,7 @@ from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import Corpus, Options
 from mse_pipeline.corpora.encodings import check_encoding
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.files import inside, list_files, open_root
 from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
 from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
@@ -154,7 +154,10 @@ def named_table(file: Path) -> str:
     Args:
         file: The table.
     """
-    return str(file.resolve()) if is_local(file) and file.is_symlink() else file.name
+    # A link of a cache leads to a file that is called by its digest, and whose neighbours are not the table's.
+    if not is_local(file) or not file.is_symlink() or inside(file.parent, file.name):
+        return file.name
+    return str(file.resolve())
 
 
 def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
