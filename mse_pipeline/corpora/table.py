@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 
 from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import Corpus, Options
-from mse_pipeline.corpora.encodings import check_encoding
+from mse_pipeline.corpora.base import Corpus, Options, enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED, check_encoding
 from mse_pipeline.corpora.files import inside, list_files, open_root
 from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
@@ -78,7 +78,7 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     labels = [value.strip() for value in cells["label"]]
     notes = list(table.notes)
     if task is None:
-        task, note = infer_task(labels, options.columns.get("label", "label"), table.delimiter)
+        task, note = _task_of(table, labels, options.columns.get("label", "label"))
         notes.append(note)
     complaints = Complaints(table.path)
     media = find_media(
@@ -127,6 +127,16 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         notes=tuple(notes),
         media_root=None if media.folder == folder else media.folder,
     )
+
+
+def _task_of(table: Table, labels: list[str], column: str) -> tuple[Task, str]:
+    """As `infer_task`; where damage may be why there is no task, it is told."""
+    try:
+        return infer_task(labels, column, table.delimiter)
+    except UsageError as error:
+        damaged = [row for row, label in zip(table.rows, labels, strict=True) if REPLACED in label]
+        rows = enumerate_some(sorted([*damaged, *table.lost]))
+        raise UsageError(f"{error} Damaged bytes have cost labels (rows {rows}).") if rows else error from None
 
 
 def _find(folder: Path, options: OptionsModel) -> tuple[Path, str]:

@@ -432,3 +432,10 @@ def test_one_zero_byte_costs_its_row_alone_in_a_short_table_too(tmp_path):
 def test_what_a_broken_download_leaves_in_the_place_of_a_table_is_named(tmp_path, content, what):
     with pytest.raises(UsageError, match=what):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize("damaged", [b"2,b.wav,valid,y,ang\xffer", b"2,b.wav\xffvalid,y,anger"])
+def test_a_class_that_damage_has_cost_is_told(tmp_path, damaged):
+    content = f"{HEADER}\n1,a.wav,train,\u4f60\u597d,joy\n".encode() + damaged + b"\n3,b.wav,test,y,joy\n"
+    with pytest.raises(UsageError, match=r"one class only.* Damaged bytes have cost labels \(rows 3\)"):
+        read(tmp_path, content)

@@ -399,3 +399,10 @@ def test_tiers_whose_names_differ_by_spaces_alone_are_asked_about(tmp_path):
     with pytest.raises(ClipError, match="2 are of words"):
         read_textgrid(tmp_path / "a.TextGrid")
     assert [word.text for word in read_textgrid(tmp_path / "a.TextGrid", "words#2")] == ["ben"]
+
+
+def test_a_table_of_words_of_semicolons_has_decimal_commas(tmp_path):
+    (tmp_path / "a.csv").write_text("word;start;end;score\nso, so;0,1;0,4;-0,05\nwhat;1,125;1,5;-2,3\n")
+    found = read_table(tmp_path / "a.csv")[""]
+    assert [(word.text, word.start, word.end) for word in found] == [("so, so", 0.1, 0.4), ("what", 1.125, 1.5)]
+    assert [word.confidence for word in found] == pytest.approx([0.951, 0.1], abs=1e-3)
