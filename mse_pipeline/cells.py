@@ -22,14 +22,16 @@ _ANY_CASE = frozenset(word.casefold() for word in MISSING)
 _SIGNS = str.maketrans(
     {
         # Word and Excel write a minus sign, a dash or a hyphen of their own; East Asian keyboards full-width signs.
-        **dict.fromkeys("\u2212\u2010\u2011\u2013\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\ufe63\uff0d", "-"),
         "\uff0b": "+",
         "\uff0e": ".",
         "\uff0c": ",",
         **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+        # Marks of the direction of writing, which nobody sees.
+        **dict.fromkeys("\u200e\u200f\u061c\ufeff"),
     }
 )
-_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
+_DECIMAL_COMMA = re.compile(r"([+-]?)(?=,?\d)(\d*),(\d*(?:[eE][+-]?\d+)?)")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _LIKE_A_NUMBER = re.compile(r"[+-]?\d[\d.,' ’\u00a0\u202f]*[,' ’\u00a0\u202f][\d.,' ’\u00a0\u202f]*\d")
 
@@ -86,7 +88,7 @@ def number_of(cell: str, delimiter: str = ",") -> float | None:
     """
     plain = cell.strip().translate(_SIGNS)
     if delimiter == ";" or (delimiter == "\t" and not _THOUSANDS.fullmatch(plain)):
-        plain = _DECIMAL_COMMA.sub(r"\1.\2", plain) if _DECIMAL_COMMA.fullmatch(plain) else plain
+        plain = _DECIMAL_COMMA.sub(r"\1\2.\3", plain) if _DECIMAL_COMMA.fullmatch(plain) else plain
     try:
         number = float(plain)
     except ValueError:

@@ -68,7 +68,7 @@ MediaRoot = Annotated[
         "--media-root",
         metavar="DIR",
         help="Folder that a table's media paths start from; absolute paths below it may be read, too. "
-        "[default: --root, then the table's folder]",
+        "[default: --root where there is one, then the table's folder]",
         show_default=False,
     ),
 ]

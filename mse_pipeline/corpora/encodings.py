@@ -65,11 +65,13 @@ _CANDIDATES = {
     "cp1251": _Candidate("Cyrillic", _CYRILLIC + _TYPE),
     "koi8_r": _Candidate("Cyrillic", _CYRILLIC),
     "cp1250": _Candidate("Central European", "ąćęłńśźżčďěňřšťůžőűáéíóúýöüđ" + _TYPE, latin=True),
+    "iso8859_2": _Candidate("Central European", "ąćęłńśźżčďěňřšťůžőűáéíóúýöüđ", latin=True),
     "cp1254": _Candidate("Turkish", "ğışİçöü" + _TYPE, latin=True),
     "cp1253": _Candidate("Greek", "ατοιενρσκηπςυμλάέήίόύώ" + _TYPE),
     "cp1255": _Candidate("Hebrew", "יוהלאברמתשנחדכםן" + _TYPE),
     "cp1256": _Candidate("Arabic", "اليمنوترهبسعد" + _TYPE),
 }
+_ICELANDIC = frozenset("þðýÞÐÝ")
 _EAST_ASIAN_POINTS = "，。！？、：；“”‘’…—《》「」（）　～·"
 _WORD = re.compile(rb'[^\s,;"]*[\x80-\xff][^\s,;"]*')
 _CUT_SHORT = re.compile(rb"[\xe0-\xef][\x80-\xbf](?![\x80-\xbf])|[\xf0-\xf4][\x80-\xbf]{1,2}(?![\x80-\xbf])")
@@ -155,7 +157,9 @@ def guess_encoding(data: bytes, source: str) -> Guess:
     second = next(
         ((score, other) for score, other in ranked[1:] if sample.decode(other, "replace") != text), (-1.0, "")
     )
+    # Letters of Iceland alone stand where Turkish has its own.
     doubtful = best < _UNLIKELY or best - second[0] < _CLOSE or (few and name != "cp1252")
+    doubtful = doubtful or (name == "cp1252" and not _ICELANDIC.isdisjoint(text))
     return Guess(name, _CANDIDATES[name].language, _as(second[1], sample) if doubtful and second[1] else "")
 
 

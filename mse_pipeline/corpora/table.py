@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 
 from mse_pipeline.cells import is_missing
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import Corpus, Options
-from mse_pipeline.corpora.encodings import check_encoding
-from mse_pipeline.corpora.files import list_files, open_root
+from mse_pipeline.corpora.base import Corpus, Options, enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED, check_encoding
+from mse_pipeline.corpora.files import inside, list_files, open_root
 from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
 from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
@@ -78,7 +78,7 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     labels = [value.strip() for value in cells["label"]]
     notes = list(table.notes)
     if task is None:
-        task, note = infer_task(labels, options.columns.get("label", "label"), table.delimiter)
+        task, note = _task_of(table, labels, options.columns.get("label", "label"))
         notes.append(note)
     complaints = Complaints(table.path)
     media = find_media(
@@ -129,6 +129,16 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     )
 
 
+def _task_of(table: Table, labels: list[str], column: str) -> tuple[Task, str]:
+    """As `infer_task`; where damage may be why there is no task, it is told."""
+    try:
+        return infer_task(labels, column, table.delimiter)
+    except UsageError as error:
+        damaged = [row for row, label in zip(table.rows, labels, strict=True) if REPLACED in label]
+        rows = enumerate_some(sorted([*damaged, *table.lost]))
+        raise UsageError(f"{error} Damaged bytes have cost labels (rows {rows}).") if rows else error from None
+
+
 def _find(folder: Path, options: OptionsModel) -> tuple[Path, str]:
     """The folder that the table's path starts from, and the path.
 
@@ -154,7 +164,10 @@ def named_table(file: Path) -> str:
     Args:
         file: The table.
     """
-    return str(file.resolve()) if is_local(file) and file.is_symlink() else file.name
+    # A link of a cache leads to a file that is called by its digest, and whose neighbours are not the table's.
+    if not is_local(file) or not file.is_symlink() or inside(file.parent, file.name):
+        return file.name
+    return str(file.resolve())
 
 
 def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:

@@ -84,7 +84,9 @@ def _decoded(column: Any, encoding: str, padded: bool = False) -> list[str]:
         cells.append(cell)
     # A few damaged cells are defects of their rows; bytes that are mostly none are something else, as a picture.
     if damaged * 2 > full:
-        raise Unreadable(f"is of the type {column.type}, whose bytes are no text in {encoding}")
+        raise Unreadable(
+            f"is of the type {column.type}, whose bytes are no text in {encoding}; the option encoding names another"
+        )
     return cells
 
 

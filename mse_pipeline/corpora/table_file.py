@@ -14,6 +14,7 @@ from mse_pipeline.corpora.encodings import REPLACED
 from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.text import decode_file
 from mse_pipeline.errors import UsageError
+from mse_pipeline.file_kinds import kind_of_bytes
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _MAX_BYTES = 1 << 30
@@ -70,6 +71,9 @@ def read_table(root: Path, path: str, encoding: str | None = None) -> Table:
     for magic, what in _MAGIC:
         if content.startswith(magic):
             raise UsageError(f"Table {path} is {what}, whatever its name says. {_AS_CSV}")
+    kind = kind_of_bytes(content[:4096])
+    if content and kind is not None and not kind.text and not content.startswith(b"PAR1"):
+        raise UsageError(f"Table {path} is no table: it is {kind}")
     if content.startswith(b"PAR1") or path.lower().endswith(".parquet"):
         table = _parquet(content, path, encoding)
     else:
@@ -136,12 +140,13 @@ def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
         # A damaged byte may have been a quote, without which the rows behind it are taken for one text.
         rows = _rows(_without_broken_lines(text), delimiter, path)
     names = [name.strip().lstrip("\ufeff") for name in rows[0]] if rows else []
+    named = max((place for place, name in enumerate(names, start=1) if name), default=0)
     records: list[list[str]] = []
     numbers: list[int] = []
     uneven: list[int] = []
     lost: list[int] = []
     for number, written in enumerate(rows[1:], start=2):
-        cells = _trimmed(written, len(names))
+        cells = _trimmed(written, len(names), named)
         if len(cells) == len(names):
             if any(map(str.strip, cells)):
                 records.append(cells)
@@ -195,8 +200,10 @@ def _without_broken_lines(text: str) -> str:
     return "\n".join(REPLACED if REPLACED in line and line.count('"') % 2 else line for line in lines)
 
 
-def _trimmed(cells: list[str], columns: int) -> list[str]:
-    """A row without the empty cells that spreadsheets leave behind its last column."""
+def _trimmed(cells: list[str], columns: int, named: int) -> list[str]:
+    """A row without the empty cells that spreadsheets leave behind its last column, or with those of the header."""
+    if named <= len(cells) < columns:
+        return [*cells, *[""] * (columns - len(cells))]
     while len(cells) > columns and not cells[-1].strip():
         cells = cells[:-1]
     return cells

@@ -16,6 +16,9 @@ _MARKS = (
     ((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
 )
 
+# What turns ASCII into the characters of two bytes a sign.
+_ESCAPES = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$B", "iso2022_jp_ext"), (b"\x1b$@", "iso2022_jp_ext"))
+
 
 def _cp1252(code: int) -> str:
     # Five of the 32 places are empty in cp1252; the replacement sign keeps the damage visible.
@@ -106,12 +109,13 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
     wide = _wide_without_mark(data) if b"\0" in data else None
     if wide is not None:
         return _wide(data, source, wide)
-    if data.count(b"\0") * 1000 > len(data):
+    zeros = data.count(b"\0")
+    if zeros * 50 > len(data) or (zeros > 1 and zeros * 1000 > len(data)):
         raise UsageError(f"{source} is no text file: it holds zero bytes. A table is a .csv, .tsv or .parquet file.")
     # A few zero bytes, as a disk leaves them that was not unmounted, are damage like any other.
     data = data.replace(b"\0", REPLACED.encode())
     if data.isascii():
-        return Decoded(data.decode("ascii"), "utf-8", "")
+        return _escaped(data, source) or Decoded(data.decode("ascii"), "utf-8", "")
     guess = guess_encoding(data, source)
     if guess.encoding == "utf-8":
         text = data.decode("utf-8", "replace").lstrip(_MARK)
@@ -152,6 +156,16 @@ def _as_told(data: bytes, source: str, encoding: str) -> Decoded:
             "read. Give another --encoding, or none to have it found out."
         )
     return Decoded(text, name.removesuffix("-sig"), f"{source} was read as {encoding}, as it was told.")
+
+
+def _escaped(data: bytes, source: str) -> Decoded | None:
+    """Text of an encoding whose bytes are all ASCII, as mails from Japan and Korea are; None where it is none."""
+    for begin, name in _ESCAPES:
+        if begin in data:
+            text = data.decode(name, "replace")
+            if REPLACED not in text:
+                return Decoded(text, name, f"{source} was read as {name}.")
+    return None
 
 
 def _wide(data: bytes, source: str, name: str) -> Decoded:

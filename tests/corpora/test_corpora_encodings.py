@@ -152,3 +152,14 @@ def test_what_no_encoding_reads_is_refused():
     data = bytes(range(128, 256)) * 8
     with pytest.raises(UsageError, match="text in none of the usual encodings"):
         guess_encoding(data, "Table a.csv")
+
+
+@pytest.mark.parametrize("text", ["Zażółć gęślą jaźń", "Příliš žluťoučký kůň úpěl", "Myślę że się śmiejesz"])
+def test_central_european_text_is_read_in_either_of_its_encodings(text):
+    for name in ("cp1250", "iso8859_2"):
+        assert decode_file(text.encode(name), "a.csv").text == text
+
+
+def test_turkish_text_is_read_or_doubted():
+    told = decode_file("Çok mutluyum bugün görüşürüz şimdi".encode("cp1254"), "a.csv")
+    assert "doubtful guess: as cp1254 it would read" in told.note

@@ -236,3 +236,12 @@ def test_a_home_that_is_a_repository_makes_no_private_file_part_of_a_dataset(tmp
     tree(tmp_path, {".git/config": "", ".ssh/key": "", "data/clips.csv": ""})
     link(tmp_path / "data/a.mp4", "../.ssh/key")
     assert not Reach(open_root(tmp_path / "data")).allows("a.mp4")
+
+
+@pytest.mark.parametrize("lay_out", [hub, annex, datalad, dvc])
+def test_a_table_that_is_such_a_link_is_named_itself(tmp_path, lay_out):
+    labels, media = CORPORA["table"]
+    contents = {file: text.encode() for file, text in {**labels, **dict.fromkeys(media, "")}.items()}
+    root = lay_out(tmp_path, {name: content + name.encode() * (name in media) for name, content in contents.items()})
+    corpus = corpora.read("table", root / "clips.csv")
+    assert (corpus.root, corpus.with_media(), corpus.defects) == (root, len(media), ())

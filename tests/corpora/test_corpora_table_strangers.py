@@ -391,3 +391,51 @@ def test_a_few_words_of_english_in_chinese_are_no_remark(tmp_path):
     rows = [f"{n},a.wav,train,今天天气不错,{'joy' if n % 2 else 'anger'}" for n in range(40)]
     corpus = table(tmp_path, *rows, "x,b.wav,test,OK,joy", language="zh")
     assert not any("texts of language" in note for note in corpus.notes)
+
+
+@pytest.mark.parametrize("written", [",5", "\u200e0,5", "0,50", "+,5"])
+def test_half_is_a_number_however_a_spreadsheet_of_semicolons_writes_it(tmp_path, written):
+    header = HEADER.replace(",", ";")
+    corpus = table(tmp_path, f"1;a.wav;train;x;{written}", "2;b.wav;valid;y;\u20141,", header=header)
+    assert (labels(corpus), corpus.task) == ([0.5, -1.0], Regression(-1.0, 1.0))
+
+
+def test_empty_columns_that_the_header_alone_counts_are_no_columns(tmp_path):
+    corpus = table(tmp_path, "1,a.wav,train,x,joy", "2,b.wav,valid,y,anger,", header=HEADER + ",,")
+    assert labels(corpus) == ["joy", "anger"]
+    with pytest.raises(UsageError, match="another number of cells in rows 3"):
+        table(tmp_path, "1,a.wav,train,x,joy", "2,b.wav,valid,y", header=HEADER + ",,")
+
+
+@pytest.mark.parametrize(("name", "text"), [("iso2022_jp", "\u4eca\u65e5"), ("iso2022_kr", "\uc548\ub155")])
+def test_an_encoding_of_escapes_is_no_ascii(tmp_path, name, text):
+    corpus = table(tmp_path, f"1,a.wav,train,{text},joy", "2,b.wav,valid,y,anger", encoding=name)
+    assert corpus.clips[0].text == text
+    assert any("was read as iso2022_" in note for note in corpus.notes)
+
+
+def test_one_zero_byte_costs_its_row_alone_in_a_short_table_too(tmp_path):
+    corpus = table(tmp_path, "1,a.wav,train,he\0llo,joy", "2,b.wav,valid,y,anger")
+    assert defects(corpus) == [("text_repaired", "1")]
+    assert corpus.clips[1].text == "y"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><html><title>Sign in</title></html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "a Git LFS pointer"),
+        (b"\x1f\x8b\x08\0", "packed with gzip"),
+    ],
+    ids=["page", "pointer", "gzip"],
+)
+def test_what_a_broken_download_leaves_in_the_place_of_a_table_is_named(tmp_path, content, what):
+    with pytest.raises(UsageError, match=what):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("damaged", [b"2,b.wav,valid,y,ang\xffer", b"2,b.wav\xffvalid,y,anger"])
+def test_a_class_that_damage_has_cost_is_told(tmp_path, damaged):
+    content = f"{HEADER}\n1,a.wav,train,\u4f60\u597d,joy\n".encode() + damaged + b"\n3,b.wav,test,y,joy\n"
+    with pytest.raises(UsageError, match=r"one class only.* Damaged bytes have cost labels \(rows 3\)"):
+        read(tmp_path, content)

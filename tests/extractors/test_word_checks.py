@@ -11,6 +11,10 @@ import pytest
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.registry import create
+from mse_pipeline.extractors.text.textgrid import read_textgrid
+from mse_pipeline.extractors.text.word_checks import CONFIDENCE
+from mse_pipeline.extractors.text.word_json import read_json
+from mse_pipeline.extractors.text.word_tables import read_table
 from tests.extractors.test_word_times import LONG, SAID, clip, read, write, write_csd  # noqa: F401
 
 
@@ -319,3 +323,86 @@ def test_words_of_several_at_once_are_asked_about(write, read, suffix, content, 
 def test_units_of_time_hold_for_every_format(tmp_path, read):
     write_csd(tmp_path / "words.csd", [b"so", b"what"], [[500, 750], [750, 1500]])
     assert read("words.csd", units_per_second=1000) == SAID
+
+
+@pytest.mark.parametrize("key", CONFIDENCE)
+def test_a_log_probability_is_read_under_each_usual_name(key, tmp_path):
+    words = [
+        {"word": "so", "start": 0.1, "end": 0.4, key: -0.05},
+        {"word": "what", "start": 0.5, "end": 0.9, key: -2.3},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(words))
+    (tmp_path / "a.csv").write_text(f"word,start,end,{key}\nso,0.1,0.4,-0.05\nwhat,0.5,0.9,-2.3\n")
+
+    for found in (read_json(tmp_path / "a.json")[""], read_table(tmp_path / "a.csv")[""]):
+        assert [word.confidence for word in found] == pytest.approx([0.951, 0.1], abs=1e-3)
+
+
+def test_scores_of_nothing_but_zero_are_the_logarithm_of_one(tmp_path):
+    (tmp_path / "a.json").write_text('[{"word": "yes", "start": 0.1, "end": 0.4, "score": 0.0}]')
+
+    assert [word.confidence for word in read_json(tmp_path / "a.json")[""]] == [1.0]
+
+
+_SENTENCES = [
+    {"start": 0.0, "end": 3.0, "text": " Bin red by k seven now."},
+    {"start": 3.0, "end": 4.0, "text": " So what?"},
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"segments": _SENTENCES, "word_segments": []}, "its entries are sentences"),
+        ({"segments": [{**one, "words": []} for one in _SENTENCES]}, "has no words"),
+        ({"segments": [{**one, "words": []} for one in _SENTENCES], "word_segments": []}, "has no words"),
+    ],
+    ids=["no-words-anywhere", "empty-words", "empty-words-twice"],
+)
+def test_segments_that_were_not_aligned_are_told(content, told, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+
+    with pytest.raises(ClipError, match=told):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_segment_without_words_costs_itself_alone(tmp_path):
+    words = [{"word": "yes", "start": 5.0, "end": 5.4}]
+    (tmp_path / "a.json").write_text(json.dumps({"segments": [{**_SENTENCES[1], "words": []}, {"words": words}]}))
+
+    found = read_json(tmp_path / "a.json")[""]
+
+    assert [word.text for word in found] == ["yes"]
+    assert "'So what?' has no words" in found.remarks[0]
+
+
+def _textgrid(*tiers):
+    head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2\n<exists>\n{len(tiers)}\n'
+    return head + "".join(f'"IntervalTier"\n"{name}"\n0\n2\n{intervals}' for name, intervals in tiers)
+
+
+@pytest.mark.parametrize("time", ["nan", "--undefined--"])
+def test_an_interval_of_undefined_time_costs_itself_alone(time, tmp_path):
+    intervals = f'3\n0.1\n0.4\n"so"\n0.5\n{time}\n"k"\n0.6\n0.9\n"what"\n'
+    (tmp_path / "a.TextGrid").write_text(_textgrid(("words", intervals)))
+
+    found = read_textgrid(tmp_path / "a.TextGrid")
+
+    assert [word.text for word in found] == ["so", "what"]
+    assert "'k'" in found.remarks[0]
+
+
+def test_tiers_whose_names_differ_by_spaces_alone_are_asked_about(tmp_path):
+    tiers = _textgrid(("words", '1\n0\n2\n"anna"\n'), ("words ", '1\n0\n2\n"ben"\n'))
+    (tmp_path / "a.TextGrid").write_text(tiers)
+
+    with pytest.raises(ClipError, match="2 are of words"):
+        read_textgrid(tmp_path / "a.TextGrid")
+    assert [word.text for word in read_textgrid(tmp_path / "a.TextGrid", "words#2")] == ["ben"]
+
+
+def test_a_table_of_words_of_semicolons_has_decimal_commas(tmp_path):
+    (tmp_path / "a.csv").write_text("word;start;end;score\nso, so;0,1;0,4;-0,05\nwhat;1,125;1,5;-2,3\n")
+    found = read_table(tmp_path / "a.csv")[""]
+    assert [(word.text, word.start, word.end) for word in found] == [("so, so", 0.1, 0.4), ("what", 1.125, 1.5)]
+    assert [word.confidence for word in found] == pytest.approx([0.951, 0.1], abs=1e-3)

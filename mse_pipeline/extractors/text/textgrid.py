@@ -13,6 +13,8 @@ from mse_pipeline.extractors.text.word_checks import Given, Words, checked
 # formats"). The long form differs from the short one by such comments only.
 _TOKEN = re.compile(r'"((?:[^"]|"")*+)(")?|(![^\n]*)|([^\s"]+)')
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+# What programs write for a number that there is none of: Praat, and Python.
+_UNDEFINED = {"--undefined--": "nan", "nan": "nan", "inf": "inf", "-inf": "-inf"}
 _TIERS = {"IntervalTier": 3, "TextTier": 2}
 _WORDS = re.compile(r"(?:.*\s-\s)?words?", re.IGNORECASE)
 
@@ -40,7 +42,7 @@ def read_textgrid(path: Path, tier: str | None = None, scale: float = 1.0) -> Wo
         width = _TIERS.get(tier_class := values.text())
         if width is None:
             raise values.error(f"a tier of class {tier_class[:50]!r}; there are IntervalTier and TextTier")
-        name = values.text()
+        name = values.text().strip()
         values.number(), values.number()
         words = []
         for _ in range(values.count()):
@@ -60,7 +62,7 @@ def _choose(names: list[str], wanted: str | None, file: str) -> int:
         found = [place for place, name in enumerate(names) if _WORDS.fullmatch(name)]
         found = found or ([0] if len(names) == 1 else [])
     else:
-        found = [place for place, name in enumerate(names) if name == wanted]
+        found = [place for place, name in enumerate(names) if name == wanted.strip()]
         found = found or [place for place, name in enumerate(numbered) if name == wanted]
     if len(found) == 1:
         return found[0]
@@ -121,5 +123,5 @@ class _Values:
                     line = self._text.count("\n", 0, found.start()) + 1
                     raise unreadable(self._file, "a text is opened with a quote and never closed.", line)
                 yield found.start(), quoted.replace('""', '"')
-            elif comment is None and _NUMBER.fullmatch(bare):
-                yield found.start(), float(bare)
+            elif comment is None and (_NUMBER.fullmatch(bare) or bare.casefold() in _UNDEFINED):
+                yield found.start(), float(_UNDEFINED.get(bare.casefold(), bare))

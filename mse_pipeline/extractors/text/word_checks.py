@@ -14,6 +14,12 @@ from mse_pipeline.extractors.text.rows import TimedWord
 SILENCE = ("", "sil", "sp", "<eps>", "<sil>", "!sil", "<p:>", "[sil]")
 """What aligners write where nobody speaks: Kaldi, P2FA, HTK, MAUS and the Montreal Forced Aligner."""
 
+CONFIDENCE = (
+    *("confidence", "conf", "score", "probability", "prob", "posterior"),
+    *("avg_logprob", "logprob", "log_prob", "log_probability", "logp"),
+)
+"""What files call how sure a word is, as a probability, its logarithm, or percent."""
+
 MEND = (
     "Give a file of words: Whisper writes them with word_timestamps=True, WhisperX after its alignment, and a TextGrid "
     "may have them in another tier; or have the stream text.ctc find them"
@@ -226,7 +232,8 @@ _Kind = Literal["probability", "logarithm", "percent"]
 def _kind(given: Sequence[float]) -> _Kind | None:
     """What the confidences of a file are; None where they are of no kind, or of several."""
     low, high = min(given, default=0.0), max(given, default=0.0)
-    if low >= 0.0 and high <= 1.0 + _ROUNDING:
+    # Nobody writes words that cannot be: zeros alone are the logarithm of 1, or stand for nothing.
+    if low >= 0.0 and 0.0 < high <= 1.0 + _ROUNDING:
         return "probability"
     if high <= 0.0:
         return "logarithm"

@@ -9,11 +9,10 @@ from typing import Any
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import Given, Recordings, Words, checked
+from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, Words, checked
 
 _LISTS = ("words", "word_segments", "segments", "chunks", "tiers")  # where words are, the nearest first
 _TEXT, _START, _END = ("word", "text", "label"), ("start", "begin", "start_time"), ("end", "stop", "end_time")
-_CONFIDENCE = ("confidence", "conf", "score", "probability", "prob", "avg_logprob", "logprob")
 
 
 def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordings:
@@ -74,7 +73,9 @@ class _Reader:
     def words(self, content: Any) -> Iterator[Given]:
         """The words of one recording."""
         if isinstance(content, Mapping):
-            home = next((key for key in _LISTS if key in content), None)
+            # WhisperX leaves an empty word_segments beside segments that it did not align.
+            there = [key for key in _LISTS if key in content]
+            home = next((key for key in there if content[key]), there[0] if there else None)
             if home is None:
                 raise unreadable(self._file, f"there are no words: none of {', '.join(_LISTS)} is there.")
             yield from self.words(self._of_tier(content["tiers"]) if home == "tiers" else content[home])
@@ -82,6 +83,9 @@ class _Reader:
             segmented = any(_is_segment(item) for item in content)
             for item in content:
                 if _is_segment(item):
+                    said = str(item.get("text") or "").strip()
+                    if said and not item["words"]:
+                        yield Given(fault=f"the segment {said[:50]!r} has no words")
                     yield from self.words(item["words"])
                 elif segmented:  # beside segments with words, what has none is a segment too, and no word
                     yield Given(fault=f"the segment {str(item)[:50]!r} has no words")
@@ -112,7 +116,7 @@ def _word(item: Any) -> Given:
         return Given(item[2], item[0], item[1])
     if not isinstance(item, Mapping):
         return Given(fault=f"a word with its times is expected, but this is {str(item)[:50]!r}")
-    text, confidence = _first(item, _TEXT), _first(item, _CONFIDENCE)
+    text, confidence = _first(item, _TEXT), _first(item, CONFIDENCE)
     if text is None:
         return Given(fault=f"a word is a text, but this is {str(item)[:50]!r}")
     both = item.get("timestamp")

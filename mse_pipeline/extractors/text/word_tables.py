@@ -7,9 +7,9 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
-from mse_pipeline.cells import is_missing
+from mse_pipeline.cells import is_missing, number_of
 from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import Given, Recordings, checked
+from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, checked
 
 GRID_RATE = 25_000.0
 """Units a second of GRID's .align files (Cooke et al. 2006)."""
@@ -19,11 +19,13 @@ _COLUMNS = {
     "start": ("start", "begin", "start_time", "xmin", "tmin", "onset"),
     "end": ("end", "stop", "end_time", "xmax", "tmax", "offset"),
     "duration": ("duration", "dur"),
-    "confidence": ("confidence", "conf", "score", "probability", "prob", "avg_logprob", "logprob"),
+    "confidence": CONFIDENCE,
     "recording": ("clip", "id", "recording", "file", "utterance", "utt", "name", "video"),
     "type": ("type", "tier"),
     "speaker": ("speaker",),
 }
+
+_NUMBERS = {"start", "end", "duration", "confidence"}
 
 
 def read_align(path: Path, scale: float = GRID_RATE) -> Recordings:
@@ -87,7 +89,7 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
     ``file`` tells the recording. Of the Montreal Forced Aligner's tables the rows of type ``words`` are read.
 
     Args:
-        path: The file; tabs part its cells if it ends in .tsv.
+        path: The file; tabs part its cells if it ends in .tsv, else commas, or semicolons as in most of Europe.
         scale: Units of time in a second.
         tier: Which rows are read, where a column ``type`` or ``tier`` tells; None for ``words``. Where there are
             several speakers too, ``ann - words``.
@@ -95,8 +97,10 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
     Raises:
         ClipError: `alignment_failed`, with the line.
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    text = read_text(path)
+    header_line = text.partition("\n")[0]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;", key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     recordings: dict[str, list[Given]] = defaultdict(list)
     speakers: dict[str, dict[str, None]] = defaultdict(dict)
     wanted = (tier or "words").casefold()
@@ -111,6 +115,11 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
                 recordings[next(reversed(recordings), "")].append(Given(fault=fault, line=reader.line_num))
                 continue
             row = {name: cells[place].strip() for name, place in columns.items()}
+            # Where semicolons part the cells, a comma is a decimal sign.
+            commas = {name: row[name] for name in _NUMBERS & row.keys() if "," in row[name]}
+            row |= {
+                name: str(number) for name, cell in commas.items() if (number := number_of(cell, delimiter)) is not None
+            }
             kind, speaker = row.get("type", wanted).casefold(), row.get("speaker", "")
             of_speaker = f"{speaker} - {kind}".casefold() == wanted  # as a TextGrid of the same aligner calls it
             if kind != wanted and not of_speaker:
