@@ -17,13 +17,23 @@ PROTOCOLS = "file"
 """FFmpeg's protocols that a container may use; no network."""
 
 
+_PLAINLY = (
+    (av.error.ArgumentError, "its content is not what its header announces"),
+    (av.error.PatchWelcomeError, "it is a variant of its format that FFmpeg does not read"),
+)
+"""What FFmpeg calls an invalid argument, or welcomes patches for."""
+
+
 def reason(error: BaseException) -> str:
-    """FFmpeg's own words of an error, without the path that PyAV appends.
+    """FFmpeg's words of an error, in plain ones where they say nothing, without the path that PyAV appends.
 
     Examples:
         >>> reason(ValueError("bad"))
         'bad'
     """
+    for kind, words in _PLAINLY:
+        if isinstance(error, kind):
+            return words
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)
 
@@ -65,7 +75,8 @@ def _explain(file: Path, error: BaseException) -> str:
     if refused is not None:
         why = NOT_READ.get(refused, "in a format that is not among those that are read")
         return f"it is {why} (FFmpeg's format {refused})."
-    words = f"FFmpeg says {reason(error)!r}."
+    plain = isinstance(error, tuple(kind for kind, _ in _PLAINLY))
+    words = f"{reason(error)}." if plain else f"FFmpeg says {reason(error)!r}."
     with file.open("rb") as stream:
         head = stream.read(4096)
     if head.lstrip().startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"v=0")):

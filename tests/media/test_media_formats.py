@@ -122,6 +122,31 @@ def test_sphere_files_of_the_ldc_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(audio.samples, tone(0.5, 16000)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("coding", "sample_bytes", "problem"),
+    [
+        ("-s26 pcm,embedded-shorten-v2.00", 2, "not what its header announces"),
+        ("-s27 ulaw,embedded-shorten-v2.00", 1, "a codec that FFmpeg here cannot decode"),
+        ("-s26 pcm,embedded-wavpack-v2.00", 2, "a codec that FFmpeg here cannot decode"),
+        ("-s3 pcm", 3, "a variant of its format that FFmpeg does not read"),
+    ],
+)
+def test_sphere_files_that_cannot_be_read_are_told_in_words(
+    tmp_path: Path, coding: str, sample_bytes: int, problem: str
+) -> None:
+    fields = f"channel_count -i 1\nsample_count -i 8000\nsample_rate -i 16000\nsample_n_bytes -i {sample_bytes}\n"
+    order = {1: "1", 2: "01", 3: "012"}[sample_bytes]
+    head = f"NIST_1A\n   1024\n{fields}sample_byte_format -s{len(order)} {order}\nsample_coding {coding}\nend_head\n"
+    body = (0.3 * 32767 * np.sin(np.arange(4500) * 0.1)).astype("<i2").tobytes()
+    path = tmp_path / "a.sph"
+    path.write_bytes(head.encode().ljust(1024) + b"ajkg\x02" + body)
+    try:
+        told = str(decode(path).audio_problem)
+    except ClipError as error:
+        told = str(error)
+    assert problem in told
+
+
 def picture(suffix: str) -> Callable[[Path], None]:
     return lambda path: Image.fromarray(bits(7)).save(path, suffix)
 
