@@ -263,7 +263,7 @@ class _Search:
         for look in {int(found[k]) for k in named}:
             pinned = [k for k in named if found[k] == look]
             names = list(dict.fromkeys(named[k] for k in pinned))
-            own = np.flatnonzero(found == look)
+            own = np.flatnonzero(found == look).tolist()
             near = (self.vectors[np.take(members, own)] @ self.vectors[np.take(members, pinned)].T).argmax(1)
             which = np.array([names.index(named.get(k, named[pinned[at]])) for k, at in zip(own, near, strict=True)])
             found[own] = np.where(which == 0, look, found.max() + which)
