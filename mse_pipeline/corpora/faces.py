@@ -85,7 +85,12 @@ def read_people(corpus: Corpus, written: str | None) -> Mapping[tuple[str, int],
             "Write a speaker's name as the corpus writes it, or - for somebody who never speaks."
         )
     nobody = {"-": ""}
-    return {(row["clip"], int(row["track"])): nobody.get(row["name"].strip(), row["name"].strip()) for _, row in said}
+    told: dict[tuple[str, int], str] = {}
+    for n, row in said:
+        face, name = (row["clip"], int(row["track"])), nobody.get(row["name"].strip(), row["name"].strip())
+        if told.setdefault(face, name) != name:
+            raise UsageError(f"{written} gives track {face[1]} of {face[0]} two names; line {n} has the second.")
+    return told
 
 
 def _below(corpus: Corpus, written: str, option: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.clip import Clip
+from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.errors import MseError
 from mse_pipeline.extractors.visual.identity import from_text
 from mse_pipeline.extractors.visual.speakers import Face, People, Utterance, find_people
@@ -21,7 +22,7 @@ from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import canonical
 from mse_pipeline.store.manifest import StreamEntry
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same faces and names give another choice."""
 
 _HARDLY, _CLEARLY = 0.65, 0.9  # probabilities of a detector between which a face begins to count
@@ -64,7 +65,8 @@ def choose_people(
             if same not in found:
                 found[same] = find_people(utterances, pins)
             chosen = _choices(found[same], notes, {name: native.rows[name].key for name in clips})
-            dataset.set_choices(stream, Choices(chosen, made_of, _about(found[same], utterances)))
+            about = {**_about(found[same], utterances), "strangers": _strangers(pins, utterances)}
+            dataset.set_choices(stream, Choices(chosen, made_of, about))
         said += _told(stream, dataset)
     return tuple(dict.fromkeys(said))
 
@@ -135,6 +137,12 @@ def _choices(people: People, notes: Mapping[str, Mapping[str, Any]], keys: Mappi
     return made
 
 
+def _strangers(pins: Mapping[tuple[str, int], str], utterances: list[Utterance]) -> list[str]:
+    """Faces of which someone has told the name, and which their clips do not have."""
+    there = {one.clip: {face.track for face in one.faces} for one in utterances}
+    return [f"track {track} of {clip}" for clip, track in pins if track not in there.get(clip, {track})]
+
+
 def _about(people: People, utterances: list[Utterance]) -> dict[str, Any]:
     """What the gallery shows, as plain JSON."""
     named = [one for one in people.persons if one.name is not None]
@@ -156,6 +164,8 @@ def _told(stream: str, dataset: Dataset) -> list[str]:
         why = "no speaker is named" if not any(clip.speaker for clip in dataset.clips) else "its faces have no identity"
         return [f"{stream}: the largest face of each clip is followed, not the speaker's: {why}."] if alone else []
     said = []
+    if strangers := choices.about.get("strangers"):
+        said.append(f"{stream}: names are told of faces that are not there, to no effect: {enumerate_some(strangers)}.")
     if alone:
         why = "no speaker is named, or a face was chosen by hand"
         said.append(f"{stream}: in {alone} clips the face of the clip alone is followed: {why}.")

@@ -32,6 +32,7 @@ def test_a_name_holds_for_a_face_a_dash_for_nobody_and_an_empty_one_says_nothing
         ("clip,track,name\na\nb,-1,Bob\n", "lines 3 have none"),
         ("clip,track,name\na,0,Zoe\nb,0,ann\n", "names of nobody who speaks in the corpus: Zoe, ann"),
         ("clip,face\na,0\n", "needs the columns clip, track and name; it has clip, face"),
+        ("clip,track,name\na,0,Ann\na,0,Ann\na,00,-\n", "gives track 0 of a two names; line 4 has the second"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )

@@ -126,6 +126,14 @@ def test_what_a_person_says_repacks_the_clips_that_it_changes(made):
     assert {clip for clip in before if before[clip] != after[clip]} >= {"c3", "c1"}
 
 
+def test_names_told_of_faces_that_a_clip_has_not_are_told_each_time(made):
+    dataset = made()
+    for _ in range(2):
+        (said,) = choose_people(dataset, {("c0", 7): "Bob", ("c1", 0): "Bob"})
+        assert said.endswith("to no effect: track 7 of c0.")
+    assert choose_people(dataset, {("c0", 0): "Ann"}) == ()
+
+
 def test_a_face_that_was_asked_for_is_kept_and_tells_who_the_speaker_is(made):
     dataset = made([("Ann", ["Bob"])] * 3, asked_for=0)
     choose_people(dataset, {})

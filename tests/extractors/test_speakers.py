@@ -163,6 +163,20 @@ def test_a_group_of_which_two_names_are_told_is_taken_apart():
     assert people.chosen["c0"].tracks == people.chosen["c1"].tracks == (0,)
 
 
+def test_two_names_told_of_one_group_within_a_dialogue_take_it_apart_in_whatever_order():
+    ann, between = np.eye(128)[0], np.eye(128)[:2].sum(0) / np.sqrt(2.0)  # so alike that they are one group
+
+    def clip(number, vector):
+        face = Face(0, np.arange(4), np.full(4, 0.1), vector)
+        return Utterance(f"c{number}", ("Ann", "Bob")[number % 2], "d", (face,))
+
+    clips = [*(clip(k, (ann, between)[k % 2]) for k in range(4)), clip(4, between)]
+    told = {("c0", 0): "Ann", ("c1", 0): "Bob"}
+    for pins in (told, dict(reversed(told.items()))):
+        chosen = find_people(clips, pins).chosen
+        assert {name: one.tracks for name, one in chosen.items()} == {**{f"c{k}": (0,) for k in range(4)}, "c4": ()}
+
+
 def test_groups_beyond_the_most_that_are_compared_join_the_nearest(monkeypatch):
     cast = Cast(3, 7)
     vectors = np.stack([cast.picture(k % 3) for k in range(60)])

@@ -247,6 +247,7 @@ class _Search:
             local = {place: k for k, place in enumerate(members)}
             pairs = [(local[one], local[two]) for one in members for two in apart[one] if one < two]
             found = group(self.vectors[members], self.weights[members], pairs)
+            self._split(members, found)
             self.look[members] = found + count
             count += int(found.max()) + 1
         self.scene_of = {int(self.look[place]): self.scene[number] for place, (number, _) in enumerate(self.faces)}
@@ -255,6 +256,22 @@ class _Search:
         pairs = [(self.look[one], self.look[two]) for one, others in enumerate(apart) for two in others if one < two]
         self.person = group(self.looks, self.look_weights, pairs)
         self._take_apart()
+
+    def _split(self, members: Sequence[int], found: np.ndarray) -> None:
+        """Split looks, in place, that someone has said are several people: each face joins the nearest named one."""
+        named = {k: name for k, place in enumerate(members) if (name := self._said(place)) is not None}
+        for look in {int(found[k]) for k in named}:
+            pinned = [k for k in named if found[k] == look]
+            names = list(dict.fromkeys(named[k] for k in pinned))
+            own = np.flatnonzero(found == look).tolist()
+            near = (self.vectors[np.take(members, own)] @ self.vectors[np.take(members, pinned)].T).argmax(1)
+            which = np.array([names.index(named.get(k, named[pinned[at]])) for k, at in zip(own, near, strict=True)])
+            found[own] = np.where(which == 0, look, found.max() + which)
+
+    def _said(self, place: int) -> str | None:
+        """The name that someone has told of a face."""
+        number, face = self.faces[place]
+        return self.told.get((self.utterances[number].clip, face.track))
 
     def _apart(self) -> list[set[int]]:
         """Of each face those that are seen at the same time."""
@@ -268,11 +285,8 @@ class _Search:
 
     def _pins(self) -> dict[int, str]:
         """Name by look, as someone has told."""
-        return {
-            int(self.look[place]): self.told[key]
-            for place, (number, face) in enumerate(self.faces)
-            if (key := (self.utterances[number].clip, face.track)) in self.told
-        }
+        said = ((int(self.look[place]), self._said(place)) for place in range(len(self.faces)))
+        return {look: name for look, name in said if name is not None}
 
     def _take_apart(self) -> None:
         """Take persons apart that someone has said are several: each look goes to the nearest that was named."""
