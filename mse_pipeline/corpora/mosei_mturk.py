@@ -12,6 +12,7 @@ from statistics import fmean
 
 from mse_pipeline.cells import is_missing, number_of
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.encodings import REPLACED
 from mse_pipeline.corpora.mosei_csd import EMOTIONS
 from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.text import decode
@@ -111,6 +112,6 @@ def _key(record: Mapping[str, str | None]) -> tuple[str, str] | None:
     clip = number_of((record.get("Input.CLIP") or "").strip())
     if not video or video.startswith(("#", ".")) or "/" in video or "\\" in video or len(video) > 100:
         return None
-    if not video.isprintable() or clip is None or clip < 0 or not clip.is_integer():
+    if not video.isprintable() or REPLACED in video or clip is None or clip < 0 or not clip.is_integer():
         return None
     return video, str(int(clip))

@@ -190,4 +190,4 @@ def _live(old: _Old, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _damaged(path: Path, error: Exception) -> MseError:
-    return damaged(path, "Nothing was merged: the shard", error)
+    return damaged(path, "Nothing was changed: the shard", error)

@@ -51,6 +51,8 @@ def test_a_file_where_a_folder_should_be_is_named(mse, clips, command, place):
 
 
 def run(clips, *arguments, limit=None):
+    """The command in a process of its own, without coverage, whose own files would meet the limit, too."""
+
     def small():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the system answers with an error instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -59,6 +61,7 @@ def run(clips, *arguments, limit=None):
         [sys.executable, "-m", "mse_pipeline.cli", *arguments],
         check=False,
         cwd=clips,
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
         capture_output=True,
         text=True,
         preexec_fn=small if limit else None,

@@ -376,10 +376,17 @@ def test_mturk_emotions_complete_mmsa_labels(tmp_path):
 
 
 def test_rows_of_dumps_that_cannot_be_used_are_told(tmp_path):
-    rows = ["a,#NAME?,1,0,,,,,,", "b,x,one,0,,,,,,", "c,../x,1,0,,,,,,", "d,x,12,much,1,,,,,", "e,,1,0,,,,,,"]
+    rows = [
+        "a,#NAME?,1,0,,,,,,",
+        "b,x,one,0,,,,,,",
+        "c,../x,1,0,,,,,,",
+        "d,x,12,much,1,,,,,",
+        "e,,1,0,,,,,,",
+        "f,\0,1,0,,,,,,",
+    ]
     corpus = small(tmp_path, {"label.csv": LABELS, "d.csv": dump(*rows)}, labels="mturk")
     assert [(clip.id, clip.label, clip.labels) for clip in corpus.clips] == [("x$_$12", None, {"anger": 1.0})]
-    assert any("rows 2, 3, 4, 5, 6" in note for note in corpus.notes)
+    assert any("rows 2, 3, 4, 5, 6, 7" in note for note in corpus.notes)
 
 
 FOLDS = {
@@ -587,7 +594,7 @@ def test_paths_in_the_label_file_are_refused_and_named(tmp_path):
         small(tmp_path, {"label.csv": table(("../../etc", "passwd", 0, "train"))})
 
 
-@pytest.mark.parametrize("change", [lambda text: text + '"open', lambda text: text.replace("x", "\0")])
+@pytest.mark.parametrize("change", [lambda text: text + '"open', lambda text: text.replace("x", "\0" * 40)])
 def test_dumps_that_are_no_sound_csv_are_told(tmp_path, change):
     files = {"label.csv": LABELS, "d.csv": change(dump("a,x,12,1,,,,,,"))}
     with pytest.raises(UsageError, match=r"Dump d\.csv is no"):
