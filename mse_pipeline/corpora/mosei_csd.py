@@ -23,7 +23,7 @@ _MAX_SEGMENTS = 10_000
 
 
 @dataclass(frozen=True)
-class Sequence:
+class LabelSequence:
     """The labelled segments of one video, in the file's order.
 
     Attributes:
@@ -58,7 +58,7 @@ def find_labels(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]
     return None, notes
 
 
-def read_labels(root: Path, path: str) -> dict[str, Sequence]:
+def read_labels(root: Path, path: str) -> dict[str, LabelSequence]:
     """Labels by video.
 
     Args:
@@ -81,11 +81,11 @@ def read_labels(root: Path, path: str) -> dict[str, Sequence]:
         raise error if isinstance(error, UsageError) else UsageError(str(error)) from None
 
 
-def _sequence(group: Any, video: str, path: str) -> Sequence:
+def _sequence(group: Any, video: str, path: str) -> LabelSequence:
     intervals, labels = _values(group, "intervals", 2, path), _values(group, "features", 1 + len(EMOTIONS), path)
     if len(intervals) != len(labels):
         raise UsageError(f"{path} has {len(intervals)} intervals but {len(labels)} labels of video {video}.")
-    return Sequence(intervals, labels)
+    return LabelSequence(intervals, labels)
 
 
 def _values(group: Any, name: str, width: int, path: str) -> np.ndarray:

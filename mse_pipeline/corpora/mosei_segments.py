@@ -11,7 +11,7 @@ import numpy as np
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow
-from mse_pipeline.corpora.mosei_csd import EMOTIONS, Sequence
+from mse_pipeline.corpora.mosei_csd import EMOTIONS, LabelSequence
 from mse_pipeline.corpora.mosei_mturk import Ratings
 from mse_pipeline.corpora.mosei_transcripts import Transcripts
 from mse_pipeline.errors import UsageError
@@ -39,7 +39,7 @@ class Annotations:
 
     rows: list[LabelRow] = field(default_factory=list)
     table: str | None = None
-    sequences: Mapping[str, Sequence] = field(default_factory=dict)
+    sequences: Mapping[str, LabelSequence] = field(default_factory=dict)
     csd: str | None = None
     ratings: Mapping[tuple[str, str], Ratings] = field(default_factory=dict)
     dumps: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ def _number(found: Annotations) -> tuple[dict[tuple[str, str], _Sequenced], list
     return numbered, unnumbered, notes
 
 
-def numbers_by_time(sequence: Sequence, spans: Mapping[str, tuple[float, float]]) -> dict[int, str]:
+def numbers_by_time(sequence: LabelSequence, spans: Mapping[str, tuple[float, float]]) -> dict[int, str]:
     """Index in the sequence -> clip whose times are the same, each clip once."""
     clips = list(spans)
     # Either side may have clamped a negative start.
@@ -227,7 +227,7 @@ def numbers_by_time(sequence: Sequence, spans: Mapping[str, tuple[float, float]]
     return found
 
 
-def numbers_by_order(sequence: Sequence, rows: list[LabelRow]) -> dict[int, str]:
+def numbers_by_order(sequence: LabelSequence, rows: list[LabelRow]) -> dict[int, str]:
     """Index in the sequence -> clip, if the rows are as many and have the same sentiments in the order of time."""
     if len(rows) != len(sequence.labels) or not all(row.clip_id.isdecimal() for row in rows):
         return {}

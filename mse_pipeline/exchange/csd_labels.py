@@ -12,7 +12,7 @@ import numpy as np
 
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.mosei_csd import Sequence
+from mse_pipeline.corpora.mosei_csd import LabelSequence
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.csd_numbers import video_of
 from mse_pipeline.exchange.split_list import split_for
@@ -73,7 +73,7 @@ def task_of(target: str) -> Regression:
     return _RANGES.get(target, _EMOTION)
 
 
-def read_labels(data: h5py.Group) -> dict[str, Sequence]:
+def read_labels(data: h5py.Group) -> dict[str, LabelSequence]:
     """Intervals and labels of all entries of a label file.
 
     Args:
@@ -87,12 +87,12 @@ def read_labels(data: h5py.Group) -> dict[str, Sequence]:
         group = child(data, entry)
         values, intervals = numbers(group, "features"), numbers(group, "intervals")
         _check_shapes(entry, values.shape, intervals.shape)
-        labelled[entry] = Sequence(np.asarray(intervals[:], np.float64), np.asarray(values[:], np.float64))
+        labelled[entry] = LabelSequence(np.asarray(intervals[:], np.float64), np.asarray(values[:], np.float64))
     return labelled
 
 
 def make_segments(
-    labelled: Mapping[str, Sequence], splits: Mapping[str, Split], target: str
+    labelled: Mapping[str, LabelSequence], splits: Mapping[str, Split], target: str
 ) -> tuple[list[Segment], list[str]]:
     """The annotated intervals of all videos.
 

@@ -16,7 +16,7 @@ import numpy as np
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow
-from mse_pipeline.corpora.mosei_csd import Sequence as Labelled
+from mse_pipeline.corpora.mosei_csd import LabelSequence
 from mse_pipeline.corpora.mosei_segments import numbers_by_order, numbers_by_time
 from mse_pipeline.corpora.mosei_transcripts import read_transcripts
 
@@ -76,7 +76,11 @@ def counted_by_number(names: Iterable[str], counts: Mapping[str, int]) -> set[st
 
 
 def find_numbers(
-    labelled: Mapping[str, Labelled], folder: Path, texts: Iterable[str], rows: Sequence[LabelRow], ids: Iterable[str]
+    labelled: Mapping[str, LabelSequence],
+    folder: Path,
+    texts: Iterable[str],
+    rows: Sequence[LabelRow],
+    ids: Iterable[str],
 ) -> tuple[Numbers, list[str]]:
     """The numbers of the label file's segments.
 
@@ -121,7 +125,7 @@ def find_numbers(
 
 
 def by_index(
-    splits: Mapping[str, Split], labelled: Mapping[str, Labelled], numbers: Numbers
+    splits: Mapping[str, Split], labelled: Mapping[str, LabelSequence], numbers: Numbers
 ) -> tuple[dict[str, Split], list[str]]:
     """A list of splits whose ids have numbers, by the SDK's names.
 

@@ -9,12 +9,11 @@ from mse_pipeline import metrics
 from mse_pipeline.report.build import Report
 from mse_pipeline.report.published import Published
 from mse_pipeline.report.runs import RunGroup
-from mse_pipeline.report.table import Cell, Column, coverage_rows, marks, seconds_text
-from mse_pipeline.report.table import Table as Results
+from mse_pipeline.report.table import Cell, Column, Table, coverage_rows, marks, seconds_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 OTHERS = 5
 """How many systems of other papers are shown; Markdown and JSON have all of them."""
@@ -33,7 +32,7 @@ def to_terminal(report: Report, console: Console) -> None:
         report: From `build`.
         console: Its width decides how many columns are shown; those left out are told.
     """
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
     for table in report.tables:
@@ -50,7 +49,7 @@ def to_terminal(report: Report, console: Console) -> None:
     for sentences, sign, style in ((report.notes, "!", "yellow"), (report.warnings, "-", "dim")):
         if not sentences:
             continue
-        listed = Table.grid(padding=(0, 1, 0, 0))
+        listed = RichTable.grid(padding=(0, 1, 0, 0))
         for sentence in sentences[:NOTES]:
             listed.add_row(Text(sign, style=style), Text(sentence))
         if len(sentences) > NOTES:
@@ -59,12 +58,12 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(listed)
 
 
-def _coverage(table: Results, console: Console) -> None:
+def _coverage(table: Table, console: Console) -> None:
     """Of how many clips the rows are, and what their marks mean."""
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    listed = Table.grid(padding=(0, 1, 0, 0))
+    listed = RichTable.grid(padding=(0, 1, 0, 0))
     for what, parts, runs in coverage_rows(table):
         listed.add_row(Text(what), Text(f"{parts}{f'  ({runs})' if runs else ''}"), style="dim")
     if listed.row_count:
@@ -73,7 +72,7 @@ def _coverage(table: Results, console: Console) -> None:
         console.print(Text(sentence, style="yellow"))
 
 
-def _fitted(table: Results, others: Sequence[Published], width: int) -> tuple[Table, tuple[Column, ...]]:
+def _fitted(table: Table, others: Sequence[Published], width: int) -> tuple[RichTable, tuple[Column, ...]]:
     """The roomiest layout that fits; columns go only when the narrowest does not fit, the least telling ones first."""
     from rich.console import Console
 
@@ -93,20 +92,20 @@ def _fitted(table: Results, others: Sequence[Published], width: int) -> tuple[Ta
 
 
 def _render(
-    table: Results,
+    table: Table,
     others: Sequence[Published],
     columns: Sequence[Column],
     layout: tuple[int, int, str],
     *,
     timed: bool,
-) -> Table:
+) -> RichTable:
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
     name_width, reads_width, join = layout
     title = Text.assemble((table.dataset, "bold"), ("  test split", "dim"))
-    made = Table(
+    made = RichTable(
         title=title,
         title_justify="left",
         title_style="",
@@ -165,7 +164,7 @@ def _aligned(column: Column, rows: Sequence[Mapping[str, Cell]], join: str) -> l
     ]
 
 
-def _legend(table: Results, columns: Sequence[Column], hidden: int) -> str:
+def _legend(table: Table, columns: Sequence[Column], hidden: int) -> str:
     parts = ["n seeds, mean ± sample sd", "percent" + (", errors in label units" if _errors(columns) else "")]
     if len(table.rows) > 1:
         parts.append("bold: best of our runs")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,7 @@ WILD = -1
 """Label of what the model does not know: any label does."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Targets:
     """The labels of a text in their order.
 
@@ -35,7 +35,7 @@ class Targets:
         return int(((self.labels != WILD) & (self.owners >= 0)).sum())
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Vocabulary:
     """What a CTC model can hear.
 

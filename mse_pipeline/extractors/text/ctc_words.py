@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +16,7 @@ BLANK, ANY = 0, 1
 """The first columns of emissions: the blank, and any label at all. Those of the labels asked for follow."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Heard:
     """A word in the frames.
 
