@@ -36,8 +36,7 @@ from mse_pipeline.extraction.supervisor import kept_hosts
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.integrity import verify
 from mse_pipeline.store.pack import Pack
-from mse_pipeline.training.job import prepare
-from mse_pipeline.training.streams import choose_streams
+from mse_pipeline.training.job import choose_streams, prepare
 
 KINDS = {
     "shard": "streams/*/*/shard-*.parquet",

@@ -23,9 +23,8 @@ import torch
 from benchmarks.language_model import Bench, Sizes
 from benchmarks.timing import Ratio, in_turn
 from mse_pipeline.task import Classification, Regression, Task
-from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Example
-from mse_pipeline.training.scoring import score_examples
+from mse_pipeline.training.scoring import decode, score_examples
 
 BATCH = 16
 NUMBERS = Regression(-3.0, 3.0)

@@ -23,7 +23,7 @@ from benchmarks.end_to_end import Extraction
 from benchmarks.timing import Ratio, in_turn
 from benchmarks.visual import RATE, overlap, random_weights
 from mse_pipeline.extractors.visual.detector import Detections
-from mse_pipeline.extractors.visual.embedder import load_embedder
+from mse_pipeline.extractors.visual.facenet import load_embedder
 from mse_pipeline.extractors.visual.faces import FaceConfig
 from mse_pipeline.extractors.visual.weights import file_sha256
 from mse_pipeline.media.decode import FrameRequest, decode

@@ -58,7 +58,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
     from mse_pipeline import corpora, store
     from mse_pipeline.extraction.packing import pack
     from mse_pipeline.extraction.run import _register, stream_specs
-    from mse_pipeline.media.digest import media_digest
+    from mse_pipeline.media.fetching import media_digest
     from mse_pipeline.recipe import Recipe
     from mse_pipeline.store.commit import Commit
     from mse_pipeline.store.journal import Row
@@ -88,7 +88,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
 
 def measure(folder: Path, count: int, streams: dict[str, dict], compact: bool) -> dict:
     from mse_pipeline import store
-    from mse_pipeline.store.compaction import compact as merge
+    from mse_pipeline.store.pruning import compact as merge
 
     root, cache, plain = folder / "corpus", folder / "cache", recipe(streams)
     if not root.is_dir():

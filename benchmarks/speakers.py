@@ -28,7 +28,7 @@ from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.recipe import Recipe
-from mse_pipeline.sample.movie import FRAME_RATE, write_movie
+from mse_pipeline.sample.scene import FRAME_RATE, write_movie
 
 STREAM = "visual.yunet"
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve", "Fay")

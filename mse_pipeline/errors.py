@@ -1,9 +1,21 @@
-"""The errors that a user may meet: whole sentences that name the thing, what was found and the mend."""
+"""The errors that a user may meet: whole sentences that name the thing, what was found and the mend.
+
+Faults of the machine: what the operating system refuses, as one sentence with the path, the cause and the mend.
+
+A full disk, a folder that may not be written to, a network drive that has gone: none of it is a fault of a clip, a
+dataset or a run, and none of it is mended by extracting or training again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class MseError(Exception):
@@ -52,3 +64,138 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     nearest = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[nearest[0]]}?" if nearest else ""
+
+
+_GOES_ON = "What was done before is kept; the same command goes on from there."
+
+_SENTENCES: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", "Free some space, or choose a folder on another disk."),
+    errno.EDQUOT: ("your quota on this disk is used up", "Remove files, ask for more, or choose another folder."),
+    errno.EFBIG: ("the file would be larger than is allowed", "See `ulimit -f`, and whether the disk is FAT32."),
+    errno.EROFS: ("the disk is read-only", "Choose a folder that can be written to."),
+    errno.EACCES: ("permission is denied", "Change the permissions of it or of its folder, or choose another."),
+    errno.EPERM: ("it is not permitted", "Change the permissions of it or of its folder, or choose another."),
+    errno.ENOENT: ("there is no such file or folder", "Check the path; nothing else may remove it during a run."),
+    errno.ENOTDIR: ("a file lies where a folder should be", "Choose another folder, or move the file away."),
+    errno.EEXIST: ("a file lies where a folder should be", "Choose another folder, or move the file away."),
+    errno.EISDIR: ("a folder lies where a file should be", "Give the path of a file, or move the folder away."),
+    errno.ENOTEMPTY: ("the folder is not empty", "Choose another, or empty it."),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "Choose a shorter path."),
+    errno.EINVAL: ("this disk does not allow such a name or operation", "Choose a folder on another disk."),
+    errno.ELOOP: ("links lead round in a circle", "Mend the symbolic links."),
+    errno.EXDEV: ("two folders lie on different disks", "Choose folders on one disk."),
+    errno.EMFILE: ("this process has too many open files", "Raise `ulimit -n`, or use fewer --workers."),
+    errno.ENFILE: ("the system has too many open files", "End other programs, or use fewer --workers."),
+    errno.ENOMEM: ("memory is used up", "Use fewer --workers, or end other programs."),
+    errno.EAGAIN: ("the system has no more processes or locks to give", "Use fewer --workers, or see `ulimit -u`."),
+    errno.EIO: ("the disk reports an error of its own", "Check the disk and its cable, and copy the data elsewhere."),
+    errno.ESTALE: ("the network drive has lost the file", "Mount the drive again."),
+    errno.ENOTCONN: ("the network drive is not connected", "Mount the drive again."),
+    errno.EHOSTDOWN: ("the network drive does not answer", "Check the network and the drive."),
+    errno.EHOSTUNREACH: ("the network drive cannot be reached", "Check the network and the drive."),
+    errno.ETIMEDOUT: ("no answer came in time", "Check the network and the drive."),
+    errno.ECONNREFUSED: ("the connection was refused", "Check the address, and that the server runs."),
+    errno.ECONNRESET: ("the connection was broken off", "Check the network."),
+    errno.EADDRINUSE: ("the network address is in use", "End the other program, or choose another port."),
+    errno.ENODEV: ("the device has gone", "Connect and mount it again."),
+    errno.ENXIO: ("the device has gone", "Connect and mount it again."),
+    errno.ENOLCK: ("this disk has no locks to give", "Put the cache on a local disk."),
+    errno.ENOTSUP: ("this disk does not support the operation", "Choose a folder on another disk."),
+}
+_OF_THE_MACHINE = frozenset(_SENTENCES) - {errno.ENOENT, errno.EINVAL}
+_OF_ALL_CLIPS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    | {errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO}
+)
+_NUMBER = re.compile(r"\b(?:[Ee]rrno|os error)\W{1,3}(\d+)")
+_LITTLE = 1 << 16  # bytes that are left on a disk where nothing more can be written
+
+
+def explain(error: OSError, path: str | Path | None = None) -> str:
+    """What the operating system refused, as a sentence: the path, the cause and the mend.
+
+    Args:
+        error: As Python or a library raised it.
+        path: Where it happened, if the error does not say.
+
+    Examples:
+        >>> explain(OSError(errno.ENOSPC, "No space left on device", "cache/meld/clips.parquet"))
+        'cache/meld/clips.parquet: the disk is full. Free some space, or choose a folder on another disk.'
+    """
+    named = error.filename2 or error.filename or path
+    where = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else None
+    number = number_of(error)
+    cause, mend = _SENTENCES.get(number or 0, (None, "Look at the path, its disk and its permissions."))
+    if cause is None:
+        cause = " ".join((error.strerror or str(error) or type(error).__name__).split()).rstrip(".")
+    told = f"{cause}. {mend}"
+    return f"{where}: {told}" if where else told[0].upper() + told[1:]
+
+
+def number_of(error: BaseException) -> int | None:
+    """The system's number of an error; libraries of C and Rust hide it in their words.
+
+    Examples:
+        >>> number_of(RuntimeError("I/O error: No space left on device (os error 28)")) == errno.ENOSPC
+        True
+    """
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number:
+        return number
+    found = _NUMBER.search(str(error))
+    return int(found[1]) if found else None
+
+
+def of_the_machine(error: object) -> bool:
+    """Whether what keeps a file from being read is the machine's fault, so that the file may well be whole.
+
+    An error that the disk itself reports is none of these: what lies there is lost.
+
+    Examples:
+        >>> of_the_machine(PermissionError(errno.EACCES, "Permission denied")), of_the_machine(ValueError("not JSON"))
+        (True, False)
+    """
+    return isinstance(error, OSError) and number_of(error) in _OF_THE_MACHINE - {errno.EIO}
+
+
+def refuse_if_of_all_clips(error: BaseException, path: str | Path | None = None) -> None:
+    """Pass over what may be the fault of one clip, and end the run where the next clip would meet the same.
+
+    Raises:
+        MseError: The disk is full or gone, or the system has no more memory or files to give.
+    """
+    if isinstance(error, OSError) and number_of(error) in _OF_ALL_CLIPS:
+        raise MseError(explain(error, path)) from error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Within it, what keeps a file from being written is an OSError that names the file.
+
+    Python's own error of a full disk names none, and libraries raise errors of their own kinds.
+    """
+    try:
+        yield
+    except MseError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        number = number_of(error)
+        if number is None and _is_full(Path(path).parent):
+            number = errno.ENOSPC
+        if number not in _OF_THE_MACHINE:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE
+    except OSError:
+        return False
+
+
+def goes_on(sentence: str) -> str:
+    """A sentence about a command that may be given again."""
+    return f"{sentence} {_GOES_ON}"

@@ -22,7 +22,7 @@ LONGEST = 255
 """Bytes of a file's name on the usual file systems; of Chinese letters that is 85."""
 
 ASIDE_BYTES = 20
-"""Bytes that the name of an unfinished file has more than its own (`mse_pipeline.store.atomic.aside`)."""
+"""Bytes that the name of an unfinished file has more than its own (`mse_pipeline.store.storage.aside`)."""
 
 
 def composed(name: Key) -> Key:

@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places", "names", "links"}
+FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names"}
 BELOW = {
     "errors": set(),
-    "os_errors": {"errors"},
     "cells": set(),
     "task": set(),
     "clip": set(),
     "file_kinds": set(),
     "places": {"errors"},
     "names": set(),
-    "links": {"places"},
     "model_files": {"errors", "file_kinds"},
     "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from mse_pipeline import backbones, corpora, metrics, store
-from mse_pipeline.cli.train_request import recipe_of
+from mse_pipeline.cli.train import recipe_of
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.extractors.registry import check
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.recipe import load
-from mse_pipeline.training.job import prepare
+from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.run import train
-from mse_pipeline.training.streams import choose_streams
 
 CLIPS = ("bbaf2n", "brbk7n", "lbax4n", "lbbc2a", "lrwp9a", "lwbsza")
 MMSA = ["video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode"]

@@ -14,7 +14,7 @@ from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.exchange import npy_folder
-from mse_pipeline.exchange.clip_files import match_files
+from mse_pipeline.exchange.openface import match_files
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.names import ByName, existing, same_on_disk, too_long
 from mse_pipeline.places import place

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mse_pipeline.errors import MseError
-from mse_pipeline.os_errors import explain, refuse_if_of_all_clips, writing
-from mse_pipeline.store.atomic import aside
+from mse_pipeline.errors import MseError, explain, refuse_if_of_all_clips, writing
 from mse_pipeline.store.checksum import DamagedError, damaged
+from mse_pipeline.store.storage import aside
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mse_pipeline import recipe
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import GridAlignment, NoAlignment, Recipe, Training, reading
 from mse_pipeline.recipe.problems import place_name
-from mse_pipeline.recipe.yaml_text import MAX_BYTES, MAX_DEPTH, parse
+from mse_pipeline.recipe.reading import MAX_BYTES, MAX_DEPTH, parse
 from mse_pipeline.task import Classification, Regression
 
 ALIGNMENTS = "'none', 'grid', 'words', 'equal_bins'"

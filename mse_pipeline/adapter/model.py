@@ -1,15 +1,186 @@
-"""MSEAdapter: acoustic and visual sequences and text embeddings in, pseudo tokens out."""
+"""MSEAdapter: acoustic and visual sequences and text embeddings in, pseudo tokens out.
+
+SequenceEncoder: a stream of any length becomes one vector.
+
+TextGuideMixer (TGM): the text decides what of the other modalities gets through.
+
+MultiScaleFusion (MSF): the fused vector through bottlenecks of several widths, mixed again.
+
+Projector: the fused vector becomes pseudo tokens in the backbone's embedding space.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from mse_pipeline.adapter.config import AdapterConfig
-from mse_pipeline.adapter.encoder import SequenceEncoder
-from mse_pipeline.adapter.fusion import MultiScaleFusion
-from mse_pipeline.adapter.mixer import TextGuideMixer
-from mse_pipeline.adapter.projector import Projector
+
+
+class SequenceEncoder(nn.Module):
+    """One-directional single-layer LSTM; its last hidden state through dropout and a linear layer.
+
+    Args:
+        input_dim: Values a row, D.
+        hidden: Width of the LSTM.
+        output_dim: Width of the vector.
+        dropout: Share of the last hidden state that training sets to zero.
+    """
+
+    def __init__(self, input_dim: int, hidden: int, output_dim: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(input_dim, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(hidden, output_dim)
+
+    def forward(self, sequence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Read the rows before each clip's true length; what lies behind it has no influence.
+
+        Args:
+            sequence: (B, T, D) rows, padded behind.
+            lengths: (B,) true numbers of rows; 0 for a clip without this stream.
+
+        Returns:
+            (B, output_dim) float32; a zero vector where the length is 0.
+
+        Raises:
+            ValueError: The shapes do not fit together, or to the encoder.
+        """
+        counts = lengths.detach().to("cpu", torch.int64)
+        self._check(sequence, counts)
+        encoded = sequence.new_zeros((len(counts), self.linear.out_features), dtype=self.linear.weight.dtype)
+        present = torch.nonzero(counts > 0).flatten()
+        if not len(present):
+            return encoded
+        rows = present.to(sequence.device)
+        packed = pack_padded_sequence(
+            sequence.index_select(0, rows).to(self.linear.weight.dtype),
+            counts[present],
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        _, (last, _) = self.rnn(packed)
+        return encoded.index_copy(0, rows, self.linear(self.dropout(last[-1])))
+
+    def _check(self, sequence: torch.Tensor, counts: torch.Tensor) -> None:
+        dims = self.rnn.input_size
+        if sequence.ndim != 3 or sequence.shape[2] != dims:
+            raise ValueError(f"The stream has shape {tuple(sequence.shape)}; the encoder reads (clips, rows, {dims}).")
+        if counts.shape != sequence.shape[:1]:
+            raise ValueError(
+                f"{sequence.shape[0]} clips need as many lengths, but the lengths have shape {tuple(counts.shape)}."
+            )
+        if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= sequence.shape[1]:
+            raise ValueError(
+                f"Lengths must be between 0 and {sequence.shape[1]}, the rows of the padded stream, but go from "
+                f"{int(counts.min())} to {int(counts.max())}."
+            )
+
+
+class TextGuideMixer(nn.Module):
+    """Mean text embedding -> k; fused f = a * k + v * k, elementwise (arXiv 2502.12478, TGM).
+
+    Args:
+        hidden_size: Width d of the token embeddings.
+        fusion_dim: Width of the vectors that meet.
+        guided: False for the ablation without TGM: f = a + v + k, with the same weights.
+    """
+
+    def __init__(self, hidden_size: int, fusion_dim: int, *, guided: bool = True) -> None:
+        super().__init__()
+        self.guided = guided
+        self.linear = nn.Linear(hidden_size, fusion_dim)
+
+    def forward(
+        self, text_embeddings: torch.Tensor, text_mask: torch.Tensor, modalities: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Mix the modalities under the text's guidance.
+
+        Args:
+            text_embeddings: (B, L, d) token embeddings of the text.
+            text_mask: (B, L), nonzero where a token is, zero where padding is.
+            modalities: (B, fusion_dim) each: what the encoders made, in any order; may be empty.
+
+        Returns:
+            (B, fusion_dim) float32; the text vector k itself if there is no other modality.
+        """
+        text = self.linear(masked_mean(text_embeddings.to(self.linear.weight.dtype), text_mask))
+        if not modalities:
+            return text
+        if not self.guided:
+            return torch.stack([*modalities, text]).sum(0)
+        return torch.stack([vector * text for vector in modalities]).sum(0)
+
+
+def masked_mean(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of (B, L, d) over the positions where mask (B, L) is nonzero; zero where there is none.
+
+    Examples:
+        >>> masked_mean(torch.tensor([[[2.0], [4.0], [99.0]]]), torch.tensor([[1, 1, 0]])).item()
+        3.0
+    """
+    if mask.shape != embeddings.shape[:2]:
+        raise ValueError(
+            f"The text mask has shape {tuple(mask.shape)}, but the text embeddings {tuple(embeddings.shape)}; "
+            "they need one mask value a token."
+        )
+    kept = mask.bool().unsqueeze(-1)
+    # Chosen, not multiplied: a padding embedding may be anything, not-a-number included.
+    total = torch.where(kept, embeddings, embeddings.new_zeros(())).sum(1)
+    return total / kept.sum(1).clamp(min=1)
+
+
+class MultiScaleFusion(nn.Module):
+    """MLPs Linear(w, d // s) -> GELU -> Linear(d // s, w) for each scale s, mixed by a 1 x n convolution.
+
+    The convolution has one filter and a bias: one weight a scale (arXiv 2502.12478, MSF).
+
+    Args:
+        hidden_size: Width d of the backbone.
+        fusion_dim: Width w of the fused vector.
+        scales: The divisors s, in their order.
+    """
+
+    def __init__(self, hidden_size: int, fusion_dim: int, scales: Sequence[int]) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(fusion_dim, hidden_size // scale),
+                nn.GELU(),
+                nn.Linear(hidden_size // scale, fusion_dim),
+            )
+            for scale in scales
+        )
+        self.mix = nn.Conv2d(1, 1, kernel_size=(1, len(self.scales)))
+
+    def forward(self, fused: torch.Tensor) -> torch.Tensor:
+        """(B, fusion_dim) -> (B, fusion_dim)."""
+        stacked = torch.stack([scale(fused) for scale in self.scales], dim=-1)
+        mixed: torch.Tensor = self.mix(stacked.unsqueeze(1))
+        return mixed.flatten(1)
+
+
+class Projector(nn.Module):
+    """Linear(w, d), then Linear(1, n) on a new last axis (arXiv 2502.12478).
+
+    Args:
+        fusion_dim: Width w of the fused vector.
+        hidden_size: Width d of the backbone.
+        pseudo_tokens: Their number n.
+    """
+
+    def __init__(self, fusion_dim: int, hidden_size: int, pseudo_tokens: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(fusion_dim, hidden_size)
+        self.multiply = nn.Linear(1, pseudo_tokens)
+
+    def forward(self, fused: torch.Tensor) -> torch.Tensor:
+        """(B, fusion_dim) -> (B, pseudo_tokens, hidden_size)."""
+        tokens: torch.Tensor = self.multiply(self.widen(fused).unsqueeze(-1))
+        return tokens.transpose(1, 2)
 
 
 class MSEAdapter(nn.Module):

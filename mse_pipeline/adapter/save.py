@@ -17,7 +17,7 @@ from mse_pipeline import __version__
 from mse_pipeline.adapter.config import AdapterConfig
 from mse_pipeline.adapter.model import MSEAdapter
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store.atomic import aside, write_json
+from mse_pipeline.store.storage import aside, write_json
 
 FORMAT = 1
 """Version of the folder's layout; readers refuse a newer one."""

@@ -1,11 +1,103 @@
-"""Which alignments there are, and how a recipe's choice is carried out."""
+"""Which alignments there are, and how a recipe's choice is carried out.
+
+Grid alignment: rows of a fixed step, so that streams of different rates share one clock.
+
+Equal bins: every clip cut into the same number of parts, whatever is said in them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from scipy import sparse
+
+from mse_pipeline.alignment.pooling import overlaps, pooled
 from mse_pipeline.store.features import Features
+
+_EDGE = 1e-9  # seconds by which float noise may pass a bin's edge
+
+
+def to_grid(features: Features, step: float) -> Features:
+    """Pool features to bins of `step` seconds by the overlap-weighted mean of their valid rows.
+
+    Bin k holds ``sum_t w[k,t] x[t] / sum_t w[k,t]`` over valid rows t, where ``w[k,t]`` is the time in seconds that
+    row t and bin k share: a row that covers 1 % of a bin counts 1 %. A bin that no valid row touches is marked
+    invalid and holds zeros. The last bin ends where the features end.
+
+    Args:
+        features: On any clock; intervals may overlap and may leave gaps.
+        step: Width of a bin in seconds.
+
+    Returns:
+        Features of shape (ceil(end / step), D).
+
+    Raises:
+        ValueError: The step is not a positive number.
+
+    Examples:
+        >>> f = Features([[1.0], [3.0]], [[0.0, 0.3], [0.3, 0.4]], [True, True], ["loudness"])
+        >>> to_grid(f, 0.2).values.round(3).tolist()
+        [[1.0], [2.0]]
+    """
+    if not (np.isfinite(step) and step > 0):
+        raise ValueError(f"The step of a grid is a positive number of seconds, got {step!r}.")
+    starts, ends = features.intervals.T if len(features) else (np.zeros(0), np.zeros(0))
+    end = float(ends.max(initial=0.0))
+    bins = int(np.ceil(end / step - _EDGE))
+    edges = np.minimum(np.arange(bins + 1) * step, end)
+    weights = _overlaps(starts, ends, features.valid, step, bins)
+    total = np.asarray(weights.sum(axis=1)).reshape(-1)
+    valid = total > 0
+    values = np.zeros((bins, features.dim))
+    values[valid] = (weights @ features.values.astype(np.float64))[valid] / total[valid, None]
+    intervals = np.stack([edges[:-1], edges[1:]], axis=1)
+    return Features(values, intervals, valid, features.names, features.notes)
+
+
+def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
+    """Shared seconds of each bin and each valid row as a sparse (bins, T) matrix: long audio stays small."""
+    first = np.clip(np.floor(starts / step + _EDGE).astype(np.int64), 0, None)
+    last = np.minimum(np.ceil(ends / step - _EDGE).astype(np.int64), bins)
+    counts = np.where(valid, np.maximum(last - first, 0), 0)
+    rows = np.repeat(np.arange(len(starts)), counts)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    bin_of = first[rows] + places
+    shared = np.minimum(ends[rows], (bin_of + 1) * step) - np.maximum(starts[rows], bin_of * step)
+    keep = shared > 0
+    return sparse.csr_array((shared[keep], (bin_of[keep], rows[keep])), shape=(bins, len(starts)))
+
+
+def to_equal_bins(features: Features, bins: int) -> Features:
+    """Pool features to `bins` parts of equal length by the overlap-weighted mean of their valid rows.
+
+    This is no word alignment, though it often goes by that name: part k of a clip is the same share of each stream,
+    and of whatever was said then. Rows without times count as equally long.
+
+    Args:
+        features: On any clock.
+        bins: Number of parts.
+
+    Returns:
+        Features of shape (bins, D); without rows where there were none.
+
+    Examples:
+        >>> f = Features([[1], [2], [4]], [[0, 1], [1, 2], [2, 4]], [True] * 3, ["loudness"])
+        >>> to_equal_bins(f, 2).values.tolist()
+        [[1.5], [4.0]]
+    """
+    timed = len(features) > 0 and bool(np.isfinite(features.intervals).any())
+    places = np.arange(len(features), dtype=float)
+    rows = features.intervals if timed else np.stack([places, places + 1], axis=1)
+    end = float(np.nanmax(rows)) if len(features) else 0.0
+    edges = np.linspace(0.0, end, bins + 1 if end > 0 else 1)
+    parts = np.stack([edges[:-1], edges[1:]], axis=1)
+    values, valid = pooled(features.values, overlaps(rows, parts, features.valid), "mean")
+    intervals = parts if timed else np.full(parts.shape, np.nan)
+    kept = {key: value for key, value in features.notes.items() if key not in {"tokens", "spans", "words"}}
+    return Features(values, intervals, valid, features.names, kept)
+
 
 Align = Callable[[str, Features], Features]
 """Clip id and its features on their own clock -> features on the clock that was asked for."""
@@ -35,12 +127,8 @@ def aligner(
         case {"kind": "none"}:
             return lambda _, features: features
         case {"kind": "grid", "step": step}:
-            from mse_pipeline.alignment.grid import to_grid
-
             return lambda _, features: to_grid(features, float(step))
         case {"kind": "equal_bins", "bins": bins}:
-            from mse_pipeline.alignment.equal_bins import to_equal_bins
-
             return lambda _, features: to_equal_bins(features, int(bins))
         case {"kind": "words", "pool": pool, "silence": silence} if words_of is not None:
             return _on_words(str(pool), silence, alignment.get("subtokens"), words_of, of_words)
@@ -54,8 +142,7 @@ def aligner(
 def _on_words(
     pool: str, silence: Any, subtokens: str | None, words_of: Callable[[str], Features | None], of_words: bool
 ) -> Align:
-    from mse_pipeline.alignment.subtokens import load_tokenizer, to_subtokens
-    from mse_pipeline.alignment.words import to_words, unaligned, why_not, word_rows
+    from mse_pipeline.alignment.words import load_tokenizer, to_subtokens, to_words, unaligned, why_not, word_rows
 
     tokenizer = None if subtokens is None else load_tokenizer(subtokens)
 

@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mse_pipeline.backbones.backbone import Backbone as Backbone
     from mse_pipeline.backbones.conversion import convert as convert
-    from mse_pipeline.backbones.loading import load as load
-    from mse_pipeline.backbones.loading import load_tokenizer as load_tokenizer
-    from mse_pipeline.backbones.registry import Availability as Availability
-    from mse_pipeline.backbones.registry import Entry as Entry
-    from mse_pipeline.backbones.registry import describe as describe
+    from mse_pipeline.backbones.loading import load, load_tokenizer
+    from mse_pipeline.backbones.registry import Availability, Entry, describe
 
 _HOMES = {
     "Availability": "mse_pipeline.backbones.registry",

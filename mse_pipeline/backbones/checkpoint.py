@@ -1,15 +1,109 @@
-"""Checkpoint folders: what one must hold, told before anything heavy is read."""
+"""Checkpoint folders: what one must hold, told before anything heavy is read.
+
+Weight files: names and shapes first, then one tensor after the other, never the whole checkpoint at once.
+
+The weights of an original checkpoint, streamed into a model of transformers tensor by tensor.
+"""
 
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.backbones.original import LAYOUTS, Layout
-from mse_pipeline.errors import UsageError
+import torch
+
+from mse_pipeline.backbones.original import LAYOUTS
+from mse_pipeline.backbones.original.layout import Layout, Plan, Section
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.model_files import CONFIG, weight_files
+
+
+def shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a checkpoint's files; no weight is read.
+
+    Raises:
+        UsageError: A pickle holds more than tensors.
+        MseError: A file is broken, or two files hold one name.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        for name, shape in _shapes(path):
+            if name in found:
+                raise MseError(f"{path} holds {name}, which another file of the checkpoint holds as well.")
+            found[name] = shape
+    return found
+
+
+def tensors(files: Sequence[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor, on the CPU, file by file. Pickles are mapped into memory where their form allows.
+
+    Raises:
+        UsageError: A pickle holds more than tensors.
+        MseError: A file is broken.
+    """
+    for path in files:
+        if path.suffix == ".bin":
+            # Taken out one by one, so that what has been used can go.
+            state = _unpickled(path, "cpu")
+            for name in list(state):
+                yield name, state.pop(name)
+        else:
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 - the handle of safetensors is no mapping
+                    yield name, file.get_tensor(name)
+
+
+def unsafe_sentence(folder: Path, file: str) -> str:
+    """The sentence on a pickle that could run code."""
+    return (
+        f"The weights in {folder} ({file}) hold more than tensors, which could be code, and "
+        "were not loaded: take a checkpoint with .safetensors files."
+    )
+
+
+def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if path.suffix == ".bin":
+        yield from ((name, tuple(tensor.shape)) for name, tensor in _unpickled(path, "meta").items())
+    else:
+        with _opened(path) as file:
+            yield from ((name, tuple(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise MseError(f"{path} cannot be read as safetensors: {error}. Download it again.") from error
+
+
+def _unpickled(path: Path, device: str) -> dict[str, torch.Tensor]:
+    """A pickle's tensors; only tensors are taken (`weights_only`), and nothing in it runs."""
+    try:
+        try:
+            state = torch.load(path, map_location=device, weights_only=True, mmap=True)
+        except RuntimeError:
+            # Files of torch before 1.6 cannot be mapped.
+            state = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(unsafe_sentence(path.parent, path.name)) from error
+    except Exception as error:
+        # torch lets a dozen unrelated types through, those of zip files and of its own reader among them.
+        raise MseError(
+            f"{path} cannot be read as weights of torch: {type(error).__name__}. Download it again."
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        for name, tensor in state.items()
+    ):
+        raise UsageError(f"{path} holds other things than weights by name: take a checkpoint with .safetensors files.")
+    return state
+
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -172,3 +266,99 @@ def read_json(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds a JSON {type(content).__name__}, not an object: download it again.")
     return content
+
+
+SHOWN = 3
+"""Names of each kind of misfit that an error tells."""
+
+
+def load_weights(checkpoint: Checkpoint, layout: Layout, dtype: torch.dtype, device: torch.device) -> Any:
+    """The model, on its device and in its number format, never in memory twice.
+
+    Raises:
+        UsageError: The checkpoint is a variant that the class does not compute, or a pickle with more than tensors.
+        MseError: Weights are missing, unknown or of another shape; all are told at once, before any is read.
+    """
+    model, plan = empty_model(checkpoint, layout)
+    with torch.no_grad():
+        for name, tensor in converted(checkpoint.weights, plan, model):
+            _assign(model, name, tensor.to(device=device, dtype=dtype, copy=True))
+        # Rotation tables are computed, not loaded.
+        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
+    model.config.dtype = dtype
+    model.tie_weights()
+    left = [name for name, tensor in _everything(model) if tensor.is_meta]
+    if left:
+        raise MseError(f"{layout.model_class} of this transformers has {left[0]}, which mse cannot fill. Report it.")
+    return model
+
+
+def empty_model(checkpoint: Checkpoint, layout: Layout) -> tuple[Any, Plan]:
+    """The model without memory for its weights, and where each tensor goes, once the files have been found to fit.
+
+    Raises:
+        UsageError, MseError: As `load_weights`.
+    """
+    import transformers
+
+    path = checkpoint.folder / CONFIG
+    config = layout.configure(Section(path, read_json(path, checkpoint.folder)))
+    plan = layout.plan(config)
+    found = {name: shape for name, shape in shapes(checkpoint.weights).items() if not name.endswith(layout.skipped)}
+    # Before the model is made: one of a thousand layers takes a while even without memory.
+    _require(checkpoint.folder, layout, lacks=sorted(plan.keys() - found.keys()), unknown=sorted(found.keys() - plan))
+    config.architectures = [layout.model_class]
+    config._attn_implementation = "sdpa"
+    with torch.device("meta"):
+        model = getattr(transformers, layout.model_class)(config)
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    misshapen = [
+        f"{name} {found[name]} instead of {joint}"
+        for name, joint in ((name, _joint([wanted[one] for one in new])) for name, new in plan.items())
+        if found[name] != joint
+    ]
+    _require(checkpoint.folder, layout, misshapen=misshapen)
+    return model, plan
+
+
+def converted(files: tuple[Path, ...], plan: Plan, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each parameter under transformers' name, in the files' number format and order; views of the files' tensors."""
+    rows = {name: parameter.shape[0] for name, parameter in model.named_parameters()}
+    for name, tensor in tensors(files):
+        new = plan.get(name, ())
+        if new and not tensor.is_floating_point():
+            raise MseError(
+                f"{name} is of whole numbers ({tensor.dtype}): the checkpoint is quantized. Take one that is not."
+            )
+        yield from zip(new, tensor.split([rows[one] for one in new]) if new else (), strict=True)
+
+
+def _assign(model: Any, name: str, tensor: torch.Tensor) -> None:
+    owner, _, last = name.rpartition(".")
+    setattr(model.get_submodule(owner), last, torch.nn.Parameter(tensor.contiguous(), requires_grad=False))
+
+
+def _joint(parts: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Shape of a tensor in which these are stacked by rows."""
+    return sum(part[0] for part in parts), *parts[0][1:]
+
+
+def _everything(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _require(folder: Path, layout: Layout, **misfits: list[str]) -> None:
+    """Tell all misfits in one sentence."""
+    said = {"lacks": "lack", "unknown": "have unknown", "misshapen": "have misshapen"}
+    told = [f"{said[kind]} {len(names)} ({_some(names)})" for kind, names in misfits.items() if names]
+    if told:
+        raise MseError(
+            f"The weights in {folder} are not those of a {layout.title} with this {CONFIG}: they {' and '.join(told)}. "
+            "The checkpoint is incomplete, quantized or changed, or weights and configuration are of two models."
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f", … {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

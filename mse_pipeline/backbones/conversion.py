@@ -10,9 +10,8 @@ import torch
 
 from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint
 from mse_pipeline.backbones.loading import locate
-from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.os_errors import explain, writing
-from mse_pipeline.store.atomic import aside, write_aside_name, write_json
+from mse_pipeline.errors import MseError, UsageError, explain, writing
+from mse_pipeline.store.storage import aside, write_aside_name, write_json
 
 SHARD_BYTES = 2 * 10**9
 """Most that is in memory at once, a single larger tensor apart."""
@@ -61,8 +60,8 @@ def convert(
 
 
 def _write(checkpoint: Checkpoint, folder: Path, shard_bytes: int) -> None:
-    from mse_pipeline.backbones.original.streaming import converted, empty_model
-    from mse_pipeline.backbones.tokenizing import read_tokenizer
+    from mse_pipeline.backbones.checkpoint import converted, empty_model
+    from mse_pipeline.backbones.loading import read_tokenizer
 
     layout = checkpoint.layout
     assert layout is not None  # noqa: S101 - `convert` has seen to it

@@ -2,6 +2,10 @@
 
 No code of a checkpoint is ever run: `trust_remote_code` stays off, classes are those of the installed transformers,
 and of pickled weights only tensors are taken.
+
+The tokenizer of a checkpoint folder, whatever its layout.
+
+Outline: a backbone with its real tokenizer and its shapes, but without weights, before gigabytes are fetched.
 """
 
 from __future__ import annotations
@@ -19,13 +23,55 @@ import torch
 
 from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
-from mse_pipeline.backbones.checkpoint import Checkpoint, read_checkpoint, read_model_type, require_tokenizer
+from mse_pipeline.backbones.checkpoint import (
+    MOST_LAYERS,
+    Checkpoint,
+    read_checkpoint,
+    read_json,
+    read_model_type,
+    require_tokenizer,
+    unsafe_sentence,
+)
+from mse_pipeline.backbones.devices import QUANTIZATIONS, number_format, quantization_config
 from mse_pipeline.backbones.devices import device as find_device
-from mse_pipeline.backbones.devices import number_format, quantization_config
 from mse_pipeline.backbones.original import LAYOUTS
-from mse_pipeline.backbones.tensors import unsafe_sentence
-from mse_pipeline.backbones.tokenizing import first_line, read_tokenizer
+from mse_pipeline.backbones.original.layout import Section
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.model_files import CONFIG
+
+
+def read_tokenizer(folder: Path, model_type: str) -> Any:
+    """The tokenizer of a folder, as one of transformers; no code of the checkpoint is run.
+
+    Args:
+        folder: A checkpoint that has a tokenizer.
+        model_type: As its configuration says.
+
+    Raises:
+        UsageError: It is of a kind that cannot be read here.
+        MseError: Its files are damaged.
+    """
+    if model_type in LAYOUTS:
+        return LAYOUTS[model_type].tokenizer(folder)
+    from transformers import AutoTokenizer
+
+    # transformers and tokenizers raise a dozen unrelated types, bare Exception among them.
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise MseError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    r"""The first line of an error of another library, as the end of a sentence.
+
+    Examples:
+        >>> first_line(OSError("no such file:\n  a"))
+        'OSError: no such file.'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}." if lines else f"{type(error).__name__}."
+
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -161,7 +207,7 @@ def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = Fal
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise UsageError(f"Backbone folder {name!r} does not exist.")
 
-    from mse_pipeline.backbones import hub
+    from mse_pipeline.backbones import registry as hub
 
     hub_id = name if entry is None or entry.hub_id is None else entry.hub_id
     wanted = revision or (entry.revision if entry else None)
@@ -190,7 +236,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype, where: torch.device, name:
             f"{checkpoint.folder} has the original layout of {layout.title}, which is not quantized as it is read: "
             f"run `mse backbones convert {checkpoint.folder} DIR`, then `--backbone DIR`."
         )
-    from mse_pipeline.backbones.original.streaming import load_weights
+    from mse_pipeline.backbones.checkpoint import load_weights
 
     try:
         return load_weights(checkpoint, layout, dtype, where)
@@ -277,3 +323,69 @@ def _progress_only_on_terminals() -> Iterator[None]:
     finally:
         if hide:
             logging.enable_progress_bar()
+
+
+def outline(
+    name_or_path: str | Path,
+    dtype: str = "float32",
+    *,
+    revision: str | None = None,
+    quantization: str | None = None,
+) -> Backbone:
+    """A backbone that has all but its weights: they are on torch's meta device, which holds shapes alone.
+
+    Only configuration and tokenizer are read, or fetched from the hub. Everything but computing works with it.
+
+    Args and Raises: those of `backbones.load`; whether a quantization works here is not looked into.
+
+    Examples:
+        >>> tiny = outline("tiny", "float16")
+        >>> tiny.device, tiny.dtype, sum(weight.numel() for weight in tiny.model.parameters())
+        (device(type='meta'), torch.float16, 492160)
+    """
+    numbers = number_format(dtype)
+    if quantization is not None and quantization not in QUANTIZATIONS:
+        raise UsageError(f"Quantization {quantization!r} is none of {', '.join(QUANTIZATIONS)}.")
+    name = str(name_or_path)
+    place = locate(name, revision, tokenizer_only=True)
+    model: Any
+    if place.folder is None:
+        from mse_pipeline.backbones import tiny
+
+        model, tokenizer = tiny.build_tiny()
+        model.to("meta")
+    else:
+        model_type = read_model_type(place.folder)
+        require_tokenizer(place.folder, model_type)
+        tokenizer = read_tokenizer(place.folder, model_type)
+        model = _shapes(place.folder, model_type)
+    for weight in model.parameters():
+        weight.data = weight.data.to(numbers)
+    model.config.dtype = numbers
+    return frozen(model, tokenizer, name, place, quantization)
+
+
+def _shapes(folder: Path, model_type: str) -> Any:
+    """The model of a folder's configuration, on the meta device."""
+    import transformers
+
+    path = folder / CONFIG
+    written = read_json(path, folder)
+    layers = written.get("num_hidden_layers", written.get("num_layers"))
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise UsageError(f"{path} asks for {layers} layers, more than any model has: download it again.")
+    try:
+        if model_type in LAYOUTS:
+            layout = LAYOUTS[model_type]
+            config = layout.configure(Section(path, written))
+            config._attn_implementation = "sdpa"
+            with torch.device("meta"):
+                return getattr(transformers, layout.model_class)(config)
+        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except MseError:
+        raise
+    except Exception as error:
+        # transformers raises a dozen unrelated types, bare Exception among them.
+        raise MseError(f"No model can be made of the configuration in {folder}: {first_line(error)}") from error

@@ -11,10 +11,10 @@ from typing import Any
 
 from mse_pipeline.clip import Clip, Label
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
 from mse_pipeline.corpora.table_cells import Complaints
-from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.storage import aside
 from mse_pipeline.task import Task
 
 SUFFIXES = (".parquet", ".csv")

@@ -1,19 +1,268 @@
-"""Report: what a check found, and its forms as plain values and as a table of clips."""
+"""Report: what a check found, and its forms as plain values and as a table of clips.
+
+Statistics: labels, lengths and streams of a corpus in numbers.
+
+Judging: a clip and its probed file -> its length and what is wrong with it.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.checking.judging import length
 from mse_pipeline.checking.probing import Probed
-from mse_pipeline.checking.statistics import Spread, streams
-from mse_pipeline.clip import Clip, Defect, Split
+from mse_pipeline.clip import Clip, Defect, DefectCode, Split
 from mse_pipeline.corpora.overview import Overview
-from mse_pipeline.store.atomic import aside
+from mse_pipeline.media.probe import MediaInfo
+from mse_pipeline.store.storage import aside
+from mse_pipeline.task import Classification, Task
+
+WITHOUT = "(none)"
+"""How clips without a label are counted."""
+
+_FIFTHS = ((-0.7, "-1 to -0.8"), (-0.1, "-0.6 to -0.2"), (0.1, "0"), (0.7, "0.2 to 0.6"), (math.inf, "0.8 to 1"))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, median, mean, greatest and sum of some numbers, and how many there are."""
+
+    count: int
+    minimum: float
+    median: float
+    mean: float
+    maximum: float
+    total: float
+
+
+def spread(numbers: Iterable[float]) -> Spread | None:
+    """Of numbers; None if there are none.
+
+    Examples:
+        >>> spread([1.0, 2.0, 6.0])
+        Spread(count=3, minimum=1.0, median=2.0, mean=3.0, maximum=6.0, total=9.0)
+    """
+    values = sorted(numbers)
+    if not values:
+        return None
+    middle, total = statistics.median(values), math.fsum(values)
+    return Spread(len(values), values[0], middle, total / len(values), values[-1], total)
+
+
+def label_counts(clips: Sequence[Clip], task: Task) -> dict[str, dict[Split, int]]:
+    """Class, or bin of numbers -> split -> clips; `WITHOUT` last, where there are any.
+
+    Numbers are counted in the bins that the field reports: on a range of -3 to 3 the seven nearest whole numbers
+    (MOSI, MOSEI), on -1 to 1 the five classes of CH-SIMS. On other ranges there are no bins.
+    """
+    names, bin_of = _bins(task)
+    found: Counter[tuple[str, Split]] = Counter()
+    for clip in clips:
+        found[WITHOUT if clip.label is None else bin_of(clip.label), clip.split] += 1
+    if not names:
+        return {}
+    used = [*names, *([WITHOUT] if any(name == WITHOUT for name, _ in found) else [])]
+    return {name: {split: found[name, split] for split in Split} for name in used}
+
+
+def _bins(task: Task) -> tuple[tuple[str, ...], Callable[[str | float], str]]:
+    if isinstance(task, Classification):
+        return task.classes, str
+    if (task.low, task.high) == (-3, 3):
+        # Halves go to the even neighbour, as numpy rounds and the field's seven-class accuracy with it.
+        return tuple(f"{number:+d}" if number else "0" for number in range(-3, 4)), _seventh
+    if (task.low, task.high) == (-1, 1):
+        return tuple(name for _, name in _FIFTHS), _fifth
+    return (), str
+
+
+def _seventh(label: str | float) -> str:
+    number = round(min(max(float(label), -3.0), 3.0))
+    return f"{number:+d}" if number else "0"
+
+
+def _fifth(label: str | float) -> str:
+    # Edges belong to the lower bin; six digits are what a number in 32 bits holds.
+    value = round(float(label), 6)
+    return next(name for edge, name in _FIFTHS if value <= edge)
+
+
+def properties(files: Iterable[Probed]) -> dict[str, dict[str, int]]:
+    """Property, as ``sample rate`` -> its value -> files, the most frequent first."""
+    counters: dict[str, Counter[str]] = {}
+    for probed in files:
+        for name, value in _properties(probed).items():
+            counters.setdefault(name, Counter())[value] += 1
+    return {name: dict(counter.most_common()) for name, counter in counters.items()}
+
+
+def streams(probed: Probed) -> str:
+    """What a file holds: sound, video, both, or that it cannot be read.
+
+    Examples:
+        >>> streams(Probed(media="a.mp4"))
+        'unreadable'
+    """
+    if probed.info is None:
+        return "unreadable"
+    return "+".join([*["sound"] * probed.info.has_audio, *["video"] * probed.info.has_video])
+
+
+def _properties(probed: Probed) -> Mapping[str, str]:
+    info = probed.info
+    if info is None:
+        return {"streams": streams(probed)}
+    found = {"streams": streams(probed), "container": info.container.partition(",")[0]}
+    if info.has_audio:
+        found |= {
+            "sound codec": info.audio_codec or "unknown",
+            "sample rate": f"{info.sample_rate} Hz" if info.sample_rate else "unknown",
+            "channels": str(info.channels or "unknown"),
+        }
+    if info.has_video:
+        found |= {
+            "video codec": info.video_codec or "unknown",
+            "frame size": f"{info.width}x{info.height}" + _stored(info),
+            "frame rate": f"{round(info.fps, 3):g}/s" if info.fps else "unknown",
+        }
+    return found
+
+
+def _stored(info: MediaInfo) -> str:
+    """What a player does with the stored frames, where it has to do anything."""
+    return " mirrored" * info.mirrored + (f" turned {info.rotation}°" if info.rotation else "")
+
+
+MIN_SOUND = 0.06
+"""Seconds of sound that eGeMAPS needs, its longest analysis window."""
+
+MIN_FRAMES = 2
+"""Pictures without which there is no motion; MELD's shortest clips have two."""
+
+TOLERANCE = 0.25
+"""Seconds by which a span may reach beyond its file: spans are rounded, and streams end in whole frames."""
+
+
+def length(clip: Clip, probed: Probed | None) -> float | None:
+    """Seconds of a clip that its file holds; None if unknown."""
+    duration = None if probed is None or probed.info is None else probed.info.duration
+    if duration is None:
+        return None
+    begin = max(clip.start or 0.0, 0.0)
+    return max(min(duration, duration if clip.end is None else clip.end) - begin, 0.0)
+
+
+def judge(clip: Clip, probed: Probed, max_seconds: float | None) -> Iterator[Defect]:
+    """What is wrong with a clip's media.
+
+    Args:
+        clip: Of the corpus.
+        probed: Its file.
+        max_seconds: What extraction cuts longer clips to; None for no limit.
+    """
+
+    def defect(code: str, message: str) -> Defect:
+        return Defect(code=_code(code), message=message, clip=clip.id, path=probed.media)
+
+    for code, message in probed.problems:
+        yield defect(code, message)
+    info = probed.info
+    if info is None:
+        return
+    if not info.has_audio:
+        yield defect("no_audio", f"{probed.media} has no sound.")
+    if not info.has_video:
+        yield defect("no_video", f"{probed.media} has no video.")
+    if clip.start is not None and clip.start < 0:
+        yield defect("negative_start", f"{clip.id} begins at {clip.start:g} s, before its file.")
+    short = _too_short(clip, probed)
+    if short:
+        yield defect("too_short", f"{short}.")
+    seconds = length(clip, probed)
+    if seconds is not None and max_seconds is not None and seconds > max_seconds:
+        cut = f"extraction takes its first {max_seconds:g} s"
+        yield defect("too_long", f"{clip.id} is {seconds:.1f} s long; {cut}.")
+
+
+def _too_short(clip: Clip, probed: Probed) -> str:
+    """Why a clip has too little in its file, or nothing if it has enough."""
+    info, seconds = probed.info, length(clip, probed)
+    if info is None:
+        return ""
+    if clip.start is not None or clip.end is not None:
+        span = f"{clip.id}, from {clip.start or 0:g} s to {'its end' if clip.end is None else f'{clip.end:g} s'}"
+        if info.duration is not None and max(clip.start or 0.0, clip.end or 0.0) > info.duration + TOLERANCE:
+            return f"{span}, reaches beyond {probed.media}, which ends at {info.duration:.2f} s"
+        if seconds is not None and seconds < max(MIN_SOUND, (MIN_FRAMES - 0.5) / (info.fps or 25.0)):
+            return f"{span}, is {seconds:.3f} s long"
+    if info.has_video and probed.frames is not None and probed.frames < MIN_FRAMES:
+        return f"The video of {probed.media} has {probed.frames} frame; {MIN_FRAMES} are needed"
+    if info.has_audio and probed.sound_seconds is not None and probed.sound_seconds < MIN_SOUND:
+        return (
+            f"The sound of {probed.media} lasts {1000 * probed.sound_seconds:.0f} ms; {1000 * MIN_SOUND:.0f} are needed"
+        )
+    return ""
+
+
+def same_content(clips: Iterable[Clip], digests: Mapping[str, str]) -> Iterator[Defect]:
+    """A defect for each clip that has the content of an earlier one.
+
+    Args:
+        clips: Of the corpus.
+        digests: Media -> digest of its content, of those whose content may be that of another.
+    """
+    first: dict[tuple[str, float | None, float | None], Clip] = {}
+    for clip in clips:
+        if clip.media is None:
+            continue
+        earlier = first.setdefault((digests.get(clip.media, clip.media), clip.start, clip.end), clip)
+        if earlier is not clip:
+            how = "the file" if clip.media == earlier.media else "a file with the content"
+            message = (
+                f"{clip.id} has {how} of {earlier.id}, {earlier.media}; their labels are {_labels(earlier, clip)}."
+            )
+            yield Defect(code="duplicate", message=message, clip=clip.id, path=clip.media)
+
+
+def _labels(one: Clip, other: Clip) -> str:
+    return "equal" if one.label == other.label else f"different, {one.label} and {other.label}"
+
+
+def merge(told: Iterable[Defect], probed: Iterable[Defect]) -> tuple[Defect, ...]:
+    """All defects, each told once.
+
+    What probing finds on a clip that is known to be bad is said with the known defect; what the reader has told of a
+    clip already is not told again.
+
+    Examples:
+        >>> known = Defect(code="known_bad", message="Known: no index.", clip="a")
+        >>> [d.message for d in merge([known], [Defect(code="undecodable", message="It fails.", clip="a")])]
+        ['Known: no index. Probing found it undecodable: It fails.']
+    """
+    merged = list(told)
+    known = {defect.clip: place for place, defect in enumerate(merged) if defect.code == "known_bad"}
+    # A clip may be a duplicate in two ways: of a row, and of a file's content.
+    there = {(defect.clip, defect.code) for defect in merged if defect.code != "duplicate"}
+    for defect in probed:
+        place = known.get(defect.clip)
+        if place is not None:
+            told_before = merged[place]
+            message = f"{told_before.message} Probing found it {defect.code}: {defect.message}"
+            merged[place] = replace(told_before, message=message)
+        elif (defect.clip, defect.code) not in there:
+            merged.append(defect)
+    return tuple(merged)
+
+
+def _code(code: str) -> DefectCode:
+    # Errors of media carry codes of this list; the type checker cannot see that.
+    return code  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,23 @@ from typing import Protocol
 
 from mse_pipeline import corpora
 from mse_pipeline.checking import pool
-from mse_pipeline.checking.judging import judge, length, merge, same_content
 from mse_pipeline.checking.probing import Probed, examine
-from mse_pipeline.checking.report import Report, SplitReport
-from mse_pipeline.checking.statistics import label_counts, properties, spread
+from mse_pipeline.checking.report import (
+    Report,
+    SplitReport,
+    judge,
+    label_counts,
+    length,
+    merge,
+    properties,
+    same_content,
+    spread,
+)
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import ClipError, UsageError
-from mse_pipeline.media.digest import media_digest
-from mse_pipeline.media.fetching import fetch, remove_abandoned
+from mse_pipeline.media.fetching import fetch, media_digest, remove_abandoned
 from mse_pipeline.places import is_local
 from mse_pipeline.recipe import Recipe
 

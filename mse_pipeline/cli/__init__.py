@@ -13,10 +13,8 @@ def main() -> None:
     """
     from mse_pipeline.cli.app import app
     from mse_pipeline.cli.output import complain, settings
-    from mse_pipeline.cli.ranks import one_voice
-    from mse_pipeline.cli.stopping import SENTENCE, Stopped, stoppable
-    from mse_pipeline.errors import MseError
-    from mse_pipeline.os_errors import explain
+    from mse_pipeline.cli.process import SENTENCE, Stopped, one_voice, stoppable
+    from mse_pipeline.errors import MseError, explain
 
     try:
         with stoppable(), one_voice():

@@ -115,8 +115,9 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Make an adapter's folder of a checkpoint of the authors' implementation; nothing in the file runs."""
-    from mse_pipeline.adapter import card, save
-    from mse_pipeline.adapter.importing import read_checkpoint
+    from mse_pipeline.adapter import hub as card
+    from mse_pipeline.adapter import save
+    from mse_pipeline.adapter.reference import read_checkpoint
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty: give the name of a new folder.")
@@ -185,7 +186,7 @@ def _backbone(name: str, revision: str | None) -> tuple[dict[str, Any], int]:
     entry = registry.find(name) or registry.by_hub_id(name)
     if entry is not None and entry.hub_id is not None:
         return {"name": entry.name, "source": entry.hub_id, "revision": revision or entry.revision}, entry.hidden_size
-    from mse_pipeline.backbones.outline import outline
+    from mse_pipeline.backbones.loading import outline
 
     drawn = outline(name, revision=revision)
     return {"name": drawn.name, "source": drawn.source, "revision": drawn.revision}, drawn.hidden_size
@@ -196,7 +197,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mse_pipeline.adapter.card import summary
+    from mse_pipeline.adapter.hub import summary
 
     table = Table(box=SIMPLE_HEAD, show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

@@ -12,7 +12,7 @@ from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 if TYPE_CHECKING:
     from mse_pipeline.backbones import Availability
-    from mse_pipeline.backbones.example import Token
+    from mse_pipeline.backbones.answers import Token
     from mse_pipeline.task import Task
 
 app = typer.Typer(no_args_is_help=True, help="Frozen language models: which there are, and how they are asked.")
@@ -126,7 +126,7 @@ def _to_dict(row: Availability) -> dict[str, Any]:
 
 def _example(name: str, dataset: str, label_words: bool, revision: str | None) -> tuple[Token, ...]:
     from mse_pipeline import backbones, recipe
-    from mse_pipeline.backbones.example import example
+    from mse_pipeline.backbones.answers import example
     from mse_pipeline.task import Regression
 
     read = recipe.load(dataset)
@@ -153,7 +153,7 @@ def _task(corpus: str) -> Task:
         UsageError: That is known only when its clips are read.
     """
     from mse_pipeline.corpora import cherma, iemocap, meld
-    from mse_pipeline.corpora.mosei_clips import SENTIMENT
+    from mse_pipeline.corpora.mosei import SENTIMENT
     from mse_pipeline.errors import UsageError
     from mse_pipeline.task import Classification, Regression
 

@@ -152,7 +152,7 @@ def show(
 
 def _versions(dataset: Dataset, stream: str) -> list[dict[str, Any]]:
     """The stream's versions as plain values, each with what it differs in from the current one, in words."""
-    from mse_pipeline.store.versions import differences
+    from mse_pipeline.store.keys import differences
 
     held = dataset.versions(stream)
     return [
@@ -257,7 +257,7 @@ def compact(
     dataset: _Chosen = None, cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
     """Merge many small shards into few large ones, and the journal into one part. Values stay as they are."""
-    from mse_pipeline.store.compaction import compact as merge
+    from mse_pipeline.store.pruning import compact as merge
 
     done = [_alone(merge, one) for one in _datasets(cache, dataset)]
     if settings.json:

@@ -33,13 +33,12 @@ def command(
     The sentences are the same for all emotions, so that a model that reads the text alone can only guess.
     """
     from mse_pipeline import recipe, report, sample
-    from mse_pipeline.cli.extract_summary import show
+    from mse_pipeline.cli.extract import show
     from mse_pipeline.cli.progress import ExtractionBar, bar
-    from mse_pipeline.cli.train import run
-    from mse_pipeline.cli.train_request import Request
+    from mse_pipeline.cli.train import Request, run
     from mse_pipeline.extraction.run import Options, extract
-    from mse_pipeline.store.atomic import write_text
     from mse_pipeline.store.cache import open_cache
+    from mse_pipeline.store.storage import write_text
 
     root, runs = folder / "data", folder / "runs"
     remark(f"1/4  Building the sample corpus in {root}")

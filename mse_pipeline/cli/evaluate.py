@@ -1,19 +1,87 @@
-"""mse evaluate: a run's predictions of a dataset in the cache, and its metrics."""
+"""mse evaluate: a run's predictions of a dataset in the cache, and its metrics.
+
+What an evaluation says on the terminal.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
 
 from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.metrics import ERRORS
+from mse_pipeline.metrics.coverage import told
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mse_pipeline.prediction.evaluation import Evaluation
-    from mse_pipeline.training.decoding import Decoding
+    from mse_pipeline.training.scoring import Decoding
+
+
+_SHOWN_CLASSES = 12
+
+
+def show(found: Evaluation, console: Console) -> None:
+    """Print the metrics, a row a seed; what was predicted how often, where nothing is known to compare with."""
+    clips = len(found.seeds[0].predictions)
+    about = found.stored.about
+    console.print(
+        f"[bold]{escape(found.dataset)}[/], {found.split.value}: {clips} clips, {found.labelled} of them labelled. "
+        f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
+        f"decoding {found.decoding}."
+    )
+    for stream in found.coverage.streams:
+        console.print(f"{escape(stream)}: {told(found.coverage.parts(stream))} clips")
+    console.print(_metrics(found) if found.labelled else _counts(found))
+
+
+def _metrics(found: Evaluation) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("seed")
+    names = list(found.seeds[0].metrics)
+    for name in names:
+        table.add_column(f"{escape(name)} {'↓' if name in ERRORS else '↑'}", justify="right")
+    for seed in found.seeds:
+        table.add_row(str(seed.seed), *(_number(seed.metrics[name]) for name in names))
+    if len(found.seeds) > 1:
+        table.add_section()
+        mean = found.mean()
+        table.add_row(
+            "mean ± sd",
+            *(
+                _number(mean[name][0]) + ("" if mean[name][1] is None else f" ± {_number(mean[name][1])}")
+                for name in names
+            ),
+            style="bold",
+        )
+    return table
+
+
+def _counts(found: Evaluation) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="No clip has a label. Predicted:", title_justify="left")
+    table.add_column("prediction")
+    table.add_column("clips", justify="right")
+    counts = Counter(str(one.prediction) for one in found.seeds[0].predictions)
+    for name, count in counts.most_common(_SHOWN_CLASSES):
+        table.add_row(escape(name), str(count))
+    if len(counts) > _SHOWN_CLASSES:
+        table.add_row(f"{len(counts) - _SHOWN_CLASSES} others", str(sum(sorted(counts.values())[:-_SHOWN_CLASSES])))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
 
 SEED_HELP = "Which training of the run. [default: the best by its validation split]"
 BACKBONE_HELP = "Where the run's backbone is, if it has moved: a hub name, which may be downloaded, or a folder."
@@ -52,10 +120,9 @@ def command(
 ) -> None:
     """Predict a split of a dataset with a trained run, and score the clips that have a label."""
     wanted, used = parse_seed(seed), parse_decoding(decoding)
-    from mse_pipeline.cli.evaluation_table import show
     from mse_pipeline.cli.progress import bar
     from mse_pipeline.prediction import evaluate
-    from mse_pipeline.prediction.writing import check_out, write
+    from mse_pipeline.prediction.result import check_out, write
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.training.stored import open_stored, seeds_of
 
@@ -106,7 +173,7 @@ def parse_decoding(text: str | None) -> Decoding | None:
     """
     if text is None:
         return None
-    from mse_pipeline.training.decoding import Decoding
+    from mse_pipeline.training.scoring import Decoding
 
     known = get_args(Decoding)
     if text not in known:

@@ -67,9 +67,8 @@ def command(
         _of_dataset(open_cache(cache)[dataset or clip], root, out, sheet, people=people, stream=stream)
         return
     from mse_pipeline.inspection.collect import collect
-    from mse_pipeline.inspection.page import write
-    from mse_pipeline.inspection.picture import draw
-    from mse_pipeline.store.atomic import aside, write_text
+    from mse_pipeline.inspection.picture import draw, write
+    from mse_pipeline.store.storage import aside, write_text
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
     home = _home(opened, root)
@@ -105,8 +104,7 @@ def _of_dataset(
     opened: Dataset, root: Path | None, out: Path, sheet: Path | None, *, people: bool, stream: str | None
 ) -> None:
     """Write the sheet of a dataset's faces, or the gallery of its people with the table beside it, or both."""
-    from mse_pipeline.inspection.people import write_people
-    from mse_pipeline.inspection.sheet import write_sheet
+    from mse_pipeline.inspection.faces import write_people, write_sheet
 
     home, workers = _home(opened, root), os.cpu_count() or 1
     files: dict[str, list[str]] = {}

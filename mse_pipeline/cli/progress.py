@@ -20,8 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mse_pipeline.cli.output import settings, stderr
-from mse_pipeline.errors import MseError
-from mse_pipeline.os_errors import explain, goes_on, number_of
+from mse_pipeline.errors import MseError, explain, goes_on, number_of
 
 
 class RateColumn(ProgressColumn):

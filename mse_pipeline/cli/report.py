@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Tables of all runs: mean and deviation over seeds, beside the published numbers."""
     from mse_pipeline import report
-    from mse_pipeline.store.atomic import write_text
+    from mse_pipeline.store.storage import write_text
 
     built = report.build(runs or [Path("runs")])
     if markdown is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mse_pipeline.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from mse_pipeline.corpora.base import Corpus as Corpus
+    from mse_pipeline.corpora.base import Corpus
     from mse_pipeline.task import Task
 
 _MODULES = {

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mse_pipeline.corpora.base import Corpus, enumerate_some
+from mse_pipeline.corpora.base import Corpus, enumerate_some, read_bytes
 from mse_pipeline.corpora.files import relative
-from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.errors import UsageError
 from mse_pipeline.names import ByName, existing
 

@@ -1,4 +1,7 @@
-"""Files below a root, a local folder or one on a remote storage: listed, and never outside of what may be read."""
+"""Files below a root, a local folder or one on a remote storage: listed, and never outside of what may be read.
+
+Reading a raw folder that holds links: one that is not followed costs its clips alone, and is told as the reason.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,18 @@ import os
 import posixpath
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote
 
+from mse_pipeline.clip import Defect
+from mse_pipeline.corpora.base import Corpus, Options
 from mse_pipeline.errors import UsageError
-from mse_pipeline.links import Reach, Refusal, below, summarise
 from mse_pipeline.names import ByName, composed
-from mse_pipeline.places import is_local, listing, place
+from mse_pipeline.places import Reach, Refusal, below, is_local, listing, place, summarise
 
 MOST_ENTRIES = 5_000_000
 """Files and folders below a root; whoever has more of them has given the wrong folder."""
@@ -93,7 +97,7 @@ def open_root(root: str | Path, option: str = "--root") -> Path:
 def list_files(root: Path, follow_links: bool = False, most: int | None = None) -> Listing:
     """All files below the root, without what systems leave behind (``._*``, ``.DS_Store``, ``__MACOSX``, hidden).
 
-    Links are followed as `mse_pipeline.links` says. Links to folders inside of the root are not: their files are found
+    Links are followed as `mse_pipeline.places` says. Links to folders inside of the root are not: their files are found
     anyway.
 
     Args:
@@ -198,7 +202,7 @@ def _leads_out(path: str) -> bool:
 
 
 def inside(root: Path, path: str) -> bool:
-    """Whether a path below the root may be read once symbolic links are followed, see `mse_pipeline.links`.
+    """Whether a path below the root may be read once symbolic links are followed, see `mse_pipeline.places`.
 
     Args:
         root: As `open_root` gives it. Remote storages have no links.
@@ -401,3 +405,58 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+_MEDIA = (
+    *(".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".ts", ".vob", ".wmv", ".3gp", ".ogv"),
+    *(".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", ".wma"),
+)
+
+
+def read_folder(root: str | Path, options: Options, read: Callable[[Path, Listing], Corpus]) -> Corpus:
+    """The corpus of a raw folder, of which nothing is read that a link hides.
+
+    Args:
+        root: The raw folder.
+        options: Of the reader.
+        read: Makes the corpus of the root and what lies below it; media it opens none.
+
+    Raises:
+        UsageError: There is no such folder, or `read` refuses; links that are not followed are told as well.
+    """
+    folder = open_root(root)
+    listing = list_files(folder, options.follow_links)
+    with telling(listing):
+        corpus = read(folder, listing)
+    lost = {clip.id for clip in corpus.clips if clip.media is None}
+    return _with_reasons(corpus, lost, folder, listing, read) if lost and listing.withheld else corpus
+
+
+def _with_reasons(
+    corpus: Corpus, lost: set[str], folder: Path, listing: Listing, read: Callable[[Path, Listing], Corpus]
+) -> Corpus:
+    """The corpus whose clips without media tell the link that has them.
+
+    The reader itself says which clip a withheld file would be of: it is asked again, as if the file were there.
+    """
+    media = [path for path in listing.withheld if path.lower().endswith(_MEDIA)]
+    there = tuple(sorted((*listing.files, *media), key=lambda path: (path.count("/"), path)))
+    try:
+        supposed = {clip.id: clip.media for clip in read(folder, replace(listing, files=there)).clips}
+    except UsageError:
+        supposed = {}
+    folders = [path for path in listing.withheld if path not in media and not (folder / path).is_file()]
+
+    def explained(defect: Defect) -> Defect:
+        path = supposed.get(defect.clip or "")
+        if defect.code != "missing_media" or defect.clip not in lost:
+            return defect
+        if path is not None and path in listing.withheld:
+            message = f"The file of {defect.clip}, {path}, {listing.withheld[path]}."
+            return replace(defect, message=message, path=path)
+        if folders:
+            reason = f"it may lie in {folders[0]}, which {listing.withheld[folders[0]]}"
+            return replace(defect, message=f"{defect.message.removesuffix('.')}; {reason}.")
+        return defect
+
+    return replace(corpus, defects=tuple(map(explained, corpus.defects)))

@@ -2,26 +2,353 @@
 
 The counts are those of declare-lab/MELD. Clips are never cut by the label files' StartTime and EndTime: those are times
 in the episode, and some are wrong by minutes.
+
+What is known to be wrong with MELD's clips, from the issues of its repository (declare-lab/MELD).
+
+Facts about the official archive; they do not hold for other data in MELD's layout.
+
+MELD's label files: which of those found is used for a split, and its rows.
+
+Where MELD's media and label files lie, in any of the layouts that are about.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import posixpath
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora import meld_known_bad
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.linked import read_folder
-from mse_pipeline.corpora.meld_labels import COLUMNS, LabelFile, Row, read_labels
-from mse_pipeline.corpora.meld_layout import FOLDER, Key, Layout, survey, unpacking
+from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_bytes, read_heads
+from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.text import REPLACED, c1_controls, decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import is_local
 from mse_pipeline.task import Classification, Task
+
+_WRONG_CUT = "the cut is minutes long instead of seconds (declare-lab/MELD issue 20)"
+_NOISE = "the sound is noise over an oversized file (declare-lab/MELD issue 9)"
+_OFF_BY_ONE = "picture and text are off by one utterance (declare-lab/MELD issue 9)"
+
+CLIPS: dict[str, str] = {
+    "train/dia125_utt3": "the file lacks its index (moov atom) and cannot be decoded (declare-lab/MELD issue 39)",
+    "test/dia220_utt0": _WRONG_CUT,
+    "test/dia38_utt4": _WRONG_CUT,
+    "train/dia309_utt0": "the text is a stage direction and the cut is wrong, 41 s (declare-lab/MELD issue 20)",
+    "train/dia793_utt0": _NOISE,
+    "train/dia164_utt5": _NOISE,
+    "train/dia682_utt1": _NOISE,
+    "train/dia529_utt2": _NOISE,
+    "train/dia1029_utt1": _NOISE,
+    "train/dia1008_utt1": _NOISE,
+    "train/dia757_utt7": _OFF_BY_ONE,
+    "train/dia485_utt0": _OFF_BY_ONE,
+}
+"""Clip id -> what is wrong with its file."""
+
+# The issue names the dialogue without its split; all the others that it names are of the training split.
+DIALOGUES: dict[str, str] = {"train/dia241": _OFF_BY_ONE}
+"""Dialogue id -> what is wrong with all of its files."""
+
+MISSING: dict[str, str] = {
+    "dev/dia110_utt7": "the official archive lacks it (declare-lab/MELD issue 22)",
+}
+"""Annotated clips that the official archive does not hold."""
+
+UNLABELLED: frozenset[str] = frozenset(
+    {"dev/dia49_utt4", "dev/dia49_utt5", "dev/dia66_utt9", "dev/dia66_utt10"}
+    | {"test/dia93_utt5", "test/dia93_utt6", "test/dia93_utt7", "test/dia108_utt1", "test/dia108_utt2"}
+)
+"""Clips of the official archive that nobody annotated (declare-lab/MELD issue 22)."""
+
+
+def known_fault(clip: str) -> str | None:
+    """What is known to be wrong with a clip's file.
+
+    Examples:
+        >>> reason("train/dia241_utt2")
+        'picture and text are off by one utterance (declare-lab/MELD issue 9)'
+        >>> reason("train/dia0_utt0") is None
+        True
+    """
+    return CLIPS.get(clip) or DIALOGUES.get(re.sub(r"_utt\d+$", "", clip))
+
+
+FOLDER = {Split.TRAIN: "train", Split.VALID: "dev", Split.TEST: "test"}
+"""Split -> the word that MELD uses for it; clip ids begin with it."""
+
+_WORDS = {
+    "train": Split.TRAIN,
+    "dev": Split.VALID,
+    "val": Split.VALID,
+    "valid": Split.VALID,
+    "validation": Split.VALID,
+    "test": Split.TEST,
+}
+# Whole names only: a folder `test_run_3` around the data says nothing about a clip.
+_TELLING = re.compile(
+    r"(?:meld[._-])?(train|dev|val|valid|validation|test)(?:[._-](?:splits?|videos?|clips?|complete|raw|set|data))*",
+    re.I,
+)
+_REPEATED = re.compile(r"output_repeated_splits_(train|dev|val|test)", re.I)
+_MEDIA = re.compile(r"(?P<fixed>final_videos_test)?dia(?P<d>\d{1,6})_utt(?P<u>\d{1,6})\.mp4", re.I)
+_LABELS = re.compile(r"(?:.*[._-])?(train|dev|val|valid|validation|test)(?:[._-].*)?\.csv", re.I)
+_ARCHIVE = re.compile(r"(?:meld.*|train|dev|test)\.(?:tar\.gz|tgz|tar)", re.I)
+
+Key = tuple[Split, int, int]
+"""Split, dialogue, utterance."""
+
+
+@dataclass(frozen=True, order=True)
+class MediaFile:
+    """One file of a clip. They sort by which is to be preferred.
+
+    Attributes:
+        superseded: False for the corrected cuts that MELD's authors put beside wrong ones, ``final_videos_test...``.
+        depth: Folders above it.
+        path: Below the root.
+    """
+
+    superseded: bool
+    depth: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was found below a root, by names alone.
+
+    Attributes:
+        media: Clip -> its files, the one to use first.
+        stray: Files named like clips whose folders do not tell a split.
+        tables: CSV files.
+        archives: Archives that are still packed.
+        refused: Entries that were left aside, with reasons.
+    """
+
+    media: dict[Key, list[MediaFile]] = field(default_factory=dict)
+    stray: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    refused: tuple[str, ...] = ()
+
+
+def survey(root: Path, listing: Listing) -> Layout:
+    """Sort a listing into media, tables and archives.
+
+    Args:
+        root: Its own name tells the split of what lies directly in it.
+        listing: Of the root.
+    """
+    layout = Layout(refused=listing.refused)
+    for path in listing.files:
+        folder, name = posixpath.split(path)
+        if match := _MEDIA.fullmatch(name):
+            split = Split.TEST if match["fixed"] else split_of_folders([root.name, *folder.split("/")])
+            if split is None:
+                layout.stray.append(path)
+                continue
+            key = split, int(match["d"]), int(match["u"])
+            file = MediaFile(superseded=not match["fixed"], depth=path.count("/"), path=path)
+            layout.media.setdefault(key, []).append(file)
+        elif name.lower().endswith(".csv"):
+            layout.tables.append(path)
+        elif _ARCHIVE.fullmatch(name):
+            layout.archives.append(path)
+    for files in layout.media.values():
+        files.sort()
+    return layout
+
+
+def split_of_folders(folders: Iterable[str]) -> Split | None:
+    """The split that the nearest telling folder names.
+
+    Args:
+        folders: From the root inwards.
+
+    Examples:
+        >>> split_of_folders(["MELD.Raw", "test", "output_repeated_splits_test"])
+        <Split.TEST: 'test'>
+        >>> split_of_folders(["train", "dev_splits_complete"])
+        <Split.VALID: 'valid'>
+        >>> split_of_folders(["test_run_3", "clips"]) is None
+        True
+    """
+    for name in reversed(list(folders)):
+        if match := _REPEATED.fullmatch(name) or _TELLING.fullmatch(name):
+            return _WORDS[match[1].lower()]
+    return None
+
+
+def split_of_table(root: Path, path: str) -> Split | None:
+    """The split that a label file is about, by its name or its folders.
+
+    Examples:
+        >>> split_of_table(Path("/data"), "MELD.Raw/dev_sent_emo.csv")
+        <Split.VALID: 'valid'>
+    """
+    folder, name = posixpath.split(path)
+    if match := _LABELS.fullmatch(name):
+        return _WORDS[match[1].lower()]
+    return split_of_folders([root.name, *folder.split("/")])
+
+
+def unpacking(root: Path, archives: Iterable[str]) -> str:
+    """The command that unpacks archives where they lie; on a remote storage, what is to be done instead."""
+    if not is_local(root):
+        return f"fetch {', '.join(archives)} from {root}, unpack, and upload what was in them"
+    folders: dict[str, list[str]] = {}
+    for path in archives:
+        folder, name = posixpath.split(path)
+        folders.setdefault(folder, []).append(name)
+    return "; ".join(
+        f"(cd {shlex.quote(str(root / folder))} && for a in {shlex.join(names)}; do tar xf $a; done)"
+        for folder, names in folders.items()
+    )
+
+
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+_DYADIC = "Old_Dialogue_ID"
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One annotated utterance.
+
+    Attributes:
+        number: Of the row in the file, the header being row 1.
+        dialogue: `Dialogue_ID`.
+        utterance: `Utterance_ID`.
+        text: Cleaned.
+        speaker: Cleaned.
+        emotion: As written, lower case.
+        sentiment: As written, lower case.
+        repaired: Whether text or speaker held encoding damage.
+    """
+
+    number: int
+    dialogue: int
+    utterance: int
+    text: str
+    speaker: str
+    emotion: str
+    sentiment: str
+    repaired: bool
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file: its path below the root, the damaged characters in it, its rows."""
+
+    path: str
+    damage: int
+    rows: tuple[Row, ...]
+
+
+def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], list[str]]:
+    """The label file of each split, and notes on those that were left aside.
+
+    Of several files for a split the one without encoding damage is taken, then the one nearest to the root: copies of
+    2018 hold the same labels as today's, with damaged text.
+
+    Raises:
+        UsageError: A label file has rows that cannot be read.
+    """
+    found: dict[Split, list[LabelFile]] = {}
+    notes: list[str] = []
+    # Label files are told by their content; what cannot be opened is none, and its absence is told.
+    for path, head in read_heads(root, layout.tables, 4096):
+        header = _header(head)
+        if not {"Dialogue_ID", "Utterance_ID"} <= set(header):
+            continue
+        missing = [name for name in COLUMNS if name not in header]
+        split = split_of_table(root, path)
+        if _DYADIC in header:
+            notes.append(f"{path} is left aside: it is of MELD's dyadic selection, whose dialogues have other numbers.")
+        elif missing:
+            notes.append(f"{path} is left aside: it has no column {', '.join(missing)}.")
+        elif split is None:
+            notes.append(f"{path} is left aside: neither its name nor its folders tell train, dev or test.")
+        else:
+            found.setdefault(split, []).append(_read_labels(root, path))
+    chosen = {}
+    for split in Split:
+        files = sorted(found.get(split, []), key=lambda file: (file.damage > 0, file.path.count("/"), file.path))
+        if files:
+            chosen[split] = files[0]
+            notes += [_comparison(FOLDER[split], files[0], other) for other in files[1:]]
+    return chosen, notes
+
+
+def _header(head: bytes) -> list[str]:
+    """Column names of a CSV file that begins with these bytes."""
+    text = head.partition(b"\n")[0].decode("utf-8-sig", errors="replace").strip()
+    return [name.strip() for name in next(csv.reader([text]), [])]
+
+
+def _read_labels(root: Path, path: str) -> LabelFile:
+    what = f"Label file {path}"
+    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
+    rows, bad = [], []
+    try:
+        for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):
+            row = _row(number, record)
+            if row is None:
+                bad.append(number)
+            else:
+                rows.append(row)
+    except csv.Error as error:
+        raise UsageError(f"Label file {path} is no sound CSV: {error}. Get it anew.") from None
+    if bad:
+        raise UsageError(
+            f"Label file {path} has rows with missing cells, or with ids that are no numbers: rows "
+            f"{enumerate_some(bad)}. Get it anew, or mend them."
+        )
+    return LabelFile(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
+
+
+def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
+    cells = {str(name).strip(): value for name, value in record.items() if name is not None}
+    values = [cells[name] for name in COLUMNS]
+    if any(value is None for value in values):
+        return None
+    text, speaker, emotion, sentiment, dialogue, utterance = (str(value) for value in values)
+    dialogue, utterance = dialogue.strip(), utterance.strip()
+    if not all(value.isascii() and value.isdecimal() and len(value) <= 6 for value in (dialogue, utterance)):
+        return None
+    return Row(
+        number=number,
+        dialogue=int(dialogue),
+        utterance=int(utterance),
+        text=repair(said(text)),
+        speaker=repair(said(speaker)),
+        emotion=emotion.strip().lower(),
+        sentiment=sentiment.strip().lower(),
+        repaired=is_damaged(text) or is_damaged(speaker),
+    )
+
+
+def _comparison(split: str, used: LabelFile, other: LabelFile) -> str:
+    """How a label file that is left aside differs from the one in use."""
+
+    def labels(file: LabelFile) -> dict[tuple[int, int], tuple[str, str]]:
+        return {(row.dialogue, row.utterance): (row.emotion, row.sentiment) for row in file.rows}
+
+    ours, theirs = labels(used), labels(other)
+    differing = sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs.keys())
+    damage = f" and {other.damage:,} damaged characters" if other.damage else ""
+    return f"{other.path} is left aside for {used.path} ({split}): it has {differing or 'no'} other labels{damage}."
+
 
 EMOTIONS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 SENTIMENTS = ("neutral", "positive", "negative")
@@ -152,7 +479,7 @@ def _labels(
 
 def _media_defects(clip: str, paths: list[str], options: OptionsModel) -> Iterator[Defect]:
     if not paths:
-        known = meld_known_bad.MISSING.get(clip) if options.official else None
+        known = MISSING.get(clip) if options.official else None
         tail = f"; {known}" if known else ""
         message = f"{clip} is annotated, but there is no file of it{tail}."
         yield Defect(code="missing_media", message=message, clip=clip)
@@ -160,7 +487,7 @@ def _media_defects(clip: str, paths: list[str], options: OptionsModel) -> Iterat
     for path in paths[1:]:
         message = f"{path} is left aside: {clip} has another file, {paths[0]}, that is preferred."
         yield Defect(code="duplicate", message=message, clip=clip, path=path)
-    if options.official and (reason := meld_known_bad.reason(clip)):
+    if options.official and (reason := known_fault(clip)):
         yield Defect(code="known_bad", message=f"Known of {clip}: {reason}.", clip=clip, path=paths[0])
 
 
@@ -171,7 +498,7 @@ def _without_label(layout: Layout, annotated: set[str], options: OptionsModel) -
         name = f"{FOLDER[split]}/dia{dialogue}_utt{utterance}"
         if name in annotated:
             continue
-        known = "; nobody annotated it" if options.official and name in meld_known_bad.UNLABELLED else ""
+        known = "; nobody annotated it" if options.official and name in UNLABELLED else ""
         for file in files:
             message = f"{file.path} is left aside: no label row is about {name}{known}."
             yield Defect(code="unlabelled_media", message=message, path=file.path)

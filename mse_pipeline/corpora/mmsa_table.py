@@ -16,8 +16,7 @@ from pathlib import Path
 
 from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.reading import read_bytes, read_head
+from mse_pipeline.corpora.base import enumerate_some, read_bytes, read_head
 from mse_pipeline.corpora.table_cells import Complaints, split_of
 from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError

@@ -2,28 +2,395 @@
 
 It is read as CMU's archive (``Raw/Videos``, ``Raw/Transcript``, ``Raw/Labels``) and as MMSA has it (``label.csv``,
 ``Raw/<video>/<clip>.mp4``). The counts are those of MMSA's table, which is what publications on it compare with.
+
+Where the files of CMU-MOSEI and CMU-MOSI lie, in CMU's old tree and in MMSA's layout, found by content.
+
+What is known to be wrong with CMU-MOSEI's media, from the issues of CMU-MultimodalSDK and of MMSA.
+
+Facts about the official archive and about the clips that MMSA cut from it; they do not hold for other data in these
+layouts.
+
+Segments and media of CMU-MOSEI -> clips and their defects.
 """
 
 from __future__ import annotations
 
+import csv
+import math
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.linked import read_folder
-from mse_pipeline.corpora.mosei_clips import EMOTION, POLARITIES, PRESENCE, SENTIMENT, Wanted, make_clips
-from mse_pipeline.corpora.mosei_csd import EMOTIONS, find_labels
-from mse_pipeline.corpora.mosei_csd import read_labels as read_csd
-from mse_pipeline.corpora.mosei_layout import Layout, choose_table, survey, unpacking
-from mse_pipeline.corpora.mosei_mturk import read_dumps
-from mse_pipeline.corpora.mosei_segments import Annotations, Segment, Source, list_segments, videos_and_clips
+from mse_pipeline.clip import Clip, Defect, Label, Split
+from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_heads
+from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
+from mse_pipeline.corpora.mosei_files import (
+    EMOTIONS,
+    Annotations,
+    Segment,
+    Source,
+    find_labels,
+    list_segments,
+    read_dumps,
+    read_transcripts,
+    videos_and_clips,
+)
+from mse_pipeline.corpora.mosei_files import read_labels as read_csd
 from mse_pipeline.corpora.mosei_splits import choose_folds, read_folds, splits_of_table
-from mse_pipeline.corpora.mosei_transcripts import read_transcripts
 from mse_pipeline.errors import UsageError
+from mse_pipeline.names import ByName
 from mse_pipeline.task import Classification, Regression, Task
+
+_VIDEO = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg")
+_ARCHIVE = re.compile(r".*mose?i.*\.(?:zip|tar|tar\.gz|tgz)", re.I)
+_DUMP = {"Input.VIDEO_ID", "Input.CLIP", "Answer.sentiment"}
+_SPLIT_WORDS = {"full": "full", "segmented": "segmented"}
+
+
+class Media:
+    """The video files below a root, by what they can be of.
+
+    CMU's tree has ``<video>_<clip>.mp4`` for a segment and ``<video>.mp4`` for a full video, and video ids may end in
+    ``_7`` themselves; MMSA's layout has ``<video>/<clip>.mp4``. So files are looked up by the names that known clips
+    would have, and no name is ever taken apart.
+
+    Args:
+        paths: Below the root, those nearest to it first.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = [path for path in paths if path.lower().endswith(_VIDEO)]
+        self._nested = clip_files(self.paths)
+        flat: dict[str, list[str]] = {}
+        for path in self.paths:
+            flat.setdefault(posixpath.splitext(posixpath.basename(path))[0], []).append(path)
+        self._flat = ByName(flat)
+
+    def segments(self, video: str, clip: str) -> list[str]:
+        """Files that hold one clip alone, the one to use first."""
+        flat = [path for path in self._flat.get(f"{video}_{clip}", []) if _kind(path) != "full"]
+        return flat + self.nested(video, clip)
+
+    def nested(self, video: str, clip: str) -> list[str]:
+        """Files of one clip in MMSA's layout."""
+        return self._nested.get((video, clip), [])
+
+    def any_segments(self, clips: Iterable[tuple[str, str]]) -> bool:
+        """Whether one of the clips (video, clip) at least has a file of its own."""
+        return any(self.segments(video, clip) for video, clip in clips)
+
+    def full(self, video: str) -> list[str]:
+        """Files that hold a full video, the one to use first."""
+        return [path for path in self._flat.get(video, []) if _kind(path) != "segmented"]
+
+    def others(self, clips: Iterable[tuple[str, str]], videos: Collection[str]) -> Iterator[str]:
+        """Files that are of none of the clips (video, clip), nor full videos of any of the videos."""
+        known = {path for video, clip in clips for path in self.segments(video, clip)}
+        known.update(path for video in videos for path in self.full(video))
+        return (path for path in self.paths if path not in known)
+
+
+def _kind(path: str) -> str | None:
+    """Whether the nearest telling folder says full or segmented."""
+    for folder in reversed(path.split("/")[:-1]):
+        if kind := _SPLIT_WORDS.get(folder.lower()):
+            return kind
+    return None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was found below a root.
+
+    Attributes:
+        media: Video files.
+        tables: MMSA's label tables.
+        transcripts: Files that may hold a video's segments and texts.
+        dumps: Results of Amazon Mechanical Turk.
+        csd: Computational sequences, of any content.
+        folds: Files that may hold the standard folds, by their name.
+        archives: Archives that are still packed.
+        refused: Entries that were left aside, with reasons.
+    """
+
+    media: Media
+    tables: list[str] = field(default_factory=list)
+    transcripts: list[str] = field(default_factory=list)
+    dumps: list[str] = field(default_factory=list)
+    csd: list[str] = field(default_factory=list)
+    folds: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    refused: tuple[str, ...] = ()
+
+
+def survey(root: Path, listing: Listing) -> Layout:
+    """Sort a listing by what the files are.
+
+    Args:
+        root: As `mse_pipeline.corpora.files.open_root` gives it.
+        listing: Of the root.
+    """
+    layout = Layout(media=Media(listing.files), refused=listing.refused)
+    csv_files = []
+    for path in listing.files:
+        lower = path.lower()
+        if "std_folds" in posixpath.basename(lower):
+            layout.folds.append(path)
+        elif lower.endswith(".csv"):
+            csv_files.append(path)
+        elif lower.endswith((".txt", ".annotprocessed")):
+            layout.transcripts.append(path)
+        elif lower.endswith(".csd"):
+            layout.csd.append(path)
+        elif _ARCHIVE.fullmatch(posixpath.basename(path)):
+            layout.archives.append(path)
+    # Tables are told by their content; what cannot be opened is none, and the absence of labels is told.
+    for path, head in read_heads(root, csv_files, 1 << 16):
+        if begins_as_label_table(head[:HEAD]):
+            layout.tables.append(path)
+        elif begins_as_dump(head):
+            layout.dumps.append(path)
+    return layout
+
+
+def begins_as_dump(head: bytes) -> bool:
+    """Whether the first bytes of a CSV file are those of results of Mechanical Turk on CMU's segments."""
+    line = head.partition(b"\n")[0]
+    try:
+        return set(next(csv.reader([line.decode("utf-8-sig", errors="replace").strip()]), [])) >= _DUMP
+    except csv.Error:
+        return False
+
+
+def choose_table(root: Path, tables: list[str], corpus: str) -> tuple[str, list[LabelRow], list[str]] | None:
+    """The label table to use, its rows, and notes on those that are left aside; None if there is none.
+
+    A path that names the corpus comes first, as in ``MOSEI/label.csv`` beside ``MOSI/label.csv``; then the one nearest
+    to the root.
+
+    Raises:
+        UsageError: The table has rows that cannot be read.
+    """
+    if not tables:
+        return None
+    named = re.compile(rf"(?<![a-z]){corpus}(?![a-z])", re.I)
+    ranked = sorted(tables, key=lambda path: (not named.search(path), path.count("/"), path))
+    path, *others = ranked
+    notes = [f"Label tables {enumerate_some(others, 3)} are left aside for {path}."] if others else []
+    return path, read_label_table(root / path, path), notes
+
+
+def unpacking(layout: Layout) -> str:
+    """The end of an error where archives are still packed."""
+    return f" Archives are still packed: {enumerate_some(layout.archives, 3)}; unpack them." if layout.archives else ""
+
+
+_PAIRING = "text and video are of different segments (MMSA issue 66)"
+
+MMSA_CUT: dict[str, str] = {"-mJ2ud6oKI8": _PAIRING, "0BVed2nBq1g": _PAIRING}
+"""Video -> what is wrong with its clips as MMSA cut them (``<video>/<clip>.mp4``)."""
+
+SEGMENTED: dict[str, str] = {"ZzL2sHtTWRc": "frames are black (issues of CMU-MultimodalSDK)"}
+"""Video -> what is wrong with its segments in CMU's archive."""
+
+MISSING: dict[str, str] = {
+    "Y7qkyMyanjU": "MMSA's archive lacks the folder, 4 clips (MMSA issue 61)",
+    "hh04W3xXa5s": "CMU's archive lacks its segments (issues of CMU-MultimodalSDK)",
+}
+"""Video -> why it has no segment files."""
+
+CUT_FROM_FULL = (
+    "CMU's archive has no segment of it, and of such videos 37 in 60 that were looked at have wrong times "
+    "(CMU-MultimodalSDK issue 227)"
+)
+"""What is known of clips that only the full video has."""
+
+
+SENTIMENT = (-3.0, 3.0)
+EMOTION = (0.0, 3.0)
+POLARITIES = ("negative", "neutral", "positive")
+PRESENCE = ("absent", "present")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What clips are to be made of segments.
+
+    Attributes:
+        target: ``sentiment``, ``polarity``, or an emotion: the clip's label. The others go into its `labels`.
+        presence: Whether emotions are ``absent`` or ``present`` (over zero) instead of intensities.
+        ranges: Least and greatest value of ``sentiment`` and of emotions, of the target as the task has it.
+        full: Whether clips are cut from full videos.
+        fill: Whether clips without a file of their own are.
+        official: Whether known-bad media are told.
+    """
+
+    target: str
+    presence: bool
+    ranges: Mapping[str, tuple[float, float]]
+    full: bool
+    fill: bool
+    official: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a clip's media is: path below the root or None, span in it, and what is wrong with it."""
+
+    path: str | None
+    start: float | None = None
+    end: float | None = None
+    defects: tuple[Defect, ...] = ()
+
+
+def make_clips(
+    segments: list[Segment], splits: Mapping[str, Split] | None, media: Media, wanted: Wanted
+) -> tuple[list[Clip], list[Defect], list[str]]:
+    """A clip for each segment that has a split.
+
+    Args:
+        segments: In the order of the clips.
+        splits: Split by video; None to take each segment's own.
+        media: Of the root.
+        wanted: See `Wanted`.
+
+    Returns:
+        Clips, defects and notes.
+    """
+    clips: dict[str, Clip] = {}
+    defects: list[Defect] = []
+    homeless: list[str] = []
+    for segment in segments:
+        split = segment.split if splits is None else splits.get(segment.video)
+        if split is None:
+            homeless.append(segment.id)
+            continue
+        if segment.id in clips:
+            message = f"{segment.source} labels {segment.id} again; the first row counts."
+            defects.append(Defect(code="duplicate", message=message, clip=segment.id))
+            continue
+        labels, wrong = _labels(segment, wanted)
+        place = find_place(segment, media, wanted)
+        clips[segment.id] = Clip(
+            id=segment.id,
+            split=split,
+            media=place.path,
+            start=place.start,
+            end=place.end,
+            text=segment.text,
+            dialogue=segment.video,
+            turn=int(segment.clip) if segment.clip and segment.clip.isdecimal() else None,
+            label=labels.pop(wanted.target, None),
+            labels=labels,
+        )
+        defects += [*wrong, *place.defects]
+        if segment.repaired:
+            message = f"The text of {segment.id} held encoding damage, which is repaired where it can be."
+            defects.append(Defect(code="text_repaired", message=message, clip=segment.id))
+    defects += _not_of_clips(segments, media, wanted)
+    notes = [f"Segments of videos in no split are left aside: {enumerate_some(homeless, 5)}."] if homeless else []
+    silent = sum(not clip.text.strip() for clip in clips.values())
+    if silent:
+        notes.append(f"Of {len(clips):,} clips {silent:,} have no text: neither labels nor transcripts tell it.")
+    return list(clips.values()), defects, notes
+
+
+def find_place(segment: Segment, media: Media, wanted: Wanted) -> Place:
+    """Where a segment's media is, and what is wrong with it."""
+    own = media.segments(segment.video, segment.clip) if segment.clip is not None else []
+    whole = media.full(segment.video)
+    if own and not wanted.full:
+        return _own_file(segment, own, media, wanted)
+    spanned = segment.start is not None and segment.end is not None
+    if whole and spanned and (wanted.full or wanted.fill):
+        return _part_of_full(segment, whole[0], wanted)
+    known = MISSING.get(segment.video) if wanted.official and not wanted.full else None
+    tail = f"; {known}" if known else ""
+    if wanted.full and whole:
+        tail = "; nobody tells its times; transcripts or a .csd have them"
+    elif wanted.full:
+        tail = "; its full video is not there"
+    elif whole and spanned:
+        tail += "; the full video is there, and fill_from_full would cut it from that"
+    message = f"{segment.id} is labelled, but there is no media of it{tail}."
+    return Place(None, defects=(Defect(code="missing_media", message=message, clip=segment.id),))
+
+
+def _own_file(segment: Segment, paths: list[str], media: Media, wanted: Wanted) -> Place:
+    path, *others = paths
+    defects = [
+        Defect(
+            code="duplicate",
+            message=f"{other} is left aside: {segment.id} has another file, {path}, that is preferred.",
+            clip=segment.id,
+            path=other,
+        )
+        for other in others
+    ]
+    cut_by_mmsa = path in media.nested(segment.video, segment.clip or "")
+    known = (MMSA_CUT if cut_by_mmsa else SEGMENTED).get(segment.video)
+    if wanted.official and known:
+        defects.append(_known_bad(segment, known, path))
+    return Place(path, defects=tuple(defects))
+
+
+def _part_of_full(segment: Segment, path: str, wanted: Wanted) -> Place:
+    start, end = float(segment.start or 0.0), float(segment.end or 0.0)
+    defects = []
+    if start < 0:
+        message = f"{segment.id} begins at {start:g} s of {path}; it begins with the file instead."
+        defects.append(Defect(code="negative_start", message=message, clip=segment.id, path=path))
+        start = 0.0
+    if not (math.isfinite(start) and math.isfinite(end) and end > start):
+        message = f"{segment.id} would end at {end:g} s of {path}, which is not after its start, {start:g} s."
+        defects.append(Defect(code="too_short", message=message, clip=segment.id, path=path))
+        return Place(None, defects=tuple(defects))
+    if wanted.official and not wanted.full:
+        defects.append(_known_bad(segment, CUT_FROM_FULL, path))
+    return Place(path, start, end, tuple(defects))
+
+
+def _known_bad(segment: Segment, reason: str, path: str) -> Defect:
+    return Defect(code="known_bad", message=f"Known of {segment.id}: {reason}.", clip=segment.id, path=path)
+
+
+def _labels(segment: Segment, wanted: Wanted) -> tuple[dict[str, Label], list[Defect]]:
+    """Labels by name, and a defect for each that is out of its range."""
+    labels: dict[str, Label] = {}
+    defects = []
+    for kind, value in segment.labels.items():
+        low, high = wanted.ranges[kind]
+        if not low <= value <= high:
+            message = f"{segment.source} has the {kind} {value:g} for {segment.id}; the range is {low:g} to {high:g}."
+            defects.append(Defect(code="label_out_of_range", message=message, clip=segment.id))
+        elif kind == "sentiment":
+            labels[kind] = value
+            labels["polarity"] = POLARITIES[int(value > 0) - int(value < 0) + 1]
+        else:
+            labels[kind] = PRESENCE[value > 0] if wanted.presence else value
+    if wanted.target != "polarity":
+        # It says no more than the sentiment does.
+        labels.pop("polarity", None)
+    return labels, defects
+
+
+def _not_of_clips(segments: list[Segment], media: Media, wanted: Wanted) -> Iterator[Defect]:
+    """Files that no label is about, and further copies of full videos."""
+    videos = {segment.video: None for segment in segments}
+    for path in media.others(videos_and_clips(segments), videos):
+        message = f"{path} is left aside: no label is about it."
+        yield Defect(code="unlabelled_media", message=message, path=path)
+    for video in videos if wanted.full else ():
+        first, *others = media.full(video) or [""]
+        for other in others:
+            message = f"{other} is left aside: of video {video} there is another file, {first}, that is preferred."
+            yield Defect(code="duplicate", message=message, path=other)
+
 
 OFFICIAL = {Split.TRAIN: 16326, Split.VALID: 1871, Split.TEST: 4659}
 LABELS = {

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.base import enumerate_some, read_bytes
 from mse_pipeline.corpora.files import Folders, Refused, relative
 from mse_pipeline.corpora.mmsa_table import LabelRow
-from mse_pipeline.corpora.reading import read_bytes
 from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError

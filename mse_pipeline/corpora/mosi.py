@@ -14,13 +14,19 @@ from typing import Literal
 
 from mse_pipeline.clip import Defect, Split
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts
-from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.linked import read_folder
-from mse_pipeline.corpora.mosei_clips import POLARITIES, SENTIMENT, Wanted, make_clips
-from mse_pipeline.corpora.mosei_layout import Layout, choose_table, survey, unpacking
-from mse_pipeline.corpora.mosei_segments import Annotations, list_segments
+from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.mosei import (
+    POLARITIES,
+    SENTIMENT,
+    Layout,
+    Wanted,
+    choose_table,
+    make_clips,
+    survey,
+    unpacking,
+)
+from mse_pipeline.corpora.mosei_files import Annotations, list_segments, read_transcripts
 from mse_pipeline.corpora.mosei_splits import splits_of_table
-from mse_pipeline.corpora.mosei_transcripts import read_transcripts
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
 

@@ -1,21 +1,163 @@
-"""CH-SIMS (Yu et al. 2020): 2,281 clips of Chinese films and shows, sentiment from -1 to 1 a modality and in all."""
+"""CH-SIMS (Yu et al. 2020): 2,281 clips of Chinese films and shows, sentiment from -1 to 1 a modality and in all.
+
+The older tree of CH-SIMS: four label files and three lists of row numbers in a folder metadata.
+
+``metadata/sentiment/label_{M,T,A,V}.csv`` have the columns video_id, clip_id, label and, in one of them at least,
+text; ``{train,val,test}_index.csv`` have one column with numbers of rows, counted from 0.
+"""
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import sims_metadata
 from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.linked import read_folder
-from mse_pipeline.corpora.mmsa_table import COLUMNS
-from mse_pipeline.corpora.simsv2_clips import make_clips, restore_zeros, task_of, without_label
-from mse_pipeline.corpora.simsv2_layout import LabelTable, archives, choose, find_tables, media_below, media_beside
+from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.mmsa_table import COLUMNS, LabelRow
+from mse_pipeline.corpora.simsv2 import (
+    LabelTable,
+    archives,
+    choose,
+    find_tables,
+    make_clips,
+    media_below,
+    media_beside,
+    restore_zeros,
+    task_of,
+    without_label,
+)
+from mse_pipeline.corpora.table_cells import split_of
+from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
+from mse_pipeline.corpora.text import is_damaged, repair
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Task
+
+_LABELS = re.compile(r"label_([MTAV])\.csv", re.I)
+_INDEX = re.compile(r"(train|val|valid|dev|test)_index\.csv", re.I)
+_SPLIT = {"train": "train", "val": "valid", "valid": "valid", "dev": "valid", "test": "test"}
+_MODALITY = {"T": "text", "A": "acoustic", "V": "visual"}
+_NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f-\x9f/\\]{1,100}")
+
+
+def find(listing: Listing) -> dict[str, str]:
+    """``M``, ``T``, ``A``, ``V`` and split names -> path, of the files nearest to the root.
+
+    Examples:
+        >>> find(Listing(("metadata/val_index.csv", "metadata/sentiment/label_M.csv"), ()))
+        {'valid': 'metadata/val_index.csv', 'M': 'metadata/sentiment/label_M.csv'}
+    """
+    found: dict[str, str] = {}
+    for path in listing.files:
+        name = posixpath.basename(path)
+        if match := _LABELS.fullmatch(name):
+            found.setdefault(match[1].upper(), path)
+        elif match := _INDEX.fullmatch(name):
+            found.setdefault(_SPLIT[match[1].lower()], path)
+    return found
+
+
+def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow], list[str]]:
+    """The rows, as the newer label.csv has them, and notes.
+
+    Args:
+        root: As `mse_pipeline.corpora.files.open_root` gives it.
+        paths: As `find` gives them; `M` is there.
+
+    Raises:
+        UsageError: Files are missing, do not have the same rows, or cannot be read.
+    """
+    missing = [f"{name}_index.csv" for name in ("train", "valid", "test") if name not in paths]
+    if missing:
+        raise UsageError(
+            f"Beside {paths['M']} there is no {', '.join(missing).replace('valid', 'val')}; without it nobody knows "
+            "which clip is of which split."
+        )
+    tables = {kind: read_table(root, paths[kind]) for kind in "MTAV" if kind in paths}
+    ids = {kind: _ids(table) for kind, table in tables.items()}
+    for kind, own in ids.items():
+        if own != ids["M"]:
+            raise UsageError(f"{tables[kind].path} does not have the clips of {tables['M'].path} in the same order.")
+    count = len(ids["M"])
+    splits = _splits(root, {name: paths[name] for name in ("train", "valid", "test")}, count)
+    lost = [row for index, row in enumerate(tables["M"].rows) if index not in splits]
+    if lost:
+        raise UsageError(f"{tables['M'].path} has clips that no list of a split names, in rows {enumerate_some(lost)}.")
+    labels = {kind: _labels(table) for kind, table in tables.items()}
+    texts = next(
+        (table.columns["text"] for kind in "TMAV" if (table := tables.get(kind)) and "text" in table.columns), None
+    )
+    rows = []
+    for index, (video, clip) in enumerate(ids["M"]):
+        text = texts[index] if texts else ""
+        rows.append(
+            LabelRow(
+                number=tables["M"].rows[index],
+                video_id=video,
+                clip_id=clip,
+                text=repair(said(text)),
+                label=labels["M"][index],
+                modality_labels={
+                    name: value
+                    for kind, name in _MODALITY.items()
+                    if kind in labels and (value := labels[kind][index]) is not None
+                },
+                annotation="",
+                mode=splits[index],
+                split=split_of(splits[index], {}),
+                repaired=is_damaged(text),
+            )
+        )
+    notes = [] if texts else [f"None of {enumerate_some(table.path for table in tables.values())} has a column text."]
+    return rows, notes
+
+
+def _ids(table: Table) -> list[tuple[str, str]]:
+    """video_id and clip_id of each row, the latter with four digits as the media have them."""
+    refuse_unread(table, ("video_id", "clip_id", "label", "text"))
+    for name in ("video_id", "clip_id", "label"):
+        if name not in table.columns:
+            raise UsageError(f"{table.path} has no column {name}; it has {', '.join(table.columns)}.")
+    pairs = [
+        (video.strip(), clip.strip().zfill(4) if clip.strip().isdecimal() else clip.strip())
+        for video, clip in zip(table.columns["video_id"], table.columns["clip_id"], strict=True)
+    ]
+    bad = [row for row, pair in zip(table.rows, pairs, strict=True) if not all(map(_NAME.fullmatch, pair))]
+    if bad:
+        raise UsageError(f"{table.path} has ids that are no plain names, in rows {enumerate_some(bad)}.")
+    return pairs
+
+
+def _labels(table: Table) -> list[float | None]:
+    values = ["" if is_missing(value) else value.strip() for value in table.columns["label"]]
+    numbers = [number_of(value, table.delimiter) if value else None for value in values]
+    bad = [row for row, value, number in zip(table.rows, values, numbers, strict=True) if value and number is None]
+    if bad:
+        raise UsageError(f"{table.path} has labels that are no numbers, in rows {enumerate_some(bad)}.")
+    return numbers
+
+
+def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
+    """Row, counted from 0 -> name of its split."""
+    found: dict[int, str] = {}
+    for name, path in paths.items():
+        table = read_table(root, path)
+        # pandas writes its own row numbers as a first column; the one that counts is called index, or stands alone.
+        column = table.columns.get("index") or list(table.columns.values())[-1]
+        for row, value in zip(table.rows, column, strict=True):
+            number = number_of(value)
+            if number is None or not number.is_integer() or not 0 <= number < count:
+                raise UsageError(f"{path}, row {row}: {value!r} is no number of a row from 0 to {count - 1}.")
+            other = found.setdefault(int(number), name)
+            if other != name:
+                raise UsageError(f"{path}, row {row}: clip {int(number)} is of split {other} already.")
+    return found
+
 
 OFFICIAL = {Split.TRAIN: 1368, Split.VALID: 456, Split.TEST: 457}
 
@@ -72,7 +214,7 @@ def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[Label
     Raises:
         UsageError: There is none.
     """
-    older = sims_metadata.find(listing)
+    older = find(listing)
     # The older label files may look like label tables themselves.
     newer = Listing(tuple(path for path in listing.files if path not in older.values()), listing.refused)
     tables = [table for table in find_tables(folder, newer) if table.labelled]
@@ -83,7 +225,7 @@ def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[Label
         return table, (table.path,), notes
     if "M" not in older:
         raise UsageError(_no_table(folder, listing))
-    rows, notes = sims_metadata.read_metadata(folder, older)
+    rows, notes = read_metadata(folder, older)
     return LabelTable(older["M"], rows, True), tuple(older.values()), notes
 
 

@@ -1,31 +1,303 @@
-"""CH-SIMS v2 (Liu et al. 2022): clips of Chinese films and shows, sentiment from -1 to 1, with an unlabelled part."""
+"""CH-SIMS v2 (Liu et al. 2022): clips of Chinese films and shows, sentiment from -1 to 1, with an unlabelled part.
+
+Rows of a label table of CH-SIMS v2 or CH-SIMS -> clips and their defects.
+
+Where the label tables and clips of CH-SIMS v2 and CH-SIMS lie, in any of the trees that are about.
+"""
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from mse_pipeline.clip import Clip, Defect, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
-from mse_pipeline.corpora.files import Listing
-from mse_pipeline.corpora.linked import read_folder
-from mse_pipeline.corpora.mmsa_table import COLUMNS
-from mse_pipeline.corpora.simsv2_clips import BINS, bin_of, make_clips, restore_zeros, task_of, without_label
-from mse_pipeline.corpora.simsv2_layout import (
-    Key,
-    LabelTable,
-    archives,
-    choose,
-    find_tables,
-    is_unsupervised,
-    media_below,
-    media_beside,
-)
+from mse_pipeline.clip import Clip, Defect, Label, Split
+from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_heads
+from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.mmsa_table import COLUMNS, HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
 from mse_pipeline.errors import UsageError
-from mse_pipeline.task import Task
+from mse_pipeline.names import ByName, composed
+from mse_pipeline.task import Classification, Regression, Task
+
+Key = tuple[str, str]
+"""video_id, clip_id."""
+
+_AUDIO = (".wav", ".flac")
+_ARCHIVE = re.compile(r".*\.(?:zip|z\d\d|7z|rar|tar|tar\.gz|tgz)(?:\.\d{3})?", re.I)
+# Whole words only, so that a folder such as `sims` around everything says nothing.
+_UNSUPERVISED = re.compile(r".*(?:\(u\)|sims[ _-]?v2u|unsup(?:ervised)?)(?:[ _.-].*)?", re.I)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A label table that was found.
+
+    Attributes:
+        path: Below the root.
+        rows: All of them.
+        labelled: Whether any row has a label; the table of CH-SIMS v2's unsupervised part has none.
+    """
+
+    path: str
+    rows: Sequence[LabelRow]
+    labelled: bool
+
+
+def find_tables(root: Path, listing: Listing) -> list[LabelTable]:
+    """All label tables below a root, those nearest to it first.
+
+    Raises:
+        UsageError: One has rows that cannot be read.
+    """
+    tables = []
+    csv_files = [path for path in listing.files if path.lower().endswith(".csv")]
+    for path, head in read_heads(root, csv_files, HEAD):
+        if begins_as_label_table(head):
+            rows = read_label_table(root / path, path)
+            tables.append(LabelTable(path, rows, any(row.label is not None for row in rows)))
+    return tables
+
+
+def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTable | None, list[str]]:
+    """The table to use, and a note on each that is left aside.
+
+    CH-SIMS v2 takes up the clips of CH-SIMS, so that people keep both under one folder, in tables of one form. The
+    table with the corpus's own number of rows is taken, then the one that is named as the corpus names it, then the
+    one nearest to the root.
+
+    Args:
+        tables: Of one kind, labelled or not.
+        total: Number of rows that the corpus has.
+        name: What the file's name begins with, ``meta`` or ``label``.
+    """
+
+    def rank(table: LabelTable) -> tuple[bool, bool, int, str]:
+        own = posixpath.basename(table.path).lower().startswith(name)
+        return len(table.rows) != total, not own, table.path.count("/"), table.path
+
+    ordered = sorted(tables, key=rank)
+    if not ordered:
+        return None, []
+    used = ordered[0]
+    return used, [
+        f"{other.path} ({len(other.rows):,} rows) is left aside for {used.path} ({len(used.rows):,} rows)."
+        for other in ordered[1:]
+    ]
+
+
+def media_beside(table: str, media: Mapping[Key, list[str]]) -> ByName[Key, list[str]]:
+    """The media files that belong to a table: those below its folder, or all if there are none.
+
+    Of a clip's files those with a picture come first; sound files that someone made beside them are no further
+    copies, and are left out.
+
+    Args:
+        table: Path of the table.
+        media: As `media_below` gives it.
+
+    Examples:
+        >>> media_beside("s/meta.csv", {("v", "1"): ["s/Raw/v/1.wav", "s/Raw/v/1.mp4", "t/Raw/v/1.mp4"]})
+        {('v', '1'): ['s/Raw/v/1.mp4']}
+    """
+    folder = posixpath.dirname(table)
+    prefix = f"{folder}/" if folder else ""
+    below = {key: kept for key, paths in media.items() if (kept := [path for path in paths if path.startswith(prefix)])}
+    chosen = below or media
+    return ByName(
+        (key, [path for path in paths if not path.lower().endswith(_AUDIO)] or list(paths))
+        for key, paths in chosen.items()
+    )
+
+
+def media_below(listing: Listing) -> dict[Key, list[str]]:
+    """Media files by (video_id, clip_id), from ``.../<video_id>/<clip_id>.mp4``."""
+    return clip_files(listing.files)
+
+
+def is_unsupervised(path: str) -> bool:
+    """Whether a folder above a file is named after the unsupervised part of CH-SIMS v2.
+
+    Examples:
+        >>> is_unsupervised("CH-SIMS v2/CH-SIMS v2(u)/Raw/aqgy1_0001/00000.mp4")
+        True
+        >>> is_unsupervised("ch-simsv2s/Raw/video_0001/0001.mp4")
+        False
+    """
+    return any(_UNSUPERVISED.fullmatch(folder) for folder in path.split("/")[:-1])
+
+
+def archives(listing: Listing) -> list[str]:
+    """Archives that are still packed."""
+    return [path for path in listing.files if _ARCHIVE.fullmatch(posixpath.basename(path))]
+
+
+BINS = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
+
+
+def bin_of(label: float) -> str:
+    """The fifth of the scale that a label belongs to: edges -0.7, -0.1, 0.1, 0.7, closed on the right.
+
+    The edges are those that the field's five-class accuracy on CH-SIMS uses. They are compared after rounding to
+    1e-6, because 0.1 in float32 is above 0.1.
+
+    Examples:
+        >>> bin_of(-0.1), bin_of(0.1), bin_of(0.8)
+        ('weakly negative', 'neutral', 'positive')
+    """
+    rounded = round(label, 6)
+    return BINS[sum(rounded > edge for edge in (-0.7, -0.1, 0.1, 0.7))]
+
+
+def task_of(corpus: str, task: Task | None) -> Regression:
+    """The task, which is a number.
+
+    Raises:
+        UsageError: The recipe says that there are classes.
+    """
+    if isinstance(task, Classification):
+        raise UsageError(
+            f"{corpus} has numbers from -1 to 1, no classes: its task is a regression, or is left out of the recipe."
+        )
+    return task or Regression(-1.0, 1.0)
+
+
+def restore_zeros(rows: Sequence[LabelRow], media: Mapping[Key, object]) -> tuple[list[LabelRow], list[str]]:
+    """Give clip ids the leading zeros back that a spreadsheet took, by the names of their media.
+
+    An id that has its own file is left as it is: CH-SIMS v2 has ids such as ``0`` as well.
+
+    Returns:
+        The rows, and a note if any id was changed.
+    """
+    stems: dict[tuple[str, int], list[str]] = {}
+    for video, clip in media:
+        if clip.isascii() and clip.isdecimal():
+            stems.setdefault((composed(video), int(clip)), []).append(clip)
+    restored, examples = [], []
+    for row in rows:
+        names = []
+        if (row.video_id, row.clip_id) not in media and row.clip_id.isascii() and row.clip_id.isdecimal():
+            names = stems.get((composed(row.video_id), int(row.clip_id)), [])
+        if len(names) == 1 and len(names[0]) > len(row.clip_id):
+            examples.append(f"{row.clip_id} is {names[0]} of {row.video_id}")
+            restored.append(replace(row, clip_id=names[0]))
+        else:
+            restored.append(row)
+    if not examples:
+        return restored, []
+    return restored, [
+        f"{len(examples):,} clip ids had lost their leading zeros and have them back from the media's names, as in: "
+        f"{examples[0]}. Spreadsheets do that; get the label table anew."
+    ]
+
+
+def make_clips(
+    rows: Sequence[LabelRow],
+    source: str,
+    media: Mapping[Key, Sequence[str]],
+    task: Regression,
+    without_mode: Split | None,
+) -> tuple[list[Clip], list[Defect]]:
+    """A clip for each row.
+
+    Args:
+        rows: Of one table.
+        source: Path of the table.
+        media: (video_id, clip_id) -> files, the one to use first.
+        task: Labels outside of its range become None, with a defect.
+        without_mode: Split of rows that name none of ours; None to refuse such rows.
+
+    Raises:
+        UsageError: Rows name no split.
+    """
+    clips: dict[str, Clip] = {}
+    defects: list[Defect] = []
+    lost: Counter[str] = Counter()
+    for row in rows:
+        name = row.id
+        if name in clips:
+            message = f"Row {row.number} of {source} annotates {name} again; the first row counts."
+            defects.append(Defect(code="duplicate", message=message, clip=name, path=source))
+            continue
+        split = row.split or without_mode
+        if split is None:
+            lost[row.mode] += 1
+            continue
+        files = media.get((row.video_id, row.clip_id), ())
+        known, wrong = _labels(row, name, source, task)
+        clips[name] = Clip(
+            id=name,
+            split=split,
+            media=files[0] if files else None,
+            text=row.text,
+            language="zh",
+            dialogue=row.video_id,
+            label=known.pop("label", None),
+            labels=known,
+        )
+        defects += wrong
+        if row.repaired:
+            message = (
+                f"The text in row {row.number} of {source} held encoding damage, which is repaired where it can be."
+            )
+            defects.append(Defect(code="text_repaired", message=message, clip=name, path=source))
+        defects += _media_defects(row, files)
+    if lost:
+        told = ", ".join(f"{mode!r} ({number:,} rows)" for mode, number in lost.most_common(5))
+        raise UsageError(
+            f"Label table {source} names splits that are none of train, valid (also val) and test: {told}."
+        )
+    return list(clips.values()), defects
+
+
+def without_label(media: Mapping[Key, Iterable[str]], known: set[Key]) -> Iterator[Defect]:
+    """A defect for every file that no row is about.
+
+    Args:
+        media: (video_id, clip_id) -> files.
+        known: Of all rows.
+    """
+    annotated: ByName[Key, None] = ByName(dict.fromkeys(known))
+    for key, files in media.items():
+        if key not in annotated:
+            for path in files:
+                message = f"{path} is left aside: no label row is about {key[0]}$_${key[1]}."
+                yield Defect(code="unlabelled_media", message=message, path=path)
+
+
+def _labels(row: LabelRow, clip: str, source: str, task: Regression) -> tuple[dict[str, Label], list[Defect]]:
+    """``label`` and the labels by modality, and a defect for each that is out of range."""
+    known: dict[str, Label] = {}
+    wrong = []
+    given = {"label": row.label, **row.modality_labels}
+    for kind, value in given.items():
+        if value is None:
+            continue
+        if task.low <= value <= task.high:
+            known[kind] = value
+            continue
+        what = kind if kind == "label" else f"{kind} label"
+        message = (
+            f"Row {row.number} of {source} has the {what} {value:g}; the range is {task.low:g} to {task.high:g}. "
+            "The clip goes without it."
+        )
+        wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
+    return known, wrong
+
+
+def _media_defects(row: LabelRow, files: Sequence[str]) -> Iterator[Defect]:
+    if not files:
+        message = f"{row.id} is annotated, but there is no file {row.video_id}/{row.clip_id}.mp4."
+        yield Defect(code="missing_media", message=message, clip=row.id)
+    for path in files[1:]:
+        message = f"{path} is left aside: {row.id} has another file, {files[0]}, that is preferred."
+        yield Defect(code="duplicate", message=message, clip=row.id, path=path)
+
 
 OFFICIAL = {Split.TRAIN: 2722, Split.VALID: 647, Split.TEST: 1034}
 # Counted in the published label table. The chart in the authors' repository has the same totals, but other classes

@@ -11,7 +11,7 @@ from typing import Literal
 from mse_pipeline.cells import is_like_a_number, is_missing, is_unsaid, number_of
 from mse_pipeline.clip import Label, Split
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.encodings import REPLACED
+from mse_pipeline.corpora.text import REPLACED
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
 

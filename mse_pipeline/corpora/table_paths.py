@@ -21,8 +21,7 @@ from mse_pipeline.corpora.files import Folders, Refused, list_files, open_root, 
 from mse_pipeline.corpora.table_cells import Complaints
 from mse_pipeline.corpora.table_file import SUFFIXES, Table
 from mse_pipeline.errors import UsageError
-from mse_pipeline.links import below
-from mse_pipeline.places import is_local, place
+from mse_pipeline.places import below, is_local, place
 
 _MOST_SEARCHED = 10_000
 """Folders in which a table is searched that nobody named."""

@@ -1,13 +1,279 @@
-"""Bytes of label files -> text, with the damage of past conversions repaired."""
+"""Bytes of label files -> text, with the damage of past conversions repaired.
+
+Which encoding text from strangers is in, where nothing but its bytes tells.
+
+charset-normalizer measures how disordered a text looks when it is decoded (`mess_ratio`). That alone does not tell the
+East Asian encodings apart, whose bytes are valid in each other, so that the share of characters that the languages of
+an encoding use most decides with it. Tables are short: a few words of a text must do.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
-from mse_pipeline.corpora.encodings import REPLACED, check_encoding, guess_encoding
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import UsageError, did_you_mean
+
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+"""What stands in a text for bytes that are no text."""
+
+_HANZI = (
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方"
+    "多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实很吗吧呢啊哦嗯谢知高兴今爱情喜欢什怎吃喝听"
+    "话问题走快真气妈爸请再见错给让跟把被太最晚早安笑哭怕死钱孩女男老师朋友"
+)
+_HANZI_TRADITIONAL = (
+    "的一是不了在人有我他這個們中來上大為和國地到以說時要就出會可也你對生能而子那得於著下自之年過發後作裡用道行所然家種事成方"
+    "多經麼去法學如都同現當沒動面起看定天分還進好小部其些主樣理心她本前開但因只從想實很嗎吧呢啊哦嗯謝知高興今愛情喜歡什怎吃喝聽"
+    "話問題走快真氣媽爸請再見錯給讓跟把被太最晚早安笑哭怕死錢孩女男老師朋友"
+)
+_HANGUL = (
+    "이다에의는로하을가고지서한은기으년대사시를리도인스일안녕세요정말뻐오늘네아니그거나우내너저게있없어해했습까같좋싫보만들라자면생각"
+    "슬퍼"
+)
+_KANA = "".join(map(chr, range(0x3041, 0x30FF)))
+_CYRILLIC = "оеаинтсрвлкмдпу"
+_TYPE = "’‘“”–—…«»"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An encoding that tables come in.
+
+    Attributes:
+        language: Whose texts are in it, for what users are told.
+        familiar: The characters that its languages use most.
+        level: Codec and first bytes of its frequent characters, where the standard parts them from the rare ones.
+        latin: Whether its letters stand in one word with ASCII's.
+    """
+
+    language: str
+    familiar: str
+    level: tuple[str, int, int] | None = None
+    latin: bool = False
+
+
+# Of two that read the same bytes alike, the first is taken.
+_CANDIDATES = {
+    "gb18030": _Candidate("Chinese", _HANZI, ("gb2312", 0xB0, 0xD7)),
+    "cp1252": _Candidate("Western European", "éèàùâêîôûçëïüöäßñáíóúåøæãõ¿¡£€°©®½·" + _TYPE, latin=True),
+    "cp949": _Candidate("Korean", _HANGUL, ("euc_kr", 0xB0, 0xC8)),
+    "cp932": _Candidate("Japanese", _KANA, ("shift_jis", 0x88, 0x97)),
+    "big5": _Candidate("traditional Chinese", _HANZI_TRADITIONAL, ("big5", 0xA4, 0xC6)),
+    "euc_jp": _Candidate("Japanese", _KANA, ("shift_jis", 0x88, 0x97)),
+    "cp1251": _Candidate("Cyrillic", _CYRILLIC + _TYPE),
+    "koi8_r": _Candidate("Cyrillic", _CYRILLIC),
+    "cp1250": _Candidate("Central European", "ąćęłńśźżčďěňřšťůžőűáéíóúýöüđ" + _TYPE, latin=True),
+    "iso8859_2": _Candidate("Central European", "ąćęłńśźżčďěňřšťůžőűáéíóúýöüđ", latin=True),
+    "cp1254": _Candidate("Turkish", "ğışİçöü" + _TYPE, latin=True),
+    "cp1253": _Candidate("Greek", "ατοιενρσκηπςυμλάέήίόύώ" + _TYPE),
+    "cp1255": _Candidate("Hebrew", "יוהלאברמתשנחדכםן" + _TYPE),
+    "cp1256": _Candidate("Arabic", "اليمنوترهبسعد" + _TYPE),
+}
+_ICELANDIC = frozenset("þðýÞÐÝ")
+_EAST_ASIAN_POINTS = "，。！？、：；“”‘’…—《》「」（）　～·"
+_WORD = re.compile(rb'[^\s,;"]*[\x80-\xff][^\s,;"]*')
+_CUT_SHORT = re.compile(rb"[\xe0-\xef][\x80-\xbf](?![\x80-\xbf])|[\xf0-\xf4][\x80-\xbf]{1,2}(?![\x80-\xbf])")
+"""The begin of a sign of UTF-8 that lacks its end."""
+
+_SAMPLE = 4096  # bytes of words with signs beyond ASCII; more tell no more
+_PIECE, _PIECES = 1 << 16, 64  # bytes of a piece of a large file, of which so many are looked at
+_FEW = 4  # signs, below which chance reads many a text as another one
+_CLOSE = 0.2
+_SURE = 0.8
+_UNLIKELY = 0.45  # of a score: half of the signs are letters of the encoding's languages, but of no use in them
+_NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
+_OFTEN = ("utf-8", "utf-16", "gb18030", "big5", "euc-kr", "shift_jis", "euc-jp", "cp1251", "koi8-r", "cp1252", "cp1250")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What bytes are read as.
+
+    Attributes:
+        encoding: Python's name of it.
+        language: Whose texts are in it, as in ``Korean``.
+        doubt: What else the bytes may be, as a part of a sentence; empty where the guess is sure.
+    """
+
+    encoding: str
+    language: str
+    doubt: str
+
+
+def check_encoding(name: str) -> str:
+    """An encoding that someone names, as Python calls it.
+
+    Raises:
+        ValueError: There is no such encoding of text.
+
+    Examples:
+        >>> check_encoding("EUC-KR"), check_encoding("utf8")
+        ('euc_kr', 'utf-8')
+    """
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        found = None
+    # Python also calls base64 and zip codecs, which make bytes of bytes.
+    if found is None or found.name.replace("_", "-") in _NO_TEXT or not getattr(found, "_is_text_encoding", True):
+        raise ValueError(
+            f"there is no encoding {name!r}{did_you_mean(name, _OFTEN)}; often met are {', '.join(_OFTEN)}"
+        )
+    return found.name
+
+
+def guess_encoding(data: bytes, source: str) -> Guess:
+    """The likeliest encoding of bytes beyond ASCII, UTF-8 with a few damaged bytes among the possible ones.
+
+    Args:
+        data: Of a whole file.
+        source: How errors call the file.
+
+    Raises:
+        UsageError: It reads as text in none of the encodings.
+    """
+    sample = _sample(data)
+    signs, damage = utf8_signs(sample)
+    if not damage and (signs or _is_utf8(data)):
+        # Two letters of an East Asian encoding may be sound UTF-8 by chance, and then are letters that nobody uses.
+        return Guess("utf-8", "", "" if signs else _doubt_of_utf8(sample))
+    ranked = sorted(((_score(sample, name), name) for name in _CANDIDATES), key=lambda pair: -pair[0])
+    best, name = ranked[0]
+    if signs >= 2 * damage or (signs >= damage and best < _SURE):
+        return Guess("utf-8", "", _as(name, sample) if best > 0.6 and signs < _FEW else "")
+    if best < -0.5:
+        raise UsageError(
+            f"{source} is text in none of the usual encodings. Save it as UTF-8, or name its encoding with the option "
+            "encoding."
+        )
+    few = sum(not sign.isascii() for sign in sample.decode(name, "replace")) < _FEW
+    if few and _is_western(sample):
+        name, best = "cp1252", max(best, _UNLIKELY)
+    elif few and best < _SURE and _is_damage(sample, best):
+        return Guess("utf-8", "", _as(name, sample))
+    text = sample.decode(name, "replace")
+    second = next(
+        ((score, other) for score, other in ranked[1:] if sample.decode(other, "replace") != text), (-1.0, "")
+    )
+    # Letters of Iceland alone stand where Turkish has its own.
+    doubtful = best < _UNLIKELY or best - second[0] < _CLOSE or (few and name != "cp1252")
+    doubtful = doubtful or (name == "cp1252" and not _ICELANDIC.isdisjoint(text))
+    return Guess(name, _CANDIDATES[name].language, _as(second[1], sample) if doubtful and second[1] else "")
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether all signs beyond ASCII are what Western Europe writes, capitals at the begin of a word alone."""
+    usual = _CANDIDATES["cp1252"].familiar
+    return not _CUT_SHORT.search(sample) and all(
+        sign.isascii() or (_fits(word, place, "cp1252") and (sign in usual or (place == 0 and sign.lower() in usual)))
+        for word in sample.decode("cp1252", "replace").split()
+        for place, sign in enumerate(word)
+    )
+
+
+def _is_damage(sample: bytes, best: float) -> bool:
+    """Whether signs beyond ASCII are damage: cut short, or single bytes that nobody writes there."""
+    single = all(len(run) == 1 for run in re.findall(rb"[\x80-\xff]+", sample))
+    return _CUT_SHORT.search(sample) is not None or (single and best < _UNLIKELY)
+
+
+def _doubt_of_utf8(sample: bytes) -> str:
+    """Whether a sample that is sound UTF-8 reads better as something else."""
+    best, name = max((_score(sample, name), name) for name in _CANDIDATES)
+    return _as(name, sample) if best >= 0.4 else ""
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _as(encoding: str, sample: bytes) -> str:
+    return f"as {encoding} it would read {sample.decode(encoding, 'replace')[:20]!r}"
+
+
+def utf8_signs(data: bytes) -> tuple[int, int]:
+    r"""How many signs beyond ASCII are sound UTF-8, and how many places are damaged.
+
+    Sound by chance is what no language of the candidates uses: those count as no sign.
+
+    Examples:
+        >>> utf8_signs("好".encode() + b"\xe4\xb8,x"), utf8_signs("你好".encode("gb18030"))
+        ((1, 1), (0, 3))
+    """
+    text = data.decode("utf-8", "replace")
+    damage = text.count(REPLACED) - data.count(REPLACED.encode())
+    known = sum(not sign.isascii() and sign != REPLACED and _is_usual(sign) for sign in text)
+    return known, damage
+
+
+@lru_cache(maxsize=4096)
+def _is_usual(sign: str) -> bool:
+    # Three bytes that follow UTF-8's rule are no accident, two may be: hence the letters that languages use.
+    return ord(sign) > 0x7FF or any(sign in one.familiar for one in _CANDIDATES.values())
+
+
+def _sample(data: bytes) -> bytes:
+    """Words with signs beyond ASCII, from all over the file."""
+    if len(data) > _PIECES * _PIECE:
+        starts = range(0, len(data), len(data) // _PIECES)
+        pieces = [data[start : start + _PIECE] for start in starts]
+        # Whole lines, as a piece may begin within a sign.
+        data = b"\n".join(piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1] for piece in pieces)
+    words = _WORD.findall(data)
+    step = max(1, sum(map(len, words)) // _SAMPLE)
+    return b" ".join(words[::step])[: 2 * _SAMPLE]
+
+
+def _score(sample: bytes, encoding: str) -> float:
+    """How much a sample looks like text in an encoding: 1 where all signs are its languages' usual ones."""
+    from charset_normalizer.md import mess_ratio
+
+    text = sample.decode(encoding, "replace")
+    signs, weight = 0, 0.0
+    for word in text.split():
+        for place, sign in enumerate(word):
+            if not sign.isascii():
+                signs += 1
+                weight += _weight(sign, encoding) if _fits(word, place, encoding) else 0.0
+    if not signs:
+        return -1.0
+    return weight / signs - mess_ratio(text, 1.0) - 3.0 * text.count(REPLACED) / signs
+
+
+def _fits(word: str, place: int, encoding: str) -> bool:
+    """Whether a letter may stand in its word: no language mixes alphabets, and few words have accented letters only."""
+    candidate = _CANDIDATES[encoding]
+    if candidate.level or not word[place].isalpha():
+        return True
+    around = word[max(place - 1, 0) : place] + word[place + 1 : place + 2]
+    if candidate.latin:
+        letters = [letter for letter in word if letter.isalpha()]
+        return len(letters) == 1 or any(letter.isascii() for letter in letters)
+    return not any(letter.isascii() and letter.isalpha() for letter in around)
+
+
+@lru_cache(maxsize=1 << 16)
+def _weight(sign: str, encoding: str) -> float:
+    candidate = _CANDIDATES[encoding]
+    if sign in candidate.familiar:
+        return 1.0
+    if candidate.level:
+        codec, first, last = candidate.level
+        try:
+            lead = sign.encode(codec)[0]
+        except UnicodeEncodeError:
+            return 0.0
+        return 0.4 if first <= lead <= last else 0.5 if sign in _EAST_ASIAN_POINTS else 0.0
+    return {"Ll": 0.4, "Lo": 0.4, "Lu": 0.1}.get(unicodedata.category(sign), 0.0)
+
 
 _MARK = "\ufeff"
 # UTF-32's mark begins with that of UTF-16.

@@ -1,18 +1,25 @@
-"""Imported: what a reader makes of a foreign file, and how it enters the cache."""
+"""Imported: what a reader makes of a foreign file, and how it enters the cache.
+
+The recipe of an imported dataset: the settings of its corpus, if one is known, else defaults in its language.
+
+Values as strangers stored them -> rows of finite float32, with a count of what had to be repaired.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import Timeout
 
+from mse_pipeline import recipe
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.recipe import recipe_for
 from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.dataset import Dataset
@@ -22,6 +29,95 @@ from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.task import Task
+
+
+def recipe_for(name: str, corpus: str | None, clips: Sequence[Clip]) -> dict[str, Any]:
+    """A recipe as plain values, as `mse train` reads it from the dataset.
+
+    Args:
+        name: Of the dataset.
+        corpus: Name of the corpus whose prompt and training settings hold; None if there is none.
+        clips: Their language is the prompt's, where no corpus tells it.
+
+    Examples:
+        >>> recipe_for("mine", None, [])["prompt"]["language"]
+        'en'
+    """
+    if corpus in recipe.names():
+        known = recipe.load(corpus)
+        plain = known.to_dict()
+        plain |= {"name": name, "streams": {}, "alignment": {"kind": "none"}}
+        return plain
+    (language, _), *_ = Counter("zh" if clip.language.startswith("zh") else "en" for clip in clips).most_common(1) or [
+        ("en", 0)
+    ]
+    made = recipe.Recipe.model_validate(
+        {"version": 1, "name": name, "corpus": {"name": "table"}, "prompt": {"language": language}}
+    )
+    return made.to_dict()
+
+
+ROWS_CLOCK = {"clock": "rows"}
+"""Note of features whose file tells no times: row i has the interval (i, i + 1), which is no time in seconds."""
+
+
+def row_clock(rows: int) -> np.ndarray:
+    """Intervals (T, 2) that number the rows, for formats that keep no times.
+
+    Examples:
+        >>> row_clock(2).tolist()
+        [[0.0, 1.0], [1.0, 2.0]]
+    """
+    begins = np.arange(rows, dtype=np.float64)
+    return np.stack([begins, begins + 1.0], axis=1)
+
+
+@dataclass
+class Repairs:
+    """Counts the values of one stream that are no finite numbers, and puts 0 in their place.
+
+    Attributes:
+        stream: As in ``acoustic.covarep``.
+        nans: NaN values so far.
+        infinities: Values so far that are infinite, or too large for float32.
+        clips: Clips so far that had such values.
+
+    Examples:
+        >>> repairs = Repairs("acoustic.covarep")
+        >>> repairs.finite(np.array([[1.0, -np.inf], [np.nan, 2.0]])).tolist()
+        [[1.0, 0.0], [0.0, 2.0]]
+        >>> repairs.notes()
+        ['acoustic.covarep: 1 infinite and 1 NaN values in 1 clips are 0 now.']
+    """
+
+    stream: str
+    nans: int = 0
+    infinities: int = 0
+    clips: int = 0
+
+    def finite(self, values: np.ndarray) -> np.ndarray:
+        """The values as float32 without NaN and infinity; rows stay, since what else they hold was measured."""
+        with np.errstate(over="ignore"):
+            clean = np.array(values, dtype=np.float32)
+        bad = ~np.isfinite(clean)
+        count = int(bad.sum())
+        if count:
+            nans = int(np.isnan(clean).sum())
+            self.nans += nans
+            self.infinities += count - nans
+            self.clips += 1
+            clean[bad] = 0.0
+        return clean
+
+    def notes(self) -> list[str]:
+        """What was repaired, as a sentence; nothing if nothing was."""
+        if not self.clips:
+            return []
+        return [
+            f"{self.stream}: {self.infinities:,} infinite and {self.nans:,} NaN values in {self.clips:,} clips "
+            "are 0 now."
+        ]
+
 
 _CLIPS_PER_SHARD = 256
 _BYTES_PER_SHARD = 24 << 20  # wide features would fill the memory before the clips are counted

@@ -1,6 +1,15 @@
 """The clips beside a folder of features: clips.csv and about.json, as we write them, or a user's label table.
 
 MERBench's label.npz is one too; what is said in its clips stands in a transcription.csv beside it.
+
+MERBench's label.npz: an archive of dictionaries by split, of what annotators said of each clip.
+
+``train_corpus``, ``val_corpus``, ``test_corpus`` (MER2023 has ``test1_corpus`` to ``test3_corpus``, IEMOCAP
+``whole_corpus``) each hold ``{name: {"emo": a class, "val": a number}}``, wrapped into an array and pickled; the pickle
+is read without running anything of it. Where a dataset has no emotions ``emo`` is 0 throughout, and where it has no
+numbers ``val`` is -10.
+
+Which split a clip is of, for formats that do not tell: from a user's list.
 """
 
 from __future__ import annotations
@@ -8,6 +17,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +29,216 @@ from mse_pipeline.cells import is_missing, number_of
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label_table
-from mse_pipeline.corpora.table_cells import Complaints, infer_task, told_missing
-from mse_pipeline.corpora.table_clips import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
-from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
-from mse_pipeline.corpora.text import repair
+from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
+from mse_pipeline.corpora.table_cells import Complaints, infer_task, split_of, told_missing
+from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table, refuse_others, refuse_unread
+from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.label_npz import read_label_npz
-from mse_pipeline.exchange.split_list import HELP
-from mse_pipeline.store.atomic import write_json, write_text
+from mse_pipeline.exchange.npy_file import read_header
+from mse_pipeline.exchange.restricted import unpickle
+from mse_pipeline.file_kinds import kind_of
 from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.storage import write_json, write_text
 from mse_pipeline.task import Classification, Regression, Task
+
+_CORPUS = re.compile(r"(?P<name>[A-Za-z]+)\d*_corpus(?:\.npy)?")
+_SPLITS = {"train": Split.TRAIN, "val": Split.VALID, "valid": Split.VALID, "dev": Split.VALID, "test": Split.TEST}
+_NO_NUMBER = -10.0
+_MOST_BYTES = 256 << 20
+_MOST_MEMBERS = 100
+
+# The order of MERBench's own indices (toolkit/preprocess/meld.py), which is not MELD's.
+_MELD = ("anger", "joy", "sadness", "neutral", "disgust", "fear", "surprise")
+_MELD_NAME = re.compile(r"(?:train|val|test)_dia\d+_utt\d+")
+
+
+@dataclass(frozen=True)
+class LabelOf:
+    """What the file says of one clip.
+
+    Attributes:
+        name: Of the clip.
+        split: None in ``whole_corpus``, which tells none.
+        emo: The class; empty where there is none.
+        val: The number as text; empty where there is none.
+    """
+
+    name: str
+    split: Split | None
+    emo: str
+    val: str
+
+
+def read_label_npz(path: Path) -> tuple[list[LabelOf], list[str]]:
+    """The labels of all clips, and what was taken for what, as sentences.
+
+    Raises:
+        MseError: It is no such file, is damaged or hostile, or a clip is in it twice.
+    """
+    labels: list[LabelOf] = []
+    notes: list[str] = []
+    others = []
+    for member, data in _members(path).items():
+        found = _CORPUS.fullmatch(member)
+        if found is None or found["name"] not in (*_SPLITS, "whole"):
+            others.append(member)
+            continue
+        clips = _clips(data, path, member)
+        made = [_label(path, member, name, told, _SPLITS.get(found["name"])) for name, told in clips.items()]
+        if found["name"] == "test" and made and all(one.emo == "neutral" and not one.val for one in made):
+            notes.append(
+                f"All {len(made):,} clips of {member.removesuffix('.npy')} are neutral and have no number, as MERBench "
+                "fills in where labels are not published: they count as not labelled."
+            )
+            made = [LabelOf(one.name, one.split, "", "") for one in made]
+        labels += made
+    if not labels:
+        there = ", ".join(repr(name[:40]) for name in others[:5]) or "nothing"
+        raise MseError(
+            f"{path} has no labels: expected train_corpus, val_corpus and test_corpus as MERBench writes them, found "
+            f"{there}."
+        )
+    names = [one.name for one in labels]
+    if len(set(names)) < len(names):
+        twice = next(name for name in dict.fromkeys(names) if names.count(name) > 1)
+        raise MseError(f"{path} has the clip {twice[:60]!r} in several of its parts.")
+    return _named(labels, notes), notes
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """The members of an archive, each with a bound."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            if len(infos) > _MOST_MEMBERS or sum(info.file_size for info in infos) > _MOST_BYTES:
+                raise MseError(f"{path} claims more than labels take: at most {_MOST_BYTES:,} bytes are read.")
+            members = {}
+            for info in infos:
+                with archive.open(info) as file:
+                    members[info.filename] = file.read(info.file_size)
+            return members
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, EOFError, MemoryError) as error:
+        kind = kind_of(path)
+        zipped = kind is None or "zip" in kind.name or "npz" in kind.name
+        what = f"{str(error).rstrip('.')}. Get it anew." if zipped else f"it is {kind}"
+        raise MseError(f"{path} cannot be read as .npz: {what}") from error
+
+
+def _clips(data: bytes, path: Path, member: str) -> Mapping[Any, Any]:
+    """The dictionary of one part."""
+    try:
+        file = io.BytesIO(data)
+        _, dtype = read_header(file)
+    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
+        raise MseError(f"{path}: {member} is no array of numpy ({str(error)[:200]}). Get it anew.") from error
+    value = unpickle(memoryview(data)[file.tell() :], path) if dtype.hasobject else None
+    value = value.item() if value is not None and getattr(value, "shape", None) == () else value
+    if not isinstance(value, Mapping):
+        raise MseError(f"{path}: {member} holds no dictionary of clips, as MERBench's labels have it.")
+    return value
+
+
+def _label(path: Path, member: str, name: Any, told: Any, split: Split | None) -> LabelOf:
+    if not isinstance(name, str) or not isinstance(told, Mapping):
+        raise MseError(f"{path}: {member} tells of {str(name)[:60]!r} no dictionary with emo and val.")
+    emo, val = told.get("emo", ""), told.get("val", "")
+    number = "" if val in ("", None) or _is(val, _NO_NUMBER) else str(val)
+    # IEMOCAP's indices may be floats: 3.0 is class 3.
+    return LabelOf(name, split, str(int(emo)) if isinstance(emo, float) and emo.is_integer() else str(emo), number)
+
+
+def _is(value: Any, number: float) -> bool:
+    return isinstance(value, int | float) and float(value) == number
+
+
+def _named(labels: list[LabelOf], notes: list[str]) -> list[LabelOf]:
+    """Labels with the names of MELD's emotions in the place of MERBench's indices of them."""
+    indices = {one.emo for one in labels if one.emo}
+    if not all(_MELD_NAME.fullmatch(one.name) for one in labels) or not indices <= {str(i) for i in range(len(_MELD))}:
+        return labels
+    notes.append(f"The clips are MELD's: the numbers of emo are {', '.join(f'{i} {e}' for i, e in enumerate(_MELD))}.")
+    return [LabelOf(one.name, one.split, _MELD[int(one.emo)] if one.emo else "", one.val) for one in labels]
+
+
+HELP = (
+    "MMSA's label.csv, a table with the columns id and split, or a JSON file "
+    '{"train": [ids], "valid": [ids], "test": [ids]}; ids of videos or of clips'
+)
+_ID_COLUMNS = ("id", "video_id", "vid", "name")
+_SPLIT_COLUMNS = ("split", "mode")
+_MAX_BYTES = 256 << 20
+
+
+def read_splits(path: Path) -> dict[str, Split]:
+    """Split by id of a video or a clip.
+
+    Args:
+        path: A file as `HELP` tells.
+
+    Raises:
+        UsageError: There is no such file, it has another form, or one id has two splits.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no list of splits {path}; it is {HELP}.")
+    refuse_others(str(path))
+    if path.suffix.lower() == ".json":
+        pairs = _json_pairs(path)
+    elif is_label_table(path):
+        pairs = [(row.video_id, row.mode) for row in read_label_table(path)]
+    elif path.suffix.lower() in SUFFIXES:
+        table = read_table(path.parent, path.name)
+        refuse_unread(table, (*_ID_COLUMNS, *_SPLIT_COLUMNS))
+        ids = next((table.columns[name] for name in _ID_COLUMNS if name in table.columns), None)
+        splits = next((table.columns[name] for name in _SPLIT_COLUMNS if name in table.columns), None)
+        if ids is None or splits is None:
+            raise UsageError(f"{path} has the columns {', '.join(table.columns)}; a list of splits is {HELP}.")
+        pairs = list(zip(ids, splits, strict=True))
+    else:
+        raise UsageError(f"{path} is no list of splits; it is {HELP}.")
+    return _mapping(path, pairs)
+
+
+def split_for(clip: str, video: str, splits: Mapping[str, Split]) -> Split | None:
+    """The split of a clip: by its own id, else by its video's.
+
+    Examples:
+        >>> split_for("a[0]", "a", {"a": Split.TEST})
+        <Split.TEST: 'test'>
+    """
+    return splits.get(clip) or splits.get(video)
+
+
+def _json_pairs(path: Path) -> list[tuple[str, str]]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise UsageError(f"{path} has more than {_MAX_BYTES:,} bytes; a list of splits is {HELP}.")
+    text, _ = decode(path.read_bytes(), str(path))
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no JSON ({error}); a list of splits is {HELP}.") from None
+    if not isinstance(value, dict) or not all(isinstance(ids, list) for ids in value.values()):
+        raise UsageError(f"{path} does not map splits to lists of ids; a list of splits is {HELP}.")
+    return [(str(one), name) for name, ids in value.items() for one in ids]
+
+
+def _mapping(path: Path, pairs: list[tuple[str, str]]) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    unknown: list[str] = []
+    twice: list[str] = []
+    for written, name in pairs:
+        one, split = written.strip(), split_of(name, {})
+        if split is None:
+            unknown.append(f"{name!r} of {one}")
+        elif splits.setdefault(one, split) != split:
+            twice.append(one)
+    if unknown:
+        raise UsageError(f"{path} names splits other than train, valid and test: {enumerate_some(unknown, 5)}.")
+    if twice:
+        raise UsageError(f"{path} puts ids into two splits: {enumerate_some(dict.fromkeys(twice), 5)}.")
+    if not splits:
+        raise UsageError(f"{path} names no id; a list of splits is {HELP}.")
+    return splits
+
 
 TABLE, ABOUT = "clips.csv", "about.json"
 _FORMAT = 1

@@ -3,32 +3,335 @@
 A file holds ``/<root>/data/<video>/{features (N, d), intervals (N, 2)}`` and ``/<root>/metadata``; files are known by
 their root, whatever they are called. Clips are the intervals of the label file, named ``<video>[k]`` as the SDK names
 them after alignment; a clip's rows are those that overlap with its interval, on the clip's own clock.
+
+The label file of a .csd folder -> clips: one per annotated interval of a video.
+
+A dataset of the cache -> .csd files that CMU's SDK opens, one a stream and one of labels.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.clip import Clip
+import h5py
+import numpy as np
+
+from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.corpora.mosei_files import LabelSequence
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.clip_table import TABLE, read_clip_table
-from mse_pipeline.exchange.csd_labels import Segment, make_segments, read_labels, task_of
-from mse_pipeline.exchange.csd_numbers import Numbers, by_index, find_numbers, names_of, names_of_clip
-from mse_pipeline.exchange.csd_rows import Place, read_rows, read_texts
-from mse_pipeline.exchange.csd_write import entry_of, offset_of
-from mse_pipeline.exchange.split_list import HELP, read_splits
-from mse_pipeline.hdf5_guard import child, keys, opened
+from mse_pipeline.exchange.clip_table import HELP, TABLE, read_clip_table, read_splits, split_for, write_clip_table
+from mse_pipeline.exchange.csd_rows import (
+    Numbers,
+    Place,
+    by_index,
+    find_numbers,
+    names_of,
+    names_of_clip,
+    read_rows,
+    read_texts,
+    video_of,
+)
+from mse_pipeline.hdf5_guard import child, keys, numbers, opened
+from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.task import Task
+from mse_pipeline.store.storage import aside
+from mse_pipeline.task import Classification, Regression, Task
+
+MOSEI_LABELS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
+"""Columns of the root ``All Labels`` of CMU-MOSEI (cmu_mosei.py of the SDK); sentiment -3 to 3, emotions 0 to 3."""
+_RANGES = {"sentiment": Regression(-3.0, 3.0)}
+_EMOTION = Regression(0.0, 3.0)
+_ALIGNED = re.compile(r"(?P<video>.+)\[\d+\]")
+_SLACK = 1e-4  # thirds are stored as float32
+_SHORTEST = 1e-5  # seconds; the SDK drops what is shorter
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A clip and where it lies in its video.
+
+    Attributes:
+        clip: Its id is the entry of aligned files, ``<video>[k]``.
+        video: The entry of unaligned files.
+        index: Its place among the video's intervals; None in an aligned file, whose entries are clips.
+        count: How many intervals the video has.
+        start: Seconds in the video, never negative.
+        end: Seconds in the video.
+    """
+
+    clip: Clip
+    video: str
+    start: float
+    end: float
+    index: int | None
+    count: int
+
+
+@dataclass
+class _Findings:
+    outside: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    negative: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+
+def task_of(target: str) -> Regression:
+    """What is to be predicted.
+
+    Raises:
+        UsageError: It is none of `MOSEI_LABELS`.
+
+    Examples:
+        >>> task_of("sentiment")
+        Regression(low=-3.0, high=3.0)
+    """
+    if target not in MOSEI_LABELS:
+        near = did_you_mean(target, MOSEI_LABELS)
+        raise UsageError(f"Option target must be one of {', '.join(MOSEI_LABELS)}; got {target!r}{near}.")
+    return _RANGES.get(target, _EMOTION)
+
+
+def read_labels(data: h5py.Group) -> dict[str, LabelSequence]:
+    """Intervals and labels of all entries of a label file.
+
+    Args:
+        data: Its group ``data``; entries are videos, or clips ``<video>[k]`` after alignment.
+
+    Raises:
+        MseError: The file is damaged or hostile.
+    """
+    labelled = {}
+    for entry in keys(data):
+        group = child(data, entry)
+        values, intervals = numbers(group, "features"), numbers(group, "intervals")
+        _check_shapes(entry, values.shape, intervals.shape)
+        labelled[entry] = LabelSequence(np.asarray(intervals[:], np.float64), np.asarray(values[:], np.float64))
+    return labelled
+
+
+def make_segments(
+    labelled: Mapping[str, LabelSequence], splits: Mapping[str, Split], target: str
+) -> tuple[list[Segment], list[str]]:
+    """The annotated intervals of all videos.
+
+    Args:
+        labelled: Intervals and labels by video, or by clip ``<video>[k]`` after alignment.
+        splits: By id of a video or a clip.
+        target: One of `MOSEI_LABELS`.
+
+    Returns:
+        Segments in the order of names, and what was left out, as sentences.
+
+    Raises:
+        UsageError: The target is not annotated, a label is outside of its range, or no segment is in the list.
+    """
+    task = task_of(target)
+    segments: list[Segment] = []
+    found = _Findings()
+    for entry, sequence in labelled.items():
+        names = MOSEI_LABELS[: sequence.labels.shape[1]]
+        if target not in names:
+            raise UsageError(f"The label file annotates {', '.join(names)}; the option target asks for {target}.")
+        aligned = _ALIGNED.fullmatch(entry)
+        video = aligned["video"] if aligned else entry
+        rows, spans = sequence.labels, sequence.intervals
+        if aligned:
+            # After alignment all rows of an entry belong to one clip.
+            rows, spans = rows[:1], np.array([[spans[:, 0].min(), spans[:, 1].max()]]) if len(spans) else spans
+        for index, (row, (start, end)) in enumerate(zip(rows, spans, strict=True)):
+            clip = entry if aligned else f"{entry}[{index}]"
+            split = split_for(clip, video, splits) or splits.get(video_of(video) or video)
+            if split is None:
+                found.unlisted.append(clip)
+                continue
+            if not math.isfinite(start) or not math.isfinite(end) or end - max(start, 0.0) < _SHORTEST:
+                found.empty.append(clip)
+                continue
+            if start < 0:
+                found.negative.append(clip)
+            labels = {name: _label(value) for name, value in zip(names, row, strict=True)}
+            label = labels.pop(target)
+            if label is None or not task.low - _SLACK <= label <= task.high + _SLACK:
+                found.outside.append(f"{clip} ({label})")
+                continue
+            kept: dict[str, Label] = {name: value for name, value in labels.items() if value is not None}
+            begin = max(float(start), 0.0)
+            one = Clip(
+                id=clip,
+                split=split,
+                start=begin,
+                end=float(end),
+                label=min(max(label, task.low), task.high),
+                labels=kept,
+            )
+            segments.append(Segment(one, video, begin, float(end), None if aligned else index, len(spans)))
+    return segments, _settle(segments, found, target, task)
+
+
+def _settle(segments: list[Segment], found: _Findings, target: str, task: Regression) -> list[str]:
+    if found.outside:
+        raise UsageError(
+            f"{len(found.outside):,} labels {target} are no numbers from {task.low:g} to {task.high:g}: "
+            f"{enumerate_some(found.outside, 5)}. Is this the label file of CMU-MOSEI or CMU-MOSI?"
+        )
+    if not segments:
+        few = enumerate_some(found.unlisted + found.empty, 5)
+        raise UsageError(f"No annotated clip is in the list of splits. The label file has {few or 'none at all'}.")
+    notes = []
+    if found.unlisted:
+        notes.append(f"{len(found.unlisted):,} annotated clips are in no split of the list and were left out.")
+    if found.empty:
+        notes.append(f"{len(found.empty):,} clips without length were left out: {enumerate_some(found.empty, 5)}.")
+    if found.negative:
+        few = enumerate_some(found.negative, 5)
+        notes.append(f"{len(found.negative):,} clips began before their video and begin with it now: {few}.")
+    return notes
+
+
+def _check_shapes(entry: str, values: tuple[int, ...], intervals: tuple[int, ...]) -> None:
+    if len(values) != 2 or intervals != (values[0], 2):
+        raise MseError(f"Labels of {entry} have the shapes {values} and {intervals}; expected (N, d) and (N, 2).")
+    if values[1] not in (1, len(MOSEI_LABELS)):
+        raise MseError(f"Labels of {entry} have {values[1]} columns; expected 7 (CMU-MOSEI) or 1 (CMU-MOSI).")
+
+
+def _label(value: float) -> float | None:
+    # float32 thirds: 0.33333334 is 0.333333 in every other label file of this dataset.
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+_SEGMENT = re.compile(r".+\[\d+\]")
+_Rows = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def entry_of(clip: str) -> str:
+    """A clip's entry in a .csd file: HDF5 splits names at ``/``, and the SDK cuts them at ``[``.
+
+    Examples:
+        >>> entry_of("train/dia0_utt0"), entry_of("3aIQUQgawaI[12]")
+        ('train%2Fdia0_utt0', '3aIQUQgawaI[12]')
+    """
+    brackets = {} if _SEGMENT.fullmatch(clip) and clip.count("[") == 1 else {"[": "%5B"}
+    entry = clip
+    for sign, code in ({"%": "%25", "/": "%2F"} | brackets).items():
+        entry = entry.replace(sign, code)
+    return entry.replace(".", "%2E") if entry in {".", ".."} else entry
+
+
+def offset_of(clip: Clip) -> float:
+    """Where the times of a clip's entry begin, in seconds: those of ``<video>[k]`` are times in the video."""
+    return clip.start or 0.0 if _SEGMENT.fullmatch(clip.id) else 0.0
+
+
+def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
+    """Write a dataset as a folder of .csd files, with its clip table and task beside them.
+
+    The SDK's ``mmdataset(folder)`` reads the .csd files. Rows that are not valid are told in a further member `valid`
+    of their entry, which the SDK does not read.
+
+    Args:
+        dataset: In the cache.
+        path: The folder that is made; a file of ours that is there is replaced.
+        streams: Name of the stream by modality.
+
+    Raises:
+        UsageError: The path is a file, or no stream is given.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; .csd files are written into a folder.")
+    if not streams:
+        raise UsageError(f"No stream of {dataset.name} is to be written; it has {', '.join(dataset) or 'none'}.")
+    clips = {clip.id: clip for clip in dataset.clips}
+    ends: dict[str, float] = {}
+    for stream in streams.values():
+        features = dataset[stream]
+        names = next((features[clip].names for clip in features), ())
+        about: dict[str, Any] = {"computational sequence description": stream, "dimension names": list(names)}
+        _write_file(path, dataset.name, stream, _rows(features, clips, ends), about)
+    task = dataset.manifest.task
+    classes = list(task.classes) if isinstance(task, Classification) else None
+    emotions = [name for name in EMOTIONS if classes is None and all(name in clip.labels for clip in clips.values())]
+    told = ["class index"] if classes else ["sentiment", *(emotions if len(emotions) == len(EMOTIONS) else [])]
+    about = {"computational sequence description": "labels", "dimension names": told, "classes": classes}
+    root = "Class Labels" if classes else "All Labels"
+    _write_file(path, dataset.name, root, _labels(dataset, told[1:], ends), about)
+    write_clip_table(dataset, path, list(streams.values()))
+
+
+def _rows(
+    features: Mapping[str, Features], clips: Mapping[str, Clip], ends: dict[str, float]
+) -> Iterator[tuple[str, _Rows]]:
+    for clip in features:
+        one = features[clip]
+        ends[clip] = max(ends.get(clip, 0.0), float(one.intervals[:, 1].max(initial=0.0)))
+        yield clip, (one.values, one.intervals + offset_of(clips[clip]), None if one.valid.all() else one.valid)
+
+
+def _labels(dataset: Dataset, further: list[str], ends: Mapping[str, float]) -> Iterator[tuple[str, _Rows]]:
+    task = dataset.manifest.task
+    for clip in dataset.clips:
+        if clip.label is None:
+            continue
+        label = task.index(clip.label) if isinstance(task, Classification) else float(clip.label)
+        begin = offset_of(clip)
+        end = clip.end if begin and clip.end is not None else begin + ends.get(clip.id, 0.0)
+        row = np.array([[label, *(float(clip.labels[name]) for name in further)]], np.float32)
+        yield clip.id, (row, np.array([[begin, end]]), None)
+
+
+def _write_file(
+    folder: Path, dataset: str, root: str, items: Iterator[tuple[str, _Rows]], about: Mapping[str, Any]
+) -> None:
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{dataset}_{root}")
+    with aside(folder / f"{stem}.csd") as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        home = file.create_group(root)
+        data = home.create_group("data")
+        for clip, (values, intervals, valid) in items:
+            group = data.create_group(entry_of(clip))
+            group.create_dataset("features", data=values, track_times=False)
+            group.create_dataset("intervals", data=intervals, track_times=False)
+            if valid is not None:
+                group.create_dataset("valid", data=valid.astype(np.uint8), track_times=False)
+        metadata = home.create_group("metadata")
+        for name, value in _metadata(root, dataset, about).items():
+            # The SDK reads each entry as JSON in an array of one string.
+            text = metadata.create_dataset(name, (1,), h5py.string_dtype(), track_times=False)
+            text[0] = json.dumps(value, ensure_ascii=False)
+
+
+def _metadata(root: str, dataset: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    from mse_pipeline import __version__
+
+    value: dict[str, Any] = {
+        "root name": root,
+        "computational sequence version": "1.0",
+        "alignment compatible": True,
+        "dataset name": dataset,
+        "dataset version": "1.0",
+        "creator": f"mse-pipeline {__version__}",
+        "contact": "",
+        "featureset bib citation": "",
+        "dataset bib citation": "",
+        "uuid": "",
+        "md5": None,
+        **about,
+    }
+    # The SDK's list of required entries lacks a comma between these two, so that it asks for both names in one.
+    value["dimension namescomputational sequence version"] = value["computational sequence version"]
+    return value
+
 
 _STREAMS = {
     "covarep": "acoustic.covarep",

@@ -18,9 +18,8 @@ from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
-from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
-from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
 from mse_pipeline.names import ByName
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification

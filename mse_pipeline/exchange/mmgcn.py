@@ -4,11 +4,13 @@ Which member is what, the number of members tells: ten (MELD) and nine (IEMOCAP)
 acoustic, visual, sentences, train and test dialogues; nine whose sixth are sentences (MELD) lack the visual ones;
 eleven are ids, speakers, labels, four RoBERTa layers, sentences, train, test and valid dialogues. Features are one
 vector an utterance.
+
+The members of a dialogue pickle's tuple, and which dialogues are in which split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,177 @@ from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.emotions import CLASSES
-from mse_pipeline.exchange.matching import Entry, rebuild
-from mse_pipeline.exchange.mmgcn_members import Members, members_of, split_dialogues
+from mse_pipeline.exchange.base import Imported, Repairs, file_digest
+from mse_pipeline.exchange.matching import CLASSES, Entry, rebuild
 from mse_pipeline.exchange.restricted import read_pickle
-from mse_pipeline.exchange.values import Repairs
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification
+
+_MELD_TRAIN, _MELD_VALID = 1038, 114
+_MAX_KEY = 1 << 53  # larger numbers may all have one hash, and would take long to be told apart
+
+
+@dataclass(frozen=True)
+class Members:
+    """A dialogue pickle.
+
+    Attributes:
+        name: The file, for errors.
+        corpus: ``meld`` or ``iemocap``, as the form tells.
+        parts: Dictionaries by dialogue: ``speakers``, ``labels``, ``sentences`` and the feature fields.
+        streams: Stream name -> field.
+        train: Dialogues of the train split, in the file's order, the valid ones among them if the file does not tell.
+        test: Dialogues of the test split.
+        valid: Dialogues of the valid split; None if the file does not tell.
+    """
+
+    name: str
+    corpus: str
+    parts: Mapping[str, Mapping[Any, Any]]
+    streams: Mapping[str, str]
+    train: Sequence[Any]
+    test: Sequence[Any]
+    valid: Sequence[Any] | None
+
+    def labels(self, key: Any) -> list[int]:
+        """Index of the class of each utterance of a dialogue."""
+        given = self._member("labels", key)
+        array = np.asarray(given) if _is_flat(given, int) else given
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
+            raise MseError(f"{self.name}: labels of dialogue {key!r} must be whole numbers, one an utterance.")
+        return [int(one) for one in array]
+
+    def sentences(self, key: Any) -> list[str]:
+        """The text of each utterance."""
+        given = self._member("sentences", key)
+        texts = given.tolist() if isinstance(given, np.ndarray) else given
+        if not _is_flat(texts, str) or len(texts) != len(self.labels(key)):
+            raise MseError(f"{self.name}: sentences of dialogue {key!r} must be texts, one an utterance.")
+        return list(texts)
+
+    def speakers(self, key: Any) -> list[str | None]:
+        """Who speaks each utterance: ``M`` and ``F``, or the place of the one in a row of zeros."""
+        given = self._member("speakers", key)
+        count = len(self.labels(key))
+        if _is_flat(given, str) and len(given) == count:
+            return list(given)
+        rows = self.vectors("speakers", key)
+        return [f"speaker {int(row.argmax())}" if row.any() else None for row in rows]
+
+    def vectors(self, field: str, key: Any) -> np.ndarray:
+        """(utterances, D): the vector of each utterance."""
+        given = self._member(field, key)
+        rows: Any = given
+        if isinstance(given, list | tuple):
+            each = [np.asarray(one) if _is_flat(one, int | float) else one for one in given]
+            fits = each and all(isinstance(one, np.ndarray) and one.shape == each[0].shape for one in each)
+            rows = np.stack(each) if fits else None
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
+            raise MseError(f"{self.name}: {field} of dialogue {key!r} must be numbers, as many for each utterance.")
+        if len(rows) != len(self.labels(key)):
+            raise MseError(
+                f"{self.name}: dialogue {key!r} has {len(self.labels(key))} labels and {len(rows)} rows of {field}."
+            )
+        return rows
+
+    def _member(self, field: str, key: Any) -> Any:
+        if key not in self.parts[field]:
+            raise MseError(f"{self.name} has no {field} of dialogue {key!r}, which a split names.")
+        return self.parts[field][key]
+
+
+def members_of(path: Path, value: Any) -> Members:
+    """Tell the members of a tuple apart.
+
+    Raises:
+        MseError: It is of no known form.
+    """
+    if not isinstance(value, tuple | list) or len(value) not in (9, 10, 11):
+        raise _strange(path, value)
+    dictionaries = [isinstance(one, Mapping) for one in value]
+    if len(value) == 11 and all(dictionaries[:8]):
+        names: tuple[str, ...] = ("ids", "speakers", "labels", "r1", "r2", "r3", "r4", "sentences")
+        streams = {f"text.roberta_{layer}": f"r{layer}" for layer in range(1, 5)}
+        train, test, valid = map(_keys, value[8:])
+        corpus = "iemocap" if _strings_speak(value[1]) else "meld"
+    elif len(value) in (9, 10) and all(dictionaries[:7]):
+        names = ("ids", "speakers", "labels", "text", "audio", "visual", "sentences")
+        streams = {"text.mmgcn": "text", "acoustic.mmgcn": "audio", "visual.mmgcn": "visual"}
+        train, test, valid = _keys(value[7]), _keys(value[8]), None
+        corpus = "iemocap" if _strings_speak(value[1]) else "meld"
+    elif len(value) == 9 and all(dictionaries[:6]):
+        names = ("ids", "speakers", "labels", "text", "audio", "sentences")
+        streams = {"text.mmgcn": "text", "acoustic.mmgcn": "audio"}
+        train, test, valid, corpus = _keys(value[6]), _keys(value[7]), None, "meld"
+    else:
+        raise _strange(path, value)
+    if train is None or test is None or (len(value) == 11 and valid is None):
+        raise _strange(path, value)
+    parts = dict(zip(names, value, strict=False))
+    return Members(str(path), corpus, parts, streams, train, test, valid)
+
+
+def split_dialogues(members: Members, corpus: str, share: float, notes: list[str]) -> dict[Split, list[Any]]:
+    """The dialogues of each split.
+
+    Args:
+        members: Of the file.
+        corpus: ``meld``, whose train dialogues come first and valid ones after them, or another.
+        share: Of the train dialogues that become valid ones, where nothing else tells.
+        notes: Told what was chosen.
+
+    Raises:
+        MseError: A dialogue is in two splits.
+    """
+    train, valid = list(members.train), members.valid
+    if valid is None:
+        if corpus == "meld" and len(train) == _MELD_TRAIN + _MELD_VALID:
+            first = _MELD_TRAIN
+            notes.append(f"The file has MELD's train and dev dialogues together; the first {first:,} are train.")
+        else:
+            first = len(train) - round(len(train) * share)
+            notes.append(
+                f"The file has no valid split: of {len(train):,} train dialogues it is the last {len(train) - first:,}."
+            )
+        train, valid = train[:first], train[first:]
+    made = {Split.TRAIN: train, Split.VALID: list(valid), Split.TEST: list(members.test)}
+    every = [key for keys in made.values() for key in keys]
+    if len(set(every)) < len(every):
+        raise MseError(f"{members.name} names a dialogue in two splits, or twice in one.")
+    return made
+
+
+def _is_flat(value: Any, kind: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, kind) for one in value)
+
+
+def _strings_speak(speakers: Mapping[Any, Any]) -> bool:
+    """Whether speakers are letters, as IEMOCAP's are; MELD's are rows of zeros and a one."""
+    return any(_is_flat(one, str) for one in speakers.values())
+
+
+def _keys(value: Any) -> list[Any] | None:
+    """Names of dialogues in their order; sets have none, and are sorted."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=lambda one: (str(type(one)), one))
+    if not isinstance(value, Iterable) or not _is_flat(value, int | str):
+        return None
+    if any(isinstance(one, int) and abs(one) > _MAX_KEY for one in value):
+        return None
+    return list(value)
+
+
+def _strange(path: Path, value: Any) -> MseError:
+    told = f"a {type(value).__name__}"
+    if isinstance(value, tuple | list):
+        told += f" of {len(value)}: {', '.join(type(one).__name__ for one in value[:12])}"
+    return MseError(
+        f"{path} is no pickle of dialogues: expected a tuple of 9, 10 or 11 members, dictionaries by dialogue and then "
+        f"lists of dialogues, found {told}."
+    )
+
 
 _NOTES = {"clock": "utterance"}
 _INTERVAL = np.array([[0.0, 1.0]])

@@ -3,12 +3,23 @@
 A dictionary by split of dictionaries: ``raw_text``, ``id`` (``video$_$clip``), ``audio`` (N, La, Da), ``vision``
 (N, Lv, Dv), ``audio_lengths``, ``vision_lengths``, ``regression_labels``, ``regression_labels_T`` and ``_A``, ``_V``,
 ``annotations``, ``text`` (N, Lt, 768) and ``text_bert`` (N, 3, Lt). Aligned files have no lengths.
+
+One split of an MMSA pickle: its fields, each checked when it is asked for.
+
+A dataset as an MMSA pickle, which plain numpy code opens as MMSA's README describes.
+
+Feature files that were published, by the digest of their bytes.
+
+Digests are those that MMSA (github.com/thuiar/MMSA) and the authors of MSE-Adapter (Hugging Face, AZYoung) give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +29,285 @@ from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.mmsa_fields import Part, lengths_of, mask_of, padded_fields
-from mse_pipeline.exchange.published import by_counts, recognise
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.pickle_write import Padded, Pieces, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
-from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
+from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.storage import aside
 from mse_pipeline.task import Regression
+
+SEPARATOR = "$_$"
+_ID = re.compile(r"(?!\.)[^\x00-\x1f\x7f-\x9f/\\]+")
+_MAX_ID = 200
+_ROWS = ("text", "audio", "vision")
+_MAX_PADDING = 64  # times the values that there are; ragged files have some clips of many times the usual length
+_SMALL = 64 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """The fields of one split.
+
+    Attributes:
+        name: File and split, for errors.
+        fields: As the file has them.
+    """
+
+    name: str
+    fields: Mapping[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.ids())
+
+    def has(self, field: str) -> bool:
+        """Whether the file has the field."""
+        return self.fields.get(field) is not None
+
+    def ids(self) -> list[str]:
+        """Ids of the clips, ``video$_$clip``.
+
+        Raises:
+            MseError: The field is missing, or an id is of another form.
+        """
+        return self._ids
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        ids = _texts(self, "id", None)
+        for one in ids:
+            video, separator, clip = one.rpartition(SEPARATOR)
+            plain = all(_ID.fullmatch(name) and len(name) <= _MAX_ID for name in (video, clip))
+            if not separator or not plain:
+                raise MseError(
+                    f"{self.name} has the id {one[:_MAX_ID]!r}; expected the video's name, {SEPARATOR} and the clip's "
+                    "name, as in -3g5yACwYnA$_$13, without folders."
+                )
+        return ids
+
+    def texts(self, field: str) -> list[str]:
+        """A text a clip."""
+        return _texts(self, field, len(self))
+
+    def labels(self, field: str, scale: float) -> list[float]:
+        """A number a clip; from float32 the nearest one of six digits, which is what thirds were written with.
+
+        Raises:
+            MseError: One is no number, or lies outside of the scale.
+        """
+        given = self._get(field)
+        digits = 6 if isinstance(given, np.ndarray) and given.dtype.itemsize <= 4 else 15
+        try:
+            values = np.array(given, dtype=np.float64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise MseError(f"{self.name}: {field} are not all numbers.") from error
+        if len(values) != len(self):
+            raise MseError(f"{self.name} has {len(self):,} ids and {len(values):,} {field}.")
+        mask = mask_of(self)
+        made = []
+        for clip, value, known in zip(self.ids(), values.tolist(), mask, strict=True):
+            if known and not (math.isfinite(value) and abs(value) <= scale + 1e-6):
+                raise MseError(
+                    f"{clip} of {self.name} has {value:g} among {field}; labels lie between {-scale:g} and {scale:g}."
+                )
+            made.append(min(scale, max(-scale, round(value, digits))) if known else math.nan)
+        return made
+
+    def array(self, field: str) -> np.ndarray:
+        """An array (N, L, D).
+
+        Raises:
+            MseError: It is none, or has not one entry a clip.
+        """
+        array = self._get(field)
+        if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "fiu":
+            told = f"one of {array.dtype} and shape {array.shape}" if isinstance(array, np.ndarray) else "none"
+            raise MseError(f"{self.name}: {field} must be an array of numbers (clips, rows, dimensions), found {told}.")
+        if len(array) != len(self):
+            raise MseError(f"{self.name} has {len(self):,} ids and {len(array):,} clips in {field}.")
+        if not array.shape[2]:
+            raise MseError(f"{self.name}: {field} has rows without values.")
+        return array
+
+    def _get(self, field: str) -> Any:
+        if not self.has(field):
+            has = ", ".join(str(key)[:30] for key in list(self.fields)[:20])
+            raise MseError(f"{self.name} has no {field}; it has {has or 'nothing'}.")
+        return self.fields[field]
+
+
+def padded_fields(fields: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
+    """Fields of a file whose clips have arrays (L, D) of their own, padded to one array (N, L, D), with their lengths.
+
+    Args:
+        fields: As the file has them; lists, and arrays of objects, of one array a clip.
+        name: File and split, for errors.
+
+    Raises:
+        MseError: Padded, they would take many times what they take now.
+    """
+    made = dict(fields)
+    for field in _ROWS:
+        given = fields.get(field)
+        rows = given.tolist() if isinstance(given, np.ndarray) and given.dtype.hasobject else given
+        if not isinstance(rows, list) or not rows or not all(_is_rows(one, rows[0]) for one in rows):
+            continue
+        longest, dim = max(map(len, rows)), rows[0].shape[1]
+        dtype = np.result_type(*{one.dtype for one in rows})
+        size, held = len(rows) * longest * dim * dtype.itemsize, sum(one.nbytes for one in rows)
+        if size > _SMALL + _MAX_PADDING * held:
+            raise MseError(
+                f"{name}: padded to {longest:,} rows a clip, {field} would take {size:,} bytes for {held:,}."
+            )
+        made[field] = np.zeros((len(rows), longest, dim), dtype)
+        for place, one in enumerate(rows):
+            made[field][place, : len(one)] = one
+        made.setdefault(f"{field}_lengths", [len(one) for one in rows])
+    return made
+
+
+def _is_rows(one: Any, first: Any) -> bool:
+    return (
+        isinstance(one, np.ndarray) and one.ndim == 2 and one.dtype.kind in "fiu" and one.shape[1:] == first.shape[1:]
+    )
+
+
+def mask_of(part: Part) -> np.ndarray:
+    """(N,) bool: which clips are annotated; semi-supervised files say it, in all others every clip is."""
+    if not part.has("mask"):
+        return np.ones(len(part), bool)
+    mask = np.asarray(part.fields["mask"])
+    if mask.shape[:1] != (len(part),) or mask.size != len(part) or mask.dtype.kind not in "fiub":
+        raise MseError(f"{part.name}: mask must have one number a clip.")
+    return mask.reshape(-1).astype(bool)
+
+
+def lengths_of(part: Part, field: str) -> list[int] | None:
+    """The number of rows of each clip in a field; None if the file does not tell.
+
+    Raises:
+        MseError: Lengths are no whole numbers, or more than the array has rows.
+    """
+    array = part.array(field)
+    given: Any = part.fields.get(f"{field}_lengths")
+    if given is None and field == "text":
+        given = _text_lengths(part, array)
+    if given is None:
+        return None
+    lengths = np.asarray(given)
+    if lengths.size != len(array) or lengths.dtype.kind not in "iuf" or not np.array_equal(lengths, np.rint(lengths)):
+        raise MseError(f"{part.name}: {field}_lengths must have one whole number a clip.")
+    lengths = lengths.reshape(-1)
+    wrong = np.flatnonzero((lengths < 0) | (lengths > array.shape[1]))
+    if len(wrong):
+        first = int(wrong[0])
+        raise MseError(
+            f"{part.ids()[first]} of {part.name} has {lengths[first]:g} rows by {field}_lengths; the array has "
+            f"{array.shape[1]}."
+        )
+    return [int(length) for length in lengths]
+
+
+def _text_lengths(part: Part, array: np.ndarray) -> np.ndarray | None:
+    """From the mask of the tokens, the second row of ``text_bert``."""
+    tokens = part.fields.get("text_bert")
+    if not isinstance(tokens, np.ndarray) or tokens.shape != (len(array), 3, array.shape[1]):
+        return None
+    return tokens[:, 1, :].sum(axis=1)
+
+
+def _texts(part: Part, field: str, count: int | None) -> list[str]:
+    given = part._get(field)
+    values = given.reshape(-1).tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
+        raise MseError(
+            f"{part.name}: {field} must be texts. In a file of Python 2 that may be another encoding: "
+            "--option encoding=latin1."
+        )
+    if count is not None and len(values) != count:
+        raise MseError(f"{part.name} has {count:,} ids and {len(values):,} texts in {field}.")
+    return list(values)
+
+
+_TRAIN, _VALID, _TEST = Split
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file.
+
+    Attributes:
+        name: How its publishers call it.
+        corpus: Name of the corpus.
+        digest: SHA-256, hex; of two files only the first eight digits are known.
+        counts: Clips a split.
+    """
+
+    name: str
+    corpus: str
+    digest: str
+    counts: Mapping[Split, int]
+
+
+_MOSI = {_TRAIN: 1284, _VALID: 229, _TEST: 686}
+_MOSEI = {_TRAIN: 16326, _VALID: 1871, _TEST: 4659}
+_SIMS = {_TRAIN: 1368, _VALID: 456, _TEST: 457}
+_SIMSV2 = {_TRAIN: 2722, _VALID: 647, _TEST: 1034}
+
+PUBLISHED = (
+    Published("MMSA MOSI unaligned_50.pkl", "mosi", "78e0f8b5", _MOSI),
+    Published("MMSA MOSI aligned_50.pkl", "mosi", "d3994fd2", _MOSI),
+    Published(
+        "MMSA MOSEI unaligned_50.pkl",
+        "mosei",
+        "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
+        _MOSEI,
+    ),
+    Published(
+        "MMSA MOSEI aligned_50.pkl",
+        "mosei",
+        "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
+        _MOSEI,
+    ),
+    Published(
+        "MMSA SIMS unaligned_39.pkl",
+        "sims",
+        "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f",
+        _SIMS,
+    ),
+    Published(
+        "CH-SIMS v2 ch-simsv2s.pkl",
+        "simsv2",
+        "f8fd9a1dd070588a714ff357b00f31d5bb93277b4e502cf2dc4ff718a95fc49b",
+        _SIMSV2,
+    ),
+)
+
+
+def recognise(digest: str) -> Published | None:
+    """The published file that has this digest.
+
+    Args:
+        digest: SHA-256, hex.
+
+    Examples:
+        >>> recognise("45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791").name
+        'MMSA MOSEI aligned_50.pkl'
+        >>> recognise("0" * 64) is None
+        True
+    """
+    return next((one for one in PUBLISHED if digest.startswith(one.digest)), None)
+
+
+def by_counts(counts: Mapping[Split, int]) -> str | None:
+    """The corpus that has these numbers of clips a split.
+
+    Examples:
+        >>> by_counts({Split.TRAIN: 1284, Split.VALID: 229, Split.TEST: 686})
+        'mosi'
+    """
+    return next((one.corpus for one in PUBLISHED if dict(one.counts) == dict(counts)), None)
+
 
 SPLITS = {"train": Split.TRAIN, "valid": Split.VALID, "val": Split.VALID, "dev": Split.VALID, "test": Split.TEST}
 SEMI_SUPERVISED = ("train_mix",)
@@ -230,3 +513,74 @@ def _without_padding(rows: np.ndarray) -> np.ndarray:
     """Rows up to the last one that is not all zeros."""
     filled = np.flatnonzero(rows.any(axis=1))
     return rows[: filled[-1] + 1] if len(filled) else rows[:0]
+
+
+_FIELDS = {**MODALITIES, "text": "text"}
+
+
+def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
+    """Write an MMSA pickle with padded arrays and true lengths, whole or not at all, a clip at a time.
+
+    ``text_bert``, the token ids of one BERT, is left out; ``text`` is there if a text stream is chosen.
+
+    Args:
+        dataset: One whose labels are numbers.
+        path: The file.
+        streams: Name of the stream by modality: acoustic, visual, text.
+
+    Raises:
+        UsageError: Labels are classes, or two clips would have the same id.
+    """
+    if not isinstance(dataset.manifest.task, Regression):
+        raise UsageError(
+            f"{dataset.name} has classes, and MMSA's pickles hold numbers; mse-adapter is a format that holds classes."
+        )
+    padded = streams_of(streams, dataset, tuple(_FIELDS))
+    ids = {clip.id: _id(dataset.name, clip) for clip in dataset.clips}
+    if len(set(ids.values())) < len(ids):
+        raise UsageError(f"Two clips of {dataset.name} would have one id in {path}; MMSA's ids have no folders.")
+    further = [name for name in LABELS if _all_numbers(dataset.clips, name)]
+    value = {
+        split.value: _part(clips, [ids[clip.id] for clip in clips], padded, further)
+        for split, clips in by_split(dataset.clips).items()
+    }
+    with aside(path) as temporary, temporary.open("wb") as file:
+        write_pickle(value, file)
+
+
+def _part(clips: Sequence[Clip], ids: list[str], padded: dict[str, Padded], further: list[str]) -> dict[str, Any]:
+    numbers = [0.0 if clip.label is None else float(clip.label) for clip in clips]
+    part: dict[str, Any] = {
+        "raw_text": [clip.text for clip in clips],
+        "id": ids,
+        "annotations": [_annotation(clip) for clip in clips],
+        "regression_labels": np.array(numbers, np.float64),
+    }
+    for name in further:
+        part[LABELS[name]] = np.array([float(clip.labels.get(name, 0.0)) for clip in clips], np.float64)
+    if any(clip.label is None for clip in clips):
+        part["mask"] = np.array([clip.label is not None for clip in clips], np.int64)
+    for modality, one in padded.items():
+        field = _FIELDS[modality]
+        shape = (len(clips), one.longest, one.dim)
+        part[field] = Pieces(shape, np.dtype(np.float32), lambda one=one: one.blocks(clips))  # type: ignore[misc]
+        part[f"{field}_lengths"] = one.lengths(clips)
+    return part
+
+
+def _all_numbers(clips: Sequence[Clip], name: str) -> bool:
+    labelled = [clip for clip in clips if clip.label is not None]
+    return bool(labelled) and all(isinstance(clip.labels.get(name), float) for clip in labelled)
+
+
+def _annotation(clip: Clip) -> str:
+    """The word for the label, as MMSA's tables have it; empty for a clip without one."""
+    if clip.label is None:
+        return ""
+    if (known := str(clip.labels.get("annotation", ""))) in ANNOTATIONS:
+        return known
+    return annotation_of(float(clip.label))
+
+
+def _id(dataset: str, clip: Clip) -> str:
+    return clip.id if SEPARATOR in clip.id else f"{dataset}{SEPARATOR}{clip.id.replace('/', '_')}"

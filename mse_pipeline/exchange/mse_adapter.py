@@ -2,12 +2,14 @@
 
 An entry is ``{"label": str, "features": {"text": str, "audio": (La, Da), "video": (Lv, Dv), "audio_len": int,
 "video_len": int}}``, all of one file padded to the same shape. There are no ids.
+
+A dataset as MSE-Adapter's pickles, a file a split, which its own loader opens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import Imported, file_digest
-from mse_pipeline.exchange.emotions import CLASSES, LANGUAGES, spelling
-from mse_pipeline.exchange.matching import Entry, rebuild
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.matching import CLASSES, LANGUAGES, Entry, rebuild, spelling
+from mse_pipeline.exchange.pickle_write import Padded, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
-from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
+from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.storage import aside
 from mse_pipeline.task import Classification
 
 MODALITIES = {"acoustic": "audio", "visual": "video"}
@@ -192,3 +195,40 @@ class _Stream:
         if empty:
             self.notes.append(f"{self.name}: {empty:,} clips have no rows, and so no features.")
         self.notes.extend(repairs.notes())
+
+
+def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
+    """Write ``NAME_train.pkl``, ``NAME_valid.pkl`` and ``NAME_test.pkl`` into a folder, a clip at a time.
+
+    Clips without a label are left out: the format has no place for them.
+
+    Args:
+        dataset: One whose labels are classes.
+        path: The folder, made if need be.
+        streams: Name of the stream by modality; acoustic and visual, both.
+
+    Raises:
+        UsageError: Labels are numbers, or a modality is missing.
+    """
+    if not isinstance(dataset.manifest.task, Classification):
+        raise UsageError(f"{dataset.name} has numbers as labels, and this format holds classes; mmsa holds numbers.")
+    padded = streams_of(streams, dataset, tuple(MODALITIES))
+    missing = [modality for modality in MODALITIES if modality not in padded]
+    if missing:
+        raise UsageError(
+            f"MSE-Adapter's pickles need a stream of each modality; there is none of {', '.join(missing)}."
+        )
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; MSE-Adapter's pickles are three files in a folder.")
+    for split, clips in by_split([clip for clip in dataset.clips if clip.label is not None]).items():
+        with aside(path / f"{dataset.name}_{split}.pkl") as temporary, temporary.open("wb") as file:
+            write_pickle(_written_entries(clips, padded), file)
+
+
+def _written_entries(clips: Sequence[Clip], padded: dict[str, Padded]) -> Iterator[dict[str, Any]]:
+    for clip in clips:
+        features: dict[str, Any] = {"text": clip.text}
+        for modality, field in MODALITIES.items():
+            features[field] = padded[modality].rows(clip)
+            features[f"{field}_len"] = padded[modality].lengths([clip])[0]
+        yield {"label": str(clip.label), "features": features}

@@ -18,14 +18,13 @@ import numpy as np
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root, relative, telling
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
 from mse_pipeline.exchange.clip_table import TABLE, read_clip_table, write_clip_table
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
-from mse_pipeline.exchange.values import ROWS_CLOCK, Repairs, row_clock
 from mse_pipeline.names import ByName, same_on_disk, too_long
-from mse_pipeline.store.atomic import aside
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.storage import aside
 
 _MODALITIES = {
     "acoustic": ("acoustic", "audio"),

@@ -3,26 +3,181 @@
 A pickle is a program for a stack machine (documented in the standard library's ``pickletools``). This machine carries
 out the steps that build data. It has no step that imports, calls or sets attributes: the calls that numpy writes for
 its arrays are recognised by name and carried out by this package's own code, and every other name is refused.
+
+The stack, the memory and the bytes of a pickle while it is read; every size is held against what is there.
+
+Which step of a pickle has which code; codes and names are those of the standard library's ``pickletools``.
 """
 
 from __future__ import annotations
 
 import codecs
+import struct
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from mse_pipeline.exchange.pickle_arrays import (
+from mse_pipeline.exchange.pickle_values import (
+    Allowed,
     BigText,
     Blank,
+    Keys,
     Refused,
+    allowed,
     array_of,
     dtype_of,
     fill_array,
     fill_dtype,
     scalar_of,
 )
-from mse_pipeline.exchange.pickle_keys import Keys
-from mse_pipeline.exchange.pickle_names import Allowed, allowed
-from mse_pipeline.exchange.pickle_stack import Stack
+
+MAX_STEPS = 50_000_000
+_PIECE = 4096
+
+
+class Stack:
+    """Where a pickle is, and what it has built so far.
+
+    Args:
+        data: The whole file.
+        encoding: Of Python 2's strings.
+
+    Attributes:
+        position: Where in the file the next byte is.
+        encoding: Of Python 2's strings.
+    """
+
+    def __init__(self, data: memoryview, encoding: str) -> None:
+        self.position = 0
+        self.encoding = encoding
+        self._data = data
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        self._steps = 0
+        # A few steps could name one long value again and again, and fill the memory with its copies.
+        self._copies = len(data) + (1 << 20)
+
+    def count(self, steps: int) -> None:
+        """Count steps.
+
+        Raises:
+            Refused: There are more than any file of arrays has.
+        """
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise Refused(f"it has more than {MAX_STEPS:,} steps, which no file of arrays has.")
+
+    def copying(self, size: int) -> None:
+        """Count bytes that are made anew.
+
+        Raises:
+            Refused: They are more than the file has.
+        """
+        self._copies -= size
+        if self._copies < 0:
+            raise Refused("its steps would make more data than the file has.")
+
+    def take(self, size: int) -> memoryview:
+        """The next bytes, not copied.
+
+        Raises:
+            Refused: There are not so many.
+        """
+        end = self.position + size
+        if size < 0 or end > len(self._data):
+            left = len(self._data) - self.position
+            raise Refused(f"it is cut off, or lies about sizes: {size:,} bytes are announced, {left:,} are left.")
+        part = self._data[self.position : end]
+        self.position = end
+        return part
+
+    def number(self, form: str) -> Any:
+        """The next number, in a form of the module ``struct``."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self) -> bytes:
+        """The bytes up to the next line feed, which is passed over."""
+        for start in range(self.position, len(self._data), _PIECE):
+            found = bytes(self._data[start : start + _PIECE]).find(b"\n")
+            if found >= 0:
+                line = bytes(self.take(start + found - self.position))
+                self.position += 1
+                if line.endswith(b"\r"):
+                    raise Refused("its lines end as those of Windows do, which is no pickle's way.")
+                return line
+        raise Refused("it is cut off: a line has no end.")
+
+    def push(self, value: Any) -> None:
+        """Put a value on the stack."""
+        self._stack.append(value)
+
+    def pop(self) -> Any:
+        """Take the value on top of the stack."""
+        if self._marks and len(self._stack) <= self._marks[-1]:
+            raise Refused("it takes a value where there is none.")
+        return filled(self._stack.pop())
+
+    def top(self) -> Any:
+        """The value on top of the stack, which stays; an array that is not filled yet as `Blank`."""
+        if not self._stack or (self._marks and len(self._stack) <= self._marks[-1]):
+            raise Refused("it changes a value where there is none.")
+        return self._stack[-1]
+
+    def replace(self, value: Any) -> None:
+        """Put another value in the place of the one on top."""
+        self._stack[-1] = value
+
+    def mark(self) -> None:
+        """Mark the place that `since_mark` goes back to."""
+        self._marks.append(len(self._stack))
+
+    def since_mark(self) -> list[Any]:
+        """Take all values since the last mark."""
+        start = self._marks.pop()
+        items = [filled(one) for one in self._stack[start:]]
+        del self._stack[start:]
+        return items
+
+    def drop(self) -> None:
+        """Forget the top of the stack, be it a value or a mark."""
+        if self._marks and self._marks[-1] == len(self._stack):
+            self._marks.pop()
+        else:
+            self.pop()
+
+    def put(self, index: int) -> None:
+        """Remember the value on top of the stack."""
+        if not 0 <= index <= MAX_STEPS:  # numbers that hash alike would make the memo slow
+            raise Refused("it numbers a value of its memo beyond all steps that a file may have.")
+        self._memo[index] = self.top()
+
+    def memoize(self) -> None:
+        """Remember the value on top of the stack under the next number."""
+        self.put(len(self._memo))
+
+    def get(self, index: int) -> None:
+        """Put a remembered value on the stack."""
+        if index not in self._memo:
+            raise Refused(f"it asks for the value {index:,} of its memory, where there is none.")
+        self.push(filled(self._memo[index]))
+
+    def result(self) -> Any:
+        """The value that is left when all steps are done."""
+        if len(self._stack) != 1 or self._marks:
+            raise Refused("it ends before its value is whole.")
+        rest = self._data[self.position :]
+        if bytes(rest[:_PIECE]).strip(b"\0\r\n "):
+            raise Refused(
+                f"{len(rest):,} bytes follow its end: several pickles lie in one file, of which Python would read the "
+                "first alone. Write one value per file."
+            )
+        return self.pop()
+
+
+def filled(value: Any) -> Any:
+    """The array or dtype of a `Blank` that has one by now; any other value as it is."""
+    return value.value if isinstance(value, Blank) and value.value is not None else value
+
 
 HIGHEST_PROTOCOL = 5
 _SHORT_BYTES = 512  # longer ones stay in the file, as views
@@ -231,3 +386,123 @@ class Machine(Stack):
     def refuse(self, what: str) -> NoReturn:
         """Refuse a step that is never carried out."""
         raise Refused(f"it asks for {what}, which data files do not need; nothing of the file was run.")
+
+
+Step = Callable[[Machine], None]
+_STOP = ord(".")
+
+
+def run(machine: Machine) -> Any:
+    """Carry out all steps; returns the value that the pickle describes.
+
+    Raises:
+        Refused: It asks for something that is not done.
+        IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError: It is damaged.
+    """
+    while True:
+        code = machine.take(1)[0]
+        if code == _STOP:
+            return machine.result()
+        step = STEPS.get(code)
+        if step is None:
+            place = "does not begin like a pickle" if machine.position == 1 else "is damaged"
+            raise Refused(f"it {place}: {code:#04x} is no step of one.")
+        machine.count(1)
+        step(machine)
+
+
+def _refusing(what: str) -> Step:
+    def step(machine: Machine) -> None:
+        machine.refuse(what)
+
+    return step
+
+
+def _fixed(form: str) -> Step:
+    size = struct.calcsize(form)
+
+    def step(machine: Machine) -> None:
+        machine.push(struct.unpack(form, machine.take(size))[0])
+
+    return step
+
+
+def _constant(value: Any) -> Step:
+    return lambda machine: machine.push(value)
+
+
+_PERSISTENT = "an object by a persistent id, which lies outside of the file"
+_CLASS = "an object of a class"
+_EXTENSION = "an object by a number of Python's extension registry"
+_BUFFER = "data that lie outside of the file"
+
+_BY_NAME: dict[str, tuple[bytes, Step]] = {
+    "PROTO": (b"\x80", Machine.protocol),
+    "FRAME": (b"\x95", Machine.frame),
+    "MARK": (b"(", Machine.mark),
+    "POP": (b"0", Machine.drop),
+    "POP_MARK": (b"1", lambda m: m.since_mark().clear()),
+    "DUP": (b"2", Machine.duplicate),
+    "NONE": (b"N", _constant(None)),
+    "NEWTRUE": (b"\x88", _constant(True)),
+    "NEWFALSE": (b"\x89", _constant(False)),
+    "INT": (b"I", Machine.whole_line),
+    "LONG": (b"L", Machine.whole_line),
+    "BININT": (b"J", _fixed("<i")),
+    "BININT1": (b"K", _fixed("<B")),
+    "BININT2": (b"M", _fixed("<H")),
+    "LONG1": (b"\x8a", lambda m: m.long("<B")),
+    "LONG4": (b"\x8b", lambda m: m.long("<i")),
+    "FLOAT": (b"F", lambda m: m.push(float(m.line()))),
+    "BINFLOAT": (b"G", _fixed(">d")),
+    "STRING": (b"S", Machine.old_string_line),
+    "BINSTRING": (b"T", lambda m: m.old_string("<i")),
+    "SHORT_BINSTRING": (b"U", lambda m: m.old_string("<B")),
+    "UNICODE": (b"V", lambda m: m.push(str(m.line(), "raw-unicode-escape"))),
+    "BINUNICODE": (b"X", lambda m: m.text("<I")),
+    "SHORT_BINUNICODE": (b"\x8c", lambda m: m.text("<B")),
+    "BINUNICODE8": (b"\x8d", lambda m: m.text("<Q")),
+    "BINBYTES": (b"B", lambda m: m.byte_string("<I")),
+    "SHORT_BINBYTES": (b"C", lambda m: m.byte_string("<B")),
+    "BINBYTES8": (b"\x8e", lambda m: m.byte_string("<Q")),
+    "BYTEARRAY8": (b"\x96", lambda m: m.byte_string("<Q")),
+    "EMPTY_TUPLE": (b")", _constant(())),
+    "TUPLE": (b"t", lambda m: m.push(tuple(m.since_mark()))),
+    "TUPLE1": (b"\x85", lambda m: m.make_tuple(1)),
+    "TUPLE2": (b"\x86", lambda m: m.make_tuple(2)),
+    "TUPLE3": (b"\x87", lambda m: m.make_tuple(3)),
+    "EMPTY_LIST": (b"]", lambda m: m.push([])),
+    "LIST": (b"l", lambda m: m.push(m.since_mark())),
+    "APPEND": (b"a", lambda m: m.append([m.pop()])),
+    "APPENDS": (b"e", lambda m: m.append(m.since_mark())),
+    "EMPTY_DICT": (b"}", lambda m: m.push({})),
+    "DICT": (b"d", Machine.make_dict),
+    "SETITEM": (b"s", lambda m: m.set_items([m.pop(), m.pop()][::-1])),
+    "SETITEMS": (b"u", lambda m: m.set_items(m.since_mark())),
+    "EMPTY_SET": (b"\x8f", lambda m: m.push(set())),
+    "ADDITEMS": (b"\x90", lambda m: m.add(m.since_mark())),
+    "FROZENSET": (b"\x91", Machine.make_frozenset),
+    "GET": (b"g", lambda m: m.get(int(m.line()))),
+    "BINGET": (b"h", lambda m: m.get(m.take(1)[0])),
+    "LONG_BINGET": (b"j", lambda m: m.get(m.number("<I"))),
+    "PUT": (b"p", lambda m: m.put(int(m.line()))),
+    "BINPUT": (b"q", lambda m: m.put(m.take(1)[0])),
+    "LONG_BINPUT": (b"r", lambda m: m.put(m.number("<I"))),
+    "MEMOIZE": (b"\x94", Machine.memoize),
+    "GLOBAL": (b"c", Machine.global_lines),
+    "STACK_GLOBAL": (b"\x93", Machine.stack_global),
+    "REDUCE": (b"R", Machine.reduce),
+    "BUILD": (b"b", Machine.build),
+    "INST": (b"i", Machine.instance),
+    "OBJ": (b"o", _refusing(_CLASS)),
+    "NEWOBJ": (b"\x81", _refusing(_CLASS)),
+    "NEWOBJ_EX": (b"\x92", _refusing(_CLASS)),
+    "EXT1": (b"\x82", _refusing(_EXTENSION)),
+    "EXT2": (b"\x83", _refusing(_EXTENSION)),
+    "EXT4": (b"\x84", _refusing(_EXTENSION)),
+    "PERSID": (b"P", _refusing(_PERSISTENT)),
+    "BINPERSID": (b"Q", _refusing(_PERSISTENT)),
+    "NEXT_BUFFER": (b"\x97", _refusing(_BUFFER)),
+    "READONLY_BUFFER": (b"\x98", _refusing(_BUFFER)),
+}
+STEPS: dict[int, Step] = {code[0]: step for code, step in _BY_NAME.values()}

@@ -44,18 +44,18 @@ FORMATS: dict[str, Format] = {
     "mmsa": Format(
         "MMSA pickle (MOSI, MOSEI, SIMS, SIMS-V2; aligned or not), also of MMSA-FET",
         "mmsa:read",
-        "mmsa_write:write",
+        "mmsa:write",
         loses="times and validity of rows, names of dimensions, token ids of BERT (text_bert)",
     ),
     "mse-adapter": Format(
         "MSE-Adapter pickles of one split each (MELD, CHERMA, IEMOCAP)",
         "mse_adapter:read",
-        "mse_adapter_write:write",
+        "mse_adapter:write",
         loses="ids, speakers, times and validity of rows, names of dimensions, clips without a label",
     ),
     "mmgcn": Format("Pickle of a tuple of dictionaries by dialogue (MMGCN, DialogueGCN; MELD, IEMOCAP)", "mmgcn:read"),
     "csd": Format(
-        "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)", "csd:read", "csd_write:write"
+        "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)", "csd:read", "csd:write"
     ),
     "npy": Format(
         "Folders of .npy files, one a clip, with a label table (MERBench)", "npy_folder:read", "npy_folder:write"

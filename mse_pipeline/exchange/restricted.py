@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.pickle_arrays import BigText, Blank, Refused
-from mse_pipeline.exchange.pickle_machine import Machine
-from mse_pipeline.exchange.pickle_names import Allowed
-from mse_pipeline.exchange.pickle_steps import run
+from mse_pipeline.exchange.pickle_machine import Machine, run
+from mse_pipeline.exchange.pickle_values import Allowed, BigText, Blank, Refused
 from mse_pipeline.file_kinds import kind_of, windows_line_ends
 
 ENCODINGS = ("utf-8", "latin1", "ascii")

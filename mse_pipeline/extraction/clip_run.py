@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.errors import ClipError, MseError
+from mse_pipeline.errors import ClipError, MseError, refuse_if_of_all_clips
 from mse_pipeline.extraction.sessions import Sessions
 from mse_pipeline.extraction.task import Step, Task, Todo
 from mse_pipeline.extractors.base import (
@@ -20,7 +20,6 @@ from mse_pipeline.extractors.base import (
 )
 from mse_pipeline.media.decode import Decoded, decode
 from mse_pipeline.media.fetching import fetch
-from mse_pipeline.os_errors import refuse_if_of_all_clips
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row, Stage
 

@@ -17,10 +17,9 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from mse_pipeline import __version__
-from mse_pipeline.errors import MseError, UsageError, did_you_mean
+from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain
 from mse_pipeline.extraction.task import Result, Task
 from mse_pipeline.extraction.worker import run_task
-from mse_pipeline.os_errors import explain
 
 
 @dataclass(frozen=True)

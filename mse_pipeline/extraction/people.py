@@ -15,7 +15,7 @@ import numpy as np
 from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.errors import MseError
-from mse_pipeline.extractors.visual.identity import from_text
+from mse_pipeline.extractors.visual.people import from_text
 from mse_pipeline.extractors.visual.speakers import Face, People, Utterance, find_people
 from mse_pipeline.store.candidates import NOTE, Choice, Choices
 from mse_pipeline.store.dataset import Dataset

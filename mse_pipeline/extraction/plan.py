@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.task import StreamSpec, Todo
-from mse_pipeline.media.stamps import Stamp, Stamps
+from mse_pipeline.media.fetching import Stamp, Stamps
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 

@@ -17,12 +17,11 @@ from mse_pipeline.extraction.run import Options, Progress, Silent, stream_specs,
 from mse_pipeline.extraction.task import Todo
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError
-from mse_pipeline.store.clips import write_clips
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.integrity import Damage, Verified, by_shard, verify
+from mse_pipeline.store.integrity import Damage, Verified, by_shard, mend_texts, save_clips, verify
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.mending import mend_texts, save_clips
+from mse_pipeline.store.manifest import write_clips
 from mse_pipeline.store.packing import state_path
 from mse_pipeline.store.storage import remove
 

@@ -28,13 +28,13 @@ from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
-from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.checksum import seal
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
+from mse_pipeline.store.storage import write_text
 
 _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 

@@ -12,10 +12,9 @@ import threading
 import time
 
 from mse_pipeline import __version__
-from mse_pipeline.errors import MseError
+from mse_pipeline.errors import MseError, explain, goes_on
 from mse_pipeline.extraction.supervisor import Supervisor, supervisor
 from mse_pipeline.extraction.task import Outcome, Result, Task
-from mse_pipeline.os_errors import explain, goes_on
 
 _SHARD_BYTES = 64 << 20  # no more than this is held before it is written
 

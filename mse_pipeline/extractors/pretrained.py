@@ -1,19 +1,71 @@
 """Pretrained models of transformers: where one lies, what it is, and the digest of all that its values depend on.
 
 Nothing here loads weights, and no code of a model is ever run: classes are those of the installed transformers.
+
+Digests of large files by content, remembered as long as path, size and time stay the same.
+
+Models from the hub: taken from its cache, else downloaded into it once.
+
+Preprocessors of pretrained models: what transformers puts samples, pictures and texts through before the model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.errors import UsageError
-from mse_pipeline.extractors.content import folder_digest
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.visual.weights import models_folder
-from mse_pipeline.model_files import CONFIG, weight_files
+from mse_pipeline.model_files import CONFIG, OTHER_COPIES, PICKLED_WEIGHTS, SAFE_WEIGHTS, weight_files
+from mse_pipeline.store.storage import write_text
+
+_CHUNK = 1 << 20
+_REMEMBERED = 1 << 23  # bytes from which on reading a file takes longer than looking up its digest
+
+
+def folder_digest(files: Iterable[Path], memory: Path) -> str:
+    """Digest of some files of one folder by name and content, in whatever order they are given.
+
+    Args:
+        files: The files.
+        memory: Folder of the digests that are remembered; one that cannot be written to remembers nothing.
+
+    Returns:
+        32 hex digits.
+    """
+    lines = sorted(f"{path.name} {file_digest(path, memory)}" for path in files)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def file_digest(path: Path, memory: Path) -> str:
+    """BLAKE2b of a file's content as 32 hex digits; see `folder_digest`."""
+    path = path.resolve()
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns, memory)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, size: int, mtime_ns: int, memory: Path) -> str:
+    if size < _REMEMBERED:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    note = memory / hashlib.blake2b(f"{path}\0{size}\0{mtime_ns}".encode(), digest_size=16).hexdigest()
+    with contextlib.suppress(OSError, ValueError):
+        known = note.read_text(encoding="ascii")
+        if re.fullmatch("[0-9a-f]{32}", known):
+            return known
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    with contextlib.suppress(OSError):
+        write_text(note, digest.hexdigest())
+    return digest.hexdigest()
+
 
 DESCRIBING_FILES = (
     CONFIG,
@@ -74,7 +126,6 @@ def find(model: str, revision: str | None = None) -> Path:
     kept = models_folder() / model
     if revision is None and kept.is_dir():
         return require_model(kept)
-    from mse_pipeline.extractors.hub import fetch
 
     return fetch(model, revision, kept)
 
@@ -141,3 +192,116 @@ def first_line(error: Exception) -> str:
     """An error of another library as part of a sentence: its first line without a closing mark."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}" if lines else type(error).__name__
+
+
+def fetch(name: str, revision: str | None, keep: Path) -> Path:
+    """The folder of a repository in the hub's cache; what the cache lacks is downloaded.
+
+    Args:
+        name: As in ``microsoft/wavlm-large``.
+        revision: Commit, tag or branch; None for the newest.
+        keep: Where a copy by hand would be found, for the sentences.
+
+    Raises:
+        UsageError: There is no such repository or revision, or it holds no weights that transformers reads.
+        MseError: It is gated, or the hub cannot be reached and the cache lacks it.
+    """
+    cached = _cached(name, revision)
+    if cached is not None:
+        return cached
+    folder = _download(name, revision, keep, SAFE_WEIGHTS)
+    if not any(folder.glob("*.safetensors")):
+        folder = _download(name, revision, keep, PICKLED_WEIGHTS)
+    return require_model(folder)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The repository's folder in the hub's cache, if all of it is there. Reaches no network."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
+        with contextlib.suppress(LocalEntryNotFoundError, HFValidationError, UsageError):
+            return require_model(_snapshot(name, revision, weights, local_files_only=True))
+    return None
+
+
+def _download(name: str, revision: str | None, keep: Path, weights: Sequence[str]) -> Path:
+    from huggingface_hub import errors
+
+    try:
+        return _snapshot(name, revision, weights)
+    except errors.GatedRepoError as error:
+        raise MseError(
+            f"The model {name} is gated on the hub: accept its licence on its page there, log in with `hf auth login` "
+            "(or set HF_TOKEN), and run this again."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise UsageError(f"The model {name} has no revision {revision!r} on the hub.") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise UsageError(
+            f"The model {name!r} is neither a folder nor a repository that the hub shows you (a private one needs "
+            "`hf auth login`)."
+        ) from error
+    except Exception as error:
+        # From here on it is the connection: the hub's client lets errors of several HTTP libraries through.
+        raise MseError(_unreachable(name, revision, keep, error)) from error
+
+
+def _snapshot(name: str, revision: str | None, weights: Sequence[str], local_files_only: bool = False) -> Path:
+    import huggingface_hub
+
+    # The hub's client calls a snapshot complete only for the patterns that it was fetched with.
+    folder = huggingface_hub.snapshot_download(
+        name,
+        revision=revision,
+        allow_patterns=[*DESCRIBING_FILES, *weights],
+        ignore_patterns=list(OTHER_COPIES),
+        local_files_only=local_files_only,
+    )
+    return Path(folder)
+
+
+def _unreachable(name: str, revision: str | None, keep: Path, error: Exception) -> str:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE is set"
+    else:
+        why = f"the hub cannot be reached ({type(error.__cause__ or error).__name__})"
+    missing = f"The model {name} is neither at {keep} nor in the hub's cache, and {why}."
+    if revision is not None:
+        return (
+            f"{missing} On a machine with a connection, run `hf download {name} --revision {revision} --local-dir DIR`,"
+            " bring DIR here, and give it as option `model` without `revision`."
+        )
+    return (
+        f"{missing} On a machine with a connection, run `hf download {name} --local-dir DIR`, and bring DIR to {keep}."
+    )
+
+
+_FILES = {
+    "AutoFeatureExtractor": "preprocessor_config.json",
+    "AutoImageProcessor": "preprocessor_config.json",
+    "AutoTokenizer": "tokenizer.json (or the files of its vocabulary)",
+}
+
+
+def load_preprocessor(kind: str, folder: Path) -> Any:
+    """Load what belongs to a model's folder.
+
+    Args:
+        kind: ``AutoFeatureExtractor`` for sound, ``AutoImageProcessor`` for pictures, ``AutoTokenizer`` for text.
+        folder: The model's folder.
+
+    Raises:
+        UsageError: The folder has none, or none that the installed transformers can read.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, kind).from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # each kind raises what its files make it stumble over
+        raise UsageError(
+            f"The model folder {folder} has no usable {_FILES[kind]}: {first_line(error)}. Copy it from the model "
+            "that this one was made from."
+        ) from error

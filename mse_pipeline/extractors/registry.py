@@ -1,14 +1,177 @@
-"""Registry: which extractors there are, and how one is made from a recipe's options."""
+"""Registry: which extractors there are, and how one is made from a recipe's options.
+
+Entry: what is told of an extractor without loading it.
+
+Extractors of other packages, found through the entry points of what is installed.
+
+A package offers one by an entry point of the group `GROUP`: the stream's name, and where its class is.
+
+    [project.entry-points."mse_pipeline.extractors"]
+    "acoustic.loudness" = "my_package.loudness:Loudness"
+
+Nothing of such a package is imported before its extractor is asked for, and one that is broken breaks no other.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import importlib.util
+import re
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
 from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
-from mse_pipeline.extractors import plugins
-from mse_pipeline.extractors.entry import Entry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is told of an extractor without loading it.
+
+    Attributes:
+        module: Where its class is.
+        class_name: The class.
+        dim: Number of values a row with the default options; None where the options, or a model, decide.
+        summary: What the values are, in a line.
+        licence: Licence of the model or tool that makes them.
+        needs: What must be fetched to use it; empty where nothing.
+        packages: The modules behind it; it runs where all of them are installed.
+        model: The model and its revision; empty where there is none.
+        size: Bytes of the model.
+        file: The model's file in the models' folder, where it lies in one.
+        brought_by: The installed package that it comes with; empty for this one.
+    """
+
+    module: str
+    class_name: str
+    dim: int | None
+    summary: str
+    licence: str
+    needs: str = ""
+    packages: tuple[str, ...] = field(default=(), kw_only=True)
+    model: str = field(default="", kw_only=True)
+    size: int | None = field(default=None, kw_only=True)
+    file: str = field(default="", kw_only=True)
+    brought_by: str = field(default="", kw_only=True)
+
+    def load(self) -> Any:
+        """The extractor's class. Light: the libraries behind it are imported when it first runs.
+
+        Raises:
+            UsageError: It comes with another package, which is broken or brings something else.
+        """
+        if self.brought_by:
+            return load(self)
+        return getattr(import_module(self.module), self.class_name)
+
+    def missing(self) -> str:
+        """What keeps it from running here, as a sentence; empty where nothing does."""
+        absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if absent:
+            names = " ".join(name.replace("_", "-") for name in absent)
+            return f"Not installed: pip install {names}"
+        if self.brought_by:
+            try:
+                self.load()
+            except UsageError as error:
+                return str(error)
+        if self.file:
+            from mse_pipeline.extractors.visual.weights import models_folder
+
+            if not (models_folder() / self.file).is_file():
+                return f"{self.file} is not in {models_folder()}; it is downloaded at the first use."
+        return ""
+
+
+GROUP = "mse_pipeline.extractors"
+"""The group of entry points."""
+
+_NAME = re.compile(r"(acoustic|visual|text)\.[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What other packages bring.
+
+    Attributes:
+        entries: By stream name.
+        refused: By stream name, why an offer is not taken.
+    """
+
+    entries: dict[str, Entry]
+    refused: dict[str, str]
+
+
+def discover(own: Container[str]) -> Found:
+    """The extractors that other installed packages offer; nothing of theirs is imported.
+
+    Args:
+        own: Names of this package's extractors, which nobody can take.
+    """
+    offers: dict[str, dict[str, metadata.EntryPoint]] = defaultdict(dict)
+    for point in metadata.entry_points(group=GROUP):
+        package = point.dist.name if point.dist is not None else point.module
+        offers[point.name][package] = point  # a package that is found twice, as on two paths, is one
+    entries, refused = {}, {}
+    for name, points in sorted(offers.items()):
+        packages = ", ".join(sorted(points))
+        if not _NAME.fullmatch(name):
+            refused[name] = (
+                f"The package {packages} offers an extractor {name!r}; a name is acoustic, visual or text, a dot, and "
+                "small letters, digits and underscores."
+            )
+        elif name in own:
+            refused[name] = f"The package {packages} offers an extractor {name}, which is the name of a built-in one."
+        elif len(points) > 1:
+            refused[name] = f"The packages {packages} both offer an extractor {name}; uninstall all but one."
+        else:
+            package, point = next(iter(points.items()))
+            entries[name] = _entry(package, point)
+    return Found(entries, refused)
+
+
+def _entry(package: str, point: metadata.EntryPoint) -> Entry:
+    told: Any = point.dist.metadata if point.dist is not None else {}
+    return Entry(
+        point.module,
+        point.attr,
+        None,
+        told.get("Summary") or f"brought by {package}",
+        told.get("License-Expression") or told.get("License") or "not told by the package",
+        brought_by=package,
+    )
+
+
+def load(entry: Entry) -> Any:
+    """The class of another package's extractor.
+
+    Raises:
+        UsageError: It cannot be imported, or is no extractor.
+    """
+    from mse_pipeline.extractors.base import Extractor
+
+    where = f"{entry.module}:{entry.class_name} of the package {entry.brought_by}"
+    try:
+        found: Any = import_module(entry.module)
+        for step in entry.class_name.split("."):
+            found = getattr(found, step)
+    except Exception as error:  # a module of others may raise whatever it likes when it is imported
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason told"
+        raise UsageError(
+            f"The extractor {where} cannot be loaded ({type(error).__name__}: {reason}); update or uninstall the "
+            "package."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Extractor)):
+        raise UsageError(f"{where} is no subclass of mse_pipeline.extractors.base.Extractor.")
+    lacking = [name for name in ("modality", "name", "revision", "Config") if not hasattr(found, name)]
+    if lacking:
+        raise UsageError(f"The extractor {where} does not say its {', '.join(lacking)}.")
+    if not dataclasses.is_dataclass(found.Config):
+        raise UsageError(f"The options `Config` of the extractor {where} must be a dataclass.")
+    return found
+
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
 _VISUAL = "mse_pipeline.extractors.visual"
@@ -17,7 +180,7 @@ _ANY_MODEL = "a model as option `model`: a folder, or a hub name that is downloa
 _ITS_OWN = "that of the chosen model"
 _ENTRIES = {
     "acoustic.egemaps": Entry(
-        f"{_ACOUSTIC}.egemaps",
+        f"{_ACOUSTIC}.opensmile",
         "Egemaps",
         25,
         "eGeMAPSv02 low-level descriptors (openSMILE), every 10 ms",
@@ -147,7 +310,7 @@ def available() -> dict[str, Entry]:
         >>> {"acoustic.egemaps", "text.transformers", "visual.mtcnn"} <= set(available())
         True
     """
-    return {**_ENTRIES, **plugins.discover(_ENTRIES).entries}
+    return {**_ENTRIES, **discover(_ENTRIES).entries}
 
 
 def built_in() -> frozenset[str]:
@@ -191,7 +354,7 @@ def find(name: str) -> Entry:
     """
     if name in _ENTRIES:  # without a look at all that is installed
         return _ENTRIES[name]
-    found = plugins.discover(_ENTRIES)
+    found = discover(_ENTRIES)
     if name in found.refused:
         raise UsageError(found.refused[name])
     if name not in found.entries:

@@ -12,8 +12,8 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus, enumerate_some
 from mse_pipeline.corpora.files import open_root
 from mse_pipeline.corpora.overview import foreign_texts
+from mse_pipeline.corpora.table import OPTIONAL, Cells, lost_row, make_clips
 from mse_pipeline.corpora.table_cells import Complaints, told_missing
-from mse_pipeline.corpora.table_clips import OPTIONAL, Cells, lost_row, make_clips
 from mse_pipeline.corpora.table_file import SUFFIXES, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.table_paths import find_media
 from mse_pipeline.corpora.text import repair

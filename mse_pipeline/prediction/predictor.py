@@ -16,17 +16,15 @@ from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.run import Options, Progress, extract_corpus, without_media
 from mse_pipeline.prediction import clips as new
-from mse_pipeline.prediction.models import load_backbone
-from mse_pipeline.prediction.remaking import DATASET, recipes
-from mse_pipeline.prediction.result import ABSENT, ClipPrediction, Remark, meaning, spread
-from mse_pipeline.prediction.writing import check_outside
+from mse_pipeline.prediction.remaking import DATASET, load_backbone, recipes
+from mse_pipeline.prediction.result import ABSENT, ClipPrediction, Remark, check_outside, meaning, spread
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 from mse_pipeline.task import Task
-from mse_pipeline.training.decoding import Decoding, check_decoding
 from mse_pipeline.training.job import restore
 from mse_pipeline.training.loop import predict_split
+from mse_pipeline.training.scoring import Decoding, check_decoding
 from mse_pipeline.training.stored import Stored, open_stored
 
 

@@ -10,8 +10,7 @@ Examples:
 
 from __future__ import annotations
 
-from mse_pipeline.recipe.features import FeatureSet, feature_sets, load_features, with_features
-from mse_pipeline.recipe.reading import Check, load, names
+from mse_pipeline.recipe.reading import Check, FeatureSet, feature_sets, load, load_features, names, with_features
 from mse_pipeline.recipe.schema import (
     EqualBinsAlignment,
     GridAlignment,

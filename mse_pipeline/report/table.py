@@ -1,17 +1,98 @@
-"""Runs of one dataset -> a table: a row a run, a column a metric, mean ± sample sd over seeds."""
+"""Runs of one dataset -> a table: a row a run, a column a metric, mean ± sample sd over seeds.
+
+Paths -> Report: everything that the terminal, Markdown and JSON forms show.
+
+The published numbers, each with its source.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from mse_pipeline import metrics
+from mse_pipeline.errors import UsageError
+from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
-from mse_pipeline.report.predictions import ClassTable
-from mse_pipeline.report.published import Published, published
-from mse_pipeline.report.runs import RunGroup
+from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row of somebody's table.
+
+    Attributes:
+        dataset: As in ``mosei``.
+        system: As in ``MSE-Adapter, Qwen-1.8B``.
+        source: Who says so, in a word or two.
+        citation: Where exactly.
+        url: Where to look; None if there is no stable address.
+        own: Whether its authors ran it and published every seed: the method that this project trains.
+        seeds: How many; None if not told.
+        mean: Metric -> value, in the scale of `metrics.evaluate` (fractions; errors in label units).
+        sd: Metric -> sample standard deviation over seeds, where it is known.
+        note: What a reader must know before comparing.
+    """
+
+    dataset: str
+    system: str
+    source: str
+    citation: str
+    url: str | None
+    own: bool
+    seeds: int | None
+    mean: Mapping[str, float]
+    sd: Mapping[str, float]
+    note: str | None
+
+
+def published(dataset: str) -> tuple[Published, ...]:
+    """What was published on a dataset: the method's own seeds first; nothing for a dataset of one's own.
+
+    Examples:
+        >>> published("meld")[1].system, published("meld")[1].mean["weight_F1"]
+        ('MSE-Adapter, ChatGLM3-6B', 0.6513)
+        >>> published("sample")
+        ()
+    """
+    return tuple(row for row in _all() if row.dataset == dataset)
+
+
+@cache
+def _all() -> tuple[Published, ...]:
+    stored = json.loads(resources.files("mse_pipeline.report").joinpath("published.json").read_text("utf-8"))
+    return tuple(_row(row, stored["sources"][row["source"]]) for row in stored["rows"])
+
+
+def _row(row: Mapping[str, Any], source: Mapping[str, Any]) -> Published:
+    mean, sd = {}, {}
+    for name, printed in row["metrics"].items():
+        values = printed if isinstance(printed, list) else [printed]
+        # Six decimals are what two of a percentage and four of an error need; they keep 65.13 from being .65129999.
+        scaled = [value if name in ERRORS else round(value / 100, 6) for value in values]
+        mean[name] = scaled[0]
+        if len(scaled) == 2:
+            sd[name] = scaled[1]
+    return Published(
+        dataset=row["dataset"],
+        system=f"{row['system']}, {row['backbone']}" if "backbone" in row else row["system"],
+        source=source["label"],
+        citation=source["citation"],
+        url=source["url"],
+        own=row["source"] == "authors",
+        seeds=row.get("seeds"),
+        mean=mean,
+        sd=sd,
+        note=row.get("note"),
+    )
+
 
 TITLES = {
     "Has0_acc_2": "Has0 Acc2",
@@ -293,3 +374,53 @@ def _mark_best(rows: Sequence[Row], column: Column) -> list[Row]:
         else:
             marked.append(replace(row, cells={**row.cells, column.key: replace(cell, best=True)}))
     return marked
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables by dataset, and sentences on what a reader of them must know.
+
+    Attributes:
+        tables: One a dataset.
+        notes: On the runs: seeds that are not in the means, signs of collapse.
+        warnings: On the files: folders and predictions that could not be read.
+    """
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def build(paths: Iterable[str | Path]) -> Report:
+    """Reads runs and sets them beside each other and the published numbers.
+
+    Args:
+        paths: Run folders, or folders of them (as ``runs``).
+
+    Raises:
+        UsageError: There is no run below any of the paths.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    found = find(paths)
+    if not found.runs:
+        raise UsageError(
+            " ".join(["There is no run to report; `mse train` makes one under runs/.", *found.warnings[:5]])
+        )
+    warnings = list(found.warnings)
+    classes: dict[str, ClassTable | None] = {}
+    for run in found.runs:
+        classes[str(run.path)], unread = class_table(run)
+        warnings += unread
+    made = tables(found.runs, classes)
+    notes = [note for table in made for run in table.runs for note in _notes(run)]
+    return Report(made, tuple(notes), tuple(warnings))
+
+
+def _notes(run: RunGroup) -> list[str]:
+    notes = [f"{run.name}, {seed}: {reason}; not averaged." for seed, reason in run.unfinished.items()]
+    alarms: dict[str, list[int]] = {}
+    for result in run.seeds:
+        for alarm in result.alarms:
+            alarms.setdefault(alarm, []).append(result.seed)
+    notes += [f"{run.name}, seed {', '.join(map(str, seeds))}: {alarm}" for alarm, seeds in alarms.items()]
+    return notes

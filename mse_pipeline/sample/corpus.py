@@ -17,10 +17,10 @@ import numpy as np
 
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.sample.phones import SENTENCES
 from mse_pipeline.sample.scene import EMOTIONS, play, save_scene
 from mse_pipeline.sample.speaker import Speaker, speaker
-from mse_pipeline.store.atomic import write_json, write_text
+from mse_pipeline.sample.voice import SENTENCES
+from mse_pipeline.store.storage import write_json, write_text
 
 MARKER = "sample.json"
 """This file at the root says that the corpus is whole, and how it was made."""

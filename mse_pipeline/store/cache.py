@@ -13,9 +13,8 @@ from typing import Any
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.places import is_local, place
-from mse_pipeline.store.clips import write_clips
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.manifest import Manifest, write_manifest
+from mse_pipeline.store.manifest import Manifest, write_clips, write_manifest
 from mse_pipeline.store.storage import names
 from mse_pipeline.task import Task
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.checksum import DamagedError, read_sealed, seal
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.keys import canonical
+from mse_pipeline.store.storage import write_text
 
 FILE = "chosen.json"
 """Name of the file beside a stream's shards."""

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from isal.isal_zlib import crc32
 
-from mse_pipeline.errors import MseError
-from mse_pipeline.os_errors import explain, of_the_machine
-from mse_pipeline.store.atomic import write_text
+from mse_pipeline.errors import MseError, explain, of_the_machine
+from mse_pipeline.store.storage import write_text
 
 if TYPE_CHECKING:
     from mse_pipeline.store.features import Features

@@ -17,18 +17,15 @@ from mse_pipeline.clip import Clip
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.candidates import Choices, read_choices, write_choices
 from mse_pipeline.store.checksum import read_sealed, write_sealed
-from mse_pipeline.store.clips import count_clips, read_clips
-from mse_pipeline.store.commit import Commit
+from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Journal, Row
-from mse_pipeline.store.keys import canonical, stream_id
-from mse_pipeline.store.manifest import Manifest, StreamEntry, read_manifest, write_manifest
+from mse_pipeline.store.keys import ID, Version, canonical, stream_id
+from mse_pipeline.store.manifest import Manifest, StreamEntry, count_clips, read_clips, read_manifest, write_manifest
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import is_current, open_current, pack_stream
-from mse_pipeline.store.runs import run_lock
 from mse_pipeline.store.shards import ShardView
 from mse_pipeline.store.storage import names
-from mse_pipeline.store.versions import ID, Version
 
 _PLAIN = re.compile(r"[^A-Za-z0-9_.]+")
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.checksum import damaged, seal, unseal
-from mse_pipeline.store.storage import names, read_many, remove
+from mse_pipeline.store.storage import names, read_many, remove, write_text
 
 Stage = Literal["find", "decode", "extract", "import"]
 

@@ -1,14 +1,118 @@
-"""dataset.json: what a dataset in the cache is, and which version of each stream is the current one."""
+"""dataset.json: what a dataset in the cache is, and which version of each stream is the current one.
+
+The clip table as a Parquet file: one row a clip. Its metadata holds the checksum of what the columns say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.store.checksum import damaged, read_sealed, write_sealed
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.store.checksum import damaged, of_text, read_sealed, write_sealed
+from mse_pipeline.store.shards import UNREADABLE
+from mse_pipeline.store.storage import aside, readable
 from mse_pipeline.task import Task, from_plain, to_plain
+
+_COLUMNS = {
+    "id": pa.string(),
+    "split": pa.string(),
+    "media": pa.string(),
+    "start": pa.float64(),
+    "end": pa.float64(),
+    "text": pa.string(),
+    "language": pa.string(),
+    "speaker": pa.string(),
+    "dialogue": pa.string(),
+    "turn": pa.int64(),
+    "face": pa.int64(),
+}
+_CHECKSUM = b"mse.checksum"
+_LATER = ("face",)
+"""Columns that tables of earlier versions have not."""
+
+_PLAIN = tuple(name for name in _COLUMNS if name != "split")
+_SPLITS = {split.value: split for split in Split}
+
+
+def write_clips(path: Path, clips: Sequence[Clip]) -> None:
+    """Write the clip table, whole or not at all. A label is a class in `label`, or a number in `label_value`."""
+    columns = {name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()}
+    labels = [clip.label for clip in clips]
+    columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
+    columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
+    columns["labels"] = pa.array([json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string())
+    with aside(path) as temporary:
+        table = pa.table(columns)
+        table = table.replace_schema_metadata({_CHECKSUM: str(_checksum(table.to_pydict()))})
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_clips(path: Path) -> tuple[Clip, ...]:
+    """Read the clip table.
+
+    Raises:
+        DamagedError: The file is missing or damaged.
+    """
+    try:
+        columns = read_columns(path)[0]
+        for name in _LATER:
+            columns.setdefault(name, [None] * len(columns["id"]))
+        plain = zip(*(columns[name] for name in _PLAIN), strict=True)
+        more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
+        return tuple(_clip(one, *other) for one, other in zip(plain, more, strict=True))
+    except UNREADABLE as error:
+        raise damaged(path, "The clip table", error) from error
+
+
+def read_columns(path: Path) -> tuple[dict[str, list[Any]], bool]:
+    """The columns of the clip table, and whether it has a checksum; tables of earlier versions have none.
+
+    Raises:
+        ValueError: The table is damaged; other errors of `parquet.UNREADABLE` say the same.
+    """
+    with readable(path) as source:
+        # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        table, rows, kept = file.read(), file.metadata.num_rows, file.schema_arrow.metadata or {}
+    columns = table.to_pydict()
+    checked = _CHECKSUM in kept
+    if len(table) != rows or (checked and int(kept[_CHECKSUM]) != _checksum(columns)):
+        raise ValueError("it has another checksum than was written")
+    return columns, checked
+
+
+def _checksum(columns: Mapping[str, Sequence[Any]]) -> int:
+    return of_text(json.dumps(columns, ensure_ascii=False))
+
+
+def _clip(plain: tuple[Any, ...], split: str, label: str | None, value: float | None, labels: str) -> Clip:
+    return Clip(
+        **dict(zip(_PLAIN, plain, strict=True)),
+        split=_SPLITS[split],
+        label=label if label is not None else value,
+        labels={} if labels == "{}" else json.loads(labels),
+    )
+
+
+def count_clips(path: Path) -> int:
+    """Number of clips in the table, without reading it.
+
+    Raises:
+        DamagedError: The file is missing or damaged.
+    """
+    try:
+        with readable(path) as source:
+            return int(pq.read_metadata(source).num_rows)
+    except UNREADABLE as error:
+        raise damaged(path, "The clip table", error) from error
+
 
 FORMAT, UNCHECKED = 2, 1
 

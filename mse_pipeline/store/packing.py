@@ -16,10 +16,8 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import canonical
-from mse_pipeline.store.local_copy import local_copy
-from mse_pipeline.store.pack import Pack
-from mse_pipeline.store.pack_writer import Entry, write_pack
-from mse_pipeline.store.storage import remove
+from mse_pipeline.store.pack import Entry, Pack, write_pack
+from mse_pipeline.store.storage import local_copy, remove
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.storage import aside
 from mse_pipeline.training.processes import ALONE, Processes
 
 FORMAT = 3

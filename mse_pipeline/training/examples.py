@@ -1,7 +1,11 @@
-"""Examples: the labelled clips of a split as what the model reads, made into batches as they are needed."""
+"""Examples: the labelled clips of a split as what the model reads, made into batches as they are needed.
+
+Context: the turns that were said before a clip, as the backbone reads them.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +13,77 @@ import torch
 
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
-from mse_pipeline.backbones.prompt import encode_all
+from mse_pipeline.backbones.prompt import encode_all, written_language
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.features import Features
-from mse_pipeline.training.dialogue import Dialogues, last_lines
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.reading import Batch
+
+COLON = {"en": ": ", "zh": "："}
+
+
+class Dialogues:
+    """The dialogues of a dataset; a clip's context is the turns before it, of its own split.
+
+    Args:
+        clips: All clips of the dataset; those without a label were said as well.
+        turns: How many turns before a clip are read.
+        language: ISO 639-1 code of the prompt, which writes the colon.
+
+    Raises:
+        UsageError: Turns are asked for, and no clip tells its dialogue and its place in it.
+    """
+
+    def __init__(self, clips: Sequence[Clip], turns: int, language: str = "en") -> None:
+        self.turns = turns
+        self._colon = COLON[written_language(language)]
+        self._spoken: dict[tuple[Split, str], list[tuple[int, Clip]]] = defaultdict(list)
+        for clip in clips if turns else ():
+            if clip.dialogue is not None and clip.turn is not None:
+                self._spoken[clip.split, clip.dialogue].append((clip.turn, clip))
+        if turns and not self._spoken:
+            raise UsageError("prompt.context asks for previous turns, but no clip tells its dialogue: leave it out.")
+        for spoken in self._spoken.values():
+            spoken.sort(key=lambda one: one[0])
+
+    def lines(self, clip: Clip) -> list[str]:
+        r"""The turns before a clip, the oldest first, then who speaks in it; empty for a clip outside any dialogue.
+
+        Examples:
+            >>> said = [("Ross", "Hi."), ("Joey", "Hey."), ("Ross", "So?")]
+            >>> clips = [
+            ...     Clip(id=str(n), split=Split.TEST, text=text, speaker=speaker, dialogue="7", turn=n)
+            ...     for n, (speaker, text) in enumerate(said)
+            ... ]
+            >>> Dialogues(clips, turns=1).lines(clips[2])
+            ['Joey: Hey.\n', 'Ross:']
+        """
+        if not self.turns or clip.dialogue is None or clip.turn is None:
+            return []
+        before = [one for turn, one in self._spoken[clip.split, clip.dialogue] if turn < clip.turn]
+        said = [f"{self._name(one)}{one.text}\n" for one in before[-self.turns :]]
+        return [*said, self._name(clip).rstrip()] if clip.speaker else said
+
+    def _name(self, clip: Clip) -> str:
+        return f"{clip.speaker}{self._colon}" if clip.speaker else ""
+
+
+def last_lines(lines: Sequence[tuple[int, ...]], room: int | None = None) -> tuple[int, ...]:
+    """The lines' token ids end to end; the oldest go first where there is no room for all.
+
+    Args:
+        lines: Token ids of each, the oldest first.
+        room: Most tokens; None for no limit.
+
+    Examples:
+        >>> last_lines([(1, 2), (3,), (4, 5)], room=4)
+        (3, 4, 5)
+    """
+    first = 0
+    while room is not None and first < len(lines) and sum(map(len, lines[first:])) > room:
+        first += 1
+    return tuple(token for line in lines[first:] for token in line)
 
 
 @dataclass(frozen=True)

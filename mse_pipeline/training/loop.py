@@ -17,14 +17,12 @@ from mse_pipeline.clip import Split
 from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import Checkpoint, Progress
-from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.earlier import config_digest
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
-from mse_pipeline.training.options import PLAIN, Options
 from mse_pipeline.training.processes import ALONE, Processes
-from mse_pipeline.training.scoring import score_examples
-from mse_pipeline.training.step import Learner
+from mse_pipeline.training.scoring import decode, score_examples
+from mse_pipeline.training.step import PLAIN, Learner, Options
 
 
 @dataclass(frozen=True, eq=False)

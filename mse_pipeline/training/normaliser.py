@@ -10,8 +10,7 @@ import numpy as np
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.pack import Pack
-from mse_pipeline.store.statistics import Statistics, merge, of_clip
+from mse_pipeline.store.pack import Pack, Statistics, merge, of_clip
 
 _SMALLEST = 1e-6  # a dimension that varies less is constant: it is centred, not blown up
 _BLOCK = 1 << 15  # values that are normalised at once

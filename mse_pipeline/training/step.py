@@ -1,4 +1,7 @@
-"""One step of training: a global batch, its parts read by all processes, one step of the optimiser."""
+"""One step of training: a global batch, its parts read by all processes, one step of the optimiser.
+
+Options: how a training is carried out, where that changes its speed and its memory but not its result.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,44 @@ import torch
 
 from mse_pipeline.adapter import MSEAdapter
 from mse_pipeline.clip import Split
-from mse_pipeline.errors import MseError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.objective import answer_loss
-from mse_pipeline.training.options import Options
 from mse_pipeline.training.processes import ALONE, Processes
 from mse_pipeline.training.reading import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Not part of a run's configuration: the same run goes on with other options, on another machine.
+
+    Attributes:
+        accumulation: Parts that a step's batch is read in, one after the other: less memory, equal gradients.
+        checkpointing: The backbone's activations are computed again in the backward pass instead of being kept.
+        compile: The backbone's forward pass goes through torch.compile.
+        trackers: Where scalars are logged besides the run folder: names of `trackers.KNOWN`.
+
+    Raises:
+        UsageError: `accumulation` is not a whole number from 1.
+
+    Examples:
+        >>> Options(accumulation=4).trackers
+        ()
+    """
+
+    accumulation: int = 1
+    checkpointing: bool = False
+    compile: bool = False
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.accumulation, int) or self.accumulation < 1:
+            raise UsageError(f"A batch is accumulated of 1 part or more, not of {self.accumulation}.")
+
+
+PLAIN = Options()
 
 
 @dataclass(frozen=True)

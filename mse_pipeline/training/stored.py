@@ -19,13 +19,14 @@ from mse_pipeline.adapter import AdapterConfig
 from mse_pipeline.adapter.save import DESCRIPTION
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Task, from_plain
-from mse_pipeline.training.about import About, StreamAbout
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.run_files import (
     ADAPTER,
     NORMALISER,
     RUN,
     SEED_FOLDER,
+    About,
+    StreamAbout,
     choose_seed,
     done_seeds,
     read_json,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mse_pipeline import adapter
-from mse_pipeline.adapter import card
+from mse_pipeline.adapter import hub as card
 from tests.adapter.hub_server import TOKEN, Hub
 
 ABOUT = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter
-from mse_pipeline.adapter.mixer import masked_mean
+from mse_pipeline.adapter.model import masked_mean
 
 # dataset: (acoustic, visual dims), (acoustic, visual widths), pseudo tokens
 PAPER = {

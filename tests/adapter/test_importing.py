@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from mse_pipeline import adapter, backbones
-from mse_pipeline.adapter.importing import read_checkpoint
+from mse_pipeline.adapter.reference import read_checkpoint
 from mse_pipeline.errors import MseError, UsageError
 
 SIZES = {"hidden_size": 64, "acoustic_dim": 5, "visual_dim": 3, "acoustic_hidden": 8, "visual_hidden": 4}

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from mse_pipeline.alignment.apply import aligner
-from mse_pipeline.alignment.grid import to_grid
+from mse_pipeline.alignment.apply import aligner, to_grid
 from mse_pipeline.store import Features
 
 

@@ -5,10 +5,8 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mse_pipeline.alignment.apply import aligner
-from mse_pipeline.alignment.equal_bins import to_equal_bins
-from mse_pipeline.alignment.subtokens import load_tokenizer, to_subtokens
-from mse_pipeline.alignment.words import to_words
+from mse_pipeline.alignment.apply import aligner, to_equal_bins
+from mse_pipeline.alignment.words import load_tokenizer, to_subtokens, to_words
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store import Features
 from tests.small_models import byte_tokenizer

@@ -7,7 +7,7 @@ from itertools import groupby
 import pytest
 
 from mse_pipeline import backbones, recipe
-from mse_pipeline.backbones.example import example
+from mse_pipeline.backbones.answers import example
 from mse_pipeline.backbones.prompt import default_task_prompt
 from mse_pipeline.corpora import cherma, meld
 from mse_pipeline.task import Classification, Regression

@@ -10,8 +10,7 @@ import torch
 
 from mse_pipeline import backbones
 from mse_pipeline.backbones.backbone import Backbone
-from mse_pipeline.backbones.checkpoint import read_checkpoint
-from mse_pipeline.backbones.original.streaming import load_weights
+from mse_pipeline.backbones.checkpoint import load_weights, read_checkpoint
 from mse_pipeline.backbones.prompt import encode
 from mse_pipeline.errors import MseError, UsageError
 from tests.backbones import original_checkpoints as original

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mse_pipeline import backbones
-from mse_pipeline.backbones.outline import outline
+from mse_pipeline.backbones.loading import outline
 from mse_pipeline.errors import UsageError
 from tests.backbones import original_checkpoints
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mse_pipeline.backbones import speed
-from mse_pipeline.backbones.speed import compile_forward, enable_checkpointing
 from mse_pipeline.errors import UsageError
+from mse_pipeline.training import run
 from mse_pipeline.training.reading import Reading, answer_logits
+from mse_pipeline.training.run import compile_forward, enable_checkpointing
 from tests.small_models import ARCHITECTURES, WIDTH, small_backbone
 
 
@@ -25,7 +25,7 @@ def answer(backbone, length=9):
 def passes_of_the_first_layer(backbone):
     """How often its parts run: once forward, and once more where it is computed again."""
     ran = []
-    norm = next(part for part in speed._layers(backbone)[0].modules() if not list(part.children()))
+    norm = next(part for part in run._layers(backbone)[0].modules() if not list(part.children()))
     norm.register_forward_hook(lambda *_: ran.append(torch.is_grad_enabled()))
     return ran
 

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from mse_pipeline.backbones.original import sentencepiece_file, tiktoken_file
-from mse_pipeline.backbones.original.sentencepiece_file import build, read_pieces
+from mse_pipeline.backbones.original import chatglm, qwen
+from mse_pipeline.backbones.original.chatglm import build, read_pieces
 from mse_pipeline.errors import MseError, UsageError
 from tests.backbones.original_checkpoints import GLM_PIECES, QWEN_TOKENS, field, sentencepiece_model
 
@@ -33,7 +33,7 @@ def model(tmp_path):
 def test_ranks_are_read_in_their_order(tmp_path):
     path = tmp_path / "qwen.tiktoken"
     path.write_bytes(spell(QWEN_TOKENS) + b"\n\n")
-    assert list(tiktoken_file.read_ranks(path)) == QWEN_TOKENS
+    assert list(qwen.read_ranks(path)) == QWEN_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_a_damaged_rank_file_is_told_by_line(tmp_path, content, says):
     path = tmp_path / "qwen.tiktoken"
     path.write_bytes(content)
     with pytest.raises(MseError, match=says):
-        tiktoken_file.read_ranks(path)
+        qwen.read_ranks(path)
 
 
 def test_a_token_that_its_own_bytes_never_become_has_no_pair():
     alone = {bytes([byte]): byte for byte in range(256)}
     # "abc" is cut into "a" and "bc", which no rank joins; then "abcd" is made of "a" and "bcd".
     ranks = {**alone, b"bc": 256, b"bcd": 257, b"abcd": 258, b"ac": 259}
-    assert list(tiktoken_file.merges(ranks)) == [(b"b", b"c"), (b"bc", b"d"), (b"a", b"bcd"), (b"a", b"c")]
+    assert list(qwen.merges(ranks)) == [(b"b", b"c"), (b"bc", b"d"), (b"a", b"bcd"), (b"a", b"c")]
 
 
 def test_pieces_are_read_with_their_kinds(model):
@@ -124,12 +124,12 @@ def test_a_damaged_model_is_told(model, content):
 
 
 def test_an_order_that_is_not_told_is_refused():
-    pieces = sentencepiece_file.Pieces(("?", "a", "b", "ab", "ba"), (0, 0, 0, -1.0, -1.0), (2, 1, 1, 1, 1), 0)
+    pieces = chatglm.Pieces(("?", "a", "b", "ab", "ba"), (0, 0, 0, -1.0, -1.0), (2, 1, 1, 1, 1), 0)
     with pytest.raises(UsageError, match="same score"):
         build(pieces)
 
 
 def test_a_piece_of_letters_that_are_none_is_refused():
-    pieces = sentencepiece_file.Pieces(("?", "a", "ab"), (0, 0, -1.0), (2, 1, 1), 0)
+    pieces = chatglm.Pieces(("?", "a", "ab"), (0, 0, -1.0), (2, 1, 1), 0)
     with pytest.raises(UsageError, match="'ab' is made of letters"):
         build(pieces)

@@ -10,7 +10,7 @@ import numpy as np
 from mse_pipeline import recipe
 from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import mosei_known_bad
+from mse_pipeline.corpora import mosei
 from mse_pipeline.corpora.cherma import EMOTIONS
 from mse_pipeline.corpora.simsv2 import OFFICIAL_BINS
 from tests.checking.trees import cherma_tree, mmsa_tree
@@ -42,7 +42,7 @@ def test_mosei_with_its_real_ids(shared, seeds, tmp_path):
     root = mmsa_tree(tmp_path / "MOSEI", shared / "data/mosei/label.csv", seeds, kinds)
     report = check(recipe.load("mosei"), root, workers=2)
     by_media = {clip.media: clip for clip in report.clips}
-    known_bad = {path for path in by_media if path and path.split("/")[1] in mosei_known_bad.MMSA_CUT}
+    known_bad = {path for path in by_media if path and path.split("/")[1] in mosei.MMSA_CUT}
     expected = {("known_bad", path) for path in known_bad}
     [gone] = [clip.id for clip in report.clips if clip.media is None]
     expected |= {(code, path if kind else gone) for path, (kind, code) in planted.items()}

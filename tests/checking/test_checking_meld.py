@@ -11,7 +11,7 @@ from mse_pipeline import recipe
 from mse_pipeline.checking.report import Report, write_csv
 from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import meld_known_bad
+from mse_pipeline.corpora import meld
 from mse_pipeline.corpora.meld import EMOTIONS, OFFICIAL_EMOTIONS
 from tests.checking.trees import meld_media, meld_tree
 
@@ -37,7 +37,7 @@ UNREADABLE = {"train": 2, "valid": 1, "test": 1}  # besides the cut off file, wh
 @pytest.fixture(scope="module")
 def report(shared, seeds, tmp_path_factory) -> Report:
     kinds = {clip: kind for clip, (kind, _) in PLANTED.items()} | dict.fromkeys(TWINS, "no index")
-    extra = {meld_media(clip): "good" for clip in meld_known_bad.UNLABELLED}
+    extra = {meld_media(clip): "good" for clip in meld.UNLABELLED}
     for clip in TWINS:
         extra[meld_media(clip).replace("/dia", "/final_videos_testdia")] = "good"
     extra |= {"train_splits/._dia0_utt0.mp4": "text", "train_splits/dia7_utt0.copy.mp4": "good"}
@@ -46,10 +46,10 @@ def report(shared, seeds, tmp_path_factory) -> Report:
 
 
 def test_every_planted_defect_is_found_and_nothing_else(report):
-    known_bad = set(meld_known_bad.CLIPS) | {clip.id for clip in report.clips if clip.dialogue == "train/dia241"}
+    known_bad = set(meld.CLIPS) | {clip.id for clip in report.clips if clip.dialogue == "train/dia241"}
     expected = {("known_bad", meld_media(clip)) for clip in known_bad}
     expected |= {(code, meld_media(clip) if kind else clip) for clip, (kind, code) in PLANTED.items()}
-    expected |= {("unlabelled_media", meld_media(clip)) for clip in meld_known_bad.UNLABELLED}
+    expected |= {("unlabelled_media", meld_media(clip)) for clip in meld.UNLABELLED}
     expected |= {("duplicate", meld_media(clip)) for clip in TWINS}
     assert Counter((d.code, d.path or d.clip) for d in report.defects) == dict.fromkeys(expected, 1)
 

@@ -8,8 +8,8 @@ import pytest
 
 from mse_pipeline.checking import run
 from mse_pipeline.checking.catalogue import ENTRIES, find
+from mse_pipeline.checking.report import label_counts, properties, spread
 from mse_pipeline.checking.run import check
-from mse_pipeline.checking.statistics import label_counts, properties, spread
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora import available
 from mse_pipeline.errors import UsageError

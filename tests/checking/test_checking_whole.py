@@ -9,9 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from mse_pipeline.checking.probing import examine
+from mse_pipeline.checking.probing import examine, losses
 from mse_pipeline.checking.run import check
-from mse_pipeline.checking.whole import losses
 from tests.checking.test_checking_run import TABLE
 from tests.checking.trees import write_clip
 from tests.media.media_files import tone, write_media

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mse_pipeline import adapter
-from mse_pipeline.adapter import card
+from mse_pipeline.adapter import hub as card
 from tests.adapter.conftest import ABOUT, RESULT, hub  # noqa: F401 - a fixture
 
 SIZES = {"hidden_size": 128, "acoustic_dim": 5, "visual_dim": None}

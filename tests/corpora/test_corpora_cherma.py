@@ -10,7 +10,8 @@ import pytest
 
 from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import cherma, cherma_labels
+from mse_pipeline.corpora import cherma
+from mse_pipeline.corpora import cherma as cherma_labels
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import codes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mse_pipeline.corpora.encodings import check_encoding, guess_encoding
-from mse_pipeline.corpora.text import decode_file
+from mse_pipeline.corpora.text import check_encoding, decode_file, guess_encoding
 from mse_pipeline.errors import UsageError
 
 KOREAN = ("안녕하세요 정말 기뻐요", "오늘은 슬퍼요, 정말로", "아니 왜 그랬어요")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mse_pipeline.corpora.base import read_bytes, read_each, read_heads
 from mse_pipeline.corpora.files import Folders, inside, list_files, open_root, relative
-from mse_pipeline.corpora.reading import read_bytes, read_each, read_heads
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import place
 

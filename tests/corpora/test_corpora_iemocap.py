@@ -8,8 +8,9 @@ import pytest
 
 from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import iemocap, iemocap_dialogues
-from mse_pipeline.corpora.iemocap_split import split_of_dialogues
+from mse_pipeline.corpora import iemocap
+from mse_pipeline.corpora import iemocap as iemocap_dialogues
+from mse_pipeline.corpora.iemocap import split_of_dialogues
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import codes, tree

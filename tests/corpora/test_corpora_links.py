@@ -12,7 +12,7 @@ import pytest
 from mse_pipeline import corpora
 from mse_pipeline.corpora.files import list_files, open_root
 from mse_pipeline.errors import UsageError
-from mse_pipeline.links import Reach
+from mse_pipeline.places import Reach
 from tests.corpora.raw_folder import tree
 
 TABLE = "id,media,split,text,label\na,videos/a.mp4,train,x,joy\nb,videos/b.mp4,test,y,anger\n"

@@ -10,8 +10,9 @@ import pytest
 
 from mse_pipeline import corpora
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora import meld, meld_labels
-from mse_pipeline.corpora.meld_layout import split_of_table
+from mse_pipeline.corpora import meld
+from mse_pipeline.corpora import meld as meld_labels
+from mse_pipeline.corpora.meld import split_of_table
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import codes, tree

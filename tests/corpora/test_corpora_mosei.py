@@ -14,8 +14,8 @@ import pytest
 from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import mosei
-from mse_pipeline.corpora.mosei_csd import EMOTIONS
-from mse_pipeline.corpora.mosei_layout import Media
+from mse_pipeline.corpora.mosei import Media
+from mse_pipeline.corpora.mosei_files import EMOTIONS
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import tree
@@ -236,7 +236,7 @@ def test_lines_and_files_that_are_no_transcripts_are_told(tmp_path, monkeypatch)
         "b/bad.txt": b"v___1___\0___1___a\n",
         "b/big.txt": "v___1___0___1___" + "a" * 2000,
     }
-    monkeypatch.setattr("mse_pipeline.corpora.mosei_transcripts._MAX_BYTES", 1000)
+    monkeypatch.setattr("mse_pipeline.corpora.mosei_files._MAX_TRANSCRIPT_BYTES", 1000)
     notes = "\n".join(small(tmp_path, files).notes)
     assert "Transcripts: 1 segments in 2 files." in notes
     assert "are left aside: t/v.txt line 2, t/v.txt line 4." in notes
@@ -573,7 +573,7 @@ def test_csd_files_are_told_by_their_content(tmp_path, monkeypatch):
     )
     assert all(set(clip.labels) == set() for clip in corpus.clips)
     csd(tmp_path / "all.csd", SEQUENCE)
-    monkeypatch.setattr("mse_pipeline.corpora.mosei_csd._MAX_VIDEOS", 2)
+    monkeypatch.setattr("mse_pipeline.corpora.mosei_files._MAX_VIDEOS", 2)
     with pytest.raises(UsageError, match=r"all\.csd claims 3 videos; at most 2 are read"):
         small(tmp_path, {})
 

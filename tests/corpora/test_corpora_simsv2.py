@@ -11,7 +11,7 @@ import pytest
 from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import simsv2
-from mse_pipeline.corpora.simsv2_clips import BINS, bin_of
+from mse_pipeline.corpora.simsv2 import BINS, bin_of
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import codes, tree

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mse_pipeline import corpora
-from mse_pipeline.corpora.table_arrow import Unreadable, to_cells
+from mse_pipeline.corpora.table_file import Unreadable, to_cells
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 

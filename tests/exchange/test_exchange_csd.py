@@ -14,9 +14,10 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange import csd, csd_write
+from mse_pipeline.exchange import csd
+from mse_pipeline.exchange import csd as csd_write
 from mse_pipeline.exchange.base import bring_in
-from mse_pipeline.exchange.csd_write import entry_of
+from mse_pipeline.exchange.csd import entry_of
 from mse_pipeline.exchange.registry import read as read_format
 from mse_pipeline.task import Classification, Regression
 

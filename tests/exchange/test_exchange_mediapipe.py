@@ -12,7 +12,7 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import bring_in
-from mse_pipeline.exchange.mediapipe_file import BLENDSHAPES, POSE, Kept, read_track
+from mse_pipeline.exchange.mediapipe import BLENDSHAPES, POSE, Kept, read_track
 from mse_pipeline.exchange.registry import read as read_format
 from mse_pipeline.task import Classification
 

@@ -8,7 +8,8 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange import mmgcn, mmgcn_members
+from mse_pipeline.exchange import mmgcn
+from mse_pipeline.exchange import mmgcn as mmgcn_members
 from mse_pipeline.exchange.base import bring_in
 
 TURNS = {0: 2, 1: 1, 2: 3, 3: 1}

@@ -11,9 +11,10 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange import mmsa, mmsa_write
+from mse_pipeline.exchange import mmsa
+from mse_pipeline.exchange import mmsa as mmsa_write
 from mse_pipeline.exchange.base import bring_in
-from mse_pipeline.exchange.published import PUBLISHED
+from mse_pipeline.exchange.mmsa import PUBLISHED
 from mse_pipeline.task import Classification, Regression
 
 ROOT = Path(__file__).resolve().parents[2]

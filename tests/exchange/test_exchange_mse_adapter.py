@@ -9,7 +9,8 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange import mse_adapter, mse_adapter_write
+from mse_pipeline.exchange import mse_adapter
+from mse_pipeline.exchange import mse_adapter as mse_adapter_write
 from mse_pipeline.exchange.base import bring_in
 from mse_pipeline.task import Classification, Regression
 

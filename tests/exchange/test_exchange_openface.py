@@ -10,7 +10,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange import openface
 from mse_pipeline.exchange.base import bring_in
-from mse_pipeline.exchange.openface_file import read_track
+from mse_pipeline.exchange.openface import read_track
 from mse_pipeline.exchange.registry import read as read_format
 from mse_pipeline.task import Classification
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import UsageError
-from mse_pipeline.exchange import pickle_stack
+from mse_pipeline.exchange import pickle_machine
 from mse_pipeline.exchange.pickle_write import Pieces, write_pickle
 from mse_pipeline.exchange.restricted import PickleRefused, read_pickle
 
@@ -287,7 +287,7 @@ def test_a_claim_of_a_billion_elements_costs_no_memory(home):
 
 
 def test_a_file_of_endless_steps_is_refused(home, monkeypatch):
-    monkeypatch.setattr(pickle_stack, "MAX_STEPS", 1000)
+    monkeypatch.setattr(pickle_machine, "MAX_STEPS", 1000)
     with pytest.raises(PickleRefused, match="more than 1,000 steps"):
         read_pickle(home(b"N0" * 2000 + b"N."))
 

@@ -6,7 +6,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.clip_run import ClipRun
 from mse_pipeline.extraction.run import stream_specs
 from mse_pipeline.extraction.task import Step, Task, Todo
-from mse_pipeline.extractors.acoustic.egemaps import Egemaps
+from mse_pipeline.extractors.acoustic.opensmile import Egemaps
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import time
 
 import psutil
 
-from mse_pipeline.store.atomic import ASIDE
 from mse_pipeline.store.commit import commit_lock
+from mse_pipeline.store.storage import ASIDE
 
 CODE = """
 import sys

@@ -10,7 +10,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.packing import pack
 from mse_pipeline.extraction.people import choose_people
-from mse_pipeline.extractors.visual.identity import to_text
+from mse_pipeline.extractors.visual.people import to_text
 from mse_pipeline.sample.scene import play
 from mse_pipeline.sample.speaker import speaker
 from mse_pipeline.store.commit import Commit

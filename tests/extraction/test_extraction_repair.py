@@ -9,7 +9,7 @@ from mse_pipeline.extraction.repair import repair
 from mse_pipeline.extraction.run import Options
 from mse_pipeline.store.hdf5 import inspect
 from mse_pipeline.store.integrity import verify
-from mse_pipeline.store.parquet import write_shard
+from mse_pipeline.store.shards import write_shard
 
 STREAM = "acoustic.egemaps"
 GRID = {"kind": "grid", "step": 0.1}

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mse_pipeline.extractors.acoustic import librosa_import
+from mse_pipeline.extractors.acoustic import librosa_set
 from mse_pipeline.extractors.acoustic.librosa_features import FEATURES
 from mse_pipeline.extractors.registry import check, create
 from mse_pipeline.media.audio import Audio
@@ -152,11 +152,11 @@ def test_what_does_not_fit_is_told_in_a_sentence(options: dict, words: str) -> N
 
 
 def test_the_place_for_compiled_functions_is_found_without_help(monkeypatch, tmp_path) -> None:
-    assert librosa_import._can_keep()
-    monkeypatch.setattr(librosa_import.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = librosa_import._fallback()
+    assert librosa_set._can_keep()
+    monkeypatch.setattr(librosa_set.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = librosa_set._fallback()
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o077 == 0
     folder.chmod(0o777)  # somebody else could put code there
-    monkeypatch.setattr(librosa_import.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "own"))
-    assert librosa_import._fallback() == tmp_path / "own"
+    monkeypatch.setattr(librosa_set.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "own"))
+    assert librosa_set._fallback() == tmp_path / "own"

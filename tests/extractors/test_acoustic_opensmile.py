@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import ClipError, UsageError
-from mse_pipeline.extractors.acoustic.opensmile import LEVELS, SHORTEST
-from mse_pipeline.extractors.acoustic.smile_units import unit_of
+from mse_pipeline.extractors.acoustic.opensmile import LEVELS, SHORTEST, unit_of
 from mse_pipeline.extractors.registry import check, create
 from mse_pipeline.media.audio import Audio
 

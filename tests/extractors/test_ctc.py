@@ -8,12 +8,8 @@ import pytest
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import ClipError, MseError, UsageError
 from mse_pipeline.extractors.registry import create
-from mse_pipeline.extractors.text.ctc_model import CtcModel
-from mse_pipeline.extractors.text.ctc_targets import WILD, Vocabulary
-from mse_pipeline.extractors.text.ctc_words import Heard, heard, parted
-from mse_pipeline.extractors.text.numerals import chinese, english
-from mse_pipeline.extractors.text.spoken import spoken
-from mse_pipeline.extractors.text.units import Unit, units
+from mse_pipeline.extractors.text.ctc import WILD, CtcModel, Heard, Vocabulary, heard, parted
+from mse_pipeline.extractors.text.spoken import Unit, chinese, english, spoken, units
 from mse_pipeline.media.audio import Audio
 from tests.extractors.small_ctc import VOCABULARY, save_model, small_model, speak, trained_model
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mse_pipeline.extractors.text import ctc_path
-from mse_pipeline.extractors.text.ctc_path import best_path, frames_needed
+from mse_pipeline.extractors.text import ctc
+from mse_pipeline.extractors.text.ctc import best_path, frames_needed
 
 BLANK, WILD = 0, 1
 
@@ -46,7 +46,7 @@ def test_a_known_path_is_exactly_recovered(seed):
 
 @pytest.mark.parametrize("block", [32 << 20, 20])
 def test_it_agrees_with_brute_force_on_200_small_cases(block, monkeypatch):
-    monkeypatch.setattr(ctc_path, "_BLOCK", block)  # the small one keeps a state every frame or two
+    monkeypatch.setattr(ctc, "_BLOCK", block)  # the small one keeps a state every frame or two
     rng = np.random.default_rng(7)
     impossible = 0
     for _ in range(200):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extractors.plugins import discover
-from mse_pipeline.extractors.registry import available, check, create, find
+from mse_pipeline.extractors.registry import available, check, create, discover, find
 from mse_pipeline.media.audio import Audio
 from tests.extractors.packages import LOUDNESS, install
 

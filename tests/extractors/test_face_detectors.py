@@ -14,9 +14,8 @@ from mse_pipeline.extractors.registry import available, create
 from mse_pipeline.extractors.visual import weights
 from mse_pipeline.extractors.visual.detector import YunetDetector
 from mse_pipeline.extractors.visual.faces import FaceConfig, FaceSession
-from mse_pipeline.extractors.visual.identity import aligned, around, from_text, load_embedder, to_text
-from mse_pipeline.extractors.visual.policy import confidence
-from mse_pipeline.extractors.visual.speaking import activity, motion, voiced
+from mse_pipeline.extractors.visual.people import aligned, around, from_text, load_embedder, to_text
+from mse_pipeline.extractors.visual.policy import activity, confidence, motion, voiced
 from mse_pipeline.extractors.visual.tracking import Track
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.recipe import Recipe

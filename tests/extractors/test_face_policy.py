@@ -6,7 +6,7 @@ import pytest
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual.faces import FaceConfig, FaceSession
-from mse_pipeline.extractors.visual.speaking import agreement, loudness, opening
+from mse_pipeline.extractors.visual.policy import agreement, loudness, opening
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch

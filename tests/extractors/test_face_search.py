@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from mse_pipeline import sample
-from mse_pipeline.extractors.visual.cascade import Search, patches, refine, search, squares
-from mse_pipeline.extractors.visual.detector import MOST_FACES, Detections, Detector
+from mse_pipeline.extractors.visual.detector import (
+    MOST_FACES,
+    Detections,
+    Detector,
+    Search,
+    patches,
+    refine,
+    search,
+    squares,
+)
 from mse_pipeline.extractors.visual.networks import Networks, load_networks
 from mse_pipeline.media.decode import FrameRequest, decode
 

@@ -13,7 +13,7 @@ from facenet_pytorch import InceptionResnetV1
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual import weights
-from mse_pipeline.extractors.visual.embedder import has_bfloat16
+from mse_pipeline.extractors.visual.facenet import has_bfloat16
 from mse_pipeline.extractors.visual.faces import Faces
 
 

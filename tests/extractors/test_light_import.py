@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import torch
 
-from mse_pipeline.extractors.visual import light_import
+from mse_pipeline.extractors.visual import networks as light_import
 
 
 def test_neither_detector_nor_embedder_nor_nms_imports_torchvision():

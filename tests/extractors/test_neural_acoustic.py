@@ -12,9 +12,9 @@ import torch
 import transformers
 
 from mse_pipeline.errors import ClipError, UsageError
-from mse_pipeline.extractors.acoustic.frame_clock import ConvolutionClock, SpectrogramClock
+from mse_pipeline.extractors.acoustic.transformers import ConvolutionClock, SpectrogramClock
+from mse_pipeline.extractors.encoder import windows
 from mse_pipeline.extractors.registry import create
-from mse_pipeline.extractors.windows import windows
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.decode import decode
 from tests.extractors.small_encoders import SPEECH, WIDTH, save_speech, save_whisper

@@ -14,9 +14,9 @@ import pytest
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors import pretrained
-from mse_pipeline.extractors.content import file_digest
+from mse_pipeline.extractors.encoder import batches, windows
+from mse_pipeline.extractors.pretrained import file_digest
 from mse_pipeline.extractors.registry import check, create
-from mse_pipeline.extractors.windows import batches, windows
 from tests.extractors.small_encoders import save_speech, save_text, save_vision, save_whisper
 from tests.extractors.small_hub import Hub
 
@@ -222,7 +222,7 @@ def test_the_digest_of_a_large_file_is_remembered_by_path_size_and_time(tmp_path
     first = file_digest(large, memory)
     (note,) = memory.iterdir()
     assert note.read_text() == first
-    code = "import sys; from pathlib import Path; from mse_pipeline.extractors.content import file_digest as d; "
+    code = "import sys; from pathlib import Path; from mse_pipeline.extractors.pretrained import file_digest as d; "
     code += "print(d(Path(sys.argv[1]), Path(sys.argv[2])))"
 
     def in_another_process() -> str:

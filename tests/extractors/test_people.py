@@ -10,8 +10,7 @@ import pytest
 
 from mse_pipeline.extractors.visual import people as people_module
 from mse_pipeline.extractors.visual.people import has_face_landmarks, join, people
-from mse_pipeline.extractors.visual.shots import Shots, is_cut, reduced
-from mse_pipeline.extractors.visual.tracking import Track
+from mse_pipeline.extractors.visual.tracking import Shots, Track, is_cut, reduced
 
 FRONT = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
 PROFILE = np.array([[0.88, 0.35], [0.92, 0.36], [1.05, 0.55], [0.85, 0.72], [0.87, 0.74]])

@@ -11,8 +11,8 @@ import pytest
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.registry import check, create
-from mse_pipeline.extractors.text.rows import TimedWord, placed
-from mse_pipeline.extractors.text.units import units
+from mse_pipeline.extractors.text.spoken import units
+from mse_pipeline.extractors.text.word_checks import TimedWord, placed
 
 LONG = '''File type = "ooTextFile"
 Object class = "TextGrid"

@@ -10,10 +10,8 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.inspection import sheet
-from mse_pipeline.inspection.faces import face_stream, moment
-from mse_pipeline.inspection.people import write_people
-from mse_pipeline.inspection.sheet import write_sheet
+from mse_pipeline.inspection import faces
+from mse_pipeline.inspection.faces import face_stream, moment, write_people, write_sheet
 from mse_pipeline.store.candidates import Choice, Choices
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.journal import Row
@@ -127,7 +125,7 @@ def test_pages_load_and_run_nothing_and_escape_names(made, tmp_path, write):
 
 def test_many_clips_become_several_pages_that_lead_to_each_other(made, tmp_path, monkeypatch):
     dataset, root = made
-    monkeypatch.setattr(sheet, "PER_PAGE", 3)
+    monkeypatch.setattr(faces, "PER_PAGE", 3)
     pages = write_sheet(dataset, root, tmp_path / "out" / "sheet.html")
     assert [page.name for page in pages] == ["sheet.html", "sheet-2.html"]
     assert [page.read_text().count("<article") for page in pages] == [3, 1]

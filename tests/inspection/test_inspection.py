@@ -14,8 +14,7 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.inspection.collect import collect
-from mse_pipeline.inspection.page import write
-from mse_pipeline.inspection.picture import draw
+from mse_pipeline.inspection.picture import draw, write
 from mse_pipeline.task import Classification
 from tests.cli.conftest import mse  # noqa: F401
 from tests.media.media_files import tone, write_media

@@ -11,9 +11,7 @@ import pytest
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media import fetching
-from mse_pipeline.media.digest import media_digest
-from mse_pipeline.media.fetching import fetch, local_path, remove_abandoned
-from mse_pipeline.media.stamps import Stamps
+from mse_pipeline.media.fetching import Stamps, fetch, local_path, media_digest, remove_abandoned
 from mse_pipeline.places import place
 
 

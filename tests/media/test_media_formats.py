@@ -14,8 +14,8 @@ from av.format import ContainerFormat
 from PIL import Image
 
 from mse_pipeline.errors import ClipError
+from mse_pipeline.media.container import NOT_READ, READ
 from mse_pipeline.media.decode import FrameRequest, decode
-from mse_pipeline.media.formats import NOT_READ, READ
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.media.probe import probe
 from tests.media.media_files import bits, number_of, tone, write_media

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.media.digest import media_digest
+from mse_pipeline.media.fetching import media_digest
 from mse_pipeline.media.probe import probe
 from tests.media.media_files import MediaMaker, numbered, rotate_mp4, tone
 

@@ -12,8 +12,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.prediction import Predictor, evaluate
-from mse_pipeline.prediction.models import find_here
-from mse_pipeline.prediction.remaking import recipes
+from mse_pipeline.prediction.remaking import find_here, recipes
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.training.stored import open_stored
 from tests.extractors.small_ctc import VOCABULARY, save_model, small_model

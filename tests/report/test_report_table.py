@@ -8,8 +8,7 @@ import statistics
 import pytest
 
 from mse_pipeline.errors import UsageError
-from mse_pipeline.report.build import build
-from mse_pipeline.report.table import Column
+from mse_pipeline.report.table import Column, build
 
 
 def scores(*values, key="weight_F1"):

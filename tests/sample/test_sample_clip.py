@@ -10,7 +10,7 @@ import pytest
 
 from mse_pipeline import sample
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.sample.movie import write_movie
+from mse_pipeline.sample.scene import write_movie
 from mse_pipeline.sample.speaker import speaker
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.sample.expression import EXPRESSIONS, Pose
-from mse_pipeline.sample.face import draw
-from mse_pipeline.sample.head import HEIGHT, WIDTH, backdrop
+from mse_pipeline.sample.face import HEIGHT, WIDTH, backdrop, draw
 from mse_pipeline.sample.speaker import speaker
 
 

@@ -5,10 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mse_pipeline.sample.phones import PHONES, SENTENCES, Spoken, mouth, speak
-from mse_pipeline.sample.prosody import PROSODIES, Prosody, manner, melody
 from mse_pipeline.sample.speaker import speaker
-from mse_pipeline.sample.voice import RATE, synthesise
+from mse_pipeline.sample.voice import (
+    PHONES,
+    PROSODIES,
+    RATE,
+    SENTENCES,
+    Prosody,
+    Spoken,
+    manner,
+    melody,
+    mouth,
+    speak,
+    synthesise,
+)
 
 
 def say(prosody: Prosody, sentence: int = 0, person: int = 0) -> np.ndarray:

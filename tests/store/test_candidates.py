@@ -8,13 +8,12 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.candidates import FILE, Choice, Choices, pick, read_choices, write_choices
 from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
-from mse_pipeline.store.pruning import prune
+from mse_pipeline.store.pruning import compact, prune
 from mse_pipeline.task import Classification
 
 STREAM = "visual.faces"

@@ -7,13 +7,13 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError
-from mse_pipeline.store import atomic, compaction, journal, runs
-from mse_pipeline.store.atomic import ASIDE
+from mse_pipeline.store import commit as runs
+from mse_pipeline.store import journal, pruning, storage
 from mse_pipeline.store.commit import begin_run, run_lock
-from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.packing import pack_stream
-from mse_pipeline.store.pruning import prune
+from mse_pipeline.store.pruning import compact, prune
+from mse_pipeline.store.storage import ASIDE
 from tests.store.conftest import STREAM, VERSION, commit, features
 
 
@@ -114,8 +114,8 @@ def test_a_compaction_that_is_killed_loses_nothing_and_the_next_one_completes_it
         return call
 
     # All that changes a file: renaming into place, and removing.
-    monkeypatch.setattr(atomic.os, "replace", dying(atomic.os.replace))
-    for module in (compaction, journal):
+    monkeypatch.setattr(storage.os, "replace", dying(storage.os.replace))
+    for module in (pruning, journal):
         monkeypatch.setattr(module, "remove", dying(module.remove))
     if after < 2 + 4 + 3:  # two files come, four parts and three shards go
         with pytest.raises(Killed):
@@ -147,7 +147,7 @@ def test_a_damaged_shard_is_told_and_changes_nothing(made):
 def test_shards_of_other_dimensions_are_not_merged(made):
     dataset = made()
     commit(dataset, "c0")
-    one = compaction.Dataset(dataset.path)
+    one = pruning.Dataset(dataset.path)
     from mse_pipeline.store.commit import Commit
 
     other = Commit(one, "run")

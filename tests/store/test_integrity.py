@@ -11,14 +11,13 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import DamagedError, mended, seal, unseal
-from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.hdf5 import inspect
-from mse_pipeline.store.integrity import verify
+from mse_pipeline.store.integrity import mend_texts, save_clips, verify
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.mending import mend_texts, save_clips
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import pack_stream
-from mse_pipeline.store.parquet import write_shard
+from mse_pipeline.store.pruning import compact
+from mse_pipeline.store.shards import write_shard
 from mse_pipeline.store.storage import put
 from tests.store.conftest import STREAM, VERSION, commit, features
 from tests.store.test_pack import unchecked

@@ -10,10 +10,10 @@ import pytest
 from mse_pipeline import adapter, store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.store.atomic import ASIDE, aside
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.pruning import compact
+from mse_pipeline.store.storage import ASIDE, aside
 from mse_pipeline.task import Regression
 from tests.store.conftest import STREAM, VERSION, commit, features
 

@@ -7,13 +7,12 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store.atomic import ASIDE, aside, remove_unfinished
 from mse_pipeline.store.commit import Commit, begin_run
 from mse_pipeline.store.journal import Journal, Row
 from mse_pipeline.store.keys import clip_key, stream_id
-from mse_pipeline.store.pack import Pack
-from mse_pipeline.store.pack_writer import Entry, write_pack
-from mse_pipeline.store.parquet import read_shard, write_shard
+from mse_pipeline.store.pack import Entry, Pack, write_pack
+from mse_pipeline.store.shards import read_shard, write_shard
+from mse_pipeline.store.storage import ASIDE, aside, remove_unfinished
 from mse_pipeline.task import Classification, Regression
 
 RNG = np.random.default_rng(0)

@@ -9,10 +9,9 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.compaction import compact
 from mse_pipeline.store.journal import Row
 from mse_pipeline.store.packing import pack_stream
-from mse_pipeline.store.pruning import prune
+from mse_pipeline.store.pruning import compact, prune
 from mse_pipeline.store.storage import files, remove
 from mse_pipeline.task import Classification
 from tests.extraction.conftest import corpus, recipe  # noqa: F401  fixtures
@@ -131,9 +130,8 @@ def test_an_extraction_and_a_training_with_the_cache_on_s3(corpus, recipe, s3_ca
     from mse_pipeline import backbones
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.recipe import Training
-    from mse_pipeline.training.job import prepare
+    from mse_pipeline.training.job import choose_streams, prepare
     from mse_pipeline.training.run import train
-    from mse_pipeline.training.streams import choose_streams
 
     made, root = recipe(), corpus(9)
     summary = extract(made, root, store.open(s3_cache), Options(workers=2))

@@ -8,15 +8,14 @@ from filelock import Timeout
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store import atomic, journal, pruning
+from mse_pipeline.store import journal, pruning, storage
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
 from mse_pipeline.store.journal import Row
-from mse_pipeline.store.keys import stream_id
+from mse_pipeline.store.keys import differences, stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.pruning import prune
 from mse_pipeline.store.storage import files, remove
-from mse_pipeline.store.versions import differences
 from tests.store.conftest import STREAM, VERSION, commit, features
 
 OTHER = "visual.other"
@@ -276,7 +275,7 @@ def dying_after(steps, monkeypatch):
 
         return call
 
-    monkeypatch.setattr(atomic.os, "replace", dying(atomic.os.replace))
+    monkeypatch.setattr(storage.os, "replace", dying(storage.os.replace))
     for module in (journal, pruning):
         monkeypatch.setattr(module, "remove", dying(module.remove))
 

@@ -10,8 +10,8 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.training import step
 from mse_pipeline.training.checkpoint import Checkpoint
 from mse_pipeline.training.loop import fit_adapter
-from mse_pipeline.training.options import Options
 from mse_pipeline.training.run import train
+from mse_pipeline.training.step import Options
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
 FEW = SETTINGS.model_copy(update={"epochs": 4, "patience": 4, "dropout": 0.2})

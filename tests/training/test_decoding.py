@@ -6,8 +6,7 @@ import torch
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Classification, Regression
-from mse_pipeline.training.decoding import decode, sum_steps
-from mse_pipeline.training.scoring import score_answers, score_steps
+from mse_pipeline.training.scoring import decode, score_answers, score_steps, sum_steps
 from tests.small_models import byte_tokenizer, small_backbone
 from tests.training.test_objective import around, make_batch, small_adapter
 

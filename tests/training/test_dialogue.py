@@ -12,8 +12,7 @@ from mse_pipeline.backbones.prompt import Prompt, encode, encode_all
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
-from mse_pipeline.training.dialogue import Dialogues, last_lines
-from mse_pipeline.training.examples import Batcher, Texts, examples
+from mse_pipeline.training.examples import Batcher, Dialogues, Texts, examples, last_lines
 from mse_pipeline.training.reading import read
 
 

@@ -13,11 +13,10 @@ from mse_pipeline.backbones.prompt import Prompt, default_task_prompt, encode
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
-from mse_pipeline.training.decoding import decode
 from mse_pipeline.training.examples import Batcher, Example, Texts
 from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights
 from mse_pipeline.training.reading import Batch, Reading, answer_logits, read, text_room
-from mse_pipeline.training.scoring import score_answers, score_steps
+from mse_pipeline.training.scoring import decode, score_answers, score_steps
 from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
 
 CLASSES = Classification(("neutral", "joy", "anger"))

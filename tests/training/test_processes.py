@@ -13,12 +13,10 @@ import torch
 
 from mse_pipeline import adapter, backbones, store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.training.job import prepare
-from mse_pipeline.training.options import Options
+from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.processes import Processes, first_to_fail, join, launched
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import own_parts
-from mse_pipeline.training.streams import choose_streams
+from mse_pipeline.training.step import Options, own_parts
 from tests.small_models import small_backbone
 from tests.training.conftest import maker
 from tests.training.test_training_run import SETTINGS, WORDING, job, tiny  # noqa: F401

@@ -7,8 +7,8 @@ import pytest
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training import step, trackers
-from mse_pipeline.training.options import Options
 from mse_pipeline.training.run import train
+from mse_pipeline.training.step import Options
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
 FEW = SETTINGS.model_copy(update={"epochs": 2})

@@ -6,7 +6,11 @@ of it: a Qwen-1 is a Qwen2 and a ChatGLM2/3 is a Glm under other names.
 
 from __future__ import annotations
 
+from mse_pipeline.backbones.original import chatglm, qwen
 from mse_pipeline.backbones.original.layout import Layout
-from mse_pipeline.backbones.original.layouts import LAYOUTS
+
+LAYOUTS: dict[str, Layout] = {layout.model_type: layout for layout in (qwen.LAYOUT, chatglm.LAYOUT)}
+"""By the model_type of their config.json."""
+
 
 __all__ = ["LAYOUTS", "Layout"]

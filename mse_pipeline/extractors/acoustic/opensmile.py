@@ -1,8 +1,14 @@
-"""acoustic.opensmile: openSMILE's feature sets, as low-level descriptors, their changes, or functionals."""
+"""acoustic.opensmile: openSMILE's feature sets, as low-level descriptors, their changes, or functionals.
+
+Units of openSMILE's values, told from their names.
+
+acoustic.egemaps: the low-level descriptors of eGeMAPSv02, under a name of their own.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from abc import abstractmethod
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,10 +18,76 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.extractors.acoustic.smile_units import unit_of
 from mse_pipeline.extractors.base import AudioExtractor
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
+
+_LOW_LEVEL = (
+    # Of GeMAPS and eGeMAPS: Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter Set (GeMAPS)".
+    (r"F0semitoneFrom27\.5Hz", "semitones above 27.5 Hz"),
+    (r"(alphaRatio|hammarbergIndex)(U?V)?", "dB"),
+    (r"slope(U?V)?\d+-\d+", "dB/Hz"),
+    (r"shimmerLocaldB|HNRdBACF|logRelF0-H1-(H2|A3)|F[123]amplitudeLogRelF0", "dB"),
+    (r"F[123](frequency|bandwidth)", "Hz"),
+    # Of the challenges' sets: Eyben 2016, "Real-time Speech and Music Classification by Large Audio Feature Space
+    # Extraction".
+    (r"F0|F0(final|env|finEnv)", "Hz"),
+    (r"logHNR", "dB"),
+    (r"pcm_fftMag_spectral(RollOff[\d.]+|Centroid)", "Hz"),
+    (r"pcm_fftMag_spectralVariance", "Hz²"),
+    (r"lspFreq", "rad"),
+)
+_WHOLE = {
+    "loudnessPeaksPerSec": "1/s",
+    "VoicedSegmentsPerSec": "1/s",
+    "MeanVoicedSegmentLengthSec": "s",
+    "StddevVoicedSegmentLengthSec": "s",
+    "MeanUnvoicedSegmentLength": "s",
+    "StddevUnvoicedSegmentLength": "s",
+    "equivalentSoundLevel_dBp": "dB",
+}
+_DESCRIPTOR = re.compile(
+    r"(?P<base>.+?)_(?P<smoothing>sma(?:3nz|3)?)(?P<delta>_de)?(?:\[\d+\])?(?:_(?P<functional>.+))?"
+)
+# Functionals whose value is one that the descriptor might have, or a distance of two such values.
+_KEEPING = re.compile(
+    r"amean|posamean|qmean|rqmean|max|min|range|stddev|quartile\d|iqr\d-\d|percentile[\d.]+|pctlrange\d-\d"
+    r"|peakMean(Abs)?|peakRangeAbs"
+)
+_SLOPE = re.compile(r"(mean|stddev)(Rising|Falling)Slope")
+
+
+def unit_of(name: str) -> str:
+    """The unit of one of openSMILE's values; empty where it has none, or none that is documented.
+
+    Args:
+        name: As openSMILE gives it.
+
+    Examples:
+        >>> unit_of("F0semitoneFrom27.5Hz_sma3nz"), unit_of("F1frequency_sma3nz_amean"), unit_of("jitterLocal_sma3nz")
+        ('semitones above 27.5 Hz', 'Hz', '')
+        >>> unit_of("F1frequency_sma3nz_stddevNorm"), unit_of("F0semitoneFrom27.5Hz_sma3nz_meanRisingSlope")
+        ('', 'semitones/s')
+        >>> unit_of("F0final_sma_de"), unit_of("F0final_sma_quartile1"), unit_of("VoicedSegmentsPerSec")
+        ('Hz', 'Hz', '1/s')
+    """
+    if name in _WHOLE:
+        return _WHOLE[name]
+    parts = _DESCRIPTOR.fullmatch(name)
+    if parts is None:
+        return ""
+    unit = next((unit for pattern, unit in _LOW_LEVEL if re.fullmatch(pattern, parts["base"])), "")
+    # The change of a pitch, its spread and its differences are semitones alone, without the 27.5 Hz they begin at.
+    plain = "semitones" if unit.startswith("semitones") else unit
+    functional = parts["functional"]
+    if functional is None:
+        return plain if parts["delta"] else unit
+    if _SLOPE.fullmatch(functional) and parts["smoothing"] != "sma":
+        return f"{plain}/s" if plain else "1/s"
+    if not _KEEPING.fullmatch(functional):
+        return ""
+    return plain if re.match(r"range|iqr|pctlrange|stddev", functional) else unit
+
 
 HOP = 0.01
 """Seconds from one row of descriptors to the next, in every set."""
@@ -245,3 +317,70 @@ def _smile(feature_set: str, level: str) -> Any:
         # It warns of sets that have a successor; they were asked for.
         warnings.filterwarnings("ignore", message="Feature set .* is deprecated")
         return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
+
+
+NAMES = (
+    "Loudness_sma3",
+    "alphaRatio_sma3",
+    "hammarbergIndex_sma3",
+    "slope0-500_sma3",
+    "slope500-1500_sma3",
+    "spectralFlux_sma3",
+    "mfcc1_sma3",
+    "mfcc2_sma3",
+    "mfcc3_sma3",
+    "mfcc4_sma3",
+    "F0semitoneFrom27.5Hz_sma3nz",
+    "jitterLocal_sma3nz",
+    "shimmerLocaldB_sma3nz",
+    "HNRdBACF_sma3nz",
+    "logRelF0-H1-H2_sma3nz",
+    "logRelF0-H1-A3_sma3nz",
+    "F1frequency_sma3nz",
+    "F1bandwidth_sma3nz",
+    "F1amplitudeLogRelF0_sma3nz",
+    "F2frequency_sma3nz",
+    "F2bandwidth_sma3nz",
+    "F2amplitudeLogRelF0_sma3nz",
+    "F3frequency_sma3nz",
+    "F3bandwidth_sma3nz",
+    "F3amplitudeLogRelF0_sma3nz",
+)
+"""openSMILE's names of the 25 descriptors; written out, so that they are known without loading it."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class EgemapsConfig:
+    """Options of `Egemaps`.
+
+    Attributes:
+        version: Version of the feature set (Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter Set").
+    """
+
+    version: Literal["v02"] = "v02"
+
+
+class Egemaps(SmileExtractor[EgemapsConfig]):
+    """Stream ``acoustic.egemaps``, (T, 25), one row every 10 ms: what ``acoustic.opensmile`` makes by default.
+
+    Other sets and levels: `Opensmile`.
+    """
+
+    name = "egemaps"
+    revision = 1
+    Config = EgemapsConfig
+
+    @property
+    def feature_set(self) -> str:
+        """The set eGeMAPS in its version."""
+        return f"eGeMAPS{self.config.version}"
+
+    @property
+    def level(self) -> str:
+        """Low-level descriptors."""
+        return "lld"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The descriptors, as openSMILE names them."""
+        return NAMES

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import Given, Words, checked
+from mse_pipeline.extractors.text.word_checks import Given, Words, checked, read_text, unreadable
 
 # Praat reads free-standing numbers, quoted texts and flags; all else in a file is comment (its manual, "TextGrid file
 # formats"). The long form differs from the short one by such comments only.

@@ -13,9 +13,8 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.base import TextExtractor
-from mse_pipeline.extractors.encoder import Encoder, EncoderConfig
-from mse_pipeline.extractors.preprocessor import load_preprocessor
-from mse_pipeline.extractors.windows import batches, keep
+from mse_pipeline.extractors.encoder import Encoder, EncoderConfig, batches, keep
+from mse_pipeline.extractors.pretrained import load_preprocessor
 from mse_pipeline.store.features import Features
 
 _FIRST_POSITION_BEHIND_PADDING = {

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mse_pipeline.errors import ClipError, MseError
-from mse_pipeline.extractors.text.text_file import unreadable
-from mse_pipeline.extractors.text.word_checks import Given, Words, checked
+from mse_pipeline.extractors.text.word_checks import Given, Words, checked, unreadable
 
 
 def read_csd(path: Path, names: Sequence[str], scale: float = 1.0) -> Words | None:

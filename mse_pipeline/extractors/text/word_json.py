@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, Words, checked
+from mse_pipeline.extractors.text.word_checks import (
+    CONFIDENCE,
+    Given,
+    Recordings,
+    Words,
+    checked,
+    read_text,
+    unreadable,
+)
 
 _LISTS = ("words", "word_segments", "segments", "chunks", "tiers")  # where words are, the nearest first
 _TEXT, _START, _END = ("word", "text", "label"), ("start", "begin", "start_time"), ("end", "stop", "end_time")

@@ -8,8 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mse_pipeline.cells import is_missing, number_of
-from mse_pipeline.extractors.text.text_file import read_text, unreadable
-from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, checked
+from mse_pipeline.extractors.text.word_checks import CONFIDENCE, Given, Recordings, checked, read_text, unreadable
 
 GRID_RATE = 25_000.0
 """Units a second of GRID's .align files (Cooke et al. 2006)."""

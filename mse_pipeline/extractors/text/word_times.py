@@ -16,16 +16,24 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.clip import Clip
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.base import TextExtractor
-from mse_pipeline.extractors.text.rows import NAMES, TimedWord, cut, placed, word_features
-from mse_pipeline.extractors.text.text_file import unreadable
 from mse_pipeline.extractors.text.textgrid import read_textgrid
-from mse_pipeline.extractors.text.word_checks import SILENCE, Recordings, Words
+from mse_pipeline.extractors.text.word_checks import (
+    NAMES,
+    SILENCE,
+    Recordings,
+    TimedWord,
+    Words,
+    cut,
+    placed,
+    unreadable,
+    word_features,
+)
 from mse_pipeline.extractors.text.word_csd import read_csd
 from mse_pipeline.extractors.text.word_json import read_json
 from mse_pipeline.extractors.text.word_tables import GRID_RATE, read_align, read_ctm, read_table
-from mse_pipeline.links import Reach
-from mse_pipeline.media.digest import media_digest
+from mse_pipeline.media.fetching import media_digest
 from mse_pipeline.names import ByName, existing
+from mse_pipeline.places import Reach
 from mse_pipeline.store.features import Features
 
 FORMATS = ("textgrid", "align", "ctm", "csv", "tsv", "json", "csd")
@@ -148,7 +156,7 @@ class WordTimes(TextExtractor[WordTimesConfig]):
             root: The folder of the corpus's raw files.
 
         Returns:
-            (T, 1) features, see `mse_pipeline.extractors.text.rows.word_features`.
+            (T, 1) features, see `mse_pipeline.extractors.text.word_checks.word_features`.
 
         Raises:
             ClipError: `alignment_failed`: its file is missing or damaged, or has no word of the clip.

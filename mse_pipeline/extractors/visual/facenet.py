@@ -1,20 +1,137 @@
-"""visual.facenet: face embeddings of InceptionResnetV1."""
+"""visual.facenet: face embeddings of InceptionResnetV1.
+
+Embedder: InceptionResnetV1 with given weights, its normalisation folded into its convolutions.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import Literal
+import math
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.base import FaceExtractor
-from mse_pipeline.extractors.visual.embedder import load_embedder
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
-from mse_pipeline.extractors.visual.weights import file_sha256, find_weights
+from mse_pipeline.extractors.visual.networks import inception_resnet_class
+from mse_pipeline.extractors.visual.weights import file_sha256, find_weights, read_state
 from mse_pipeline.store.features import Features
+
+_BATCH = 32
+"""The most faces that go through the network at once on the CPU: more gains nothing there."""
+
+_BATCH_ELSEWHERE = 128
+
+
+class Embedder:
+    """Face pictures in, unit vectors out.
+
+    Args:
+        network: facenet-pytorch's InceptionResnetV1 with its weights, without its classifying head; it is changed.
+        precision: "bfloat16" where the device has it, "float32" all along.
+        device: Torch device.
+
+    Attributes:
+        precision: What it computes in: "float32" too where bfloat16 was asked for and the device lacks it.
+    """
+
+    def __init__(self, network: Any, precision: str, device: str) -> None:
+        import torch
+
+        self._device = torch.device(device)
+        self.precision = precision if precision == "float32" or has_bfloat16(device) else "float32"
+        self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        network = _folded(network.eval()).to(self._device, memory_format=torch.channels_last)
+        # The last layer stays in float32, or its sums would be rounded to 8 bits.
+        self._head = torch.nn.Sequential(network.last_linear, network.last_bn)
+        network.last_linear = network.last_bn = network.logits = torch.nn.Identity()
+        network.classify = True  # so that it does not bring to length 1 what the last layer still needs
+        self._trunk = network.to(self._dtype)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Embed.
+
+        Args:
+            crops: (N, 160, 160, 3) uint8, N above 0.
+
+        Returns:
+            (N, 512) float32; rows have length 1.
+        """
+        import torch
+
+        most = _BATCH if self._device.type == "cpu" else _BATCH_ELSEWHERE
+        # Parts of nearly one size: two faces alone would cost half as much again, each.
+        size = math.ceil(len(crops) / math.ceil(len(crops) / most))
+        with torch.inference_mode():
+            parts = [self._embed(torch.from_numpy(crops[k : k + size])) for k in range(0, len(crops), size)]
+            return np.asarray(torch.cat(parts).numpy())
+
+    def _embed(self, crops: Any) -> Any:
+        import torch
+
+        pixels = crops.to(self._device).permute(0, 3, 1, 2)
+        standardised = pixels.float().sub_(127.5).div_(128.0).to(self._dtype)
+        return torch.nn.functional.normalize(self._head(self._trunk(standardised).float())).cpu()
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by itself, and so faster than in float32.
+
+    Args:
+        device: Torch device, as in "cpu" or "cuda:0".
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able = torch.cpu.get_capabilities()
+    return torch.device(device).type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+@functools.lru_cache(maxsize=2)
+def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embedder:
+    """The embedder with a file's weights; one for each content, precision and process.
+
+    Raises:
+        UsageError: The file is no state dict, or one of another network.
+    """
+    network = inception_resnet_class()(classify=False)
+    # The head that told VGGFace2's people apart is no part of the embedding.
+    state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    if missing or unknown or wrong:
+        told = "; ".join(
+            f"{len(names)} {what}, as {names[0]}"
+            for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", sorted(wrong)))
+            if names
+        )
+        raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {told}.")
+    network.load_state_dict(state)
+    return Embedder(network, precision, device)
+
+
+def _folded(network: Any) -> Any:
+    """The same function with each batch normalisation folded into the convolution before it, and ReLU in place."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for module in network.modules():
+        if isinstance(getattr(module, "conv", None), torch.nn.Conv2d) and isinstance(
+            getattr(module, "bn", None), torch.nn.BatchNorm2d
+        ):
+            module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), torch.nn.Identity()
+        if isinstance(module, torch.nn.ReLU):
+            module.inplace = True
+    return network
+
 
 NAMES = tuple(f"facenet_{k:03d}" for k in range(512))
 """Names of the 512 values."""

@@ -14,15 +14,19 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.extractors.visual.cascade import Search, patches
-from mse_pipeline.extractors.visual.detector import Detections, Detector, FaceDetector, YunetDetector, load_yunet
-from mse_pipeline.extractors.visual.identity import aligned, around, load_embedder, to_text
-from mse_pipeline.extractors.visual.mouths import Mouths
+from mse_pipeline.extractors.visual.detector import (
+    Detections,
+    Detector,
+    FaceDetector,
+    Search,
+    YunetDetector,
+    load_yunet,
+    patches,
+)
 from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
-from mse_pipeline.extractors.visual.people import people
-from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Policy, confidence, favourite, scores
-from mse_pipeline.extractors.visual.shots import Shots
-from mse_pipeline.extractors.visual.tracking import Track, choose
+from mse_pipeline.extractors.visual.people import aligned, around, load_embedder, people, to_text
+from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Mouths, Policy, confidence, favourite, scores
+from mse_pipeline.extractors.visual.tracking import Shots, Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import Frame, FrameBatch

@@ -1,13 +1,309 @@
-"""Policy: which of several faces is followed, as a score for each."""
+"""Policy: which of several faces is followed, as a score for each.
+
+Mouths: how far each face's mouth is open, frame by frame, between the frames in which faces are looked for.
+
+Speaking: how well a mouth's opening and closing agrees with the sound, without any further model.
+
+A talking mouth opens as the voice swells and closes as it fades. Of each frame the darkness of the mouth's inside
+is taken, of the sound its loudness; the changes of both from frame to frame are correlated. Changes, not values:
+two people who talk at the same time are alike in when they are loud, but not in each syllable's rise and fall.
+
+In films with music, short shots and heads that turn, that seldom says anything. There it counts how long and how much
+a mouth moves while there is a voice: of two people of whom one listens, the speaker's moves more.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from mse_pipeline.extractors.visual.tracking import Track
+from mse_pipeline.media.audio import Audio
+from mse_pipeline.media.frames import FrameBatch
+
+RATE = 25.0
+"""Frames a second at which mouths are looked at: half as many miss the syllables."""
+
+MIN_SECONDS = 0.6
+"""Time that a face must be seen in all; less says nothing."""
+
+_SIZE = (32, 24)  # pixels, width and height, that the mouth's region is reduced to
+_DARKEST = 0.1  # share of the region's pixels that count as the mouth's inside
+_BAND = (200.0, 3500.0)  # hertz of the voice
+_STILL = 0.002  # change of opening a frame that is but the noise of camera and codec
+_LEAST_CONTRAST = 4.0  # of 255: a change within an even region is noise
+_VOICED = 0.35  # of the clip's loudest parts (its 95th percentile), from which there is a voice
+_NOISE = 0.05  # motion of a mouth that rests
+_LAG = 1  # frames that sound and picture may be apart
+
+
+def opening(grey: np.ndarray, landmarks: np.ndarray) -> float:
+    """How far a mouth is open: how much darker its darkest tenth is than the region around it.
+
+    Args:
+        grey: (H, W) uint8, the frame's brightness.
+        landmarks: (5, 2) pixels of the frame: eyes, nose, corners of the mouth.
+
+    Returns:
+        From 0, nothing dark there, to 1, a black hole; 0 where the mouth lies outside of the frame.
+
+    Examples:
+        >>> face = np.full((100, 100), 200, np.uint8)
+        >>> marks = np.array([[35, 30], [65, 30], [50, 50], [40, 70], [60, 70]], float)
+        >>> closed = opening(face, marks)
+        >>> face[66:78, 42:58] = 20
+        >>> opening(face, marks) > closed
+        True
+    """
+    return openness(mouth(grey, landmarks))
+
+
+def openness(region: np.ndarray | None) -> float:
+    """The same of a region that `mouth` gave."""
+    if region is None:
+        return 0.0
+    values = region.ravel()
+    count = int(_DARKEST * values.size)
+    return float(1.0 - np.partition(values, count)[:count].mean() / max(values.mean(), 1.0))
+
+
+def mouth(grey: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    """A mouth and its surroundings, (24, 32) float64, at one size for all faces; None outside of the frame.
+
+    Args:
+        grey: (H, W) uint8, the frame's brightness.
+        landmarks: (5, 2) pixels of the frame: eyes, nose, corners of the mouth.
+    """
+    from PIL import Image
+
+    height, width = grey.shape
+    middle = landmarks[3:].mean(0)
+    scale = float(np.linalg.norm(middle - landmarks[:2].mean(0)))
+    x, y = middle[0], middle[1] + 0.1 * scale
+    box = (max(x - 0.55 * scale, 0.0), max(y - 0.45 * scale, 0.0), x + 0.55 * scale, y + 0.45 * scale)
+    box = (box[0], box[1], min(box[2], width), min(box[3], height))
+    if box[2] - box[0] < 2.0 or box[3] - box[1] < 2.0:
+        return None
+    return np.asarray(Image.fromarray(grey).resize(_SIZE, Image.Resampling.BILINEAR, box=box), np.float64)
+
+
+def motion(before: np.ndarray | None, after: np.ndarray | None) -> float:
+    """How much a mouth changes from one frame to the next, beside the way that the head goes.
+
+    Args:
+        before: What `mouth` gave for a frame.
+        after: What it gave for the next, by the same landmarks.
+
+    Returns:
+        Mean change of brightness as a share of its contrast, at the shift of up to a pixel where it is least; NaN
+        where there is no mouth.
+
+    Examples:
+        >>> still = np.random.default_rng(0).normal(100, 20, (24, 32))
+        >>> motion(still, still), motion(still, np.roll(still, 1, axis=1))
+        (0.0, 0.0)
+    """
+    if before is None or after is None:
+        return float("nan")
+    height, width = after.shape
+    inner = after[1:-1, 1:-1]
+    least = min(
+        float(np.abs(part - part.mean() - (inner - inner.mean())).mean())
+        for y in range(3)
+        for x in range(3)
+        for part in [before[y : height - 2 + y, x : width - 2 + x]]
+    )
+    return least / max(float(inner.std()), _LEAST_CONTRAST)
+
+
+def voiced(voice: np.ndarray) -> np.ndarray:
+    """In which frames there is a voice, (T,) bool: those not much softer than the clip's loud ones.
+
+    Args:
+        voice: (T,) what `loudness` gave.
+    """
+    return np.asarray(voice > max(_VOICED * float(np.percentile(voice, 95)), 1e-6)) if len(voice) else voice > 0
+
+
+def activity(motions: np.ndarray, voice: np.ndarray) -> float:
+    """How long and how much a mouth moves while there is a voice.
+
+    Args:
+        motions: (T,) what `motion` gave at each frame; NaN where the face was not seen.
+        voice: (T,) what `loudness` gave.
+
+    Returns:
+        Seconds of voice with a moving mouth, weighted by how much it moves: 1 a second is a mouth that changes by a
+        tenth of its contrast from frame to frame. 0 for a face that is seen for less than `MIN_SECONDS`, or whose mouth
+        moves no more than noise does.
+
+    Examples:
+        >>> voice = np.ones(50)
+        >>> moved = (50, 0.2), (50, 0.02), (5, 0.2)
+        >>> [round(activity(np.full(count, much), voice[:count]), 6) for count, much in moved]
+        [4.0, 0.0, 0.0]
+    """
+    heard = motions[np.isfinite(motions) & voiced(voice)]
+    seen = np.isfinite(motions).sum()
+    if seen < MIN_SECONDS * RATE or not len(heard) or float(np.median(heard)) < _NOISE:
+        return 0.0
+    return float(heard.sum() / RATE / 0.1)
+
+
+def loudness(audio: Audio, count: int) -> np.ndarray:
+    """Loudness of the voice in each of the frames that `RATE` makes of a clip.
+
+    Args:
+        audio: The clip's sound.
+        count: Number of frames T.
+
+    Returns:
+        (T,) float64, square root of the amplitude in the voice's band; 0 after the sound's end.
+    """
+    from scipy.signal import butter, sosfiltfilt
+
+    out = np.zeros(count)
+    if len(audio.samples) < 64:
+        return out
+    band = butter(4, _BAND, "bandpass", fs=audio.rate, output="sos")
+    power = sosfiltfilt(band, audio.samples.astype(np.float64)) ** 2
+    edges = np.minimum(np.round(np.arange(count + 1) * audio.rate / RATE).astype(int), len(power))
+    total = np.concatenate([[0.0], np.cumsum(power)])
+    widths = np.diff(edges)
+    heard = widths > 0
+    out[heard] = ((total[edges[1:]] - total[edges[:-1]])[heard] / widths[heard]).clip(0.0) ** 0.25
+    return out
+
+
+def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
+    """Correlation of a mouth's movement with the sound's.
+
+    Args:
+        openings: (T,) what `opening` gave at each frame; NaN where the face was not seen.
+        voice: (T,) what `loudness` gave.
+
+    Returns:
+        At most 1: the best correlation within a frame's shift, less where the mouth hardly moves, less the two standard
+        deviations that chance alone makes of so many frames; above 0 it is no chance. None where there is too little
+        to say: the face is seen for less than `MIN_SECONDS`, or nothing moves or sounds.
+
+    Examples:
+        >>> wave = np.abs(np.sin(np.arange(50) / 2))
+        >>> round(agreement(wave, wave), 1), agreement(np.ones(50), wave)
+        (0.7, None)
+    """
+    moved, changed = np.gradient(openings), np.gradient(voice)
+    found = [
+        value
+        for lag in range(-_LAG, _LAG + 1)
+        if (value := _correlation(moved[max(lag, 0) : len(moved) + min(lag, 0)], changed[max(-lag, 0) :])) is not None
+    ]
+    if not found:
+        return None
+    movement = float(np.nanstd(moved))
+    chance = 2.0 / np.sqrt(np.isfinite(moved).sum())
+    return float(max(found) * movement / (movement + _STILL) - chance)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    other = other[: len(one)]
+    known = np.isfinite(one)
+    if known.sum() < MIN_SECONDS * RATE:
+        return None
+    a, b = one[known] - one[known].mean(), other[known] - other[known].mean()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 1e-12 else None
+
+
+class Mouths:
+    """Collects the openings of all faces of a clip.
+
+    A face stays where it was found for the time that its row stands for. Frames wait, reduced and without colour,
+    until it is known where their faces are, and are dropped then.
+
+    Args:
+        width: Width in pixels that frames are reduced to; narrower frames stay as they are.
+
+    Attributes:
+        rate: Frames a second that `add` is to be given.
+    """
+
+    rate = RATE
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._waiting: deque[tuple[int, np.ndarray]] = deque()
+        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
+        self._openings: list[dict[int, np.ndarray]] = []  # of each row, by frame: opening and motion, (N, 2)
+        self._mouths: list[np.ndarray | None] = []
+        self._done = 0
+        self._count = 0
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take some more frames, `rate` a second, in the order of time."""
+        from PIL import Image
+
+        for pixels in batch.reduced(self._width):
+            self._waiting.append((self._count, np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))))
+            self._count += 1
+        self._look(finished=False)
+
+    def seen(self, interval: np.ndarray, landmarks: np.ndarray) -> None:
+        """Take the faces of the next row.
+
+        Args:
+            interval: (2,) seconds that it stands for.
+            landmarks: (N, 5, 2) relative to the frame.
+        """
+        self._rows.append((interval, landmarks))
+        self._openings.append({})
+        self._look(finished=False)
+
+    def _look(self, finished: bool) -> None:
+        """Look at the frames that wait for rows that are known by now."""
+        while self._waiting and self._done < len(self._rows):
+            index, grey = self._waiting[0]
+            (_, end), landmarks = self._rows[self._done]
+            if (index + 0.5) / RATE >= end and (self._done + 1 < len(self._rows) or not finished):
+                self._done += 1
+                continue
+            size = np.array([grey.shape[1], grey.shape[0]], np.float64)
+            mouths = [mouth(grey, marks * size) for marks in landmarks]
+            before = self._mouths if len(self._openings[self._done]) else [None] * len(mouths)
+            values = [(openness(now), motion(last, now)) for last, now in zip(before, mouths, strict=True)]
+            self._openings[self._done][index] = np.array(values).reshape(-1, 2)
+            self._mouths = mouths
+            self._waiting.popleft()
+
+    def agreements(self, tracks: Sequence[Track], audio: Audio | None) -> tuple[list[float | None], list[float]]:
+        """Of each track the agreement of its mouth with the sound, and its activity while there is a voice.
+
+        Args:
+            tracks: The clip's tracks; those of one person are taken together.
+            audio: Its sound; None where there is none.
+
+        Returns:
+            The agreement of each track, None where there is too little to say, and the activity of each.
+        """
+        self._look(finished=True)
+        if audio is None:
+            return [None] * len(tracks), [0.0] * len(tracks)
+        voice = loudness(audio, self._count)
+        agreements: dict[int, float | None] = {}
+        activities: dict[int, float] = {}
+        for person in {track.person for track in tracks}:
+            seen = np.full((self._count, 2), np.nan)
+            for track in tracks:
+                for row, pick in track.rows if track.person == person else ():
+                    for index, values in self._openings[row].items():
+                        seen[index] = values[pick]
+            agreements[person] = agreement(seen[:, 0], voice)
+            activities[person] = activity(seen[:, 1], voice)
+        return [agreements[track.person] for track in tracks], [activities[track.person] for track in tracks]
+
 
 Policy = Literal["largest", "longest", "central", "speaking", "speaker"]
 """Which face is followed; see `FaceConfig`."""

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.base import FaceExtractor, FrameExtractor
 from mse_pipeline.extractors.encoder import Encoder, EncoderConfig
-from mse_pipeline.extractors.preprocessor import load_preprocessor
+from mse_pipeline.extractors.pretrained import load_preprocessor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
 from mse_pipeline.extractors.visual.whole import FrameConfig, Frames

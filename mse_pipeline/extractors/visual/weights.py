@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.store.atomic import aside
+from mse_pipeline.store.storage import aside
 
 NAME = "20180402-114759-vggface2.pt"
 URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{NAME}"

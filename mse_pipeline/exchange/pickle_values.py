@@ -1,10 +1,22 @@
-"""Arrays, dtypes and scalars from what a pickle says of them, every claim held against the bytes that are there."""
+"""Arrays, dtypes and scalars from what a pickle says of them, every claim held against the bytes that are there.
+
+The globals that a pickle may name: those that numpy and Python write for arrays and plain containers.
+
+Keys of dictionaries and members of sets: plain, and never so many of one hash that a lookup takes long.
+
+Python finds a key by its hash. The hash of a whole number is the number modulo 2**61 - 1, and that of a tuple follows
+from its members': a file can hold thousands of keys with one hash, and each new one would be compared with all before.
+Texts and bytes have hashes that nobody can foresee.
+"""
 
 from __future__ import annotations
 
 import codecs
 import math
 import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -154,3 +166,114 @@ def scalar_of(dtype: Any, data: Any, encoding: str) -> Any:
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise Refused("it holds a numpy scalar that is neither a number nor a text.")
     return array_of(data, dtype, (1,), "C", encoding)[0].item()
+
+
+_KNOWN = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("collections", "defaultdict"),
+    ("collections", "Counter"),
+    ("collections", "deque"),
+    ("builtins", "bytes"),
+    ("builtins", "bytearray"),
+    ("builtins", "set"),
+    ("builtins", "frozenset"),
+}
+_MADE = {"dict", "list", "tuple", "int", "long", "float", "str", "unicode", "bool"}
+"""Types of builtins, Python 2's too, that a defaultdict may name for the values that it would make."""
+_OTHER_VERSIONS = {
+    "numpy._core.multiarray": "numpy.core.multiarray",  # numpy 2
+    "numpy._core.numeric": "numpy.core.numeric",
+    "__builtin__": "builtins",  # Python 2
+}
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A global that a pickle may name, by the name of `_KNOWN`; it is no function, and nothing can be called."""
+
+    module: str
+    name: str
+
+
+def allowed(module: Any, name: Any, *, makes: bool = False) -> Allowed:
+    """The global of a pickle, if it is one of those that are known.
+
+    Args:
+        module: As the pickle says.
+        name: As the pickle says.
+        makes: Whether it stands where a defaultdict names the type of its values.
+
+    Raises:
+        Refused: It is not.
+
+    Examples:
+        >>> allowed("numpy._core.multiarray", "_reconstruct")
+        Allowed(module='numpy.core.multiarray', name='_reconstruct')
+    """
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise Refused("it asks for a global whose name is no text.")
+    plain = _OTHER_VERSIONS.get(module, module)
+    if (plain, name) not in _KNOWN and not (makes and plain == "builtins" and name in _MADE):
+        raise Refused(
+            f"it asks for the global {f'{module}.{name}'[:100]!r}. Arrays of numpy and builtin values alone are read, "
+            "and nothing of the file was run. Ask its maker for a file of plain arrays."
+        )
+    return Allowed(plain, name)
+
+
+MOST_ALIKE = 64
+"""Keys of one hash in one container; by chance there are hardly two."""
+
+_SCALARS = (str, bytes, bool, int, float, type(None), np.number)
+_UNFORESEEN = (str, bytes, type(None))
+
+
+class Keys:
+    """Lets keys into containers, and counts those that hash alike."""
+
+    def __init__(self) -> None:
+        # By the container's id; the container is kept beside, so that no other one gets its id.
+        self._counts: dict[int, tuple[Any, dict[int, int]]] = {}
+
+    def enter(self, container: dict[Any, Any] | set[Any], keys: Iterable[Any]) -> Iterable[Any]:
+        """Give the keys one after the other, each to be put into the container before the next is asked for.
+
+        Raises:
+            Refused: A key is not plain, or very many have one hash.
+        """
+        for key in keys:
+            if type(key) is str:  # nearly all are
+                yield key
+                continue
+            _check(key)
+            if not _is_spread(key) and key not in container:
+                _, counts = self._counts.setdefault(id(container), (container, {}))
+                alike = counts.get(hash(key), 0) + 1
+                if alike > MOST_ALIKE:
+                    raise Refused(
+                        f"it has more than {MOST_ALIKE} keys with one hash, as {str(key)[:40]}; such files are made to "
+                        "take very long to read."
+                    )
+                counts[hash(key)] = alike
+            yield key
+
+
+def _check(key: Any) -> None:
+    """Nested tuples are refused: a few steps make one whose hash takes centuries."""
+    flat = key if isinstance(key, tuple) else (key,)
+    if len(flat) > 8 or not all(isinstance(one, _SCALARS) for one in flat):
+        raise Refused(f"it has a {type(key).__name__} as a key; texts and numbers are read.")
+
+
+def _is_spread(key: Any) -> bool:
+    """Whether nobody can make many different keys of this kind with one hash."""
+    if isinstance(key, tuple):
+        return all(isinstance(one, _UNFORESEEN) for one in key)
+    # Smaller whole numbers are their own hash.
+    return isinstance(key, _UNFORESEEN) or (isinstance(key, int) and abs(key) < sys.hash_info.modulus)

@@ -1,14 +1,45 @@
-"""Stopping: a signal that asks a command to end lets it put away what it holds, and say that it can go on."""
+"""Stopping: a signal that asks a command to end lets it put away what it holds, and say that it can go on.
+
+One voice of several processes: where torchrun or its like have started the same command many times.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from mse_pipeline.training.processes import first_to_fail, launched, leave
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the main process alone print; when something fails, let the process speak that failed first.
+
+    The others fail as a consequence, with errors that say nothing of the cause, and end without a word.
+    """
+    if not launched():
+        yield
+        return
+    voices = sys.stdout, sys.stderr
+    if os.environ.get("RANK") != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
+    try:
+        yield
+    except SystemExit:  # of a wrong command line, which is wrong in all of them
+        raise
+    except BaseException:
+        if not first_to_fail():
+            sys.exit(1)
+        sys.stdout, sys.stderr = voices
+        raise
+    leave()
+
 
 SENTENCE = "stopped; what was done is kept, and the same command goes on from there."
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
