@@ -21,6 +21,17 @@ SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json")
 OTHER_COPIES = ("*/*", "consolidated*", "*.fp16.*", "*.fp32.*", "training_args.bin", "optimizer.bin")
 """Second copies of the same weights, in other formats, would double a download of many gigabytes."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "qwen.tiktoken",
+)
+"""Any one of these makes a tokenizer."""
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

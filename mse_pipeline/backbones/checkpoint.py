@@ -19,7 +19,7 @@ import torch
 from mse_pipeline.backbones.original import LAYOUTS
 from mse_pipeline.backbones.original.layout import Layout, Plan, Section
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.model_files import CONFIG, weight_files
+from mse_pipeline.model_files import CONFIG, TOKENIZER_FILES, weight_files
 
 
 def shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
@@ -105,17 +105,6 @@ def _unpickled(path: Path, device: str) -> dict[str, torch.Tensor]:
     return state
 
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-    "qwen.tiktoken",
-)
-"""Any one of these makes a tokenizer."""
 MOST_LAYERS = 10_000
 """Far beyond any model; a configuration that asks for more is damaged or hostile."""
 SMALL_EMBEDDINGS = 10**8

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mse_pipeline.backbones.checkpoint import TOKENIZER_FILES
 from mse_pipeline.errors import UsageError
-from mse_pipeline.model_files import CONFIG, OTHER_COPIES, PICKLED_WEIGHTS, SAFE_WEIGHTS
+from mse_pipeline.model_files import CONFIG, OTHER_COPIES, PICKLED_WEIGHTS, SAFE_WEIGHTS, TOKENIZER_FILES
 
 TINY = "tiny"
 """Short name of the built-in backbone."""

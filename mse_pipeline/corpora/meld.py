@@ -75,9 +75,9 @@ def known_fault(clip: str) -> str | None:
     """What is known to be wrong with a clip's file.
 
     Examples:
-        >>> reason("train/dia241_utt2")
+        >>> known_fault("train/dia241_utt2")
         'picture and text are off by one utterance (declare-lab/MELD issue 9)'
-        >>> reason("train/dia0_utt0") is None
+        >>> known_fault("train/dia0_utt0") is None
         True
     """
     return CLIPS.get(clip) or DIALOGUES.get(re.sub(r"_utt\d+$", "", clip))

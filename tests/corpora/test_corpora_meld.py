@@ -407,9 +407,9 @@ def test_known_bad_clips_and_counts_are_of_the_official_data_only(archive):
 def test_every_known_bad_clip_is_annotated(real):
     ids = {clip.id for clip in real["current"].clips}
     dialogues = {clip.dialogue for clip in real["current"].clips}
-    assert set(meld.meld_known_bad.CLIPS) | set(meld.meld_known_bad.MISSING) <= ids
-    assert set(meld.meld_known_bad.DIALOGUES) <= dialogues
-    assert not meld.meld_known_bad.UNLABELLED & ids
+    assert set(meld.CLIPS) | set(meld.MISSING) <= ids
+    assert set(meld.DIALOGUES) <= dialogues
+    assert not meld.UNLABELLED & ids
 
 
 def test_counts_that_are_not_official_are_told(tmp_path):

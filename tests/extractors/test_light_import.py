@@ -12,7 +12,7 @@ from mse_pipeline.extractors.visual import networks as light_import
 def test_neither_detector_nor_embedder_nor_nms_imports_torchvision():
     program = (
         "import sys\n"
-        "from mse_pipeline.extractors.visual import light_import\n"
+        "from mse_pipeline.extractors.visual import networks as light_import\n"
         "from mse_pipeline.extractors.visual.networks import load_networks\n"
         "load_networks('cpu'), light_import.inception_resnet_class(), light_import.nms()\n"
         "print(sorted({'torchvision', 'facenet_pytorch', 'torch._dynamo'} & set(sys.modules)))"

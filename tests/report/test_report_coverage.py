@@ -6,8 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from mse_pipeline.report import table as build
-from mse_pipeline.report import to_json, to_markdown, to_terminal
+from mse_pipeline.report import build, to_json, to_markdown, to_terminal
 
 DATA = {"clips": "aa", "label": "bb", "text": "cc", "previous": "dd", "acoustic.egemaps": "ee", "visual.mtcnn": "ff"}
 SCORES = {"acc": 0.5, "weight_F1": 0.5}

@@ -11,8 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mse_pipeline import metrics
-from mse_pipeline.report import table as build
-from mse_pipeline.report import to_json, to_markdown, to_terminal
+from mse_pipeline.report import build, to_json, to_markdown, to_terminal
 from mse_pipeline.report.formats import escape
 
 EVIL = "a|b [red]c[/red] <img src=x> `d` *e*"
