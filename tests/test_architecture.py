@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places", "names", "links"}
+FOUNDATION = {"errors", "os_errors", "cells", "file_kinds", "clip", "task", "places", "names", "links", "posix"}
 BELOW = {
     "errors": set(),
     "os_errors": {"errors"},
@@ -18,6 +18,8 @@ BELOW = {
     "names": set(),
     "links": {"places"},
     "model_files": {"errors", "file_kinds"},
+    "posix": set(),
+    "child_process": {"errors", "posix"},
     "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
@@ -28,14 +30,14 @@ BELOW = {
     "alignment": FOUNDATION | {"store"},
     "backbones": FOUNDATION | {"store", "model_files"},
     "adapter": FOUNDATION | {"store"},
-    "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
+    "extraction": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
     "prediction": FOUNDATION
     | {"model_files", "recipe", "metrics", "store", "corpora", "extractors", "backbones", "adapter", "extraction"}
     | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
-    "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
+    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora"},
     "inspection": FOUNDATION | {"media", "store"},
     "sample": FOUNDATION | {"store"},
 }

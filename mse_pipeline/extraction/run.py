@@ -6,7 +6,7 @@ import functools
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import filelock
 
 from mse_pipeline import corpora
+from mse_pipeline.alignment.apply import aligner
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.dispatch import Where, dispatch
-from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.engine import Where, dispatch
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
@@ -30,11 +30,13 @@ from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.atomic import write_text
 from mse_pipeline.store.cache import Cache
-from mse_pipeline.store.checksum import seal
+from mse_pipeline.store.checksum import DamagedError, seal
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
+from mse_pipeline.store.packing import pack_stream
 
 _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 
@@ -312,3 +314,64 @@ def work(
     finally:
         remove_abandoned()
     return made
+
+
+def pack(
+    dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: None, *, anew: Collection[str] = ()
+) -> list[str]:
+    """Write the packs that are missing or out of date; returns the streams that were packed.
+
+    A stream that waits for words that the dataset has not yet is left for a later run.
+
+    Args:
+        dataset: The dataset in the cache.
+        on_stream: Told which stream is next.
+        anew: Streams whose packs are to be written in any case, because they are damaged.
+
+    Raises:
+        DamagedError: What is to be packed of a stream is damaged; the other streams are packed.
+    """
+    packed: list[str] = []
+    problem: DamagedError | None = None
+    for stream, entry in dataset.manifest.streams.items():
+        words = entry.alignment.get("stream")
+        if words is not None and words not in dataset.manifest.streams:
+            continue
+        on_stream(stream)
+        words_of = None if words is None else WordRows(dataset, words)
+        align = aligner(entry.alignment, words_of, of_words=words == stream)
+        try:
+            packed += [stream] if pack_stream(dataset, stream, align, anew=stream in anew) else []
+        except DamagedError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return packed
+
+
+class WordRows:
+    """The rows of a word stream by clip id, read once from end to end when asked in the corpus's order.
+
+    Args:
+        dataset: The dataset in the cache.
+        stream: Name of the word stream.
+    """
+
+    def __init__(self, dataset: Dataset, stream: str) -> None:
+        self._native = dataset.native(stream)
+        self._order = {clip: place for place, clip in enumerate(self._native)}
+        self._coming = self._native.in_order()
+        self._next = 0
+
+    def __call__(self, clip: str) -> Features | None:
+        """A clip's rows; None where it has none."""
+        place = self._order.get(clip)
+        if place is None:
+            return None
+        if place < self._next:
+            return self._native[clip]
+        for name, features in self._coming:
+            self._next += 1
+            if name == clip:
+                return features
+        return None
