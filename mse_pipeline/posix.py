@@ -22,6 +22,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def user() -> int | None:
+    """Number of the user whose process this is; None where users have none."""
+    return os.getuid() if hasattr(os, "getuid") else None
+
+
 @contextmanager
 def without_interrupts() -> Iterator[None]:
     """Processes that are started within do not hear the terminal's Ctrl-C: this one ends them in order."""

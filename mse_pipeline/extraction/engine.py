@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import __version__
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
-from mse_pipeline.extraction.hosts import Host, dismiss
+from mse_pipeline.extraction.hosts import Host, dismiss, start
 from mse_pipeline.extraction.plan import cut
 from mse_pipeline.extraction.task import Outcome, Result, Task, Todo
 from mse_pipeline.os_errors import explain, goes_on
@@ -103,6 +103,24 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
                         f"Workers die without having done anything ({type(error).__name__}: {error}). What was done "
                         "before is kept: run the same command again, with fewer --workers if memory was short."
                     ) from error
+
+
+@contextmanager
+def started_ahead(clips: int, task: Task, where: Where) -> Iterator[None]:
+    """This machine's hosts load their models while it is found out within what so many clips lack."""
+    if where.engine == "local" and clips:
+        size = min(where.workers or cores(), clips)
+        start(replace(task, threads=_threads(size)), size)
+    try:
+        yield
+    except BaseException:
+        dismiss()
+        raise
+
+
+def _threads(size: int) -> int:
+    """How many threads each of so many hosts of this machine may use."""
+    return max(1, cores() // size)
 
 
 @dataclass(frozen=True)
@@ -220,7 +238,7 @@ def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
     """Hosts of this machine, each driven by a thread of this process; one alone is driven by the main thread."""
     size = workers or cores()
     try:
-        yield Crew(size, max(1, cores() // size), _Driven(size))
+        yield Crew(size, _threads(size), _Driven(size))
     finally:
         dismiss()
 

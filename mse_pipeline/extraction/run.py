@@ -20,7 +20,7 @@ from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.engine import Where, dispatch
+from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
@@ -68,6 +68,11 @@ class Options:
     streams: tuple[str, ...] = ()
     retry_failed: bool = False
     strict: bool = False
+
+    @property
+    def where(self) -> Where:
+        """Where tasks run."""
+        return Where(self.engine, self.address, self.workers)
 
 
 class Progress(Protocol):
@@ -154,18 +159,11 @@ def extract_corpus(
             plan = functools.partial(
                 missing, dataset, specs=specs, root=corpus.media_folder, max_seconds=recipe.media.max_seconds
             )
-            todo = plan(clips, retry_failed=options.retry_failed)
-            made = work(
-                todo,
-                run=run,
-                dataset=dataset,
-                root=corpus.root,
-                specs=specs,
-                max_seconds=recipe.media.max_seconds,
-                media_root=corpus.media_root,
-                options=options,
-                progress=progress,
-            )
+            task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
+            # Where nothing was extracted yet, all clips lack something.
+            with started_ahead(0 if dataset.journal.parts() else len(clips), task, options.where):
+                todo = plan(clips, retry_failed=options.retry_failed)
+            made = work(todo, task, options.where, progress)
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
                 faces = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
@@ -281,33 +279,34 @@ def _defect_line(defect: Defect) -> str:
     return seal({k: v for k, v in asdict(defect).items() if v is not None}) + "\n"
 
 
-def work(
-    todo: Sequence[Todo],
-    *,
+def task_of(
     run: str,
     dataset: Dataset,
-    root: Path,
+    corpus: Corpus,
     specs: Sequence[StreamSpec],
+    *,
     max_seconds: float | None,
     options: Options,
-    progress: Progress,
-    media_root: Path | None = None,
-) -> set[tuple[str, str]]:
-    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
-    task = Task(
+) -> Task:
+    """What all clips of a run that has begun have in common."""
+    return Task(
         run=run,
         dataset=dataset.path.resolve(),
-        root=root,
+        root=corpus.root,
         specs=tuple(specs),
         max_seconds=max_seconds,
         device=options.device,
         clip_timeout=options.clip_timeout,
-        media_root=media_root,
+        media_root=corpus.media_root,
     )
+
+
+def work(todo: Sequence[Todo], task: Task, where: Where, progress: Progress) -> set[tuple[str, str]]:
+    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
     progress.begin(len(todo))
     made = set()
     try:
-        for outcomes in dispatch(todo, task, Where(options.engine, options.address, options.workers)):
+        for outcomes in dispatch(todo, task, where):
             rows = [row for outcome in outcomes for row in outcome.rows]
             made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
             progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))

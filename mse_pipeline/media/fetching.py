@@ -25,6 +25,7 @@ from mse_pipeline.media.digest import media_digest
 from mse_pipeline.media.stamps import stamp_of
 from mse_pipeline.os_errors import refuse_if_of_all_clips
 from mse_pipeline.places import address, filesystem, is_local
+from mse_pipeline.posix import user
 
 MOST_BYTES = 1 << 30
 """Bytes of fetched files that one process keeps; a single larger file is kept alone."""
@@ -174,7 +175,7 @@ def remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             # Others may put anything there under this name, which is not to be touched.
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / "lock").exists():
+            if folder.is_symlink() or user() not in {None, folder.stat().st_uid} or not (folder / "lock").exists():
                 continue
             with filelock.FileLock(folder / "lock", timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
