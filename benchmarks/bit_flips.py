@@ -30,9 +30,9 @@ from benchmarks import made_cache
 from mse_pipeline import backbones, store
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
+from mse_pipeline.extraction.hosts import kept_hosts
 from mse_pipeline.extraction.repair import repair
 from mse_pipeline.extraction.run import Options, extract
-from mse_pipeline.extraction.supervisor import kept_hosts
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.integrity import verify
 from mse_pipeline.store.pack import Pack

@@ -56,8 +56,7 @@ def recipe(streams: dict[str, dict]) -> dict:
 def fill(root: Path, cache: Path, plain: dict) -> None:
     """Commit features as an extraction would have: the values are made, the keys are right."""
     from mse_pipeline import corpora, store
-    from mse_pipeline.extraction.packing import pack
-    from mse_pipeline.extraction.run import _register, stream_specs
+    from mse_pipeline.extraction.run import _register, pack, stream_specs
     from mse_pipeline.media.fetching import media_digest
     from mse_pipeline.recipe import Recipe
     from mse_pipeline.store.commit import Commit

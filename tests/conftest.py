@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mse_pipeline.extraction.supervisor import kept_hosts
+from mse_pipeline.extraction.hosts import kept_hosts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

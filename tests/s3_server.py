@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mse_pipeline.extraction.supervisor import dismiss
+from mse_pipeline.extraction.hosts import dismiss
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
 _REQUEST = re.compile(r"(GET|HEAD|PUT|POST|DELETE) (/\S*) HTTP")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names"}
+FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "posix"}
 BELOW = {
     "errors": set(),
     "cells": set(),
@@ -16,6 +16,8 @@ BELOW = {
     "places": {"errors"},
     "names": set(),
     "model_files": {"errors", "file_kinds"},
+    "posix": set(),
+    "child_process": {"errors", "posix"},
     "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,
     "metrics": FOUNDATION,
@@ -26,14 +28,14 @@ BELOW = {
     "alignment": FOUNDATION | {"store"},
     "backbones": FOUNDATION | {"store", "model_files"},
     "adapter": FOUNDATION | {"store"},
-    "extraction": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "alignment"},
+    "extraction": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
     "report": FOUNDATION | {"metrics", "store"},
     "prediction": FOUNDATION
     | {"model_files", "recipe", "metrics", "store", "corpora", "extractors", "backbones", "adapter", "extraction"}
     | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
-    "checking": FOUNDATION | {"recipe", "media", "store", "corpora"},
+    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora"},
     "inspection": FOUNDATION | {"media", "store"},
     "sample": FOUNDATION | {"store"},
 }
@@ -107,3 +109,70 @@ def test_nobody_trusts_remote_code_or_reads_pickles():
                 assert keywords.get("weights_only") == "True", path
             if name.endswith("np.load"):
                 assert keywords.get("allow_pickle", "False") == "False", path
+
+
+ONE_SYSTEM_MODULES = {"fcntl", "grp", "msvcrt", "posix", "pty", "pwd", "resource", "select", "termios", "tty", "winreg"}
+ONE_SYSTEM_NAMES = {
+    "SIGALRM",
+    "SIGHUP",
+    "SIGIO",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGUSR1",
+    "SIGUSR2",
+    "alarm",
+    "pthread_sigmask",
+}
+ONE_SYSTEM_NAMES |= {"fork", "forkpty", "getgid", "getpgid", "getppid", "getsid", "getuid", "killpg", "mkfifo", "nice"}
+ONE_SYSTEM_NAMES |= {
+    "sched_getaffinity",
+    "sched_setaffinity",
+    "setpgid",
+    "setpgrp",
+    "setsid",
+    "sysconf",
+    "uname",
+    "wait",
+}
+ONE_SYSTEM_NAMES |= {"wait3", "wait4", "waitpid", "O_ASYNC", "O_NONBLOCK", "SCM_RIGHTS", "AF_UNIX", "pthread_kill"}
+ONE_SYSTEM_ARGUMENTS = {"pass_fds", "preexec_fn", "start_new_session"}
+
+
+def of_one_system(source: str) -> set[str]:
+    """What a file uses that some operating systems have not."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & ONE_SYSTEM_MODULES
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {node.module} & ONE_SYSTEM_MODULES
+            if node.module in {"os", "signal", "socket"}:
+                found |= {alias.name for alias in node.names} & ONE_SYSTEM_NAMES
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"os", "signal", "socket"}:
+            found |= {node.attr} & ONE_SYSTEM_NAMES
+        elif isinstance(node, ast.Call):
+            found |= {str(keyword.arg) for keyword in node.keywords} & ONE_SYSTEM_ARGUMENTS
+            if ast.unparse(node.func).endswith("get_context"):
+                found |= {ast.unparse(argument) for argument in node.args} & {"'fork'", "'forkserver'"}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_single_systems_have_is_used_in_one_file_alone(path):
+    assert path == PACKAGE / "posix.py" or not of_one_system(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import fcntl", {"fcntl"}),
+        ("from resource import getrusage", {"resource"}),
+        ("from os import fork, path", {"fork"}),
+        ("os.kill(1, signal.SIGKILL)", {"SIGKILL"}),
+        ("subprocess.Popen(x, pass_fds=(3,))", {"pass_fds"}),
+        ("multiprocessing.get_context('fork')", {"'fork'"}),
+        ("from importlib import resources\nimport posixpath\nos.kill(1, signal.SIGTERM)\nlock.wait(1)", set()),
+    ],
+)
+def test_what_single_systems_have_is_recognised(source, found):
+    assert of_one_system(source) == found

@@ -1,25 +1,49 @@
-"""engine: where tasks run, through joblib: on this machine's cores, or on the scheduler of a Dask or Ray cluster.
+"""Engine: clips become tasks, and tasks run through joblib on this machine, or on a Dask or Ray cluster's scheduler.
 
-An engine is a context manager that gives a `Crew`. The plan, the tasks and the workers' code are the same everywhere.
+On this machine threads of the command drive the hosts; they hand over what was made, and the command itself commits it.
+Elsewhere the task travels to a worker, which drives a host of its own and commits there. The plan, the tasks and what
+is done with a clip are the same everywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from typing import Any
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import __version__
-from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain
-from mse_pipeline.extraction.task import Result, Task
-from mse_pipeline.extraction.worker import run_task
+from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain, goes_on
+from mse_pipeline.extraction.hosts import Host, dismiss, start
+from mse_pipeline.extraction.plan import cut
+from mse_pipeline.extraction.task import Outcome, Result, Task, Todo
+from mse_pipeline.posix import cores, without_interrupts
+
+if TYPE_CHECKING:
+    from mse_pipeline.extraction.clip_run import Made
+
+_FRUITLESS = 3
+_SHARD_BYTES = 64 << 20  # no more than this is held before it is written
+_AHEAD = 2  # tasks a worker: one that is made, and one that waits for being written
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where tasks run.
+
+    Attributes:
+        engine: ``local``, ``dask`` or ``ray``.
+        address: Of the engine's scheduler; None for one on this machine.
+        workers: How many; None for one a core, or all that the scheduler has.
+    """
+
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,16 +53,163 @@ class Crew:
     Attributes:
         size: How many tasks are done at the same time.
         threads: Threads that each may use.
-        parent: Process that workers must not outlive; None where the engine sees to them.
         work: Has tasks done and gives their results in the order in which they end.
         lost: What `work` raises when a worker was lost with its task; the others may be begun anew.
     """
 
     size: int
     threads: int
-    parent: int | None
     work: Callable[[Sequence[Task]], Generator[Result, None, None]]
     lost: tuple[type[Exception], ...] = ()
+
+
+def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterator[tuple[Outcome, ...]]:
+    """Have clips processed, and give outcomes as tasks end; what a lost worker held is given out again.
+
+    Args:
+        todo: The clips.
+        task: What all tasks have in common; each gets its own clips and its share of the cores.
+        where: The engine and its workers.
+
+    Raises:
+        MseError: A model cannot be loaded, another run has begun meanwhile, or workers die again and again.
+    """
+    if not todo:
+        return
+    workers = where.workers if where.address else where.workers or cores()
+    if workers is not None:
+        workers = min(workers, len(todo))  # one without a clip would only load its models
+    with crew(where.engine, where.address, workers) as hands:
+        common = replace(task, threads=hands.threads)
+        batches = cut(todo, hands.size)
+        waiting = {n: replace(common, number=n, todo=batch) for n, batch in enumerate(batches)}
+        fruitless = 0
+        while waiting:
+            before = len(waiting)
+            try:
+                with closing(hands.work(list(waiting.values()))) as results:
+                    for result in results:
+                        if result.problem is not None:
+                            raise MseError(result.problem)
+                        if waiting.pop(result.number, None) is not None:
+                            if result.left:
+                                waiting[result.number] = replace(common, number=result.number, todo=result.left)
+                            yield result.outcomes
+            except hands.lost as error:
+                fruitless = fruitless + 1 if len(waiting) == before else 0
+                if fruitless == _FRUITLESS:
+                    raise MseError(
+                        f"Workers die without having done anything ({type(error).__name__}: {error}). What was done "
+                        "before is kept: run the same command again, with fewer --workers if memory was short."
+                    ) from error
+
+
+@contextmanager
+def started_ahead(clips: int, task: Task, where: Where) -> Iterator[None]:
+    """This machine's hosts load their models while it is found out within what so many clips lack."""
+    if where.engine == "local" and clips:
+        size = min(where.workers or cores(), clips)
+        start(replace(task, threads=_threads(size)), size)
+    try:
+        yield
+    except BaseException:
+        dismiss()
+        raise
+
+
+def _threads(size: int) -> int:
+    """How many threads each of so many hosts of this machine may use."""
+    return max(1, cores() // size)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What was made of a task's clips: all of them, or as many as one holds.
+
+    Attributes:
+        task: The task.
+        made: For each clip its rows and features.
+        problem: Why it went no further, as a sentence; None where nothing went wrong.
+    """
+
+    task: Task
+    made: tuple[Made, ...]
+    problem: str | None = None
+
+    @property
+    def left(self) -> tuple[Todo, ...]:
+        """The clips that are not through."""
+        return self.task.todo[len(self.made) :]
+
+
+def _make(task: Task, host: Host) -> _Batch:
+    """Have a task's clips made, until there is as much as one may hold."""
+    made: list[Made] = []
+    held = 0
+    try:
+        for todo in task.todo:
+            made.append(host.make(todo))
+            held += sum(
+                features.values.nbytes + features.intervals.nbytes for _, features in made[-1] if features is not None
+            )
+            if held > _SHARD_BYTES:
+                break
+    except MseError as error:
+        host.end()
+        return _Batch(task, tuple(made), str(error))
+    except OSError as error:
+        host.end()
+        return _Batch(task, tuple(made), goes_on(explain(error, task.dataset)))
+    host.leave()
+    return _Batch(task, tuple(made))
+
+
+def _commit(batch: _Batch) -> Result:
+    """Enter what was made into the cache; also what was made before a problem is not lost."""
+    from mse_pipeline.store.commit import Commit  # while the hosts load their models
+    from mse_pipeline.store.dataset import Dataset
+
+    task = batch.task
+    commit = Commit(Dataset(task.dataset), task.run, guarded=True)
+    outcomes = []
+    for todo, made in zip(task.todo, batch.made, strict=False):
+        for row, features in made:
+            commit.add(row, features)
+        outcomes.append(Outcome(todo.clip.id, tuple(row for row, _ in made)))
+    try:
+        holds = commit.write()
+    except MseError as error:
+        return Result(task.number, problem=str(error))
+    except OSError as error:
+        return Result(task.number, problem=goes_on(explain(error, task.dataset)))
+    if batch.problem is not None:
+        return Result(task.number, problem=batch.problem)
+    if not holds:
+        return Result(task.number, problem="Another extraction of this dataset has begun; this one ends here.")
+    return Result(task.number, tuple(outcomes), batch.left)
+
+
+def run_task(task: Task) -> Result:
+    """What a worker of a cluster does: it has a task's clips made by a host of its own, and commits them."""
+    if task.made_by != __version__:
+        problem = (
+            f"A worker has mse-pipeline {__version__}, but the command has {task.made_by}. "
+            "Install the same version where the workers run."
+        )
+        return Result(task.number, problem=problem)
+    outcomes: list[Outcome] = []
+    while True:
+        host = Host(task)
+        try:
+            result = _commit(_make(task, host))
+        finally:
+            host.end()
+        if result.problem is not None:
+            return result
+        outcomes += result.outcomes
+        if not result.left:
+            return Result(task.number, tuple(outcomes))
+        task = replace(task, todo=result.left)
 
 
 def crew(engine: str, address: str | None, workers: int | None) -> AbstractContextManager[Crew]:
@@ -61,37 +232,60 @@ def crew(engine: str, address: str | None, workers: int | None) -> AbstractConte
     return ENGINES[engine](address, workers)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
-    """Processes of this machine, by joblib's loky; one worker needs no process beside this one."""
+    """Hosts of this machine, each driven by a thread of this process; one alone is driven by the main thread."""
     size = workers or cores()
-    threads = max(1, cores() // size)
-    if size == 1:
-        from mse_pipeline.extraction.supervisor import dismiss
-
-        try:
-            yield Crew(1, threads, None, _one_by_one)
-        finally:
-            dismiss()
-        return
-    import joblib
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    def work(tasks: Sequence[Task]) -> Generator[Result, None, None]:
-        with joblib.parallel_config("loky", inner_max_num_threads=1):
-            yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
-
     try:
-        yield Crew(size, threads, os.getpid(), work, (BrokenProcessPool,))
+        yield Crew(size, _threads(size), _Driven(size))
     finally:
-        # Idle workers would keep their hosts, and these their models.
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        dismiss()
+
+
+class _Driven:
+    """Has tasks made by hosts that threads drive, and commits in the thread that asks for the results.
+
+    The threads commit nothing: what they have made waits until it is written, and they begin nothing more before.
+
+    Args:
+        size: How many hosts.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
+        """The results of tasks."""
+        import joblib
+
+        room = threading.Semaphore(_AHEAD * self._size)
+        hosts: set[Host] = set()
+        ended = False
+
+        def drive(task: Task) -> _Batch:
+            room.acquire()
+            host = Host(task)
+            hosts.add(host)
+            try:
+                return _Batch(task, (), "The work was broken off.") if ended else _make(task, host)
+            finally:
+                hosts.discard(host)
+                if ended:
+                    host.end()
+
+        parallel = joblib.Parallel(self._size, backend="threading", pre_dispatch=self._size, **_STREAMED)
+        with closing(parallel(joblib.delayed(drive)(task) for task in tasks)) as batches:
+            try:
+                for batch in batches:
+                    result = _commit(batch)
+                    del batch  # its features, which may be many
+                    room.release()
+                    yield result
+            finally:  # first of all, so that no thread waits for a host or for room
+                ended = True
+                room.release(len(tasks))
+                for host in tuple(hosts):
+                    host.end()
 
 
 @contextmanager
@@ -124,7 +318,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
         if address is None:
             asked = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
             try:
-                with _deaf_to_interrupts():
+                with without_interrupts():
                     address = stack.enter_context(
                         LocalCluster(**asked, silence_logs=logging.CRITICAL)
                     ).scheduler_address
@@ -143,20 +337,10 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
                 yield from _stream(joblib.Parallel(pre_dispatch=workers or 2 * size, **_STREAMED), tasks)
 
         try:
-            yield Crew(size, 1, None, work, (KilledWorker,))
+            yield Crew(size, 1, work, (KilledWorker,))
         finally:
             with contextlib.suppress(Exception):  # of workers that have gone; hosts end by themselves when idle
-                client.run(_dismiss)
-
-
-def _one_by_one(tasks: Sequence[Task]) -> Generator[Result, None, None]:
-    yield from map(run_task, tasks)
-
-
-def _dismiss() -> None:
-    from mse_pipeline.extraction.supervisor import dismiss
-
-    dismiss()
+                client.run(dismiss)
 
 
 def _version() -> str:
@@ -217,24 +401,10 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
             yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
 
     try:
-        yield Crew(size, 1, None, work, (ray.exceptions.RayError,))
+        yield Crew(size, 1, work, (ray.exceptions.RayError,))
     finally:
         if own:
             ray.shutdown()
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started within do not hear the terminal's Ctrl-C: this one ends them in order."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # which would hear interrupts again once it has started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from mse_pipeline import corpora
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
-from mse_pipeline.extraction.packing import pack
-from mse_pipeline.extraction.run import Options, Progress, Silent, stream_specs, work
+from mse_pipeline.extraction.run import Options, Progress, Silent, pack, stream_specs, task_of, work
 from mse_pipeline.extraction.task import Todo
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError
@@ -179,17 +178,9 @@ class _Repair:
                 )
         todo = [Todo(clip, tuple(wanted[clip.id])) for clip in corpus.clips if clip.id in wanted]
         self._progress.stage("extracting what is lost")
-        self._made = work(
-            todo,
-            run=run,
-            dataset=self._dataset,
-            root=corpus.root,
-            media_root=corpus.media_root,
-            specs=specs,
-            max_seconds=recipe.media.max_seconds,
-            options=self._options,
-            progress=self._progress,
-        )
+        options = self._options
+        task = task_of(run, self._dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
+        self._made = work(todo, task, options.where, self._progress)
         failed = {(clip, stream) for clip, streams in wanted.items() for stream in streams} - self._made
         if failed:
             clip, stream = min(failed)

@@ -6,7 +6,7 @@ import functools
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import filelock
 
 from mse_pipeline import corpora
+from mse_pipeline.alignment.apply import aligner
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.dispatch import Where, dispatch
-from mse_pipeline.extraction.packing import pack
+from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
@@ -29,11 +29,13 @@ from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.cache import Cache
-from mse_pipeline.store.checksum import seal
+from mse_pipeline.store.checksum import DamagedError, seal
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
+from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
+from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.storage import write_text
 
 _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
@@ -66,6 +68,11 @@ class Options:
     streams: tuple[str, ...] = ()
     retry_failed: bool = False
     strict: bool = False
+
+    @property
+    def where(self) -> Where:
+        """Where tasks run."""
+        return Where(self.engine, self.address, self.workers)
 
 
 class Progress(Protocol):
@@ -152,18 +159,11 @@ def extract_corpus(
             plan = functools.partial(
                 missing, dataset, specs=specs, root=corpus.media_folder, max_seconds=recipe.media.max_seconds
             )
-            todo = plan(clips, retry_failed=options.retry_failed)
-            made = work(
-                todo,
-                run=run,
-                dataset=dataset,
-                root=corpus.root,
-                specs=specs,
-                max_seconds=recipe.media.max_seconds,
-                media_root=corpus.media_root,
-                options=options,
-                progress=progress,
-            )
+            task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
+            # Where nothing was extracted yet, all clips lack something.
+            with started_ahead(0 if dataset.journal.parts() else len(clips), task, options.where):
+                todo = plan(clips, retry_failed=options.retry_failed)
+            made = work(todo, task, options.where, progress)
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
                 faces = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
@@ -279,36 +279,98 @@ def _defect_line(defect: Defect) -> str:
     return seal({k: v for k, v in asdict(defect).items() if v is not None}) + "\n"
 
 
-def work(
-    todo: Sequence[Todo],
-    *,
+def task_of(
     run: str,
     dataset: Dataset,
-    root: Path,
+    corpus: Corpus,
     specs: Sequence[StreamSpec],
+    *,
     max_seconds: float | None,
     options: Options,
-    progress: Progress,
-    media_root: Path | None = None,
-) -> set[tuple[str, str]]:
-    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
-    task = Task(
+) -> Task:
+    """What all clips of a run that has begun have in common."""
+    return Task(
         run=run,
         dataset=dataset.path.resolve(),
-        root=root,
+        root=corpus.root,
         specs=tuple(specs),
         max_seconds=max_seconds,
         device=options.device,
         clip_timeout=options.clip_timeout,
-        media_root=media_root,
+        media_root=corpus.media_root,
     )
+
+
+def work(todo: Sequence[Todo], task: Task, where: Where, progress: Progress) -> set[tuple[str, str]]:
+    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
     progress.begin(len(todo))
     made = set()
     try:
-        for outcomes in dispatch(todo, task, Where(options.engine, options.address, options.workers)):
+        for outcomes in dispatch(todo, task, where):
             rows = [row for outcome in outcomes for row in outcome.rows]
             made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
             progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
     finally:
         remove_abandoned()
     return made
+
+
+def pack(
+    dataset: Dataset, on_stream: Callable[[str], None] = lambda stream: None, *, anew: Collection[str] = ()
+) -> list[str]:
+    """Write the packs that are missing or out of date; returns the streams that were packed.
+
+    A stream that waits for words that the dataset has not yet is left for a later run.
+
+    Args:
+        dataset: The dataset in the cache.
+        on_stream: Told which stream is next.
+        anew: Streams whose packs are to be written in any case, because they are damaged.
+
+    Raises:
+        DamagedError: What is to be packed of a stream is damaged; the other streams are packed.
+    """
+    packed: list[str] = []
+    problem: DamagedError | None = None
+    for stream, entry in dataset.manifest.streams.items():
+        words = entry.alignment.get("stream")
+        if words is not None and words not in dataset.manifest.streams:
+            continue
+        on_stream(stream)
+        words_of = None if words is None else WordRows(dataset, words)
+        align = aligner(entry.alignment, words_of, of_words=words == stream)
+        try:
+            packed += [stream] if pack_stream(dataset, stream, align, anew=stream in anew) else []
+        except DamagedError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return packed
+
+
+class WordRows:
+    """The rows of a word stream by clip id, read once from end to end when asked in the corpus's order.
+
+    Args:
+        dataset: The dataset in the cache.
+        stream: Name of the word stream.
+    """
+
+    def __init__(self, dataset: Dataset, stream: str) -> None:
+        self._native = dataset.native(stream)
+        self._order = {clip: place for place, clip in enumerate(self._native)}
+        self._coming = self._native.in_order()
+        self._next = 0
+
+    def __call__(self, clip: str) -> Features | None:
+        """A clip's rows; None where it has none."""
+        place = self._order.get(clip)
+        if place is None:
+            return None
+        if place < self._next:
+            return self._native[clip]
+        for name, features in self._coming:
+            self._next += 1
+            if name == clip:
+                return features
+        return None

@@ -128,7 +128,6 @@ class Task:
         number: Which of the run's tasks it is.
         todo: The clips.
         threads: Threads that the worker may use.
-        parent: Process that the worker belongs to and must not outlive; None where an engine sees to its workers.
         made_by: Version of this package; a worker with another one refuses.
         media_root: The folder that the clips' media paths start from, where that is not the root.
     """
@@ -143,7 +142,6 @@ class Task:
     number: int = 0
     todo: tuple[Todo, ...] = ()
     threads: int = 1
-    parent: int | None = None
     made_by: str = __version__
     media_root: Path | None = None
 
@@ -167,10 +165,12 @@ class Result:
 
     Attributes:
         number: The task's.
-        outcomes: Of its clips; empty where there was a problem.
+        outcomes: Of its clips, as far as they are through; empty where there was a problem.
+        left: Its clips that are to be given out again, as what was made of the others was as much as one holds.
         problem: Why nothing can be done here, as a sentence: the same would befall all other tasks.
     """
 
     number: int
     outcomes: tuple[Outcome, ...] = ()
+    left: tuple[Todo, ...] = ()
     problem: str | None = None

@@ -28,6 +28,7 @@ import filelock
 
 from mse_pipeline.errors import ClipError, refuse_if_of_all_clips
 from mse_pipeline.places import address, filesystem, is_local, listing
+from mse_pipeline.posix import user
 
 _CHUNK = 1 << 20
 
@@ -253,7 +254,7 @@ def remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             # Others may put anything there under this name, which is not to be touched.
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / "lock").exists():
+            if folder.is_symlink() or user() not in {None, folder.stat().st_uid} or not (folder / "lock").exists():
                 continue
             with filelock.FileLock(folder / "lock", timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)

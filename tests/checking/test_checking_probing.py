@@ -187,8 +187,7 @@ def test_work_is_done_on_each_item_once(workers):
     assert sorted(results) == list(range(1, 201))
 
 
-def test_a_worker_that_dies_costs_one_item(monkeypatch):
-    monkeypatch.setattr("mse_pipeline.checking.pool._ITEMS_PER_PART", 5)
+def test_a_worker_that_dies_costs_one_item():
     work = partial(fragile, {7})
     results = [result for part in each(work, range(40), lost=unlucky, workers=2) for result in part]
     assert sorted(results) == sorted([2 * n for n in range(40) if n != 7] + [-7])
@@ -209,8 +208,8 @@ def test_a_worker_that_hangs_costs_one_item(workers):
 
 
 def test_a_worker_that_cannot_begin_ends_the_work(monkeypatch):
-    monkeypatch.setattr("mse_pipeline.checking.pool._serve", partial(os._exit, 3))
-    with pytest.raises(MseError, match=r"ended with .* before it could begin"):
+    monkeypatch.setattr("mse_pipeline.child_process._PROGRAM", "import sys; sys.exit(3)")
+    with pytest.raises(MseError, match=r"ended with exit code 3.* before it could begin"):
         list(each(abs, [1], lost=unlucky, limit=1.0))
 
 

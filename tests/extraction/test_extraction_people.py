@@ -8,8 +8,8 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
-from mse_pipeline.extraction.packing import pack
 from mse_pipeline.extraction.people import choose_people
+from mse_pipeline.extraction.run import pack
 from mse_pipeline.extractors.visual.people import to_text
 from mse_pipeline.sample.scene import play
 from mse_pipeline.sample.speaker import speaker

@@ -2,11 +2,11 @@
 
 import pytest
 
+from mse_pipeline.child_process import ChildLost
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
-from mse_pipeline.extraction import supervisor as module
-from mse_pipeline.extraction.host import HostLost
-from mse_pipeline.extraction.supervisor import Supervisor
+from mse_pipeline.extraction import hosts as module
+from mse_pipeline.extraction.hosts import Host
 from mse_pipeline.extraction.task import Step, StreamSpec, Task, Todo
 
 CLIP = Clip(id="a", split=Split.TRAIN, media="a.mp4", text="so")
@@ -16,19 +16,20 @@ ONE, TWO = (spec.stream for spec in SPECS)
 
 @pytest.fixture
 def supervise(monkeypatch, tmp_path):
-    """A supervisor whose hosts meet what the script says, one entry a try; gives also what each host was asked for."""
+    """A host whose processes meet what the script says, one entry a try; gives also what each was asked for."""
 
     def begin(*script):
-        ends, hosts = iter(script), []
+        ends, children = iter(script), []
 
-        class Host:
+        class Child:
             alive = True
 
-            def __init__(self, task):
+            def __init__(self, setup, threads):
                 self.asked = []
-                hosts.append(self)
+                children.append(self)
 
-            def make(self, todo, task):
+            def ask(self, item, limit):
+                _, todo = item
                 self.asked.append(todo.streams)
                 end = next(ends)
                 if end is not None:
@@ -39,22 +40,23 @@ def supervise(monkeypatch, tmp_path):
             def stop(self, patience=0.0):
                 pass
 
-        monkeypatch.setattr(module, "Host", Host)
+        monkeypatch.setattr(module, "Child", Child)
+        monkeypatch.setattr(module, "_free", {})
         task = Task(run="run", dataset=tmp_path, root=tmp_path, specs=SPECS, max_seconds=None, device="cpu")
-        return Supervisor(task), hosts
+        return Host(task), children
 
     return begin
 
 
 def died(stream=None):
-    return HostLost(Step("extract" if stream else "decode", stream), "was ended by SIGSEGV.")
+    return ChildLost(Step("extract" if stream else "decode", stream), "was ended by SIGSEGV.")
 
 
 def hung(stream=None):
-    return HostLost(Step("extract" if stream else "decode", stream), "after 2 s", hung=True)
+    return ChildLost(Step("extract" if stream else "decode", stream), "after 2 s", hung=True)
 
 
-LEFT = HostLost(None, "ended with exit code 0.")
+LEFT = ChildLost(None, "ended with exit code 0.", begun=False)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +76,17 @@ LEFT = HostLost(None, "ended with exit code 0.")
     ],
 )
 def test_a_death_has_a_second_try_and_a_hang_has_none(supervise, script, made, hosts):
-    supervisor, started = supervise(*script)
-    rows = [row for row, _ in supervisor.make(Todo(CLIP, (ONE, TWO)))]
+    host, started = supervise(*script)
+    rows = [row for row, _ in host.make(Todo(CLIP, (ONE, TWO)))]
     assert {row.stream: row.code for row in rows} == made
     assert len(rows) == 2
     assert len(started) == hosts
-    assert all(len(host.asked) == 1 for host in started)  # each try has a fresh process
+    assert all(len(child.asked) == 1 for child in started)  # each try has a fresh process
 
 
 def test_a_clip_is_told_where_it_was_lost(supervise):
-    supervisor, _ = supervise(died(ONE), died(ONE), hung(TWO))
-    one, two = (row for row, _ in supervisor.make(Todo(CLIP, (ONE, TWO))))
+    host, _ = supervise(died(ONE), died(ONE), hung(TWO))
+    one, two = (row for row, _ in host.make(Todo(CLIP, (ONE, TWO))))
     assert one.message == (
         "Tried twice, the second time alone: while it made acoustic.one, the process was ended by SIGSEGV."
     )
@@ -94,14 +96,14 @@ def test_a_clip_is_told_where_it_was_lost(supervise):
 
 
 def test_a_host_that_lives_makes_the_next_clip_too(supervise):
-    supervisor, started = supervise(None, None)
+    host, started = supervise(None, None)
     for _ in range(2):
-        supervisor.make(Todo(CLIP, (ONE,)))
-    (host,) = started
-    assert host.asked == [(ONE,), (ONE,)]
+        host.make(Todo(CLIP, (ONE,)))
+    (child,) = started
+    assert child.asked == [(ONE,), (ONE,)]
 
 
 def test_hosts_that_never_begin_are_an_error_of_the_machine(supervise):
-    supervisor, _ = supervise(LEFT, LEFT, LEFT)
+    host, _ = supervise(LEFT, LEFT, LEFT)
     with pytest.raises(MseError, match="ended with exit code 0"):
-        supervisor.make(Todo(CLIP, (ONE,)))
+        host.make(Todo(CLIP, (ONE,)))

@@ -30,6 +30,7 @@ from mse_pipeline.extractors.acoustic.librosa_features import (
 )
 from mse_pipeline.extractors.base import AudioExtractor
 from mse_pipeline.media.audio import SAMPLE_RATE, Audio
+from mse_pipeline.posix import user
 from mse_pipeline.store.features import Features
 
 
@@ -65,11 +66,11 @@ def _writable(folder: Path) -> bool:
 
 def _fallback() -> Path:
     """A folder of this user's alone: what lies in it is run."""
-    owner = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()) / f"mse-numba-{owner}"
+    owner = user()
+    folder = Path(tempfile.gettempdir()) / f"mse-numba-{'user' if owner is None else owner}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.stat()
-    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+    if owner is not None and (status.st_uid != owner or status.st_mode & 0o022):
         return Path(tempfile.mkdtemp(prefix="mse-numba-"))
     return folder
 
