@@ -10,6 +10,7 @@ import pytest
 
 from mse_pipeline import corpora, store
 from mse_pipeline.checking.run import check
+from mse_pipeline.extraction.hosts import dismiss
 from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
@@ -180,7 +181,8 @@ def temporary(tmp_path, monkeypatch):
 def test_workers_leave_no_fetched_files_behind(s3, tmp_path, temporary):
     url = s3.upload(table_tree(tmp_path / "raw", 8), "left")
     extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=2))
-    end = time.monotonic() + 10  # the run's processes end a moment after it, and the next one sweeps what they left
+    dismiss(all_of_them=True)  # as a command does at its end; the tests keep them
+    end = time.monotonic() + 60  # the run's processes end a moment after it, and the next one sweeps what they left
     while list(temporary.glob("mse-media-*")) and time.monotonic() < end:
         time.sleep(0.1)
         remove_abandoned()

@@ -31,9 +31,9 @@ def worked_on(monkeypatch):
     found = []
     before = module.work
 
-    def counting(todo, **more):
+    def counting(todo, *more):
         found.extend((one.clip.id, one.streams) for one in todo)
-        return before(todo, **more)
+        return before(todo, *more)
 
     monkeypatch.setattr(module, "work", counting)
     return found
