@@ -1,4 +1,4 @@
-"""Adapters on the Hugging Face hub: what is given away, and what is taken from strangers.
+"""Adapters on the Hugging Face hub: upload, download, and the model card.
 
 Only the three files of an adapter's folder go either way, each of bounded size: no pickle, no code, nothing else that a
 repository may hold.

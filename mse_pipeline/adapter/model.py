@@ -1,12 +1,9 @@
 """MSEAdapter: acoustic and visual sequences and text embeddings in, pseudo tokens out.
 
-SequenceEncoder: a stream of any length becomes one vector.
-
-TextGuideMixer (TGM): the text decides what of the other modalities gets through.
-
-MultiScaleFusion (MSF): the fused vector through bottlenecks of several widths, mixed again.
-
-Projector: the fused vector becomes pseudo tokens in the backbone's embedding space.
+Its parts, in the order in which a clip passes them: SequenceEncoder makes one vector of a stream of any length;
+TextGuideMixer (TGM) lets the text decide what of the other modalities gets through; MultiScaleFusion (MSF) passes the
+fused vector through bottlenecks of several widths and mixes it again; Projector makes pseudo tokens of it in the
+backbone's embedding space.
 """
 
 from __future__ import annotations

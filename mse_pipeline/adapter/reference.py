@@ -1,6 +1,4 @@
-"""Weights under the names of the authors' implementation, in and out.
-
-Checkpoints of the authors' implementation: a `.pth` in, an adapter out.
+"""The authors' implementation: its weights by name, in and out, and its `.pth` checkpoints, in.
 
 Their training saves what it trained as one pickled state dict, with the weights of the adapter under names as in
 ``Model.audio_LSTM.rnn.weight_ih_l0``, and buffers of the language model beside them (``Model.LLM.…``). Sizes are not

@@ -1,7 +1,4 @@
-"""Answers: all texts that a backbone may answer with, and the tree of their tokens.
-
-An example: what a backbone reads of one clip and what it is to answer, token by token.
-"""
+"""Answers: all texts that a backbone may answer with, the tree of their tokens, and one clip as an example."""
 
 from __future__ import annotations
 

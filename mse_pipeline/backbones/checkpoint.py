@@ -1,8 +1,7 @@
-"""Checkpoint folders: what one must hold, told before anything heavy is read.
+"""Checkpoint folders: what they must hold, and their weights, read tensor by tensor.
 
-Weight files: names and shapes first, then one tensor after the other, never the whole checkpoint at once.
-
-The weights of an original checkpoint, streamed into a model of transformers tensor by tensor.
+A folder is checked before anything heavy is read. Of weight files come names and shapes first, then one tensor after
+the other, never the whole checkpoint at once; those of an original layout are streamed into a model of transformers.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 No code of a checkpoint is ever run: `trust_remote_code` stays off, classes are those of the installed transformers,
 and of pickled weights only tensors are taken.
 
-The tokenizer of a checkpoint folder, whatever its layout.
-
-Outline: a backbone with its real tokenizer and its shapes, but without weights, before gigabytes are fetched.
+An outline is a backbone with its real tokenizer and its shapes, but without weights: it is made before gigabytes are
+fetched.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Short names of backbones, as data: `mse train --backbone qwen2.5-0.5b` instead of a hub name.
 
-Checkpoints from the hub: fetched into its cache once, then a folder like any other.
+Checkpoints from the hub are fetched into its cache once; then they are folders like any other.
 """
 
 from __future__ import annotations

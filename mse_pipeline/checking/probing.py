@@ -1,6 +1,6 @@
 """Probing: what a media file announces, and whether its streams begin and end as announced.
 
-A media file decoded to its end: what is lost on the way, and whether it is as long as it says.
+On request a file is decoded to its end: what is lost on the way, and whether it is as long as it announces.
 """
 
 from __future__ import annotations

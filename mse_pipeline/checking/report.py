@@ -1,8 +1,7 @@
-"""Report: what a check found, and its forms as plain values and as a table of clips.
+"""Report: what a check found, as plain values and as a table of clips.
 
-Statistics: labels, lengths and streams of a corpus in numbers.
-
-Judging: a clip and its probed file -> its length and what is wrong with it.
+Each clip and its probed file are judged: how long it is and what is wrong with it. The corpus is described by numbers:
+labels, lengths, streams.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Evaluation: a run's predictions of a dataset in the cache, with the dataset's metrics where it has labels.
 
-Whether a dataset of the cache has just the features that a run was trained on, and the same task.
+The dataset must have the same task, and the features that the run was trained on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is predicted of a clip, and as what it is written to files.
-
-Predictions as files: Parquet, CSV or JSON lines by the file's ending, and never into a run folder.
-"""
+"""Predictions of clips, and the files that hold them: Parquet, CSV or JSON lines by the ending, never in a run folder."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Report -> tables in a terminal, fitted to its width.
+"""Formats of a report: tables that fit a terminal, GitHub-flavoured Markdown, and plain JSON.
 
-Report -> plain JSON, in the scale of `metrics.evaluate`: fractions, errors in label units, null for undefined.
-
-Report -> GitHub-flavoured Markdown.
+JSON has the scale of `metrics.evaluate`: fractions, errors in label units, null for undefined.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Run folders -> RunGroup: what `mse train` left on disk, read with distrust.
+"""Run folders: what `mse train` left on disk, read with distrust.
 
-predictions.parquet -> F1 a class and the confusion matrix, over the seeds of a run.
+Of predictions.parquet come F1 a class and the confusion matrix, over the seeds of a run.
 """
 
 from __future__ import annotations

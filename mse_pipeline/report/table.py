@@ -1,8 +1,6 @@
-"""Runs of one dataset -> a table: a row a run, a column a metric, mean ± sample sd over seeds.
+"""Tables of runs: a row a run, a column a metric, mean ± sample sd over seeds, beside the published numbers.
 
-Paths -> Report: everything that the terminal, Markdown and JSON forms show.
-
-The published numbers, each with its source.
+`build` reads run folders into a Report, which has a table a dataset and all that its formats show.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """train: a dataset in the cache and a backbone become a run folder, one training a seed.
 
-Two trades of a frozen backbone: time for memory, and a slow start for faster steps. Neither changes a result.
+A frozen backbone can trade time for memory (checkpointing), and a slow start for faster steps (compilation). Neither
+changes a result.
 
 Examples:
     >>> from mse_pipeline import backbones

@@ -2,9 +2,8 @@
 
 A run may come from a stranger: its JSON is of bounded size and steers no terminal.
 
-About: the form of what a run says of itself, as `mse_pipeline.training.job.prepare` gathers it.
-
-What a run was made with, so that a number can be told from another version's.
+`About` is what a run says of itself (`mse_pipeline.training.job.prepare` gathers it); `environment` is what it was made
+with, so that its numbers can be told from those of other versions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One step of training: a global batch, its parts read by all processes, one step of the optimiser.
-
-Options: how a training is carried out, where that changes its speed and its memory but not its result.
-"""
+"""One step of training: a global batch, its parts read by all processes, one step of the optimiser."""
 
 from __future__ import annotations
 
