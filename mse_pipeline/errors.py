@@ -1,7 +1,8 @@
 """The errors that a user may meet: whole sentences that name the thing, what was found and the mend.
 
-What the operating system refuses becomes one sentence with the path, the cause and the mend. A full disk, a folder that may not be written to, a network drive that has gone: none of it is a fault of a clip, a
-dataset or a run, and none of it is mended by extracting or training again.
+What the operating system refuses becomes one sentence with the path, the cause and the mend. A full disk, a folder that
+may not be written to, a network drive that has gone: none of it is a fault of a clip, a dataset or a run, and none of
+it is mended by extracting or training again.
 """
 
 from __future__ import annotations

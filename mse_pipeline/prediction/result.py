@@ -1,4 +1,4 @@
-"""Predictions of clips, and the files that hold them: Parquet, CSV or JSON lines by the ending, never in a run folder."""
+"""Predictions of clips, and their files: Parquet, CSV or JSON lines by the ending, never in a run folder."""
 
 from __future__ import annotations
 
