@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 from mse_pipeline.extraction.hosts import kept_hosts
+from tests.skipped_summary import (  # noqa: F401 - pytest finds them by their names
+    pytest_deselected,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

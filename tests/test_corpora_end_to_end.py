@@ -17,6 +17,8 @@ from mse_pipeline.recipe import load
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.run import train
 
+pytestmark = pytest.mark.slow
+
 CLIPS = ("bbaf2n", "brbk7n", "lbax4n", "lbbc2a", "lrwp9a", "lwbsza")
 MMSA = ["video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode"]
 CHINESE = "你怎么可以这样对我？我真的很难过。"

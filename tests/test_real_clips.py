@@ -11,6 +11,8 @@ from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.media.decode import decode
 from mse_pipeline.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 def write_table(root, rows):
     with (root / "clips.csv").open("w", newline="") as handle:

@@ -24,6 +24,8 @@ from tests.corpora.test_corpora_simsv2 import LABELLED
 from tests.extraction.conftest import write_wav
 from tests.s3_server import serve
 
+pytestmark = pytest.mark.slow
+
 MELD = """Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID
 Hi.,Joey,neutral,neutral,0,0
 Yes.,Ross,joy,positive,0,1

@@ -11,6 +11,8 @@ from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.recipe import Recipe
 from tests.extraction.conftest import write_wav
 
+pytestmark = pytest.mark.slow
+
 SAID = ["set", "white", "with", "p", "two", "soon"]
 WORDS = [[0.1, 0.2, "hel"], [0.2, 0.35, "lo"]]
 

@@ -15,6 +15,8 @@ from mse_pipeline.backbones.prompt import encode
 from mse_pipeline.errors import MseError, UsageError
 from tests.backbones import original_checkpoints as original
 
+pytestmark = pytest.mark.slow
+
 FORMS = ["safetensors", "safetensors-shards", "bin", "bin-shards", "legacy"]
 MAKERS = {"qwen": original.qwen, "chatglm": original.chatglm}
 CLASSES = {"qwen": "Qwen2ForCausalLM", "chatglm": "GlmForCausalLM"}

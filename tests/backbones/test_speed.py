@@ -58,6 +58,7 @@ def test_a_backbone_in_evaluation_mode_is_computed_again_in_the_backward_pass_on
     assert not backbone.model.training
 
 
+@pytest.mark.slow
 def test_compiled_layers_give_the_same_numbers_for_sequences_of_any_length():
     backbone, plain = small_backbone("qwen2", num_hidden_layers=1), small_backbone("qwen2", num_hidden_layers=1)
     try:

@@ -99,6 +99,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_pseudo_tokens_alone_steer_the_answer_on_unseen_samples(backbone, one_thread):
     torch.manual_seed(0)
     centres, labels, unseen = torch.randn(7, 32), torch.arange(140) % 7, torch.arange(210) % 7

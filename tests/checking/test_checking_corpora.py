@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from mse_pipeline import recipe
 from mse_pipeline.checking.run import check
@@ -27,6 +28,7 @@ def splits(report):
     return tuple(part.found for part in report.splits.values())
 
 
+@pytest.mark.slow
 def test_mosei_with_its_real_ids(shared, seeds, tmp_path):
     planted = {
         "Raw/cEXJ2zFbC9I/1.mp4": (None, "missing_media"),
@@ -56,6 +58,7 @@ def test_mosei_with_its_real_ids(shared, seeds, tmp_path):
     assert dict(zip(map(int, values), map(int, counts), strict=True)) == dict(zip(range(-3, 4), told, strict=True))
 
 
+@pytest.mark.slow
 def test_simsv2_with_its_real_ids(shared, seeds, tmp_path):
     planted = {
         "Raw/video_0001/0001.mp4": (None, "missing_media"),

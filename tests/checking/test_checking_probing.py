@@ -200,6 +200,7 @@ def slow(hanging: set[int], number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_hangs_costs_one_item(workers):
     work = partial(slow, {3, 11})

@@ -15,6 +15,8 @@ from tests.checking.test_checking_run import TABLE
 from tests.checking.trees import write_clip
 from tests.media.media_files import tone, write_media
 
+pytestmark = pytest.mark.slow
+
 TONE = tone(1.0, 48000)[0]
 
 

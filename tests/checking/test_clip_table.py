@@ -78,6 +78,7 @@ def test_further_labels_alone_and_no_optional_value_at_all(tmp_path, seeds, suff
     assert list(corpora.read("table", tmp_path, {}, NUMBERS).clips) == clips
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_real_label_files_come_back(shared, seeds, tmp_path, suffix):
     root = tmp_path / "m"

@@ -66,6 +66,7 @@ def test_a_clip_table_alone_is_a_dataset(mse, at_home, tmp_path):
     assert result.json["streams"]["visual.mtcnn"]["done"] == 2
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_table_and_reuses_what_is_there(mse, tmp_path, home, monkeypatch):
     monkeypatch.setattr("mse_pipeline.sample.corpus.build", lambda root, workers: None)
     folder = tmp_path / "demo"

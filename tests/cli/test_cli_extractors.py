@@ -135,6 +135,7 @@ def test_extract_takes_a_set_and_refuses_what_is_none(mse, tmp_path):
     assert "line 3, training: has no place here; there may be version, streams, alignment" in result.err
 
 
+@pytest.mark.slow
 def test_extract_makes_a_set_s_streams_in_place_of_the_recipe_s(mse, tmp_path):
     root = tmp_path / "corpus"
     for number in range(3):

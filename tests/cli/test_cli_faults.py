@@ -68,6 +68,7 @@ def run(clips, *arguments, limit=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 2_000, 8_000])
 def test_a_file_that_may_not_grow_ends_the_run_which_goes_on_afterwards(clips, limit):
     stopped = run(clips, *EXTRACT, "--quiet", limit=limit)
@@ -81,6 +82,7 @@ def test_a_file_that_may_not_grow_ends_the_run_which_goes_on_afterwards(clips, l
     assert not list((clips / "cache").rglob(".aside-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_command_which_goes_on_afterwards(clips, number):
     command = [sys.executable, "-m", "mse_pipeline.cli", *EXTRACT]
@@ -101,6 +103,7 @@ def test_a_signal_stops_the_command_which_goes_on_afterwards(clips, number):
     assert run(clips, *EXTRACT, "--quiet").returncode == 0
 
 
+@pytest.mark.slow
 def test_below_nohup_the_end_of_the_terminal_is_not_heard(clips):
     command = [sys.executable, "-m", "mse_pipeline.cli", *EXTRACT, "--quiet"]
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}

@@ -102,6 +102,7 @@ def test_what_cannot_be_read_names_the_mend_in_one_line(mse, lab, tmp_path, word
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_inspect_finds_the_media_where_they_were_extracted_from(mse, lab, tmp_path):
     cache = ("--cache", tmp_path / "cache")
     made = mse("extract", "beside.yaml", "--media-root", "../share", "--limit", "1", "--workers", "1", *cache)

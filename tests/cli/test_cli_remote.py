@@ -9,6 +9,8 @@ import pytest
 from tests.s3_server import serve
 from tests.test_remote_roots import table_tree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def s3():

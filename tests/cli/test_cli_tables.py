@@ -48,6 +48,7 @@ def test_a_check_says_what_it_understood(mse, folder):
     assert [any(note.startswith(sentence) for note in value["notes"]) for sentence in TOLD] == [True] * len(TOLD)
 
 
+@pytest.mark.slow
 def test_an_extraction_says_what_it_understood(mse, folder):
     rest = ("--cache", folder / "cache", "--workers", 1, "--streams", "acoustic.egemaps")
     shown = mse("extract", folder / "clips.csv", *rest)

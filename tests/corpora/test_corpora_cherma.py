@@ -270,6 +270,7 @@ def test_only_the_total_is_official(tmp_path):
     assert corpus.expected == {}
 
 
+@pytest.mark.slow
 def test_as_many_clips_as_there_are_officially_are_listed_in_seconds(tmp_path):
     classes = cherma.EMOTIONS
     numbers = {"train": 17_230, "dev": 5_743, "test": 5_744}

@@ -391,6 +391,7 @@ def test_ids_that_no_file_could_carry_are_refused(tmp_path, identifier):
         table(tmp_path, f"{identifier},a.mp4,train,x,joy", TWO[1])
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_are_read(tmp_path):
     lines = (f"v{i}_{i % 7},a.mp4,train,some words that are said,{'joy' if i % 3 else 'rage'}" for i in range(100_000))
     write(tmp_path, "\n".join([HEADER, *lines]))

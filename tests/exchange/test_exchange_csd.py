@@ -579,6 +579,7 @@ print(int(peak.split()[1]) // 1024, sum(len(v) for v in dataset["acoustic.covare
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     folder = tmp_path / "big"
     rows, videos = 60_000, 32  # ten minutes of 10 ms rows each: 570 MB in all; clips of 7.5 s, as CMU-MOSEI's

@@ -299,6 +299,7 @@ print(before, peak())
 """
 
 
+@pytest.mark.slow
 def test_a_large_file_is_never_whole_in_memory(tmp_path):
     count, rows, dim = 300, 925, 177
     array = np.zeros((count, rows, dim), np.float32)

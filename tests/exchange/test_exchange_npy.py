@@ -285,6 +285,7 @@ print(int(peak.split()[1]) // 1024, sum(len(dataset["acoustic.npy"][clip]) for c
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_folder(tmp_path):
     folder, clips, rows = tmp_path / "big", 2600, 80  # of 768 values: 0.25 MB a clip, 640 MB in all
     block = save(folder / "audio/c0.npy", np.random.default_rng(0).normal(size=(rows, 768)).astype(np.float32))

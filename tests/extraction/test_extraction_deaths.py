@@ -14,6 +14,8 @@ from mse_pipeline import store
 from mse_pipeline.errors import MseError
 from tests.extraction.hostile_media import holders, write_slow_video
 
+pytestmark = pytest.mark.slow
+
 BOTH = {"acoustic.egemaps": {}, "visual.mtcnn": {}}
 
 

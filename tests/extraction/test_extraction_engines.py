@@ -15,6 +15,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.engine import crew
 from mse_pipeline.extraction.run import Options, Silent, extract
 
+pytestmark = pytest.mark.slow
+
 CLIPS = 24
 
 

@@ -33,6 +33,7 @@ def followed(cache, clip):
     return [track["track"] for track in notes["tracks"] if track["chosen"]]
 
 
+@pytest.mark.slow
 def test_a_chosen_face_is_followed_and_only_its_clip_is_made_again(pairs, recipe, run, tmp_path):
     run(recipe(streams=STREAMS), pairs)
     assert followed(tmp_path / "cache", "a") == followed(tmp_path / "cache", "b") == [0]
@@ -71,6 +72,7 @@ def test_a_table_of_faces_outside_of_the_root_is_refused(pairs, recipe, run):
         run(recipe(streams=STREAMS, media={"faces": "../faces.csv"}), pairs)
 
 
+@pytest.mark.slow
 def test_the_speaking_face_is_followed_by_a_video_stream_alone(pairs, recipe, run, tmp_path):
     run(recipe(streams={"visual.mtcnn": {"policy": "speaking"}}), pairs)
     notes = store.open(tmp_path / "cache")["mine"].native("visual.mtcnn")["a"].notes

@@ -6,9 +6,12 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from mse_pipeline.store.commit import commit_lock
 from mse_pipeline.store.storage import ASIDE
+
+pytestmark = pytest.mark.slow
 
 CODE = """
 import sys

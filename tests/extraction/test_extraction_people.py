@@ -20,6 +20,8 @@ from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.task import Classification
 from tests.extractors.two_faces import side_by_side
 
+pytestmark = pytest.mark.slow
+
 STREAM = "visual.faces"
 PEOPLE = {"Ann": np.eye(128)[0], "Bob": np.eye(128)[1], "Cid": np.eye(128)[2]}
 SERIES = [

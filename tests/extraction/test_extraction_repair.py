@@ -141,6 +141,7 @@ def test_imported_features_come_back_from_the_pack_or_it_is_told_how(cache):
     assert [damage.clips for damage in done.after.damages] == [("c1",)]
 
 
+@pytest.mark.slow
 def test_an_earlier_version_is_not_made_again(cache, recipe, run):
     folder, root = cache
     dataset = store.open(folder)["mine"]

@@ -34,6 +34,7 @@ def test_a_second_run_has_nothing_to_do(corpus, recipe, run, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.h5")} == before
 
 
+@pytest.mark.slow
 def test_two_workers_make_what_one_makes(corpus, recipe, run, content, tmp_path):
     root = corpus()
     run(recipe(), root, cache=tmp_path / "one")
@@ -81,6 +82,7 @@ def test_failures_are_told_and_tried_again_only_when_asked_or_mended(corpus, rec
     assert mended.streams["acoustic.egemaps"].done == 8
 
 
+@pytest.mark.slow
 def test_one_stream_s_failure_never_costs_the_other(corpus, recipe, run):
     summary = run(recipe(streams={"acoustic.egemaps": {}, "visual.mtcnn": {}}), corpus(3))
     assert summary.streams["acoustic.egemaps"].done == 3
@@ -169,6 +171,7 @@ def test_two_extractions_of_one_dataset_exclude_each_other(corpus, recipe, run, 
         run(recipe(), corpus(3))
 
 
+@pytest.mark.slow
 def test_a_damaged_pack_is_made_anew(corpus, recipe, run, tmp_path):
     root = corpus(3)
     run(recipe(), root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mse_pipeline import store
 from mse_pipeline.store.pruning import prune
 
@@ -17,6 +19,7 @@ def opened(tmp_path):
     return store.open(tmp_path / "cache")["mine"]
 
 
+@pytest.mark.slow
 def test_changing_one_stream_s_setting_extracts_that_stream_only(corpus, recipe, run, tmp_path):
     root = corpus()
     run(recipe(streams=streams()), root)
@@ -48,6 +51,7 @@ def test_the_earlier_version_stays_and_is_read_again_without_being_made(corpus, 
     assert all(after[clip].equals(features) for clip, features in before.items())
 
 
+@pytest.mark.slow
 def test_both_versions_are_read_side_by_side_until_pruning_takes_the_earlier_one(corpus, recipe, run, tmp_path):
     root = corpus()
     run(recipe(streams=streams()), root)
@@ -82,6 +86,7 @@ def test_an_option_spelt_out_at_its_default_is_no_change(corpus, recipe, run):
     assert run(recipe(streams=streams(set="eGeMAPSv02")), root).processed == 0
 
 
+@pytest.mark.slow
 def test_one_extractor_makes_two_streams_with_settings_of_their_own(corpus, recipe, run, tmp_path):
     both = {"acoustic.long": {**FUNCTIONALS}, "acoustic.short": {**FUNCTIONALS, "window": 0.2, "hop": 0.1}}
     summary = run(recipe(streams=both), corpus())

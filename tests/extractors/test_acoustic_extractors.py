@@ -51,6 +51,7 @@ def test_egemaps_of_silence_is_finite() -> None:
     assert np.isfinite(features.values).all()
 
 
+@pytest.mark.slow
 def test_librosa_set_equals_librosa() -> None:
     import librosa
 

@@ -37,6 +37,7 @@ def heads(shared):
     return [everything(path) for path in sorted((shared / "data/grid").glob("*.mpg"))]
 
 
+@pytest.mark.slow
 def test_of_two_people_who_both_talk_the_one_whose_sound_it_is_is_followed(heads, tmp_path):
     right_choices = 0
     for number in range(20):
@@ -65,6 +66,7 @@ def with_mouth(face, openings):
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_of_two_drawn_faces_the_one_whose_mouth_moves_with_the_sound_is_followed(seed, tmp_path):
     sound = np.concatenate([drawn(seed + k)[1] for k in range(2)])
@@ -118,6 +120,7 @@ def test_every_face_s_boxes_are_in_the_notes(quiet_pair):
     assert second["boxes"][0][1] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "expected"), [("largest", "left"), ("longest", "right"), ("central", "right")])
 def test_policies_that_look_at_boxes(policy, expected):
     session = FaceSession(FaceConfig(policy=policy, rate=5))

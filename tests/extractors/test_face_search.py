@@ -74,6 +74,7 @@ def compare(frames: np.ndarray) -> tuple[list[float], list[float]]:
     return overlaps, distances
 
 
+@pytest.mark.slow
 def test_drawn_faces_lie_where_facenet_pytorch_finds_them(speakers: list[np.ndarray]) -> None:
     for frames in speakers:
         overlaps, distances = compare(frames)
@@ -83,6 +84,7 @@ def test_drawn_faces_lie_where_facenet_pytorch_finds_them(speakers: list[np.ndar
         assert max(distances) < 0.06
 
 
+@pytest.mark.slow
 def test_real_faces_lie_where_facenet_pytorch_finds_them(shared: Path) -> None:
     overlaps, distances = compare(frames_of(shared / "data" / "grid" / "bbaf2n.mpg"))
     assert np.median(overlaps) > 0.9
@@ -90,6 +92,7 @@ def test_real_faces_lie_where_facenet_pytorch_finds_them(shared: Path) -> None:
     assert max(distances) < 0.06
 
 
+@pytest.mark.slow
 def test_faces_of_a_crowd_lie_where_facenet_pytorch_finds_them(street: np.ndarray) -> None:
     overlaps, _ = compare(street)
     assert len(overlaps) > 2 * len(street)

@@ -70,6 +70,7 @@ def test_embeddings_are_unit_vectors_of_the_valid_rows(weights_file: Path, faces
     assert features.notes["precision"] == ("bfloat16" if has_bfloat16("cpu") else "float32")
 
 
+@pytest.mark.slow
 def test_embeddings_equal_those_of_the_network(
     weights_file: Path, state: dict[str, torch.Tensor], faces: Faces
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_same_weights_elsewhere_are_the_same_identity(
     assert "weights" not in one["config"]
 
 
+@pytest.mark.slow
 def test_safetensors_give_the_same_embeddings(
     weights_file: Path, state: dict[str, torch.Tensor], tmp_path: Path, faces: Faces
 ) -> None:
@@ -119,6 +121,7 @@ def test_safetensors_give_the_same_embeddings(
     assert one(faces).equals(create("visual.facenet", {"weights": str(weights_file)})(faces))
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_told_by_name(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "wrong.pt"
     wrong = {**state, "extra": torch.zeros(1), "last_bn.weight": torch.zeros(3)}

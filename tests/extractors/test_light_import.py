@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from mse_pipeline.extractors.visual import networks as light_import
 
 
+@pytest.mark.slow
 def test_neither_detector_nor_embedder_nor_nms_imports_torchvision():
     program = (
         "import sys\n"

@@ -166,6 +166,7 @@ def test_whisper_takes_no_longer_window_than_it_was_made_for(folders: dict[str, 
         create("acoustic.transformers", {"model": str(folders["whisper"]), "window": 31.0}).load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wav2vec2", "whisper-10s"])
 def test_what_goes_through_the_model_at_once_does_not_grow_with_the_clip(
     folders: dict[str, Path], tmp_path: Path, kind: str

@@ -16,6 +16,8 @@ from mse_pipeline.extraction.run import Options, extract
 from mse_pipeline.recipe import Recipe
 from tests.extractors.small_encoders import save_speech, save_text, save_vision
 
+pytestmark = pytest.mark.slow
+
 CLIPS = {"bbaf2n": "so it is good", "lbax4n": "i am very unhappy", "swwp2s": ""}
 
 

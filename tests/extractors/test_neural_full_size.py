@@ -12,6 +12,8 @@ import transformers
 from mse_pipeline.extractors.registry import create
 from tests.extractors.small_encoders import word_pieces
 
+pytestmark = pytest.mark.slow
+
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 TOWER = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}

@@ -247,6 +247,7 @@ def test_a_key_depends_on_the_model_and_not_on_where_it_lies_or_how_it_is_batche
     assert json.loads(json.dumps(one)) == one
 
 
+@pytest.mark.slow
 def test_planning_loads_no_weights(speech: Path) -> None:
     code = (
         "import sys; from mse_pipeline.extractors.registry import create\n"

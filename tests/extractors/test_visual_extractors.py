@@ -58,6 +58,7 @@ def street(shared: Path) -> list[FrameBatch]:
     return found
 
 
+@pytest.mark.slow
 def test_speakers_faces_are_found_in_nearly_all_frames(grid: dict[str, Faces]) -> None:
     valid = np.concatenate([faces.valid for faces in grid.values()])
     assert len(valid) == 15 * 11
@@ -186,6 +187,7 @@ def test_a_clip_without_frames_has_no_face() -> None:
         create("visual.mtcnn")(faces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_embeddings_of_real_faces_keep_what_tells_them_apart(
     grid: dict[str, Faces], random_weights: Path, precision: str

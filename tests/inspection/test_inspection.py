@@ -120,6 +120,7 @@ def test_the_page_shows_hostile_text_as_text_and_may_run_nothing(inspection):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
+@pytest.mark.slow
 def test_chromium_opens_the_page_without_a_word(inspection, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:

@@ -93,6 +93,7 @@ def test_a_cut_off_file_gives_the_same(make_media: MediaMaker, moving, monkeypat
         assert same(with_all, skipping)
 
 
+@pytest.mark.slow
 def test_real_video_is_sampled_the_same(shared, monkeypatch):
     path = shared / "data" / "multiface" / "street_1080p.mp4"
     with_all, every = shown(path, (5.0,), monkeypatch, skip=False)

@@ -18,6 +18,8 @@ from mse_pipeline.training.job import choose_streams, prepare
 from tests.media.media_files import numbered, write_media
 from tests.prediction.conftest import SETTINGS, files_of, train_on, write_table
 
+pytestmark = pytest.mark.slow
+
 CLIPS = ("bbaf2n", "lbax4n", "pwij3p", "sbia1a")
 SPLITS = ("train", "train", "valid", "test")
 MODELS = ("stories260K", "babyllama", "qwen1-tiny")

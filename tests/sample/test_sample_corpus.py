@@ -20,6 +20,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.sample import EMOTIONS, SampleSummary, build
 from mse_pipeline.sample.corpus import FOLDERS, LABEL_FILES
 
+pytestmark = pytest.mark.slow
+
 SMALL = (2, 1, 1)
 
 

@@ -346,6 +346,7 @@ def test_without_a_pack_only_the_damaged_clips_are_lost(dataset):
 # Object storage
 
 
+@pytest.mark.slow
 def test_on_object_storage_the_pack_and_this_machine_s_copy_are_both_looked_at(made, s3_cache, tmp_path):
     dataset = made(cache=s3_cache)
     commit(dataset, "c0", "c1")

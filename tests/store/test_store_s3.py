@@ -17,6 +17,8 @@ from mse_pipeline.task import Classification
 from tests.extraction.conftest import corpus, recipe  # noqa: F401  fixtures
 from tests.store.conftest import STREAM, VERSION, commit, features
 
+pytestmark = pytest.mark.slow
+
 
 def stored(dataset):
     return sorted(str(one.path).removeprefix(str(dataset.path)) for one in files(dataset.path))

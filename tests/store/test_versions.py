@@ -321,6 +321,7 @@ def test_a_run_with_the_old_setting_after_a_killed_pruning_finds_what_counts_or_
 # Object storage, where nothing tells a run that is alive
 
 
+@pytest.mark.slow
 def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(changed, s3_cache):
     dataset = changed(cache=s3_cache)
     begin_run(dataset, "first")
@@ -335,12 +336,14 @@ def test_on_object_storage_versions_wait_until_no_run_can_be_about_to_use_them(c
     assert [one.id for one in fresh(dataset).versions(STREAM)] == [B]
 
 
+@pytest.mark.slow
 def test_on_object_storage_a_young_run_keeps_old_versions(changed, s3_cache, monkeypatch):
     dataset = changed(cache=s3_cache)
     monkeypatch.setattr(pruning, "last_begun", lambda folder: time.time() + 3600)
     assert [one.version for one in prune(dataset, older_than=FUTURE).left] == [A]
 
 
+@pytest.mark.slow
 def test_on_object_storage_what_a_run_commits_meanwhile_stays(changed, s3_cache, monkeypatch):
     dataset = changed(cache=s3_cache)
     merge = journal.Journal.merge

@@ -43,7 +43,7 @@ def interrupt(monkeypatch):
     return after
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("chance", range(3))
 def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance, accumulation):  # noqa: F811
     made, options = job(settings=FEW), Options(accumulation=accumulation)

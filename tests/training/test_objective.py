@@ -338,6 +338,7 @@ def test_the_loss_of_a_target_is_its_score():
     assert not scores.requires_grad
 
 
+@pytest.mark.slow
 def test_the_adapter_learns_sixteen_clips_by_heart_and_the_backbone_stays_as_it_was():
     backbone = small_backbone()
     # A random model hardly reads and hardly decides; these two make it do both, as a trained one would.

@@ -104,6 +104,7 @@ def together(dataset, tied, asked, tmp_path_factory):
     return ended, {entry["name"]: entry for entry in plan}, runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unequal", "idle", "parts", "sharded"])
 def test_two_processes_train_as_one(together, dataset, tmp_path, name):
     _, plan, runs = together
@@ -126,6 +127,7 @@ def test_one_of_two_processes_speaks(together):
     assert [result["seed"] for result in json.loads(line)["seeds"]] == [5]
 
 
+@pytest.mark.slow
 def test_one_process_that_fails_ends_all_with_one_message_and_the_run_goes_on(together, asked, tmp_path):
     passes = random.Random(6).randrange(2, 16)
     command = [*asked, "--runs", tmp_path]
@@ -149,6 +151,7 @@ def test_one_process_that_fails_ends_all_with_one_message_and_the_run_goes_on(to
     assert json.loads(run.read_text())["config"]["training"]["dropout"] == 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"batch_size": 7}, {"batch_size": 8, "clip_norm": 0.1}])
 @pytest.mark.parametrize("accumulation", [3, 100])
 def test_a_batch_in_parts_is_one_batch(job, tmp_path, settings, accumulation):  # noqa: F811

@@ -68,6 +68,7 @@ def test_a_run_folder_holds_all_that_tells_and_repeats_a_result(job, tmp_path):
     assert 1 <= result.result["best_epoch"] <= result.result["epochs"] == len(epochs)
 
 
+@pytest.mark.slow
 def test_the_adapter_learns_what_the_features_tell_and_text_alone_does_not(job, tmp_path):
     settings = SETTINGS.model_copy(update={"epochs": 40, "patience": 40})
     (both,) = train(job(settings=settings), tmp_path / "runs", [1])
@@ -77,6 +78,7 @@ def test_the_adapter_learns_what_the_features_tell_and_text_alone_does_not(job, 
     assert both.folder.parent != text.folder.parent
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions(job, tmp_path):
     for name in ("one", "two"):
         train(job(), tmp_path / name, [7])
