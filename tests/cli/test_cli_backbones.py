@@ -129,7 +129,7 @@ def test_the_check_of_the_backbone_notices_a_training_that_changed_the_backbone(
 
 
 def test_the_check_of_the_backbone_of_what_is_no_run_says_so(mse, home):
-    assert "is no run folder" in mse("evaluate", home, "--check-backbone").err
+    assert "is no run: give a run folder" in mse("evaluate", home, "--check-backbone").err
 
 
 def test_context_and_words_are_part_of_a_run(home):
