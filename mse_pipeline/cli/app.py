@@ -19,9 +19,9 @@ from mse_pipeline.cli import (
     extractors,
     inspect,
     predict,
+    recipes,
     report,
     train,
-    verify,
 )
 
 app = typer.Typer(
@@ -36,7 +36,6 @@ app.command("extract")(extract.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
-app.command("verify")(verify.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)
 app.command("inspect")(inspect.command)
@@ -44,6 +43,7 @@ app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
 app.add_typer(cache.app, name="cache")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(extractors.app, name="extractors")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.options import Debug, Json, Quiet, Revision, Set
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ SPOKEN = {"en": "Oh my god, I can't believe that you did this to me!", "zh": "ä½
 """What the clip of the example says."""
 
 Name = Annotated[str, typer.Argument(help="A short name (qwen, chatglm3, llama2), a hub name, or a folder.")]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit on the hub. [default: the newest]", show_default=False)
-]
 
 
 @app.command("list")
@@ -63,6 +61,7 @@ def show(
         bool, typer.Option("--example", help="Print a whole prompt with its answer, token by token.")
     ] = False,
     dataset: Annotated[str, typer.Option(help="Dataset or recipe file whose prompt is shown.")] = "meld",
+    changes: Set = None,
     label_words: Annotated[bool, typer.Option("--label-words", help="Answer by class names, not indices.")] = False,
     revision: Revision = None,
     json: Json = False,
@@ -85,7 +84,7 @@ def show(
             told = ", ".join(item) if isinstance(item, tuple | list) else "â€“" if item in (None, "") else str(item)
             stdout().print(f"{key:<12}{told}", markup=False)
     if example:
-        tokens = _example(name, dataset, label_words, revision)
+        tokens = _example(name, dataset, changes or (), label_words, revision)
         value["example"] = {"dataset": dataset, "tokens": [vars(token) for token in tokens]}
         if not settings.json:
             _show_tokens(tokens)
@@ -124,12 +123,14 @@ def _to_dict(row: Availability) -> dict[str, Any]:
     return {**asdict(row.entry), "gigabytes": round(row.entry.gigabytes, 2), "ready": row.ready, "needs": row.needs}
 
 
-def _example(name: str, dataset: str, label_words: bool, revision: str | None) -> tuple[Token, ...]:
+def _example(
+    name: str, dataset: str, changes: Sequence[str], label_words: bool, revision: str | None
+) -> tuple[Token, ...]:
     from mse_pipeline import backbones, recipe
     from mse_pipeline.backbones.answers import example
     from mse_pipeline.task import Regression
 
-    read = recipe.load(dataset)
+    read = recipe.with_settings(recipe.load(dataset), changes)
     task = read.task or _task(read.corpus.name)
     words = label_words or read.prompt.label_words
     tokenizer, family = backbones.load_tokenizer(name, revision=revision)

@@ -16,8 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.extract import placed, resolve
-from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root
+from mse_pipeline.cli.extract import checks, placed, resolve
+from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root, Set, Target, Workers
 from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.places import is_local, place
 
@@ -174,11 +174,6 @@ def _add(table: Table, cells: Iterable[str]) -> None:
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what a folder of one really holds.")
 
-Target = Annotated[
-    str,
-    typer.Argument(metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."),
-]
-
 
 @app.command("list")
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
@@ -215,9 +210,8 @@ def check(
     encoding: Encoding = None,
     media_root: MediaRoot = None,
     follow_links: FollowLinks = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
-    ] = None,
+    changes: Set = None,
+    workers: Workers = None,
     digests: Annotated[
         bool, typer.Option("--digests", help="Also find files of equal content; reads files of equal size in full.")
     ] = False,
@@ -241,7 +235,7 @@ def check(
     from mse_pipeline.checking.report import write_csv
     from mse_pipeline.cli.progress import bar
 
-    recipe, folder = _resolve(target, root, encoding, media_root, follow_links)
+    recipe, folder = _resolve(target, changes or (), root, encoding, media_root, follow_links)
     with bar("files") as progress:
         report = run.check(
             recipe,
@@ -272,6 +266,7 @@ def export(
     encoding: Encoding = None,
     media_root: MediaRoot = None,
     follow_links: FollowLinks = False,
+    changes: Set = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -281,7 +276,7 @@ def export(
     from mse_pipeline.checking.clip_table import export as write
     from mse_pipeline.corpora.overview import overview
 
-    recipe, folder = _resolve(target, root, encoding, media_root, follow_links)
+    recipe, folder = _resolve(target, changes or (), root, encoding, media_root, follow_links)
     corpus = run.read(recipe, folder)
     understood = overview(corpus.clips, corpus.task)
     notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
@@ -299,7 +294,12 @@ def export(
 
 
 def _resolve(
-    target: str, root: str | None, encoding: str | None, media_root: str | None, follow_links: bool
+    target: str,
+    changes: Sequence[str],
+    root: str | None,
+    encoding: str | None,
+    media_root: str | None,
+    follow_links: bool,
 ) -> tuple[Recipe, str | Path]:
     """As `mse extract` resolves it; a corpus that no recipe is about is read with its reader's own defaults."""
     from mse_pipeline import corpora, recipe
@@ -307,6 +307,8 @@ def _resolve(
     if encoding is None and target in corpora.available() and target not in recipe.names():
         plain = {"version": 1, "name": target, "corpus": {"name": target}}
         folder = root or place(os.environ.get("MSE_DATA", "data")) / target
-        made = recipe.Recipe.model_validate(plain)
+        made = recipe.with_settings(recipe.Recipe.model_validate(plain), changes, checks())
         return placed(made, folder, Path(), media_root=media_root, follow_links=follow_links), folder
-    return resolve(target, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links)
+    return resolve(
+        target, changes=changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
+    )

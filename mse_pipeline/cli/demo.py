@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.options import Debug, Json, Quiet, Set, Workers
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 _VARIANTS: tuple[tuple[str, ...], ...] = ((), ("acoustic", "visual"))
@@ -17,13 +17,12 @@ def command(
     folder: Annotated[Path, typer.Option("--out", help="Where the sample corpus, the cache and the runs go.")] = Path(
         "demo"
     ),
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
-    ] = None,
+    workers: Workers = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option("--seed", help="One training each; may be repeated. [default: the recipe's]", show_default=False),
     ] = None,
+    changes: Set = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -33,28 +32,30 @@ def command(
     The sentences are the same for all emotions, so that a model that reads the text alone can only guess.
     """
     from mse_pipeline import recipe, report, sample
-    from mse_pipeline.cli.extract import show
+    from mse_pipeline.cli.extract import checks, origin_of, show
     from mse_pipeline.cli.progress import ExtractionBar, bar
-    from mse_pipeline.cli.train import Request, run
+    from mse_pipeline.cli.train import Origin, Request, run
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
+    asked = recipe.with_settings(recipe.load("sample"), changes or (), checks())
     root, runs = folder / "data", folder / "runs"
     remark(f"1/4  Building the sample corpus in {root}")
     sample.build(root, workers=workers or 2)
     remark("2/4  Extracting: mse extract sample")
-    asked = recipe.load("sample")
     cache = open_cache(folder / "cache")
     with bar("clips") as progress:
-        summary = extract(asked, root, cache, Options(workers=workers), ExtractionBar(progress))
+        options = Options(workers=workers, origin=origin_of("sample", changes or ()))
+        summary = extract(asked, root, cache, options, ExtractionBar(progress))
     if not settings.json:
         show(summary, stdout())
-    dataset = cache[asked.name]
+    dataset, origin = cache[asked.name], Origin("the recipe sample", tuple(changes or ()))
     for without in _VARIANTS:
         remark("3/4  Training: mse train sample --backbone tiny" + "".join(f" --without {name}" for name in without))
         training = asked.training_for("tiny")
-        run(Request(dataset, asked, training, "tiny", without=without, seeds=tuple(seeds or ())), runs=runs)
+        request = Request(dataset, asked, training, "tiny", without=without, seeds=tuple(seeds or ()), origin=origin)
+        run(request, runs=runs)
     remark("4/4  Reporting: mse report")
     built = report.build([runs])
     write_text(folder / "report.md", report.to_markdown(built))

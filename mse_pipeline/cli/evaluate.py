@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -15,8 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone
+from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import told
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mse_pipeline.prediction.evaluation import Evaluation
-    from mse_pipeline.training.scoring import Decoding
+    from mse_pipeline.training.scoring import Decoding as Way
+    from mse_pipeline.training.verification import Check, RunFolder
 
 
 _SHOWN_CLASSES = 12
+_CHECKED = 8  # test clips whose texts the backbone is compared on
 
 
 def show(found: Evaluation, console: Console) -> None:
@@ -84,11 +87,10 @@ def _number(value: float | None) -> str:
 
 
 SEED_HELP = "Which training of the run. [default: the best by its validation split]"
-BACKBONE_HELP = "Where the run's backbone is, if it has moved: a hub name, which may be downloaded, or a folder."
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a seed's folder in it, or an adapter's.")],
+    run: Run,
     seed: Annotated[
         str | None,
         typer.Option(
@@ -103,22 +105,30 @@ def command(
             show_default=False,
         ),
     ] = None,
-    decoding: Annotated[
-        str | None,
-        typer.Option(help="greedy, likeliest, expected or median. [default: the run's]", show_default=False),
-    ] = None,
+    decoding: Decoding = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write predictions by clip: .parquet, .csv or .jsonl.", show_default=False),
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help=BACKBONE_HELP, show_default=False)] = None,
+    backbone: RunBackbone = None,
+    check_backbone: Annotated[
+        bool,
+        typer.Option(
+            "--check-backbone",
+            help="First show that training left the backbone as it was, and that the one here gives the same numbers.",
+        ),
+    ] = False,
     cache: CacheDir = None,
     device: Device = "cpu",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Predict a split of a dataset with a trained run, and score the clips that have a label."""
+    """Predict a split of a dataset with a trained run, and score the clips that have a label.
+
+    With --check-backbone the checkpoint is first loaded again, as for training and by transformers alone; exit code 1
+    if a bit of its weights or of its logits without the adapter differs.
+    """
     wanted, used = parse_seed(seed), parse_decoding(decoding)
     from mse_pipeline.cli.progress import bar
     from mse_pipeline.prediction import evaluate
@@ -129,6 +139,7 @@ def command(
     stored = open_stored(run, seeds_of(run)[0] if wanted == "all" else wanted)
     if out is not None:
         check_out(out, stored)
+    checks = _check_backbone(run, cache, device) if check_backbone else []
     chosen = open_cache(cache)[dataset or stored.about.dataset]
     with bar("") as progress:
         progress.add_task(f"evaluating on {chosen.name}, {split}", total=None, note="")
@@ -140,11 +151,48 @@ def command(
     if out is not None:
         write(out, found.predictions, stored.task, found.coverage)
     if settings.json:
-        emit_json(_plain(found, run, out))
+        emit_json({**_plain(found, run, out), **({"checks": [asdict(check) for check in checks]} if checks else {})})
         return
     show(found, stdout())
     if out is not None:
         stdout().print(f"Predictions: {out}", markup=False)
+
+
+def _check_backbone(run: Path, cache: str | None, device: str) -> list[Check]:
+    """Compare the backbone that is here with the one that was trained with, and tell each comparison.
+
+    Raises:
+        typer.Exit: A bit differs.
+    """
+    from mse_pipeline.training.run_files import RESULT
+    from mse_pipeline.training.verification import open_run, verify
+
+    opened = open_run(run.resolve().parent if (run / RESULT).is_file() else run)
+    checks = verify(opened, _texts(opened, cache), device)
+    same = all(check.same for check in checks)
+    if not settings.json:
+        for check in checks:
+            stdout().print(f"{'same  ' if check.same else 'DIFFER'}  {check.what}: {check.found}", markup=False)
+    elif not same:
+        emit_json({"run": str(run), "checks": [asdict(check) for check in checks]})
+    if not same:
+        complain(f"The backbone of {run} is not, or did not stay, its original checkpoint: its results are void.")
+        raise typer.Exit(1)
+    return checks
+
+
+def _texts(run: RunFolder, cache: str | None) -> list[str]:
+    """Texts of test clips; where the dataset is not in the cache, the prompt alone is read."""
+    from mse_pipeline.clip import Split
+    from mse_pipeline.store.cache import open_cache
+
+    opened = open_cache(cache)
+    if run.dataset not in opened:
+        remark(f"The cache {opened.path} has no dataset {run.dataset}, so the prompt is read without a clip's text.")
+        return [""]
+    clips = opened[run.dataset].clips
+    chosen = [clip.text for clip in clips if clip.split == Split.TEST] or [clip.text for clip in clips]
+    return chosen[:_CHECKED] or [""]
 
 
 def parse_seed(text: str | None) -> int | Literal["all"] | None:
@@ -165,7 +213,7 @@ def parse_seed(text: str | None) -> int | Literal["all"] | None:
         raise UsageError(f"--seed is the number of a training, or all; got {text!r}.") from None
 
 
-def parse_decoding(text: str | None) -> Decoding | None:
+def parse_decoding(text: str | None) -> Way | None:
     """The decoding that a word names.
 
     Raises:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +16,20 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root
-from mse_pipeline.cli.output import emit_json, printable, settings, stdout
+from mse_pipeline.cli.options import (
+    CacheDir,
+    Debug,
+    Device,
+    Encoding,
+    FollowLinks,
+    Json,
+    MediaRoot,
+    Quiet,
+    Root,
+    Set,
+    Target,
+)
+from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import is_local, place
 
@@ -25,7 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mse_pipeline.extraction.summary import Summary
-    from mse_pipeline.recipe import Recipe
+    from mse_pipeline.recipe import Check, Recipe
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -98,12 +110,7 @@ _TABLE_STREAMS = ("acoustic.egemaps", "visual.mtcnn")
 
 
 def command(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."
-        ),
-    ],
+    target: Target,
     root: Root = None,
     encoding: Encoding = None,
     media_root: MediaRoot = None,
@@ -122,7 +129,7 @@ def command(
             help="Scheduler of the engine, as in tcp://node1:8786. [default: one of its own, here]", show_default=False
         ),
     ] = None,
-    shard: Annotated[
+    share: Annotated[
         str | None,
         typer.Option(
             metavar="I/N",
@@ -130,6 +137,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    shard: Annotated[str | None, typer.Option("--shard", hidden=True)] = None,
     clip_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a clip that hangs is given up.")
     ] = 600.0,
@@ -146,6 +154,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    changes: Set = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the splits.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     strict: Annotated[
@@ -160,25 +169,32 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Turn raw clips into cached features. Picks up where an earlier run stopped."""
-    bound, share = parse_bound(max_failures), parse_share(shard)
+    bound, part = parse_bound(max_failures), parse_share(_one_share(share, shard))
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.run import Options, extract
     from mse_pipeline.store.cache import open_cache
 
     recipe, folder = resolve(
-        target, features, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
+        target,
+        features,
+        changes=changes or (),
+        encoding=encoding,
+        root=root,
+        media_root=media_root,
+        follow_links=follow_links,
     )
     options = Options(
         workers=workers,
         engine=engine,
         address=address,
-        share=share,
+        share=part,
         clip_timeout=clip_timeout,
         device=device,
         limit=limit,
         streams=tuple(streams or ()),
         retry_failed=retry_failed,
         strict=strict,
+        origin=origin_of(target, changes or ()),
     )
     with bar("clips") as progress:
         summary = extract(recipe, folder, open_cache(cache), options, ExtractionBar(progress))
@@ -194,6 +210,7 @@ def resolve(
     target: str,
     features: str | None = None,
     *,
+    changes: Sequence[str] = (),
     encoding: str | None = None,
     root: str | None = None,
     media_root: str | None = None,
@@ -204,23 +221,25 @@ def resolve(
     Args:
         target: A dataset, a recipe file, or a clip table.
         features: A named feature set, or a file of one, in place of the recipe's streams.
+        changes: Settings, each KEY=VALUE, put over all of it.
         encoding: Of a clip table; None to find it out.
         root: The folder of the raw files, if not that of the table, or the dataset's usual one.
         media_root: The folder that a table's media paths start from, if not the root.
         follow_links: Whether symbolic links may be followed that lead out of the root.
 
     Raises:
-        UsageError: It is no dataset, recipe or table, or there is no such feature set, encoding or folder.
+        UsageError: It is no dataset, recipe or table, or there is no such feature set, setting, encoding or folder.
     """
     from mse_pipeline import recipe
 
     found, usual = _resolve(target, encoding, root)
     home = Path(target).parent
+    if features is not None:
+        found = recipe.with_features(found, recipe.load_features(features, checks=(check_streams,)))
+    found = recipe.with_settings(found, changes, checks())
     folder = root or usual
     if root is None and found.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
         folder = home  # the recipe itself says where its data lie, seen from its own folder
-    if features is not None:
-        found = recipe.with_features(found, recipe.load_features(features, checks=(_check_streams,)))
     return placed(found, folder, home, media_root=media_root, follow_links=follow_links), folder
 
 
@@ -267,7 +286,7 @@ def placed(
 
 
 def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
-    from mse_pipeline import corpora, recipe
+    from mse_pipeline import recipe
     from mse_pipeline.corpora.table import named_table
     from mse_pipeline.corpora.table_file import refuse_others
     from mse_pipeline.corpora.text import check_encoding
@@ -296,16 +315,45 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
             f"--encoding is of a clip table that is named itself, as clips.csv; {target} is none. In a recipe about a "
             "table write encoding into corpus.options."
         )
-    found = recipe.load(target, checks=(corpora.check, _check_streams))
+    found = recipe.load(target, checks())
     home = os.environ.get("MSE_DATA", "data")
     return found, place(home) / found.name
 
 
-def _check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
+def checks() -> tuple[Check, Check]:
+    """What the layers above recipes know to be wrong with one."""
+    from mse_pipeline import corpora
+
+    return corpora.check, check_streams
+
+
+def check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the extractors say of a recipe's streams, with the place in the file."""
     from mse_pipeline import extractors
 
     return [(f"streams.{place}", message) for place, message in extractors.check(plain.get("streams", {}))]
+
+
+def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
+    """What the dataset keeps of where its recipe came from: the package's name of it, or its file, and the settings."""
+    from mse_pipeline import recipe
+
+    named: dict[str, Any] = {}
+    if target in recipe.names():
+        named = {"recipe": target}
+    elif place(target).suffix.lower() in (".yaml", ".yml"):
+        named = {"recipe": os.path.abspath(place(target).expanduser())}
+    return {**named, **({"settings": list(changes)} if changes else {})}
+
+
+def _one_share(share: str | None, shard: str | None) -> str | None:
+    """The share, also by the option's name of earlier versions."""
+    if shard is None:
+        return share
+    if share is not None:
+        raise UsageError("--shard is the old name of --share; give --share alone.")
+    remark("--shard is now called --share; the next version will not know the old name.")
+    return shard
 
 
 def parse_bound(text: str) -> float | int:
@@ -341,7 +389,7 @@ def parse_share(text: str | None) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--shard is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
+        raise UsageError(f"--share is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
     return int(found[1]), int(found[2])
 
 

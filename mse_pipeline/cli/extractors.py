@@ -278,15 +278,17 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: One has no equals sign, or a value that a recipe could not have.
     """
-    from mse_pipeline.recipe.reading import parse
+    from mse_pipeline.recipe.settings import parse_value
 
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key.strip() and equals):
             raise UsageError(f"--set takes KEY=VALUE, as in --set level=functionals; got {text!r}.")
-        content, _, problems = parse(f"value: {value}".encode(), f"value of --set {key}")
-        if problems or list(content) != ["value"]:
-            raise UsageError(f"--set {key} cannot be read; write the value as in a recipe, got {value!r}.")
-        options[key.strip()] = content["value"]
+        if key.strip() in options:
+            raise UsageError(f"--set {key.strip()} is given twice; keep one.")
+        try:
+            options[key.strip()] = parse_value(value)
+        except ValueError as error:
+            raise UsageError(f"--set {key.strip()}: {error}.") from None
     return options

@@ -82,3 +82,46 @@ FollowLinks = Annotated[
 ]
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder of the training runs.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, as training.epochs=3 or streams.visual.mtcnn.detect_every=2; null resets "
+        "it. May be given several times.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes. [default: one for each core]", show_default=False),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of the model on the hub. [default: the newest]",
+        show_default=False,
+    ),
+]
+Decoding = Annotated[
+    str | None,
+    typer.Option(
+        "--decoding",
+        help="greedy, likeliest, expected or median. [default: as trained, or the recipe's]",
+        show_default=False,
+    ),
+]
+RunBackbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="Where the run's backbone is, if it has moved: a hub name, which may be downloaded, or a folder.",
+        show_default=False,
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a seed's folder in it, or an adapter's.")]
+Target = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", help="A dataset (meld), a recipe file (my.yaml), or a clip table (clips.csv)."),
+]

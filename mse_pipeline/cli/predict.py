@@ -14,8 +14,20 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.evaluate import BACKBONE_HELP, SEED_HELP, parse_decoding
-from mse_pipeline.cli.options import Debug, Device, Encoding, FollowLinks, Json, MediaRoot, Quiet
+from mse_pipeline.cli.evaluate import SEED_HELP, parse_decoding
+from mse_pipeline.cli.options import (
+    Debug,
+    Decoding,
+    Device,
+    Encoding,
+    FollowLinks,
+    Json,
+    MediaRoot,
+    Quiet,
+    Run,
+    RunBackbone,
+    Workers,
+)
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 from mse_pipeline.report.runs import shown
@@ -95,7 +107,7 @@ def _tell_remarks(found: Sequence[ClipPrediction], console: Console) -> None:
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a seed's folder in it, or an adapter's.")],
+    run: Run,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Media files, or one table of clips (id, media, …).")
     ],
@@ -115,10 +127,7 @@ def command(
     media_root: MediaRoot = None,
     follow_links: FollowLinks = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help=SEED_HELP, show_default=False)] = None,
-    decoding: Annotated[
-        str | None,
-        typer.Option(help="greedy, likeliest, expected or median. [default: the run's]", show_default=False),
-    ] = None,
+    decoding: Decoding = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write predictions too: .parquet, .csv or .jsonl.", show_default=False),
@@ -131,10 +140,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core]", show_default=False)
-    ] = None,
-    backbone: Annotated[str | None, typer.Option(help=BACKBONE_HELP, show_default=False)] = None,
+    workers: Workers = None,
+    backbone: RunBackbone = None,
     model: Annotated[
         list[str] | None,
         typer.Option(

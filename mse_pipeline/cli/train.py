@@ -8,14 +8,14 @@ mse train --dry-run: what a training would be, as tables or JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, RunsDir
+from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Revision, RunsDir, Set
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -35,12 +35,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the settings of a training came from.
+
+    Attributes:
+        source: In words, as in ``the recipe meld``.
+        settings: What the command changed of them, each as KEY=VALUE.
+    """
+
+    source: str = "defaults"
+    settings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.source + (f", with --set {' --set '.join(self.settings)}" if self.settings else "")
+
+
+@dataclass(frozen=True)
 class Request:
     """A training as it was asked for.
 
     Attributes:
         dataset: In the cache.
-        recipe: That it was extracted with.
+        recipe: Of the training; its features are the dataset's.
         training: Settings for this backbone, changed by the command line.
         backbone: Short name, hub name or folder.
         dtype: Number format of the backbone.
@@ -49,6 +65,7 @@ class Request:
         streams: Stream by modality, where one was named.
         without: What is left out.
         seeds: One training each; empty for the recipe's.
+        origin: Where the recipe came from.
     """
 
     dataset: Dataset
@@ -61,6 +78,13 @@ class Request:
     streams: Mapping[str, str | None] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    origin: Origin = Origin()
+
+    def record(self) -> dict[str, Any]:
+        """What run.json keeps: where the settings came from, what the command changed, and what it made of them."""
+        used = self.recipe.model_copy(update={"training": self.training}).to_dict()
+        sections = {name: used[name] for name in ("prompt", "training")}
+        return {"from": self.origin.source, "settings": list(self.origin.settings), **sections}
 
     def choose(self) -> StreamChoice:
         """The streams that are read; what is left out unasked is told.
@@ -106,6 +130,45 @@ def recipe_of(dataset: Dataset) -> Recipe:
             f"The recipe that {dataset.path / 'dataset.json'} holds is not one of this version; "
             f"run `mse extract {dataset.name}` again."
         ) from error
+
+
+def training_recipe(dataset: Dataset, named: str | None, changes: Sequence[str]) -> tuple[Recipe, Origin]:
+    """The recipe of a training: the one named, else the package's where the dataset came of it, else the recorded one.
+
+    Args:
+        dataset: Its features are made: only settings of the training count.
+        named: Name or file of a recipe.
+        changes: Settings put over it, each KEY=VALUE.
+
+    Raises:
+        UsageError: There is no such recipe, or a setting is wrong or is one of the features.
+    """
+    from mse_pipeline import recipe
+
+    source = dataset.manifest.source
+    known, given = source.get("recipe"), source.get("settings", ())
+    if named is not None:
+        from mse_pipeline.cli.extract import checks
+
+        base, origin = recipe.load(named, checks()), f"the recipe {named}"
+        _remark_features(base, dataset, named)
+    elif known in recipe.names() and not recipe.sections_of(given) & set(recipe.AFTER_EXTRACTION):
+        base, origin = recipe.load(str(known)), f"the recipe {known} of this version"
+    else:
+        base, origin = recipe_of(dataset), f"the recipe that {dataset.name} recorded when its features were made"
+        origin += "" if known is None else f" (for another: --recipe {known})"
+    return recipe.with_settings(base, changes, sections=recipe.AFTER_EXTRACTION), Origin(origin, tuple(changes))
+
+
+def _remark_features(named: Recipe, dataset: Dataset, shown: str) -> None:
+    """Tell where a recipe says something else of the features than they were made with."""
+    recorded, asked = dataset.manifest.recipe, named.to_dict()
+    sections = [key for key in ("media", "streams", "alignment") if key in recorded and recorded[key] != asked[key]]
+    if sections:
+        remark(
+            f"{shown} differs from what {dataset.name} was extracted with in {', '.join(sections)}; the features stay "
+            f"as they are. For others: mse extract {shown}"
+        )
 
 
 def changed(training: Training, changes: Mapping[str, Any]) -> Training:
@@ -156,10 +219,11 @@ def outline_of(request: Request, options: Options, runs: Path) -> DryRun:
     )
 
 
-def show(told: DryRun, seeds: Sequence[int], overwrite: bool = False) -> None:
+def show(told: DryRun, request: Request, overwrite: bool = False) -> None:
     """Print it, and what a training of these seeds would find done."""
+    seeds = request.seeds or request.training.seeds
     if settings.json:
-        emit_json(told.to_json())
+        emit_json({**told.to_json(), "recipe": request.record()})
         return
     from rich.text import Text
 
@@ -332,14 +396,19 @@ def command(
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]", show_default=False)] = None,
-    decoding: Annotated[
-        str | None,
-        typer.Option(help="greedy, likeliest, expected or median. [default: the recipe's]", show_default=False),
-    ] = None,
+    decoding: Decoding = None,
     class_weights: Annotated[
         str | None,
         typer.Option(help="none, or balanced: rare classes count as much. [default: the recipe's]", show_default=False),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe, or file of one, whose settings of the training hold. [default: that of the dataset]",
+            show_default=False,
+        ),
+    ] = None,
+    changes: Set = None,
     cache: CacheDir = None,
     runs: RunsDir = Path("runs"),
     device: Device = "cpu",
@@ -359,12 +428,7 @@ def command(
         str | None,
         typer.Option(help="4bit or 8bit: squeeze the backbone's linear layers; needs a CUDA GPU and bitsandbytes."),
     ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            help="Branch, tag or commit of the backbone on the hub. [default: the newest]", show_default=False
-        ),
-    ] = None,
+    revision: Revision = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
     dry_run: Annotated[
         bool,
@@ -385,8 +449,9 @@ def command(
     from mse_pipeline.training.step import Options
 
     opened = pick(open_cache(cache), dataset)
-    recipe = recipe_of(opened)
-    changes = {
+    used, origin = training_recipe(opened, recipe, changes or ())
+    remark(f"Settings of the training: {origin}.")
+    named = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -395,8 +460,8 @@ def command(
     }
     request = Request(
         dataset=opened,
-        recipe=recipe,
-        training=changed(recipe.training_for(backbone), changes),
+        recipe=used,
+        training=changed(used.training_for(backbone), named),
         backbone=backbone,
         dtype=dtype,
         revision=revision,
@@ -404,6 +469,7 @@ def command(
         streams={"acoustic": acoustic, "visual": visual},
         without=tuple(without or ()),
         seeds=tuple(seeds or ()),
+        origin=origin,
     )
     options = Options(
         accumulation=accumulate,
@@ -412,7 +478,7 @@ def command(
         trackers=tuple(trackers or ()),
     )
     if dry_run:
-        show(outline_of(request, options, runs), request.seeds or request.training.seeds, overwrite)
+        show(outline_of(request, options, runs), request, overwrite)
     else:
         _show(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
 
@@ -489,6 +555,7 @@ def run(
             )
         spare_threads(loaded)
         job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
+        job = replace(job, recipe=request.record())
         seeds = request.seeds or request.training.seeds
         for sentence in standing(job.about, job.data, runs).anew(seeds):
             remark(sentence)

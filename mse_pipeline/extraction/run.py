@@ -6,8 +6,8 @@ import functools
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class Options:
         streams: Only these of the recipe's streams; empty for all.
         retry_failed: Try again what failed before.
         strict: End before the extraction if the corpus is not as its official description says.
+        origin: Where the recipe came from, and the settings that the command changed; kept in the dataset's source.
     """
 
     workers: int | None = None
@@ -68,6 +69,7 @@ class Options:
     streams: tuple[str, ...] = ()
     retry_failed: bool = False
     strict: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def where(self) -> Where:
@@ -150,7 +152,7 @@ def extract_corpus(
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
         with run_lock(cache.path / recipe.name, share):
-            dataset = _register(cache, recipe, corpus, specs)
+            dataset = _register(cache, recipe, corpus, specs, options.origin)
             run = uuid.uuid4().hex[:8]
             begin_run(dataset, run, share)
             limited = spread(corpus.clips, options.limit)
@@ -250,13 +252,16 @@ def without_media(corpus: Corpus) -> str:
     )
 
 
-def _register(cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[StreamSpec]) -> Dataset:
+def _register(
+    cache: Cache, recipe: Recipe, corpus: Corpus, specs: Sequence[StreamSpec], origin: Mapping[str, Any]
+) -> Dataset:
     source = {
         "corpus": recipe.corpus.name,
         "labels": [str(path) for path in corpus.sources],
         "expected": {str(split): count for split, count in corpus.expected.items()},
         "notes": list(corpus.notes),
         "media_root": str(corpus.media_folder),
+        **origin,
     }
     dataset = cache.create(recipe.name, corpus.clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
     manifest = dataset.manifest

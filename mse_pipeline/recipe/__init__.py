@@ -20,8 +20,10 @@ from mse_pipeline.recipe.schema import (
     Training,
     WordsAlignment,
 )
+from mse_pipeline.recipe.settings import AFTER_EXTRACTION, sections_of, with_settings
 
 __all__ = [
+    "AFTER_EXTRACTION",
     "Check",
     "EqualBinsAlignment",
     "FeatureSet",
@@ -35,5 +37,7 @@ __all__ = [
     "load",
     "load_features",
     "names",
+    "sections_of",
     "with_features",
+    "with_settings",
 ]

@@ -60,6 +60,18 @@ def place_name(place: Sequence[str | int]) -> str:
     return name
 
 
+def fields_at(model: type[BaseModel], place: Sequence[str | int]) -> dict[str, Any]:
+    """Annotations of the keys that a model knows at a place; empty within what others check, as a stream's options."""
+    models, in_mapping = [model], False
+    for step in place:
+        if in_mapping:
+            in_mapping = False
+            continue
+        annotation = _fields(models).get(str(step))
+        models, in_mapping = _models(annotation), get_origin(annotation) is dict
+    return {} if in_mapping else _fields(models)
+
+
 def _sentence(text: str) -> str:
     """Pydantic's sentence in the voice of ours: `Input should be ...` -> `must be ...`."""
     text = text.replace("Input should be", "must be").replace("Input should have", "must have")

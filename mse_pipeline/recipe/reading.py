@@ -305,9 +305,7 @@ class FeatureSet:
     @property
     def summary(self) -> str:
         """The comment's first sentence, without the command above it."""
-        paragraphs = [part for part in self.comment.split("\n\n") if not part.startswith("mse ")]
-        first = " ".join(paragraphs[0].split()) if paragraphs else ""
-        return re.split(r"(?<=[.:])\s", first)[0].rstrip(".:")
+        return _summary(self.comment)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -371,6 +369,45 @@ def with_features(recipe: Recipe, features: FeatureSet) -> Recipe:
     """
     changes = {"streams": features.streams, "alignment": features.alignment}
     return Recipe.model_validate({**recipe.to_dict(), **changes})
+
+
+def file_of(name_or_path: str) -> tuple[Path, bool]:
+    """The file of a recipe or a feature set, and whether it is a feature set.
+
+    A file is a feature set if it has neither a name nor a corpus.
+
+    Raises:
+        UsageError: There is neither of that name, or no such file.
+
+    Examples:
+        >>> file_of("meld")[0].name, file_of("ssl-large")[1]
+        ('meld.yaml', True)
+    """
+    if name_or_path in names():
+        return recipes_folder() / f"{name_or_path}.yaml", False
+    if name_or_path in feature_sets():
+        return _folder() / f"{name_or_path}.yaml", True
+    if not name_or_path.lower().endswith(_SUFFIXES):
+        known = [*names(), *feature_sets()]
+        near = did_you_mean(name_or_path, known) or "."
+        raise UsageError(
+            f"There is no recipe or feature set {name_or_path}{near} "
+            "A file of your own: give its path, ending in .yaml."
+        )
+    path = Path(name_or_path).expanduser()
+    content, _, _ = parse(read_bytes(path, name_or_path, "mse recipes list shows those of the package."), name_or_path)
+    return path, "name" not in content and "corpus" not in content
+
+
+def summary(path: Path) -> str:
+    """What a recipe's or feature set's file says of itself, in one sentence."""
+    return _summary(_comment(path.read_bytes()))
+
+
+def _summary(comment: str) -> str:
+    paragraphs = [part for part in comment.split("\n\n") if not part.startswith("mse ")]
+    first = " ".join(paragraphs[0].split()) if paragraphs else ""
+    return re.split(r"(?<=(?<!et al)[.:])\s", first)[0].rstrip(".:")
 
 
 def _folder() -> Path:

@@ -171,6 +171,8 @@ class Job:
         coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
+        recipe: Where the settings came from, those that the command gave, and the recipe that was made of them; kept
+            in run.json, so that a reader can tell. What counts of it is in `about`.
     """
 
     backbone: Backbone
@@ -187,6 +189,7 @@ class Job:
     coverage: Coverage = NOT_TOLD
     weights: torch.Tensor | None = None
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def description(self, seed: int) -> dict[str, Any]:
         """What an adapter's folder keeps beside the weights, so that it can be put to use without its run folder."""

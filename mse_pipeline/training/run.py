@@ -304,6 +304,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "classes": list(job.answers.task.classes) if isinstance(job.answers.task, Classification) else None,
         "config": dict(job.about),
         "places": dict(job.places),
+        "recipe": dict(job.recipe),
         "config_digest": config_digest(job),
         "trainable_parameters": sum(parameter.numel() for parameter in MSEAdapter(job.config).parameters()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""mse backbones and mse verify, as a user types them."""
+"""mse backbones and mse evaluate --check-backbone, as a user types them."""
 
 from __future__ import annotations
 
@@ -89,22 +89,22 @@ def train(mse, backbone):
 
 
 @pytest.mark.parametrize("which", ["tiny", "original", "converted"])
-def test_verify_finds_the_backbone_as_it_was(mse, home, checkpoint, which):
+def test_the_check_of_the_backbone_finds_the_backbone_as_it_was(mse, home, checkpoint, which):
     name = {"tiny": "tiny", "original": checkpoint, "converted": home / "converted"}[which]
     if which == "converted":
         backbones.convert(checkpoint, name)
     run = train(mse, name)
-    done = mse("verify", run, "--json")
+    done = mse("evaluate", run, "--check-backbone", "--json")
     assert done.code == 0, done.err
     checks = done.json["checks"]
     assert all(check["same"] for check in checks)
     assert len(checks) == (3 if which == "tiny" else 4)
     assert ("converted to the layout" in checks[-1]["what"]) == (which == "original")
     assert "2 texts, all bits equal" in checks[-1]["found"]
-    assert mse("verify", run).out.count("same") >= len(checks)
+    assert mse("evaluate", run, "--check-backbone").out.count("same") >= len(checks)
 
 
-def test_verify_notices_another_checkpoint(mse, home, checkpoint):
+def test_the_check_of_the_backbone_notices_another_checkpoint(mse, home, checkpoint):
     from safetensors.torch import load_file, save_file
 
     name = backbones.convert(checkpoint, home / "converted")
@@ -112,24 +112,24 @@ def test_verify_notices_another_checkpoint(mse, home, checkpoint):
     state = load_file(name / "model.safetensors")
     state["model.norm.weight"][0] += torch.finfo(torch.float16).eps * 4
     save_file(state, name / "model.safetensors", metadata={"format": "pt"})
-    done = mse("verify", run, "--cache", home / "empty")
+    done = mse("evaluate", run, "--check-backbone", "--cache", home / "empty")
     assert done.code == 1
     assert "DIFFER  That digest" in done.out
     assert "results are void" in done.err
     assert "no dataset made" in done.err
 
 
-def test_verify_notices_a_training_that_changed_the_backbone(mse, home):
+def test_the_check_of_the_backbone_notices_a_training_that_changed_the_backbone(mse, home):
     from pathlib import Path
 
     run = Path(train(mse, "tiny"))
     result = run / "seed-1" / "result.json"
     result.write_text(json.dumps({**json.loads(result.read_text()), "backbone_digest": "0"}))
-    assert mse("verify", run).code == 1
+    assert mse("evaluate", run, "--check-backbone").code == 1
 
 
-def test_verify_of_what_is_no_run_says_so(mse, home):
-    assert "is no run folder" in mse("verify", home).err
+def test_the_check_of_the_backbone_of_what_is_no_run_says_so(mse, home):
+    assert "is no run: give a run folder" in mse("evaluate", home, "--check-backbone").err
 
 
 def test_context_and_words_are_part_of_a_run(home):

@@ -96,7 +96,7 @@ def test_an_option_is_written_as_in_a_recipe(mse):
         (["acoustic.egemap"], "did you mean acoustic.egemaps?"),
         (["acoustic.librosa", "--set", "hop_len=1"], "There is no such option; did you mean hop_length?"),
         (["acoustic.librosa", "--set", "hop_length"], "--set takes KEY=VALUE"),
-        (["acoustic.librosa", "--set", "features=[mfcc"], "value of --set features"),
+        (["acoustic.librosa", "--set", "features=[mfcc"], "--set features: its value cannot be read"),
         (["acoustic.librosa", "--set", "features=1\nother: 2"], "cannot be read"),
     ],
 )
