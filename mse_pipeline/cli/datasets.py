@@ -1,7 +1,4 @@
-"""mse datasets: what there is, what a folder really holds, and its clips as a table.
-
-How mse datasets tells what it found, on the terminal.
-"""
+"""mse datasets: what there is, what a folder really holds, and its clips as a table."""
 
 from __future__ import annotations
 
@@ -29,149 +26,8 @@ if TYPE_CHECKING:
     from mse_pipeline.checking.report import Report, Spread
     from mse_pipeline.recipe import Recipe
 
-
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
-
-
-class CheckBar:
-    """Shows a check on a progress display."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("check", total=None, note="")
-
-    def stage(self, text: str, total: int | None = None) -> None:
-        """A new stage begins, of so many files."""
-        self._progress.reset(self._task, total=total, description=text, note="")
-
-    def advance(self, files: int) -> None:
-        """So many more files are through."""
-        self._progress.update(self._task, advance=files)
-
-
-def to_dict(entry: Entry) -> dict[str, Any]:
-    """An entry as plain JSON values."""
-    return {**asdict(entry), "clips": sum(entry.splits.values()) or None, "supported": entry.supported}
-
-
-def show_list(entries: Sequence[Entry], console: Console) -> None:
-    """Print one row a dataset."""
-    names = ("dataset", "language", "train", "valid", "test", "task")
-    table = _table(None, names, numbers=range(2, 5))
-    for column in table.columns[:5]:
-        column.no_wrap = True
-    for entry in entries:
-        counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in ("train", "valid", "test")]
-        _add(table, (entry.name, entry.language or "any", *counts, entry.task))
-    console.print(table)
-    console.print("Labels, licence, source, layouts and known defects of one: mse datasets show NAME", markup=False)
-
-
-def show_entry(entry: Entry, console: Console) -> None:
-    """Print all that is known of a dataset."""
-    counts = ", ".join(f"{split} {number:,}" for split, number in entry.splits.items())
-    table = Table.grid(padding=(0, 2))
-    for name, text in (
-        ("dataset", f"{entry.name}: {entry.title}"),
-        ("task", entry.task),
-        ("language", entry.language or "any"),
-        ("labels", entry.labels),
-        ("splits", "; ".join(filter(None, (counts, entry.splits_from))) or "what the table says"),
-        ("licence", entry.licence),
-        ("source", entry.source),
-        ("layouts", "\n".join(entry.layouts)),
-        ("known defects", "\n".join(entry.defects) or _NOTHING),
-        ("reader", f"mse datasets check {entry.name} --root DIR" if entry.supported else "not installed"),
-    ):
-        _add(table, (name, text))
-    console.print(table)
-
-
-def show_report(report: Report, console: Console, examples: int) -> None:
-    """Print what a check found."""
-    console.print(printable(report.understood.sentence()), markup=False)
-    console.print(_splits(report))
-    if report.labels:
-        console.print(_labels(report))
-    if any(part.labels for part in report.splits.values()):
-        console.print(_spreads("Labels", {str(s): part.labels for s, part in report.splits.items()}))
-    lengths = {str(split): part.seconds for split, part in report.splits.items()}
-    console.print(_spreads("Seconds a clip", lengths, hours=True))
-    console.print(_media(report))
-    console.print(_defects(report, examples) if report.defects else "No defect was found.")
-    for note in report.notes:
-        console.print(printable(f"Note: {note}"), markup=False)
-    rate = len(report.files) / report.seconds if report.seconds else 0.0
-    console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
-
-
-def _splits(report: Report) -> Table:
-    title = f"Clips of {report.dataset} in {report.root}"
-    table = _table(title, ("split", "found", "expected", "with media", "readable"), numbers=range(1, 5))
-    for split, part in report.splits.items():
-        expected = _NOTHING if part.expected is None else f"{part.expected:,}"
-        differs = part.expected is not None and part.expected != part.found
-        table.add_row(
-            str(split),
-            f"{part.found:,}",
-            f"[yellow]{expected}[/]" if differs else expected,
-            f"{part.with_media:,}",
-            f"{part.readable:,}",
-        )
-    return table
-
-
-def _labels(report: Report) -> Table:
-    splits = list(report.splits)
-    table = _table("Clips a label", ("label", *map(str, splits), "all"), numbers=range(1, len(splits) + 2))
-    for name, counts in report.labels.items():
-        _add(table, (name, *(f"{counts[split]:,}" for split in splits), f"{sum(counts.values()):,}"))
-    return table
-
-
-def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = False) -> Table:
-    names = ("split", "clips", "min", "median", "mean", "max", *(("hours",) if hours else ()))
-    table = _table(title, names, numbers=range(1, len(names)))
-    for split, spread in spreads.items():
-        if spread is None:
-            _add(table, (split, "0", *[_NOTHING] * (len(names) - 2)))
-            continue
-        values = (spread.minimum, spread.median, spread.mean, spread.maximum)
-        total = (f"{spread.total / 3600:.2f}",) if hours else ()
-        _add(table, (split, f"{spread.count:,}", *(f"{value:.3f}" for value in values), *total))
-    return table
-
-
-def _media(report: Report) -> Table:
-    table = _table(f"Media files ({len(report.files):,})", ("property", "files"))
-    for name, values in report.media.items():
-        told = [f"{value} ({number:,})" for value, number in list(values.items())[:_VALUES]]
-        more = len(values) - len(told)
-        _add(table, (name, ", ".join(told) + (f" and {more:,} more" if more else "")))
-    return table
-
-
-def _defects(report: Report, examples: int) -> Table:
-    table = _table("Defects", ("code", "count", "as in"), numbers=range(1, 2))
-    for code, found in report.by_code().items():
-        _add(table, (code, f"{len(found):,}", "\n".join(defect.message for defect in found[:examples])))
-    return table
-
-
-def _table(title: str | None, names: Iterable[str], numbers: Iterable[int] = ()) -> Table:
-    right = set(numbers)
-    table = Table(box=SIMPLE_HEAD, title=None if title is None else escape(title), title_justify="left")
-    for column, name in enumerate(names):
-        table.add_column(name, justify="right" if column in right else "left")
-    return table
-
-
-def _add(table: Table, cells: Iterable[str]) -> None:
-    # What label files and file names hold is text: neither markup of ours nor commands to the terminal.
-    table.add_row(*(escape(printable(cell)) for cell in cells))
-
-
 app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what a folder of one really holds.")
 
 
@@ -293,6 +149,57 @@ def export(
         remark(note)
 
 
+def to_dict(entry: Entry) -> dict[str, Any]:
+    """An entry as plain JSON values."""
+    return {**asdict(entry), "clips": sum(entry.splits.values()) or None, "supported": entry.supported}
+
+
+def show_list(entries: Sequence[Entry], console: Console) -> None:
+    """Print one row a dataset."""
+    names = ("dataset", "language", "train", "valid", "test", "task")
+    table = _table(None, names, numbers=range(2, 5))
+    for column in table.columns[:5]:
+        column.no_wrap = True
+    for entry in entries:
+        counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in ("train", "valid", "test")]
+        _add(table, (entry.name, entry.language or "any", *counts, entry.task))
+    console.print(table)
+    console.print("Labels, licence, source, layouts and known defects of one: mse datasets show NAME", markup=False)
+
+
+def _table(title: str | None, names: Iterable[str], numbers: Iterable[int] = ()) -> Table:
+    right = set(numbers)
+    table = Table(box=SIMPLE_HEAD, title=None if title is None else escape(title), title_justify="left")
+    for column, name in enumerate(names):
+        table.add_column(name, justify="right" if column in right else "left")
+    return table
+
+
+def _add(table: Table, cells: Iterable[str]) -> None:
+    # What label files and file names hold is text: neither markup of ours nor commands to the terminal.
+    table.add_row(*(escape(printable(cell)) for cell in cells))
+
+
+def show_entry(entry: Entry, console: Console) -> None:
+    """Print all that is known of a dataset."""
+    counts = ", ".join(f"{split} {number:,}" for split, number in entry.splits.items())
+    table = Table.grid(padding=(0, 2))
+    for name, text in (
+        ("dataset", f"{entry.name}: {entry.title}"),
+        ("task", entry.task),
+        ("language", entry.language or "any"),
+        ("labels", entry.labels),
+        ("splits", "; ".join(filter(None, (counts, entry.splits_from))) or "what the table says"),
+        ("licence", entry.licence),
+        ("source", entry.source),
+        ("layouts", "\n".join(entry.layouts)),
+        ("known defects", "\n".join(entry.defects) or _NOTHING),
+        ("reader", f"mse datasets check {entry.name} --root DIR" if entry.supported else "not installed"),
+    ):
+        _add(table, (name, text))
+    console.print(table)
+
+
 def _resolve(
     target: str,
     changes: Sequence[str],
@@ -312,3 +219,90 @@ def _resolve(
     return resolve(
         target, changes=changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
     )
+
+
+class CheckBar:
+    """Shows a check on a progress display."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("check", total=None, note="")
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """A new stage begins, of so many files."""
+        self._progress.reset(self._task, total=total, description=text, note="")
+
+    def advance(self, files: int) -> None:
+        """So many more files are through."""
+        self._progress.update(self._task, advance=files)
+
+
+def show_report(report: Report, console: Console, examples: int) -> None:
+    """Print what a check found."""
+    console.print(printable(report.understood.sentence()), markup=False)
+    console.print(_splits(report))
+    if report.labels:
+        console.print(_labels(report))
+    if any(part.labels for part in report.splits.values()):
+        console.print(_spreads("Labels", {str(s): part.labels for s, part in report.splits.items()}))
+    lengths = {str(split): part.seconds for split, part in report.splits.items()}
+    console.print(_spreads("Seconds a clip", lengths, hours=True))
+    console.print(_media(report))
+    console.print(_defects(report, examples) if report.defects else "No defect was found.")
+    for note in report.notes:
+        console.print(printable(f"Note: {note}"), markup=False)
+    rate = len(report.files) / report.seconds if report.seconds else 0.0
+    console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
+
+
+def _splits(report: Report) -> Table:
+    title = f"Clips of {report.dataset} in {report.root}"
+    table = _table(title, ("split", "found", "expected", "with media", "readable"), numbers=range(1, 5))
+    for split, part in report.splits.items():
+        expected = _NOTHING if part.expected is None else f"{part.expected:,}"
+        differs = part.expected is not None and part.expected != part.found
+        table.add_row(
+            str(split),
+            f"{part.found:,}",
+            f"[yellow]{expected}[/]" if differs else expected,
+            f"{part.with_media:,}",
+            f"{part.readable:,}",
+        )
+    return table
+
+
+def _labels(report: Report) -> Table:
+    splits = list(report.splits)
+    table = _table("Clips a label", ("label", *map(str, splits), "all"), numbers=range(1, len(splits) + 2))
+    for name, counts in report.labels.items():
+        _add(table, (name, *(f"{counts[split]:,}" for split in splits), f"{sum(counts.values()):,}"))
+    return table
+
+
+def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = False) -> Table:
+    names = ("split", "clips", "min", "median", "mean", "max", *(("hours",) if hours else ()))
+    table = _table(title, names, numbers=range(1, len(names)))
+    for split, spread in spreads.items():
+        if spread is None:
+            _add(table, (split, "0", *[_NOTHING] * (len(names) - 2)))
+            continue
+        values = (spread.minimum, spread.median, spread.mean, spread.maximum)
+        total = (f"{spread.total / 3600:.2f}",) if hours else ()
+        _add(table, (split, f"{spread.count:,}", *(f"{value:.3f}" for value in values), *total))
+    return table
+
+
+def _media(report: Report) -> Table:
+    table = _table(f"Media files ({len(report.files):,})", ("property", "files"))
+    for name, values in report.media.items():
+        told = [f"{value} ({number:,})" for value, number in list(values.items())[:_VALUES]]
+        more = len(values) - len(told)
+        _add(table, (name, ", ".join(told) + (f" and {more:,} more" if more else "")))
+    return table
+
+
+def _defects(report: Report, examples: int) -> Table:
+    table = _table("Defects", ("code", "count", "as in"), numbers=range(1, 2))
+    for code, found in report.by_code().items():
+        _add(table, (code, f"{len(found):,}", "\n".join(defect.message for defect in found[:examples])))
+    return table

@@ -1,7 +1,4 @@
-"""mse evaluate: a run's predictions of a dataset in the cache, and its metrics.
-
-What an evaluation says on the terminal.
-"""
+"""mse evaluate: a run's predictions of a dataset in the cache, and its metrics; whether its backbone is unchanged."""
 
 from __future__ import annotations
 
@@ -29,63 +26,8 @@ if TYPE_CHECKING:
     from mse_pipeline.training.scoring import Decoding as Way
     from mse_pipeline.training.verification import Check, RunFolder
 
-
 _SHOWN_CLASSES = 12
 _CHECKED = 8  # test clips whose texts the backbone is compared on
-
-
-def show(found: Evaluation, console: Console) -> None:
-    """Print the metrics, a row a seed; what was predicted how often, where nothing is known to compare with."""
-    clips = len(found.seeds[0].predictions)
-    about = found.stored.about
-    console.print(
-        f"[bold]{escape(found.dataset)}[/], {found.split.value}: {clips} clips, {found.labelled} of them labelled. "
-        f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
-        f"decoding {found.decoding}."
-    )
-    for stream in found.coverage.streams:
-        console.print(f"{escape(stream)}: {told(found.coverage.parts(stream))} clips")
-    console.print(_metrics(found) if found.labelled else _counts(found))
-
-
-def _metrics(found: Evaluation) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("seed")
-    names = list(found.seeds[0].metrics)
-    for name in names:
-        table.add_column(f"{escape(name)} {'↓' if name in ERRORS else '↑'}", justify="right")
-    for seed in found.seeds:
-        table.add_row(str(seed.seed), *(_number(seed.metrics[name]) for name in names))
-    if len(found.seeds) > 1:
-        table.add_section()
-        mean = found.mean()
-        table.add_row(
-            "mean ± sd",
-            *(
-                _number(mean[name][0]) + ("" if mean[name][1] is None else f" ± {_number(mean[name][1])}")
-                for name in names
-            ),
-            style="bold",
-        )
-    return table
-
-
-def _counts(found: Evaluation) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="No clip has a label. Predicted:", title_justify="left")
-    table.add_column("prediction")
-    table.add_column("clips", justify="right")
-    counts = Counter(str(one.prediction) for one in found.seeds[0].predictions)
-    for name, count in counts.most_common(_SHOWN_CLASSES):
-        table.add_row(escape(name), str(count))
-    if len(counts) > _SHOWN_CLASSES:
-        table.add_row(f"{len(counts) - _SHOWN_CLASSES} others", str(sum(sorted(counts.values())[:-_SHOWN_CLASSES])))
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
 SEED_HELP = "Which training of the run. [default: the best by its validation split]"
 
 
@@ -158,6 +100,40 @@ def command(
         stdout().print(f"Predictions: {out}", markup=False)
 
 
+def parse_seed(text: str | None) -> int | Literal["all"] | None:
+    """A seed's number, ``all``, or none.
+
+    Examples:
+        >>> parse_seed("1111"), parse_seed("all")
+        (1111, 'all')
+
+    Raises:
+        UsageError: It is none of them.
+    """
+    if text is None or text == "all":
+        return None if text is None else "all"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--seed is the number of a training, or all; got {text!r}.") from None
+
+
+def parse_decoding(text: str | None) -> Way | None:
+    """The decoding that a word names.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if text is None:
+        return None
+    from mse_pipeline.training.scoring import Decoding
+
+    known = get_args(Decoding)
+    if text not in known:
+        raise UsageError(f"There is no decoding {text!r}{did_you_mean(text, known)}; there are {', '.join(known)}.")
+    return text  # type: ignore[return-value]
+
+
 def _check_backbone(run: Path, cache: str | None, device: str) -> list[Check]:
     """Compare the backbone that is here with the one that was trained with, and tell each comparison.
 
@@ -195,40 +171,6 @@ def _texts(run: RunFolder, cache: str | None) -> list[str]:
     return chosen[:_CHECKED] or [""]
 
 
-def parse_seed(text: str | None) -> int | Literal["all"] | None:
-    """A seed's number, ``all``, or none.
-
-    Examples:
-        >>> parse_seed("1111"), parse_seed("all")
-        (1111, 'all')
-
-    Raises:
-        UsageError: It is none of them.
-    """
-    if text is None or text == "all":
-        return None if text is None else "all"
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--seed is the number of a training, or all; got {text!r}.") from None
-
-
-def parse_decoding(text: str | None) -> Way | None:
-    """The decoding that a word names.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
-    if text is None:
-        return None
-    from mse_pipeline.training.scoring import Decoding
-
-    known = get_args(Decoding)
-    if text not in known:
-        raise UsageError(f"There is no decoding {text!r}{did_you_mean(text, known)}; there are {', '.join(known)}.")
-    return text  # type: ignore[return-value]
-
-
 def parse_split(text: str) -> Any:
     """The split that a word names.
 
@@ -259,3 +201,55 @@ def _plain(found: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
         "remarks": list(found.remarks),
         "out": None if out is None else str(out),
     }
+
+
+def show(found: Evaluation, console: Console) -> None:
+    """Print the metrics, a row a seed; what was predicted how often, where nothing is known to compare with."""
+    clips = len(found.seeds[0].predictions)
+    about = found.stored.about
+    console.print(
+        f"[bold]{escape(found.dataset)}[/], {found.split.value}: {clips} clips, {found.labelled} of them labelled. "
+        f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
+        f"decoding {found.decoding}."
+    )
+    for stream in found.coverage.streams:
+        console.print(f"{escape(stream)}: {told(found.coverage.parts(stream))} clips")
+    console.print(_metrics(found) if found.labelled else _counts(found))
+
+
+def _metrics(found: Evaluation) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("seed")
+    names = list(found.seeds[0].metrics)
+    for name in names:
+        table.add_column(f"{escape(name)} {'↓' if name in ERRORS else '↑'}", justify="right")
+    for seed in found.seeds:
+        table.add_row(str(seed.seed), *(_number(seed.metrics[name]) for name in names))
+    if len(found.seeds) > 1:
+        table.add_section()
+        mean = found.mean()
+        table.add_row(
+            "mean ± sd",
+            *(
+                _number(mean[name][0]) + ("" if mean[name][1] is None else f" ± {_number(mean[name][1])}")
+                for name in names
+            ),
+            style="bold",
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def _counts(found: Evaluation) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="No clip has a label. Predicted:", title_justify="left")
+    table.add_column("prediction")
+    table.add_column("clips", justify="right")
+    counts = Counter(str(one.prediction) for one in found.seeds[0].predictions)
+    for name, count in counts.most_common(_SHOWN_CLASSES):
+        table.add_row(escape(name), str(count))
+    if len(counts) > _SHOWN_CLASSES:
+        table.add_row(f"{len(counts) - _SHOWN_CLASSES} others", str(sum(sorted(counts.values())[:-_SHOWN_CLASSES])))
+    return table

@@ -1,7 +1,4 @@
-"""mse extract: raw clips into features.
-
-The closing words of an extraction, on the terminal.
-"""
+"""mse extract: raw clips into features, and what a run of it says at its end."""
 
 from __future__ import annotations
 
@@ -38,72 +35,6 @@ if TYPE_CHECKING:
 
     from mse_pipeline.extraction.summary import Summary
     from mse_pipeline.recipe import Check, Recipe
-
-
-def show(summary: Summary, console: Console) -> None:
-    """Print what was found, made and not made, and where to look."""
-    console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
-    for note in summary.notes:
-        console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
-    console.print(_splits(summary))
-    console.print(_streams(summary))
-    rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""
-    console.print(
-        f"{summary.processed} of {summary.asked} clips worked on in {summary.seconds:.1f} s{rate}. "
-        f"Features: [bold]{escape(str(summary.path))}[/]",
-        soft_wrap=True,  # a path in two lines is no path
-    )
-    if summary.defects:
-        told = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
-        console.print(
-            f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
-        )
-    for sentence in summary.instead:
-        console.print(escape(sentence), soft_wrap=True)
-    if summary.remarks:
-        console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
-    if summary.failed_clips:
-        first = summary.failures[0]
-        console.print(
-            f"[yellow]{summary.failed_clips} clips lack a stream[/], as {escape(first.clip)}, {escape(first.stream)}: "
-            f"{first.code} ({first.stage}): {escape(first.message or '')}\n"
-            f"All of them: mse cache show {escape(summary.dataset)} --failures; "
-            f"try again: mse extract … --retry-failed"
-        )
-
-
-def _splits(summary: Summary) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=f"Clips of {escape(summary.dataset)}", title_justify="left")
-    table.add_column("split")
-    table.add_column("found", justify="right")
-    if summary.expected:
-        table.add_column("expected", justify="right")
-    for split in dict.fromkeys([*summary.found, *summary.expected]):
-        found, expected = summary.found.get(split, 0), summary.expected.get(split)
-        cells = [split, str(found)]
-        if summary.expected:
-            cells.append(str(expected) if expected == found else f"[yellow]{expected}[/]")
-        table.add_row(*cells)
-    return table
-
-
-def _streams(summary: Summary) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="Streams", title_justify="left")
-    for name, justify in (
-        ("stream", "left"),
-        ("done", "right"),
-        ("new", "right"),
-        ("rows", "right"),
-        ("valid", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("failed")
-    for stream, count in summary.streams.items():
-        failed = ", ".join(f"{number} {code}" for code, number in count.failed.items()) or "–"
-        share = f"{100 * count.valid / count.rows:.1f} %" if count.rows else "–"
-        table.add_row(stream, str(count.done), str(count.made), str(count.rows), share, failed)
-    return table
-
 
 _TABLES = {".csv", ".tsv", ".parquet"}
 _TABLE_STREAMS = ("acoustic.egemaps", "visual.mtcnn")
@@ -206,6 +137,53 @@ def command(
         raise typer.Exit(3)
 
 
+def parse_bound(text: str) -> float | int:
+    """A number of clips, or a share as a float.
+
+    Examples:
+        >>> parse_bound("5%"), parse_bound("0")
+        (0.05, 0)
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise UsageError(f"--max-failures is a number of clips or a share as in 5%, got {text!r}.")
+    return value
+
+
+def parse_share(text: str | None) -> tuple[int, int] | None:
+    """Which of how many shares.
+
+    Examples:
+        >>> parse_share("2/8")
+        (2, 8)
+
+    Raises:
+        UsageError: It is no such pair, or there is no such share.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--share is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
+    return int(found[1]), int(found[2])
+
+
+def _one_share(share: str | None, shard: str | None) -> str | None:
+    """The share, also by the option's name of earlier versions."""
+    if shard is None:
+        return share
+    if share is not None:
+        raise UsageError("--shard is the old name of --share; give --share alone.")
+    remark("--shard is now called --share; the next version will not know the old name.")
+    return shard
+
+
 def resolve(
     target: str,
     features: str | None = None,
@@ -241,48 +219,6 @@ def resolve(
     if root is None and found.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
         folder = home  # the recipe itself says where its data lie, seen from its own folder
     return placed(found, folder, home, media_root=media_root, follow_links=follow_links), folder
-
-
-def placed(
-    recipe: Recipe, root: str | Path, home: Path, *, media_root: str | None = None, follow_links: bool = False
-) -> Recipe:
-    """A recipe that says where the command line has tables, media and links.
-
-    Args:
-        recipe: The recipe; its own options are taken below the root, or beside its file.
-        root: Of the raw files.
-        home: The folder of the recipe's file.
-        media_root: As on the command line.
-        follow_links: As on the command line.
-
-    Raises:
-        UsageError: `media_root` is no folder, or the corpus is no table.
-    """
-    options = dict(recipe.corpus.options)
-    if recipe.corpus.name == "table":
-        for name in ("table", "media_root"):
-            written = options.get(name)
-            if isinstance(written, str) and "://" not in written:
-                beside = home / written
-                if beside.exists() and not (place(root) / written).exists():
-                    options[name] = os.path.abspath(beside)
-    if media_root is not None:
-        if recipe.corpus.name != "table":
-            raise UsageError(
-                f"--media-root is where the paths of a table start from; {recipe.corpus.name} finds its media by their "
-                "names below --root, in which folders elsewhere may be links: --follow-links."
-            )
-        folder = place(media_root)
-        if is_local(folder) and not folder.expanduser().is_dir():
-            raise UsageError(f"There is no folder {media_root}; --media-root is where the table's paths start from.")
-        options["media_root"] = os.path.abspath(folder.expanduser()) if is_local(folder) else media_root
-    streams = dict(recipe.streams)
-    if follow_links:
-        options["follow_links"] = True
-        if "text.word_times" in streams:
-            streams["text.word_times"] = {**streams["text.word_times"], "follow_links": True}
-    corpus = recipe.corpus.model_copy(update={"options": options})
-    return recipe.model_copy(update={"corpus": corpus, "streams": streams})
 
 
 def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
@@ -334,6 +270,48 @@ def check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"streams.{place}", message) for place, message in extractors.check(plain.get("streams", {}))]
 
 
+def placed(
+    recipe: Recipe, root: str | Path, home: Path, *, media_root: str | None = None, follow_links: bool = False
+) -> Recipe:
+    """A recipe that says where the command line has tables, media and links.
+
+    Args:
+        recipe: The recipe; its own options are taken below the root, or beside its file.
+        root: Of the raw files.
+        home: The folder of the recipe's file.
+        media_root: As on the command line.
+        follow_links: As on the command line.
+
+    Raises:
+        UsageError: `media_root` is no folder, or the corpus is no table.
+    """
+    options = dict(recipe.corpus.options)
+    if recipe.corpus.name == "table":
+        for name in ("table", "media_root"):
+            written = options.get(name)
+            if isinstance(written, str) and "://" not in written:
+                beside = home / written
+                if beside.exists() and not (place(root) / written).exists():
+                    options[name] = os.path.abspath(beside)
+    if media_root is not None:
+        if recipe.corpus.name != "table":
+            raise UsageError(
+                f"--media-root is where the paths of a table start from; {recipe.corpus.name} finds its media by their "
+                "names below --root, in which folders elsewhere may be links: --follow-links."
+            )
+        folder = place(media_root)
+        if is_local(folder) and not folder.expanduser().is_dir():
+            raise UsageError(f"There is no folder {media_root}; --media-root is where the table's paths start from.")
+        options["media_root"] = os.path.abspath(folder.expanduser()) if is_local(folder) else media_root
+    streams = dict(recipe.streams)
+    if follow_links:
+        options["follow_links"] = True
+        if "text.word_times" in streams:
+            streams["text.word_times"] = {**streams["text.word_times"], "follow_links": True}
+    corpus = recipe.corpus.model_copy(update={"options": options})
+    return recipe.model_copy(update={"corpus": corpus, "streams": streams})
+
+
 def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
     """What the dataset keeps of where its recipe came from: the package's name of it, or its file, and the settings."""
     from mse_pipeline import recipe
@@ -346,51 +324,69 @@ def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
     return {**named, **({"settings": list(changes)} if changes else {})}
 
 
-def _one_share(share: str | None, shard: str | None) -> str | None:
-    """The share, also by the option's name of earlier versions."""
-    if shard is None:
-        return share
-    if share is not None:
-        raise UsageError("--shard is the old name of --share; give --share alone.")
-    remark("--shard is now called --share; the next version will not know the old name.")
-    return shard
+def show(summary: Summary, console: Console) -> None:
+    """Print what was found, made and not made, and where to look."""
+    console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
+    for note in summary.notes:
+        console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
+    console.print(_splits(summary))
+    console.print(_streams(summary))
+    rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""
+    console.print(
+        f"{summary.processed} of {summary.asked} clips worked on in {summary.seconds:.1f} s{rate}. "
+        f"Features: [bold]{escape(str(summary.path))}[/]",
+        soft_wrap=True,  # a path in two lines is no path
+    )
+    if summary.defects:
+        told = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
+        console.print(
+            f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
+        )
+    for sentence in summary.instead:
+        console.print(escape(sentence), soft_wrap=True)
+    if summary.remarks:
+        console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
+    if summary.failed_clips:
+        first = summary.failures[0]
+        console.print(
+            f"[yellow]{summary.failed_clips} clips lack a stream[/], as {escape(first.clip)}, {escape(first.stream)}: "
+            f"{first.code} ({first.stage}): {escape(first.message or '')}\n"
+            f"All of them: mse cache show {escape(summary.dataset)} --failures; "
+            f"try again: mse extract … --retry-failed"
+        )
 
 
-def parse_bound(text: str) -> float | int:
-    """A number of clips, or a share as a float.
-
-    Examples:
-        >>> parse_bound("5%"), parse_bound("0")
-        (0.05, 0)
-
-    Raises:
-        UsageError: It is neither.
-    """
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise UsageError(f"--max-failures is a number of clips or a share as in 5%, got {text!r}.")
-    return value
+def _splits(summary: Summary) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=f"Clips of {escape(summary.dataset)}", title_justify="left")
+    table.add_column("split")
+    table.add_column("found", justify="right")
+    if summary.expected:
+        table.add_column("expected", justify="right")
+    for split in dict.fromkeys([*summary.found, *summary.expected]):
+        found, expected = summary.found.get(split, 0), summary.expected.get(split)
+        cells = [split, str(found)]
+        if summary.expected:
+            cells.append(str(expected) if expected == found else f"[yellow]{expected}[/]")
+        table.add_row(*cells)
+    return table
 
 
-def parse_share(text: str | None) -> tuple[int, int] | None:
-    """Which of how many shares.
-
-    Examples:
-        >>> parse_share("2/8")
-        (2, 8)
-
-    Raises:
-        UsageError: It is no such pair, or there is no such share.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--share is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
-    return int(found[1]), int(found[2])
+def _streams(summary: Summary) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="Streams", title_justify="left")
+    for name, justify in (
+        ("stream", "left"),
+        ("done", "right"),
+        ("new", "right"),
+        ("rows", "right"),
+        ("valid", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("failed")
+    for stream, count in summary.streams.items():
+        failed = ", ".join(f"{number} {code}" for code, number in count.failed.items()) or "–"
+        share = f"{100 * count.valid / count.rows:.1f} %" if count.rows else "–"
+        table.add_row(stream, str(count.done), str(count.made), str(count.rows), share, failed)
+    return table
 
 
 def exceeds(summary: Summary, bound: float | int) -> bool:

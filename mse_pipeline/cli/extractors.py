@@ -1,7 +1,4 @@
-"""mse extractors: what there is, with dimensions, units, licence and what is missing; and named feature sets.
-
-How mse extractors tells what there is, on the terminal.
-"""
+"""mse extractors: what there is, with dimensions, units, licence and what is missing; and named feature sets."""
 
 from __future__ import annotations
 
@@ -22,176 +19,7 @@ if TYPE_CHECKING:
 
     from mse_pipeline.extractors.describe import Description
 
-
 _NOTHING = "–"
-
-
-def listed() -> list[dict[str, Any]]:
-    """All extractors as plain JSON values."""
-    from mse_pipeline.extractors.describe import step_of
-    from mse_pipeline.extractors.registry import available
-
-    rows = []
-    for name, entry in sorted(available().items()):
-        missing = entry.missing()
-        rows.append(
-            {
-                "name": name,
-                "dim": entry.dim,
-                "step": step_of(name),
-                "summary": entry.summary,
-                "licence": entry.licence,
-                "needs": entry.needs,
-                "model": entry.model,
-                "size": entry.size,
-                "brought_by": entry.brought_by or "mse-pipeline",
-                "ready": not missing,
-                "missing": missing,
-            }
-        )
-    return rows
-
-
-def show_list(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], console: Console) -> None:
-    """Print one row an extractor, and below it what is missing."""
-    table = _table("extractor", "dims", "every", "ready", "licence", right=(1, 2))
-    for row in rows:
-        dims = "by option" if row["dim"] is None else f"{row['dim']:,}"
-        ready = "[green]yes[/]" if row["ready"] else "[yellow]missing[/]"
-        table.add_row(_text(row["name"]), dims, every(row["step"]), ready, _text(row["licence"]))
-    for place in (0, 1, 2, 3):
-        table.columns[place].no_wrap = True
-    console.print(table)
-    for row in rows:
-        if row["missing"]:
-            console.print(f"{printable(row['name'])}: {printable(row['missing'])}", markup=False)
-    for message in refused.values():
-        console.print(f"Not taken: {printable(message)}", markup=False)
-    console.print(
-        "Options and dimensions of one: mse extractors show NAME; named sets: mse extractors sets", markup=False
-    )
-
-
-def show_one(told: Description, console: Console) -> None:
-    """Print all that is known of an extractor."""
-    facts = Table.grid(padding=(0, 2))
-    size = "" if told.size is None else f", {told.size / 1e6:.1f} MB"
-    dims = _NOTHING if told.dimensions is None else f"{len(told.dimensions):,}"
-    for name, text in (
-        ("extractor", f"{told.name}, revision {told.revision}"),
-        ("makes", told.summary),
-        ("dimensions", dims),
-        ("every", every(told.step)),
-        ("licence", told.licence),
-        ("model", f"{told.model}{size}" if told.model else _NOTHING),
-        ("needs", told.needs or _NOTHING),
-        ("ready", told.missing or "yes"),
-        ("comes with", told.brought_by),
-    ):
-        facts.add_row(name, _text(text))
-    console.print(facts)
-    console.print()
-    console.print(_flowing(told.text), markup=False)
-    options = _table("option", "default", "what it may be, and what it does")
-    options.columns[0].no_wrap = True
-    for option in told.options:
-        default = "must be given" if option.required else _value(option.default)
-        options.add_row(_text(option.name), _text(default), _text(f"{option.kind}. {option.meaning}"))
-    if told.options:
-        console.print(options)
-    if told.dimensions is None:
-        console.print(told.unknown, markup=False)
-        return
-    defined = any(one.definition for one in told.dimensions)
-    values = _table("", "dimension", "unit", *(("what it is",) if defined else ()), right=(0,))
-    for number, one in enumerate(told.dimensions):
-        cells = (str(number), _text(one.name), _text(one.unit or _NOTHING))
-        values.add_row(*cells, *((_text(one.definition),) if defined else ()))
-    console.print(values)
-
-
-def show_sets(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print one row a feature set."""
-    table = _table("set", "streams", "dims", "alignment", "what it is")
-    table.columns[0].no_wrap = True
-    for row in rows:
-        dims = "\n".join("?" if dim is None else f"{dim:,}" for dim in row["dims"].values())
-        streams = "\n".join(row["streams"])
-        table.add_row(_text(row["name"]), streams, dims, _clock(row["alignment"]), _text(row["summary"]))
-        table.columns[1].no_wrap = True
-    console.print(table)
-    console.print(
-        "What one reproduces, and what not: mse extractors sets NAME. To use one: mse extract DATASET --features NAME",
-        markup=False,
-    )
-
-
-def show_set(row: Mapping[str, Any], console: Console) -> None:
-    """Print a feature set with what it reproduces."""
-    console.print(_flowing(row["comment"]), markup=False)
-    console.print()
-    table = _table("stream", "dims", "options", right=(1,))
-    for stream, options in row["streams"].items():
-        dim = row["dims"][stream]
-        told = "\n".join(f"{key}: {_value(value)}" for key, value in options.items())
-        table.add_row(_text(stream), "by model" if dim is None else f"{dim:,}", _text(told or _NOTHING))
-    console.print(table)
-    console.print(f"Alignment: {_clock(row['alignment'])}", markup=False)
-
-
-def every(step: float | None) -> str:
-    """A step in words.
-
-    Examples:
-        >>> every(0.01), every(0.2), every(1.0), every(None)
-        ('10 ms', '200 ms', '1 s', '–')
-    """
-    if step is None:
-        return _NOTHING
-    return f"{step:g} s" if step >= 1 else f"{1000 * step:.4g} ms"
-
-
-def _clock(alignment: Mapping[str, Any]) -> str:
-    """An alignment in words."""
-    if alignment["kind"] == "grid":
-        return f"grid of {every(alignment['step'])}"
-    return "own clocks" if alignment["kind"] == "none" else str(alignment["kind"])
-
-
-def _value(value: Any) -> str:
-    """A value as a recipe writes it.
-
-    Examples:
-        >>> _value({"mfcc": {"n_mfcc": 13}, "rms": None}), _value((0.6, 5.0)), _value(True)
-        ('{mfcc: {n_mfcc: 13}, rms: }', '[0.6, 5]', 'true')
-    """
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_value(one) if one is not None else str()}' for key, one in value.items())}}}"
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _flowing(text: str) -> str:
-    """Paragraphs without the breaks of the lines that they were written in, nor the signs of reStructuredText."""
-    paragraphs = printable(text).replace("``", "`").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-def _table(*names: str, right: Sequence[int] = ()) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place in right else "left")
-    return table
-
-
-def _text(text: str) -> str:
-    """What packages say of themselves is text: no markup, no commands to the terminal."""
-    return escape(printable(text))
-
-
 app = typer.Typer(
     invoke_without_command=True,
     help="Extractors: what there is, what each dimension is, and what is missing to use it. Alone it lists them.",
@@ -208,18 +36,6 @@ def _main(context: typer.Context, json: Json = False, quiet: Quiet = False, debu
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the extractors with dimensions, step, licence and whether they can run here."""
     _list()
-
-
-def _list() -> None:
-    from mse_pipeline.extractors import registry
-    from mse_pipeline.extractors import registry as plugins
-
-    rows = listed()
-    refused = plugins.discover(registry.built_in()).refused
-    if settings.json:
-        emit_json({"extractors": rows, "refused": refused})
-    else:
-        show_list(rows, refused, stdout())
 
 
 @app.command("show")
@@ -268,6 +84,88 @@ def sets(
         show_sets(rows, stdout())
 
 
+def _list() -> None:
+    from mse_pipeline.extractors import registry
+    from mse_pipeline.extractors import registry as plugins
+
+    rows = listed()
+    refused = plugins.discover(registry.built_in()).refused
+    if settings.json:
+        emit_json({"extractors": rows, "refused": refused})
+    else:
+        show_list(rows, refused, stdout())
+
+
+def listed() -> list[dict[str, Any]]:
+    """All extractors as plain JSON values."""
+    from mse_pipeline.extractors.describe import step_of
+    from mse_pipeline.extractors.registry import available
+
+    rows = []
+    for name, entry in sorted(available().items()):
+        missing = entry.missing()
+        rows.append(
+            {
+                "name": name,
+                "dim": entry.dim,
+                "step": step_of(name),
+                "summary": entry.summary,
+                "licence": entry.licence,
+                "needs": entry.needs,
+                "model": entry.model,
+                "size": entry.size,
+                "brought_by": entry.brought_by or "mse-pipeline",
+                "ready": not missing,
+                "missing": missing,
+            }
+        )
+    return rows
+
+
+def show_list(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], console: Console) -> None:
+    """Print one row an extractor, and below it what is missing."""
+    table = _table("extractor", "dims", "every", "ready", "licence", right=(1, 2))
+    for row in rows:
+        dims = "by option" if row["dim"] is None else f"{row['dim']:,}"
+        ready = "[green]yes[/]" if row["ready"] else "[yellow]missing[/]"
+        table.add_row(_text(row["name"]), dims, every(row["step"]), ready, _text(row["licence"]))
+    for place in (0, 1, 2, 3):
+        table.columns[place].no_wrap = True
+    console.print(table)
+    for row in rows:
+        if row["missing"]:
+            console.print(f"{printable(row['name'])}: {printable(row['missing'])}", markup=False)
+    for message in refused.values():
+        console.print(f"Not taken: {printable(message)}", markup=False)
+    console.print(
+        "Options and dimensions of one: mse extractors show NAME; named sets: mse extractors sets", markup=False
+    )
+
+
+def _table(*names: str, right: Sequence[int] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for place, name in enumerate(names):
+        table.add_column(name, justify="right" if place in right else "left")
+    return table
+
+
+def _text(text: str) -> str:
+    """What packages say of themselves is text: no markup, no commands to the terminal."""
+    return escape(printable(text))
+
+
+def every(step: float | None) -> str:
+    """A step in words.
+
+    Examples:
+        >>> every(0.01), every(0.2), every(1.0), every(None)
+        ('10 ms', '200 ms', '1 s', '–')
+    """
+    if step is None:
+        return _NOTHING
+    return f"{step:g} s" if step >= 1 else f"{1000 * step:.4g} ms"
+
+
 def parse_options(texts: list[str]) -> dict[str, Any]:
     """Options as a command line gives them, with values as a recipe would write them.
 
@@ -292,3 +190,99 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(f"--set {key.strip()}: {error}.") from None
     return options
+
+
+def show_one(told: Description, console: Console) -> None:
+    """Print all that is known of an extractor."""
+    facts = Table.grid(padding=(0, 2))
+    size = "" if told.size is None else f", {told.size / 1e6:.1f} MB"
+    dims = _NOTHING if told.dimensions is None else f"{len(told.dimensions):,}"
+    for name, text in (
+        ("extractor", f"{told.name}, revision {told.revision}"),
+        ("makes", told.summary),
+        ("dimensions", dims),
+        ("every", every(told.step)),
+        ("licence", told.licence),
+        ("model", f"{told.model}{size}" if told.model else _NOTHING),
+        ("needs", told.needs or _NOTHING),
+        ("ready", told.missing or "yes"),
+        ("comes with", told.brought_by),
+    ):
+        facts.add_row(name, _text(text))
+    console.print(facts)
+    console.print()
+    console.print(_flowing(told.text), markup=False)
+    options = _table("option", "default", "what it may be, and what it does")
+    options.columns[0].no_wrap = True
+    for option in told.options:
+        default = "must be given" if option.required else _value(option.default)
+        options.add_row(_text(option.name), _text(default), _text(f"{option.kind}. {option.meaning}"))
+    if told.options:
+        console.print(options)
+    if told.dimensions is None:
+        console.print(told.unknown, markup=False)
+        return
+    defined = any(one.definition for one in told.dimensions)
+    values = _table("", "dimension", "unit", *(("what it is",) if defined else ()), right=(0,))
+    for number, one in enumerate(told.dimensions):
+        cells = (str(number), _text(one.name), _text(one.unit or _NOTHING))
+        values.add_row(*cells, *((_text(one.definition),) if defined else ()))
+    console.print(values)
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs without the breaks of the lines that they were written in, nor the signs of reStructuredText."""
+    paragraphs = printable(text).replace("``", "`").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _value(value: Any) -> str:
+    """A value as a recipe writes it.
+
+    Examples:
+        >>> _value({"mfcc": {"n_mfcc": 13}, "rms": None}), _value((0.6, 5.0)), _value(True)
+        ('{mfcc: {n_mfcc: 13}, rms: }', '[0.6, 5]', 'true')
+    """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_value(one) if one is not None else str()}' for key, one in value.items())}}}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show_set(row: Mapping[str, Any], console: Console) -> None:
+    """Print a feature set with what it reproduces."""
+    console.print(_flowing(row["comment"]), markup=False)
+    console.print()
+    table = _table("stream", "dims", "options", right=(1,))
+    for stream, options in row["streams"].items():
+        dim = row["dims"][stream]
+        told = "\n".join(f"{key}: {_value(value)}" for key, value in options.items())
+        table.add_row(_text(stream), "by model" if dim is None else f"{dim:,}", _text(told or _NOTHING))
+    console.print(table)
+    console.print(f"Alignment: {_clock(row['alignment'])}", markup=False)
+
+
+def _clock(alignment: Mapping[str, Any]) -> str:
+    """An alignment in words."""
+    if alignment["kind"] == "grid":
+        return f"grid of {every(alignment['step'])}"
+    return "own clocks" if alignment["kind"] == "none" else str(alignment["kind"])
+
+
+def show_sets(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print one row a feature set."""
+    table = _table("set", "streams", "dims", "alignment", "what it is")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        dims = "\n".join("?" if dim is None else f"{dim:,}" for dim in row["dims"].values())
+        streams = "\n".join(row["streams"])
+        table.add_row(_text(row["name"]), streams, dims, _clock(row["alignment"]), _text(row["summary"]))
+        table.columns[1].no_wrap = True
+    console.print(table)
+    console.print(
+        "What one reproduces, and what not: mse extractors sets NAME. To use one: mse extract DATASET --features NAME",
+        markup=False,
+    )

@@ -1,7 +1,4 @@
-"""mse predict: new media files, extracted just as a run's features were, and predicted.
-
-What was predicted, on the terminal.
-"""
+"""mse predict: new media files, extracted just as a run's features were, and predicted."""
 
 from __future__ import annotations
 
@@ -39,71 +36,10 @@ if TYPE_CHECKING:
     from mse_pipeline.corpora.base import Corpus
     from mse_pipeline.prediction import ClipPrediction, Predictor
 
-
 _BAR = 10  # characters of a whole bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _SHOWN = 200
 _TOLD = 8
-
-
-def show(found: Sequence[ClipPrediction], task: Task, console: Console) -> None:
-    """Print a row a clip, and below the table what its remarks mean."""
-    classes = isinstance(task, Classification)
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("clip", overflow="fold")
-    table.add_column("prediction", style="bold")
-    table.add_column("confidence" if classes else "± sd", no_wrap=True)
-    if classes:
-        table.add_column("next", style="dim")
-    table.add_column("remarks", overflow="fold")
-    for one in found[:_SHOWN]:
-        table.add_row(*_cells(one, classes))
-    console.print(table)
-    if len(found) > _SHOWN:
-        console.print(f"and {len(found) - _SHOWN:,} more clips; --out FILE writes all of them.")
-    _tell_remarks(found, console)
-
-
-def _cells(one: ClipPrediction, classes: bool) -> list[str]:
-    remarks = ", ".join(
-        f"[{'red' if one.prediction is None else 'yellow'}]{escape(code)}[/]"
-        for code in dict.fromkeys(remark.code for remark in one.remarks)
-    )
-    name = escape(shown(one.clip, 120))
-    if one.prediction is None:
-        return [name, "[red]–[/]", "", *([""] if classes else []), remarks]
-    if not isinstance(one.prediction, str):
-        return [name, f"{one.prediction:.2f}", f"{one.deviation or 0.0:.2f}", remarks]
-    others = sorted(
-        ((share, other) for other, share in one.probabilities.items() if other != one.prediction), reverse=True
-    )
-    following = f"{shown(others[0][1], 30)} {others[0][0]:.0%}" if others else ""
-    return [name, escape(shown(one.prediction, 40)), _bar(one.confidence or 0.0), escape(following), remarks]
-
-
-def _bar(share: float) -> str:
-    """A share as a bar and a number.
-
-    Examples:
-        >>> _bar(0.5)
-        '█████      50%'
-    """
-    eighths = round(share * _BAR * 8)
-    bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-    return f"{bar:<{_BAR}} {share:>4.0%}"
-
-
-def _tell_remarks(found: Sequence[ClipPrediction], console: Console) -> None:
-    """Each kind of remark once, by the first clip that has it."""
-    kinds: dict[tuple[str, str | None], tuple[str, str, int]] = {}
-    for one in found:
-        for said in one.remarks:
-            clip, message, count = kinds.get((said.code, said.stream), (one.clip, said.message, 0))
-            kinds[said.code, said.stream] = (clip, message, count + 1)
-    for (code, stream), (clip, message, count) in list(kinds.items())[:_TOLD]:
-        of = f" ({escape(stream)})" if stream else ""
-        more = f" and {count - 1:,} more" if count > 1 else ""
-        console.print(f"[bold]{escape(code)}[/]{of}: {escape(shown(clip, 120))}{more}: {escape(shown(message, 400))}")
 
 
 def command(
@@ -256,13 +192,6 @@ def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     return told
 
 
-def _having(predictor: Predictor, found: list[ClipPrediction]) -> dict[str, tuple[int, int]]:
-    """By stream, how many of the predicted clips have it, of how many."""
-    from mse_pipeline.prediction.result import having
-
-    return {stream.name: having(found, stream.name) for stream in predictor.stored.streams.values()}
-
-
 def _plain(
     predictor: Predictor, corpus: Corpus, found: list[ClipPrediction], failed: int, out: Path | None
 ) -> dict[str, Any]:
@@ -281,3 +210,70 @@ def _plain(
         "failed": failed,
         "out": None if out is None else str(out),
     }
+
+
+def _having(predictor: Predictor, found: list[ClipPrediction]) -> dict[str, tuple[int, int]]:
+    """By stream, how many of the predicted clips have it, of how many."""
+    from mse_pipeline.prediction.result import having
+
+    return {stream.name: having(found, stream.name) for stream in predictor.stored.streams.values()}
+
+
+def show(found: Sequence[ClipPrediction], task: Task, console: Console) -> None:
+    """Print a row a clip, and below the table what its remarks mean."""
+    classes = isinstance(task, Classification)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("clip", overflow="fold")
+    table.add_column("prediction", style="bold")
+    table.add_column("confidence" if classes else "± sd", no_wrap=True)
+    if classes:
+        table.add_column("next", style="dim")
+    table.add_column("remarks", overflow="fold")
+    for one in found[:_SHOWN]:
+        table.add_row(*_cells(one, classes))
+    console.print(table)
+    if len(found) > _SHOWN:
+        console.print(f"and {len(found) - _SHOWN:,} more clips; --out FILE writes all of them.")
+    _tell_remarks(found, console)
+
+
+def _cells(one: ClipPrediction, classes: bool) -> list[str]:
+    remarks = ", ".join(
+        f"[{'red' if one.prediction is None else 'yellow'}]{escape(code)}[/]"
+        for code in dict.fromkeys(remark.code for remark in one.remarks)
+    )
+    name = escape(shown(one.clip, 120))
+    if one.prediction is None:
+        return [name, "[red]–[/]", "", *([""] if classes else []), remarks]
+    if not isinstance(one.prediction, str):
+        return [name, f"{one.prediction:.2f}", f"{one.deviation or 0.0:.2f}", remarks]
+    others = sorted(
+        ((share, other) for other, share in one.probabilities.items() if other != one.prediction), reverse=True
+    )
+    following = f"{shown(others[0][1], 30)} {others[0][0]:.0%}" if others else ""
+    return [name, escape(shown(one.prediction, 40)), _bar(one.confidence or 0.0), escape(following), remarks]
+
+
+def _bar(share: float) -> str:
+    """A share as a bar and a number.
+
+    Examples:
+        >>> _bar(0.5)
+        '█████      50%'
+    """
+    eighths = round(share * _BAR * 8)
+    bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    return f"{bar:<{_BAR}} {share:>4.0%}"
+
+
+def _tell_remarks(found: Sequence[ClipPrediction], console: Console) -> None:
+    """Each kind of remark once, by the first clip that has it."""
+    kinds: dict[tuple[str, str | None], tuple[str, str, int]] = {}
+    for one in found:
+        for said in one.remarks:
+            clip, message, count = kinds.get((said.code, said.stream), (one.clip, said.message, 0))
+            kinds[said.code, said.stream] = (clip, message, count + 1)
+    for (code, stream), (clip, message, count) in list(kinds.items())[:_TOLD]:
+        of = f" ({escape(stream)})" if stream else ""
+        more = f" and {count - 1:,} more" if count > 1 else ""
+        console.print(f"[bold]{escape(code)}[/]{of}: {escape(shown(clip, 120))}{more}: {escape(shown(message, 400))}")

@@ -1,7 +1,4 @@
-"""Stopping: a signal that asks a command to end lets it put away what it holds, and say that it can go on.
-
-One voice of several processes: where torchrun or its like have started the same command many times.
-"""
+"""The process of a command: a signal ends it with nothing lost, and of many that torchrun has started one speaks."""
 
 from __future__ import annotations
 
@@ -15,30 +12,6 @@ from types import FrameType
 from typing import Any
 
 from mse_pipeline.training.processes import first_to_fail, launched, leave
-
-
-@contextmanager
-def one_voice() -> Iterator[None]:
-    """Let the main process alone print; when something fails, let the process speak that failed first.
-
-    The others fail as a consequence, with errors that say nothing of the cause, and end without a word.
-    """
-    if not launched():
-        yield
-        return
-    voices = sys.stdout, sys.stderr
-    if os.environ.get("RANK") != "0":
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
-    try:
-        yield
-    except SystemExit:  # of a wrong command line, which is wrong in all of them
-        raise
-    except BaseException:
-        if not first_to_fail():
-            sys.exit(1)
-        sys.stdout, sys.stderr = voices
-        raise
-    leave()
 
 
 SENTENCE = "stopped; what was done is kept, and the same command goes on from there."
@@ -83,3 +56,27 @@ def stoppable() -> Iterator[None]:
         if not asked:  # else what is still to be put away may not be broken off by the signal's own way
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the main process alone print; when something fails, let the process speak that failed first.
+
+    The others fail as a consequence, with errors that say nothing of the cause, and end without a word.
+    """
+    if not launched():
+        yield
+        return
+    voices = sys.stdout, sys.stderr
+    if os.environ.get("RANK") != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
+    try:
+        yield
+    except SystemExit:  # of a wrong command line, which is wrong in all of them
+        raise
+    except BaseException:
+        if not first_to_fail():
+            sys.exit(1)
+        sys.stdout, sys.stderr = voices
+        raise
+    leave()
