@@ -40,7 +40,7 @@ def main() -> None:
         if arguments.memory:
             report["memory"] = [memory(clips, folder, count, arguments.streams) for count in arguments.memory]
             first, *_, last = report["memory"]
-            report["growth"] = {name: round(last[name] / first[name] - 1, 3) for name in ("host_mb", "worker_mb")}
+            report["growth"] = {name: round(last[name] / first[name] - 1, 3) for name in ("host_mb", "command_mb")}
     print(json.dumps(report, indent=2))
 
 
@@ -107,18 +107,15 @@ def scaling(root: Path, folder: Path, arguments: argparse.Namespace) -> dict[str
 
 
 def memory(clips: list[Path], folder: Path, count: int, streams: list[str]) -> dict[str, Any]:
-    """Peak memory (resident set, MB) of a worker and of its host over a run of so many clips with two workers."""
+    """Peak memory (resident set, MB) of the command and of its hosts over a run of so many clips with two workers."""
     root = corpus(clips, folder / f"memory-{count}", count)
     process = subprocess.Popen(command(root, folder / f"cache-{count}", 2, streams), stdout=subprocess.DEVNULL)
-    peaks: dict[str, dict[int, float]] = {"host_mb": {}, "worker_mb": {}}
+    peaks: dict[str, dict[int, float]] = {"host_mb": {}, "command_mb": {}}
     while process.poll() is None:
-        for child in psutil.Process(process.pid).children(recursive=True):
+        for pid in (process.pid, *(child.pid for child in psutil.Process(process.pid).children())):
             try:
-                line = " ".join(child.cmdline())
-                kind = "host_mb" if "host_main" in line else "worker_mb" if "loky" in line else None
-                if kind:
-                    # The kernel keeps the peak, so that none is missed between two looks.
-                    peaks[kind][child.pid] = high_water(child.pid)
+                # The kernel keeps the peak, so that none is missed between two looks.
+                peaks["command_mb" if pid == process.pid else "host_mb"][pid] = high_water(pid)
             except (psutil.Error, OSError):
                 continue
         time.sleep(0.2)
