@@ -23,7 +23,7 @@ def read_npy(path: Path) -> np.ndarray:
 
     Raises:
         MseError: It is no .npy file, is damaged, holds Python objects or other things than numbers, or claims more
-            values than it has bytes for.
+            or fewer values than it has bytes for.
     """
     try:
         with path.open("rb") as handle:
@@ -41,6 +41,11 @@ def read_npy(path: Path) -> np.ndarray:
                 raise ValueError(f"it claims the shape {shape}, {claimed:,} bytes, but holds {held:,}")
             if claimed > _LIMIT:
                 raise ValueError(f"it has {claimed:,} bytes; at most {_LIMIT:,} are read for one clip")
+            if claimed < held:
+                raise ValueError(
+                    f"it claims the shape {shape}, {claimed:,} bytes, but holds {held:,}: it is damaged, or several "
+                    "arrays were written into it. Save each array to a file of its own"
+                )
             handle.seek(0)
             array: np.ndarray = np.load(handle, allow_pickle=False)
             return array

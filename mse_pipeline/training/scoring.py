@@ -32,6 +32,10 @@ Decoding = Literal["greedy", "likeliest", "expected", "median"]
 """
 
 
+_ROUNDING = 1e-5
+"""What sums of float32 probabilities are off by at most: a hundred answers, each rounded to 6e-8 and a few of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What was answered.
@@ -88,7 +92,7 @@ def decode(steps: torch.Tensor, answers: Answers, decoding: Decoding = "greedy")
     if decoding == "expected":
         return Prediction((probabilities.double() * meanings).sum(1), probabilities)
     if decoding == "median":
-        reached = probabilities.double().cumsum(1) >= 0.5 - 1e-9
+        reached = probabilities.double().cumsum(1) >= 0.5 - _ROUNDING
         chosen = reached.to(torch.uint8).argmax(1)
     elif decoding == "greedy":
         chosen = _greedy(steps, trie, len(answers))

@@ -111,3 +111,19 @@ def test_names_and_units_have_one_place_a_value(pool):
     values, _ = pooled(np.ones((1, 2)), overlaps(np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]), [True]), pool)
     names = pooled_names(["f0", "loudness"], pool)
     assert len(set(names)) == len(pooled_units(["Hz", ""], pool)) == values.shape[1]
+
+
+def test_a_long_row_is_found_below_short_ones_that_end_before_it():
+    rows = np.array([[0.0, 10.0], [1.0, 2.0], [3.0, 4.0]])
+    pairs = overlaps(rows, np.array([[5.0, 6.0], [3.5, 6.0]]), np.ones(3, bool))
+    assert sorted(zip(pairs.segment.tolist(), pairs.row.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 2)]
+
+
+@pytest.mark.parametrize("start", [0.0, 60.0, 36_000.0])
+@pytest.mark.parametrize("slope", [3.0, -0.25])
+def test_a_slope_is_as_exact_ten_hours_into_a_recording(start, slope):
+    edges = start + np.arange(21) * 0.01
+    rows = np.stack([edges[:-1], edges[1:]], axis=1)
+    values = 5.0 + slope * (rows.mean(axis=1, keepdims=True) - start)
+    found, _ = pooled(values, overlaps(rows, np.array([[start, start + 0.2]]), np.ones(20, bool)), "functionals")
+    assert found[0, -1] == pytest.approx(slope, rel=1e-6)

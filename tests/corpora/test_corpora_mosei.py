@@ -15,7 +15,7 @@ from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import mosei
 from mse_pipeline.corpora.mosei import Media
-from mse_pipeline.corpora.mosei_files import EMOTIONS
+from mse_pipeline.corpora.mosei_files import EMOTIONS, LabelSequence, numbers_by_time
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import tree
@@ -626,3 +626,18 @@ def test_the_real_label_file_has_the_official_counts(shared, tmp_path):
     videos = {split: {clip.dialogue for clip in corpus.clips if clip.split == split} for split in Split}
     assert [len(part) for part in videos.values()] == [2249, 300, 676]
     assert not any("several splits" in note for note in corpus.notes)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "numbers"),
+    [
+        ([(1.09, 4.0), (4.0, 9.0)], {0: "0", 1: "1"}),
+        ([(1.0, 4.09), (3.91, 9.0)], {0: "0", 1: "1"}),
+        ([(1.11, 4.0), (4.0, 9.11)], {}),
+        ([(1.0, 4.0), (4.0, 8.89)], {0: "0"}),
+        ([(4.02, 9.0), (1.0, 4.0), (1.05, 4.0)], {0: "1", 1: "0"}),  # each clip once
+    ],
+)
+def test_times_match_within_a_tenth_of_a_second(intervals, numbers):
+    sequence = LabelSequence(np.array(intervals), np.zeros((len(intervals), 7)))
+    assert numbers_by_time(sequence, {"0": (1.0, 4.0), "1": (4.0, 9.0)}) == numbers

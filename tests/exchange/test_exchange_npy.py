@@ -178,6 +178,9 @@ HOSTILE = {
     "a page": (b"<!DOCTYPE html><html>", "it is a web page"),
     "a copy in text mode": (header("(2,)", body=bytes(8)).replace(b"\n", b"\r\n"), "a copy in text mode has changed"),
     "truncated": (header("(4,)", body=bytes(7)), "16 bytes, but holds 7"),
+    "a byte too many": (header("(2,)", body=bytes(9)), "8 bytes, but holds 9"),
+    "two arrays in one file": (header("(2,)", body=bytes(8)) * 2, "Save each array to a file of its own"),
+    "no values but bytes": (header("(0, 4)", body=bytes(1)), "0 bytes, but holds 1"),
     "a cut header": (header("(4,)")[:40], "cannot be read as .npy"),
     "empty": (b"", "cannot be read as .npy: it is empty"),
 }

@@ -551,3 +551,13 @@ def test_many_keys_of_usual_kinds_are_read(home):
 def test_the_same_key_again_and_again_is_one(home):
     key = number(P * 3)
     assert read_pickle(home(b"}" + (key + b"Ns") * 500 + b".")).value == {P * 3: None}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("claimed", [2, 4])
+def test_an_array_has_neither_more_nor_fewer_bytes_than_its_shape_says(home, protocol, claimed):
+    data = pickle.dumps(np.arange(3.0), protocol)
+    assert data.count(b"K\x03\x85") == 1
+    path = home(data.replace(b"K\x03\x85", b"K%c\x85" % claimed))
+    with pytest.raises(PickleRefused, match=rf"claims an array of shape \({claimed},\).*but has 24 bytes"):
+        read_pickle(path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import sample
+from mse_pipeline.extractors.visual import detector as detection
 from mse_pipeline.extractors.visual.detector import (
     MOST_FACES,
     Detections,
@@ -231,3 +232,19 @@ def test_no_frames_are_no_detections() -> None:
 def test_networks_are_loaded_once_a_device() -> None:
     assert load_networks("cpu") is load_networks("cpu")
     assert isinstance(load_networks("cpu"), Networks)
+
+
+@pytest.mark.parametrize(
+    ("now", "stayed"),
+    [
+        ([[2, 0, 42, 40], [101, 0, 141, 40]], True),
+        ([[101, 0, 141, 40], [2, 0, 42, 40]], True),  # in another order
+        ([[2, 0, 42, 40], [101, 0, 141, 40], [200, 0, 240, 40]], True),  # one more has come
+        ([[2, 0, 42, 40], [160, 0, 200, 40]], False),  # one of the two leaps
+        ([[60, 0, 100, 40], [101, 0, 141, 40]], False),
+        ([[2, 0, 42, 40]], False),
+    ],
+)
+def test_faces_stay_only_where_each_of_them_does(now: list[list[float]], stayed: bool) -> None:
+    before = np.array([[0, 0, 40, 40], [100, 0, 140, 40]], np.float64)
+    assert detection._stayed(before, np.array(now, np.float64)) == stayed

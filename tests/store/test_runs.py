@@ -128,6 +128,7 @@ def test_commits_of_two_processes_are_numbered_one_after_the_other(made):
     assert [int(part.name[:20]) for part in dataset.journal.parts()] == list(range(1, 21))
 
 
+@pytest.mark.slow
 def test_on_object_storage_a_commit_comes_behind_those_that_have_ended(made, s3_cache):
     dataset = made(cache=s3_cache)
     for rows in (5, 4, 3):

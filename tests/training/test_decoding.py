@@ -1,5 +1,6 @@
 """What is predicted of planted probabilities, and that nothing can fail to parse."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,3 +106,38 @@ def test_scores_that_are_no_numbers_are_refused(answers):
 def test_scores_of_another_task_are_refused(answers):
     with pytest.raises(ValueError, match="5 answers of"):
         decode(torch.zeros(2, 3), answers)
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "median"),
+    [
+        # -0.2  -0.1   0.0   0.1   0.2
+        ((0.20, 0.30, 0.10, 0.20, 0.20), -0.1),
+        ((0.50, 0.05, 0.15, 0.20, 0.10), -0.2),
+        ((0.10, 0.10, 0.30, 0.30, 0.20), 0.0),
+        ((0.05, 0.15, 0.10, 0.20, 0.50), 0.1),
+        ((0.07, 0.13, 0.17, 0.13, 0.50), 0.1),
+        ((0.125, 0.125, 0.25, 0.25, 0.25), 0.0),
+        ((0.1, 0.3999, 0.2, 0.2, 0.1001), 0.0),  # less than half is no tie
+        ((0.1, 0.4001, 0.2, 0.2, 0.0999), -0.1),
+    ],
+)
+@pytest.mark.parametrize("shift", [0.0, -3.3, -40.7])
+def test_where_half_is_reached_exactly_the_median_is_that_answer(likelihoods, median, shift):
+    answers = Answers(NUMBERS, byte_tokenizer(), "llama")
+    steps = planted(answers, likelihoods)
+    # What the scores of all answers have in common says nothing, but it takes digits of float32.
+    last = [answers.trie.step_answers.index(answer) for answer in range(len(answers))]
+    steps[0, last] += shift
+    assert decode(steps.float(), answers, "median").values.tolist() == pytest.approx([median])
+
+
+def test_ties_in_the_middle_of_many_answers_fall_to_the_first():
+    answers = Answers(Regression(-3.0, 3.0), byte_tokenizer(), "llama")
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        place = int(random.integers(1, len(answers) - 1))
+        lower, upper = random.random(place + 1) + 0.01, random.random(len(answers) - place - 1) + 0.01
+        likelihoods = np.r_[lower / lower.sum() / 2, upper / upper.sum() / 2].tolist()
+        steps = planted(answers, likelihoods).float()
+        assert decode(steps, answers, "median").values.item() == answers.value(place)

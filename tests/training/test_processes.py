@@ -14,9 +14,9 @@ import torch
 from mse_pipeline import adapter, backbones, store
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.job import choose_streams, prepare
-from mse_pipeline.training.processes import Processes, first_to_fail, join, launched
+from mse_pipeline.training.processes import ALONE, Processes, first_to_fail, join, launched
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import Options, own_parts
+from mse_pipeline.training.step import Learner, Options, own_parts
 from tests.small_models import small_backbone
 from tests.training.conftest import maker
 from tests.training.test_training_run import SETTINGS, WORDING, job, tiny  # noqa: F401
@@ -121,6 +121,7 @@ def test_two_processes_train_as_one(together, dataset, tmp_path, name):
     assert kinds == (["DTensor"] if name == "sharded" else ["Parameter"])
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_speaks(together):
     ended, _, _ = together
     (line,) = ended.stdout.splitlines()
@@ -215,3 +216,21 @@ def test_a_seed_is_trained_by_one_run_at_a_time(job, tmp_path):  # noqa: F811
     ):
         train(made, tmp_path, [1])
     assert not train(made, tmp_path, [1])[0].reused
+
+
+@pytest.mark.parametrize("clips", [7, 2])
+def test_gradients_of_parts_of_unequal_size_are_those_of_the_whole_batch(dataset, clips):
+    backbone = backbones.load("tiny")
+    settings = SETTINGS.model_copy(update={"dropout": 0.0, "clip_norm": None})
+    made = prepare(dataset, backbone, settings, choose_streams(dataset, asked={}), WORDING)
+    batch = made.examples["train"][:clips]
+
+    def learn(accumulation):
+        learner = Learner(made, 5, Options(accumulation=accumulation))
+        (loss,) = learner.steps([batch], 1, 0)
+        return loss, torch.cat([one.grad.flatten() for one in learner.adapter.parameters() if one.grad is not None])
+
+    assert [len(part.examples) for part in own_parts(batch, 3, ALONE)] == ([2, 2, 3] if clips == 7 else [1, 1])
+    (loss, whole), (loss_of_parts, of_parts) = learn(1), learn(3)
+    assert loss_of_parts == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(of_parts, whole, rtol=0.0, atol=1e-5 * whole.abs().max().item())
