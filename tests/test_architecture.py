@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "posix"}
+FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "posix", "progress"}
 BELOW = {
     "errors": set(),
     "cells": set(),
@@ -15,6 +15,7 @@ BELOW = {
     "file_kinds": set(),
     "places": {"errors"},
     "names": set(),
+    "progress": set(),
     "model_files": {"errors", "file_kinds"},
     "posix": set(),
     "child_process": {"errors", "posix"},

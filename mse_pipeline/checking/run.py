@@ -30,6 +30,7 @@ from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.media.fetching import fetch, media_digest, remove_abandoned
 from mse_pipeline.places import is_local
+from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 
 TIMEOUT = 120.0
@@ -44,16 +45,6 @@ class Progress(Protocol):
 
     def advance(self, files: int) -> None:
         """So many more files are through."""
-
-
-class Silent:
-    """Progress that tells nothing."""
-
-    def stage(self, text: str, total: int | None = None) -> None:
-        """Say nothing."""
-
-    def advance(self, files: int) -> None:
-        """Say nothing."""
 
 
 def check(

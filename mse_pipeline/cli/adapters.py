@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import Debug, Json, Quiet, Revision
+from mse_pipeline.cli.options import Debug, Json, Quiet, Revision, Seed
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -18,10 +18,6 @@ app = typer.Typer(no_args_is_help=True, help="Trained adapters as files: look at
 Token = Annotated[
     bool,
     typer.Option("--token-from-env", help="Take the hub's token from HF_TOKEN alone, not from `hf auth login`."),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Which training of a run. [default: the best by validation]", show_default=False),
 ]
 
 

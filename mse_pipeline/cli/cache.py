@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root
+from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root, Workers
 from mse_pipeline.cli.output import complain, emit_json, settings, stdout
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def verify(
         bool, typer.Option("--repair", help="Put right what is damaged; only features that are lost are extracted.")
     ] = False,
     root: Root = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that extract what is lost.")] = None,
+    workers: Workers = None,
     device: Device = "cpu",
     cache: CacheDir = None,
     json: Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mse_pipeline.cli.options import Debug, Json, Quiet, Set, Workers
+from mse_pipeline.cli.options import Debug, Json, Quiet, Seeds, Set, Workers
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 _VARIANTS: tuple[tuple[str, ...], ...] = ((), ("acoustic", "visual"))
@@ -18,10 +18,7 @@ def command(
         "demo"
     ),
     workers: Workers = None,
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option("--seed", help="One training each; may be repeated. [default: the recipe's]", show_default=False),
-    ] = None,
+    seeds: Seeds = None,
     changes: Set = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _SHOWN_CLASSES = 12
 _CHECKED = 8  # test clips whose texts the backbone is compared on
-SEED_HELP = "Which training of the run. [default: the best by its validation split]"
 
 
 def command(

@@ -92,6 +92,23 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        help="One training for each seed; may be given several times. [default: the recipe's]",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Which training of a run. [default: the best by its validation split]",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Processes. [default: one for each core]", show_default=False),

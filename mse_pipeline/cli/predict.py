@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.evaluate import SEED_HELP, parse_decoding
+from mse_pipeline.cli.evaluate import parse_decoding
 from mse_pipeline.cli.options import (
     Debug,
     Decoding,
@@ -23,6 +23,7 @@ from mse_pipeline.cli.options import (
     Quiet,
     Run,
     RunBackbone,
+    Seed,
     Workers,
 )
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
@@ -62,7 +63,7 @@ def command(
     encoding: Encoding = None,
     media_root: MediaRoot = None,
     follow_links: FollowLinks = False,
-    seed: Annotated[int | None, typer.Option(metavar="N", help=SEED_HELP, show_default=False)] = None,
+    seed: Seed = None,
     decoding: Decoding = None,
     out: Annotated[
         Path | None,

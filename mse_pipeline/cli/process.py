@@ -13,7 +13,6 @@ from typing import Any
 
 from mse_pipeline.training.processes import first_to_fail, launched, leave
 
-
 SENTENCE = "stopped; what was done is kept, and the same command goes on from there."
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Revision, RunsDir, Set
+from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Revision, RunsDir, Seeds, Set
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
@@ -45,14 +45,7 @@ def command(
     backbone: Annotated[
         str, typer.Option(help="A short name (tiny, llama2), a Hugging Face name, or a folder.")
     ] = "tiny",
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--seed",
-            help="One training a seed; may be given several times. [default: the recipe's]",
-            show_default=False,
-        ),
-    ] = None,
+    seeds: Seeds = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -148,9 +141,9 @@ def command(
         trackers=tuple(trackers or ()),
     )
     if dry_run:
-        show(outline_of(request, options, runs), request, overwrite)
+        show_outline(outline_of(request, options, runs), request, overwrite)
     else:
-        _show(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
+        show_results(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
 
 
 def pick(cache: Cache, name: str | None) -> Dataset:
@@ -353,7 +346,8 @@ def spare_threads(backbone: Backbone) -> None:
         torch.set_num_threads(1)
 
 
-def _show(results: Sequence[SeedResult]) -> None:
+def show_results(results: Sequence[SeedResult]) -> None:
+    """Print the scores of each seed, of how many clips they are, and where the run lies."""
     if settings.json:
         seeds = [{**one.result, "reused": one.reused, "changed": list(one.changed)} for one in results]
         emit_json({"run": str(results[0].folder.parent), "seeds": seeds})
@@ -408,7 +402,7 @@ def outline_of(request: Request, options: Options, runs: Path) -> DryRun:
     )
 
 
-def show(told: DryRun, request: Request, overwrite: bool = False) -> None:
+def show_outline(told: DryRun, request: Request, overwrite: bool = False) -> None:
     """Print it, and what a training of these seeds would find done."""
     seeds = request.seeds or request.training.seeds
     if settings.json:

@@ -27,6 +27,7 @@ from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.fetching import remove_abandoned
+from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.checksum import DamagedError, seal
@@ -88,19 +89,6 @@ class Progress(Protocol):
 
     def advance(self, clips: int, failed: int) -> None:
         """So many more clips are through, so many of them lack a stream."""
-
-
-class Silent:
-    """Progress that tells nothing."""
-
-    def stage(self, text: str) -> None:
-        """Say nothing."""
-
-    def begin(self, total: int) -> None:
-        """Say nothing."""
-
-    def advance(self, clips: int, failed: int) -> None:
-        """Say nothing."""
 
 
 def extract(

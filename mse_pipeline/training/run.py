@@ -32,6 +32,7 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError, writing
 from mse_pipeline.metrics.coverage import Coverage
+from mse_pipeline.progress import Silent
 from mse_pipeline.store.storage import aside, write_json, write_text
 from mse_pipeline.task import Classification
 from mse_pipeline.training import earlier
@@ -144,19 +145,6 @@ class Progress(Protocol):
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is through."""
-
-
-class Silent:
-    """Progress that tells nothing."""
-
-    def begin(self, seed: int, epochs: int) -> None:
-        """Say nothing."""
-
-    def step(self, done: int, steps: int) -> None:
-        """Say nothing."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True)

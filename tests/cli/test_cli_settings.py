@@ -258,3 +258,49 @@ def test_a_share_has_its_name_and_the_old_one_is_understood(mse, home, options, 
     assert result.code == 2
     assert told in " ".join(result.err.split())
     assert "--shard" not in mse("extract", "--help").out
+
+
+# Options
+
+
+def commands(group, path=()):
+    """Every command of `mse`, with its words."""
+    for name, one in group.commands.items():
+        yield from commands(one, (*path, name)) if hasattr(one, "commands") else [((*path, name), one)]
+
+
+def test_an_option_that_many_commands_have_says_the_same_in_each():
+    from typer.main import get_command
+
+    from mse_pipeline.cli.app import app
+
+    shared = {"--json", "--quiet", "--debug", "--cache", "--device", "--decoding", "--encoding", "--media-root"}
+    told = {}
+    for path, one in commands(get_command(app)):
+        for option in one.params:
+            for flag in shared & set(option.opts):
+                told.setdefault(flag, {}).setdefault(option.help, []).append(" ".join(path))
+    assert told.keys() == shared
+    assert [flag for flag, texts in told.items() if len(texts) > 1] == []
+    assert min(len(paths) for texts in told.values() for paths in texts.values()) > 1
+
+
+def test_every_command_that_reads_a_recipe_takes_settings():
+    from typer.main import get_command
+
+    from mse_pipeline.cli.app import app
+
+    having = {" ".join(path) for path, one in commands(get_command(app)) if any("--set" in o.opts for o in one.params)}
+    assert having >= {
+        *("extract", "train", "demo", "datasets check", "datasets export"),
+        *("recipes show", "recipes check", "backbones show"),
+    }
+
+
+def test_a_clip_table_takes_settings_and_the_dataset_keeps_them(home):
+    from mse_pipeline.cli.extract import resolve
+
+    (home / "clips.csv").write_text("id,media\na,a.mp4\n")
+    used, _ = resolve("clips.csv", changes=["media.max_seconds=3", "streams.visual.mtcnn.detect_every=2"])
+    assert (used.media.max_seconds, used.streams["visual.mtcnn"]) == (3, {"detect_every": 2})
+    assert origin_of("clips.csv", ["media.max_seconds=3"]) == {"settings": ["media.max_seconds=3"]}

@@ -13,7 +13,8 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.engine import crew
-from mse_pipeline.extraction.run import Options, Silent, extract
+from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.progress import Silent
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,8 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.run import Options, Silent, extract
+from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.progress import Silent
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
 from tests.media.media_files import write_media
