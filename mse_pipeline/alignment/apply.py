@@ -1,8 +1,7 @@
-"""Which alignments there are, and how a recipe's choice is carried out.
+"""Alignments: a grid of fixed steps, equal bins, and `aligner`, which applies the alignment of a recipe.
 
-Grid alignment: rows of a fixed step, so that streams of different rates share one clock.
-
-Equal bins: every clip cut into the same number of parts, whatever is said in them.
+On a grid, streams of different rates share one clock. Equal bins cut every clip into the same number of parts,
+independent of its words; alignment to words is in `words`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from scipy import sparse
 from mse_pipeline.alignment.pooling import overlaps, pooled
 from mse_pipeline.store.features import Features
 
-_EDGE = 1e-9  # seconds by which float noise may pass a bin's edge
+_EDGE = 1e-9  # seconds: tolerance for rounding at the edge of a bin
 
 
 def to_grid(features: Features, step: float) -> Features:
@@ -42,7 +41,7 @@ def to_grid(features: Features, step: float) -> Features:
         [[1.0], [2.0]]
     """
     if not (np.isfinite(step) and step > 0):
-        raise ValueError(f"The step of a grid is a positive number of seconds, got {step!r}.")
+        raise ValueError(f"The step of a grid must be a positive number of seconds, got {step!r}.")
     starts, ends = features.intervals.T if len(features) else (np.zeros(0), np.zeros(0))
     end = float(ends.max(initial=0.0))
     bins = int(np.ceil(end / step - _EDGE))
@@ -57,7 +56,7 @@ def to_grid(features: Features, step: float) -> Features:
 
 
 def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
-    """Shared seconds of each bin and each valid row as a sparse (bins, T) matrix: long audio stays small."""
+    """Shared seconds of each bin and each valid row, as a sparse (bins, T) matrix that is small for long audio."""
     first = np.clip(np.floor(starts / step + _EDGE).astype(np.int64), 0, None)
     last = np.minimum(np.ceil(ends / step - _EDGE).astype(np.int64), bins)
     counts = np.where(valid, np.maximum(last - first, 0), 0)
@@ -72,15 +71,15 @@ def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: flo
 def to_equal_bins(features: Features, bins: int) -> Features:
     """Pool features to `bins` parts of equal length by the overlap-weighted mean of their valid rows.
 
-    This is no word alignment, though it often goes by that name: part k of a clip is the same share of each stream,
-    and of whatever was said then. Rows without times count as equally long.
+    This is not a word alignment, although papers often call it aligned: part k of a clip is the same part of each
+    stream, whatever is said in it. Rows without times count as equally long.
 
     Args:
         features: On any clock.
         bins: Number of parts.
 
     Returns:
-        Features of shape (bins, D); without rows where there were none.
+        Features of shape (bins, D); without rows if there were none.
 
     Examples:
         >>> f = Features([[1], [2], [4]], [[0, 1], [1, 2], [2, 4]], [True] * 3, ["loudness"])
@@ -100,20 +99,20 @@ def to_equal_bins(features: Features, bins: int) -> Features:
 
 
 Align = Callable[[str, Features], Features]
-"""Clip id and its features on their own clock -> features on the clock that was asked for."""
+"""Clip id and its features on their own clock -> features on the chosen clock."""
 
 
 def aligner(
     alignment: Mapping[str, Any], words_of: Callable[[str], Features | None] | None = None, *, of_words: bool = False
 ) -> Align:
-    """The function that puts a clip's features on the clock that a recipe asks for.
+    """The function that puts a clip's features on the clock of a recipe's alignment.
 
     Args:
         alignment: ``{"kind": "none"}`` (own clock, true length), ``{"kind": "grid", "step": seconds}``,
             ``{"kind": "equal_bins", "bins": number}``, or ``{"kind": "words", "stream": name, "pool": "mean",
             "silence": "drop", "subtokens": tokenizer or None}``.
-        words_of: The rows of the word stream by clip id, None for a clip that has none; for ``words`` alone.
-        of_words: Whether it is the word stream itself that is put on its words.
+        words_of: The rows of the word stream by clip id, None for a clip that has none; only for ``words``.
+        of_words: Whether the features are those of the word stream itself.
 
     Raises:
         ValueError: There is no such alignment.
@@ -134,8 +133,8 @@ def aligner(
             return _on_words(str(pool), silence, alignment.get("subtokens"), words_of, of_words)
         case _:
             raise ValueError(
-                f"There is no alignment {dict(alignment)!r}; there are none, grid, equal_bins, "
-                "and words where a stream of words is at hand."
+                f"There is no alignment {dict(alignment)!r}. Use the kind none, grid or equal_bins, "
+                "or words with a stream of words."
             )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 FUNCTIONALS = ("mean", "std", "min", "max", "range", "slope")
-"""What pooling by ``functionals`` gives of each dimension: those of the INTERSPEECH 2009 Emotion Challenge's set that
-a word of a few rows can carry (Schuller et al. 2009; skewness, kurtosis and positions need more rows)."""
+"""Statistics of pooling by ``functionals``: those of the INTERSPEECH 2009 Emotion Challenge's set that make sense for
+a word of a few rows (Schuller et al. 2009; skewness, kurtosis and positions need more rows)."""
 
 POOLS: dict[str, tuple[str, ...]] = {
     "mean": ("mean",),
@@ -19,17 +19,17 @@ POOLS: dict[str, tuple[str, ...]] = {
 }
 """Ways of pooling -> the statistics of each dimension."""
 
-_BLOCK = 1 << 22  # values that are gathered at once
+_BLOCK = 1 << 22  # values in memory at once
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Which rows fall into which segments, and by how much: P pairs, sorted by segment.
+    """Pairs of rows and segments that overlap, and by how much: P pairs, sorted by segment.
 
     Attributes:
         segment: (P,) index of the segment.
         row: (P,) index of the row.
-        shared: (P,) what both share, greater than 0, in the unit of the intervals.
+        shared: (P,) length of the shared part, greater than 0, in the unit of the intervals.
         middle: (P,) middle of the shared part.
         segments: Number of segments.
     """
@@ -42,44 +42,44 @@ class Overlaps:
 
 
 def overlaps(rows: np.ndarray, segments: np.ndarray, usable: np.ndarray) -> Overlaps:
-    """Find the pairs of rows and segments that share something.
+    """Find the pairs of rows and segments that overlap.
 
     Args:
         rows: (T, 2) begin and end of each row, in any order; they may overlap and leave gaps.
         segments: (W, 2) begin and end of each segment, in the same unit, in any order.
-        usable: (T,) bool; other rows are left out. Rows with NaN share nothing.
+        usable: (T,) bool; other rows are left out. Rows with NaN overlap with nothing.
 
     Examples:
-        >>> found = overlaps(np.array([[0, 2], [2, 3]]), np.array([[1, 2.5]]), np.array([True, True]))
-        >>> found.row.tolist(), found.shared.tolist()
+        >>> pairs = overlaps(np.array([[0, 2], [2, 3]]), np.array([[1, 2.5]]), np.array([True, True]))
+        >>> pairs.row.tolist(), pairs.shared.tolist()
         ([0, 1], [1.0, 0.5])
     """
     index = np.flatnonzero(usable & np.isfinite(rows).all(axis=1))
     index = index[np.argsort(rows[index, 0], kind="stable")]
     starts, ends = rows[index].T
-    # Rows that end later than one after them are found through the latest end so far.
+    # A row may end later than rows that start after it: the search uses the latest end so far.
     first = np.searchsorted(np.maximum.accumulate(ends), segments[:, 0], side="right")
     last = np.searchsorted(starts, segments[:, 1], side="left")
     counts = np.maximum(last - first, 0)
     segment = np.repeat(np.arange(len(segments)), counts)
-    place = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts) + first[segment]
-    begin = np.maximum(starts[place], segments[segment, 0])
-    end = np.minimum(ends[place], segments[segment, 1])
+    position = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts) + first[segment]
+    begin = np.maximum(starts[position], segments[segment, 0])
+    end = np.minimum(ends[position], segments[segment, 1])
     keep = end > begin
-    segment, place, begin, end = segment[keep], place[keep], begin[keep], end[keep]
-    return Overlaps(segment, index[place], end - begin, (begin + end) / 2, len(segments))
+    segment, position, begin, end = segment[keep], position[keep], begin[keep], end[keep]
+    return Overlaps(segment, index[position], end - begin, (begin + end) / 2, len(segments))
 
 
-def pooled(values: np.ndarray, found: Overlaps, pool: str) -> tuple[np.ndarray, np.ndarray]:
+def pooled(values: np.ndarray, overlap: Overlaps, pool: str) -> tuple[np.ndarray, np.ndarray]:
     """Pool rows into segments; every row weighs what it shares with the segment.
 
     With weights w, the mean is ``sum w x / sum w``, the standard deviation ``sqrt(sum w (x - mean)^2 / sum w)`` and
-    the slope that of the weighted least-squares line through the middles of the shared parts; least and greatest
-    value are those of the rows that share anything.
+    the slope that of the weighted least-squares line through the middles of the shared parts; minimum and maximum
+    are those of the overlapping rows.
 
     Args:
         values: (T, D).
-        found: Which rows fall into which segments.
+        overlap: Which rows fall into which segments.
         pool: One of `POOLS`.
 
     Returns:
@@ -87,26 +87,28 @@ def pooled(values: np.ndarray, found: Overlaps, pool: str) -> tuple[np.ndarray, 
         row; and (W,) bool, whether it has one.
 
     Examples:
-        >>> found = overlaps(np.array([[0.0, 0.99], [0.99, 1.0]]), np.array([[0.0, 1.0]]), np.array([True, True]))
-        >>> pooled(np.array([[0.0], [100.0]]), found, "mean")[0].round(9).tolist()
+        >>> overlap = overlaps(np.array([[0.0, 0.99], [0.99, 1.0]]), np.array([[0.0, 1.0]]), np.array([True, True]))
+        >>> pooled(np.array([[0.0], [100.0]]), overlap, "mean")[0].round(9).tolist()
         [[1.0]]
     """
     statistics = POOLS[pool]
     width = values.shape[1]
-    result = np.zeros((found.segments, width, len(statistics)))
-    there = np.unique(found.segment)
-    for segments, pairs in _blocks(found, there, max(width, 1)):
-        local = np.flatnonzero(np.r_[True, np.diff(found.segment[pairs]) > 0])
-        group = _Group(values[found.row[pairs]].astype(np.float64), found.shared[pairs], found.middle[pairs], local)
+    result = np.zeros((overlap.segments, width, len(statistics)))
+    filled = np.unique(overlap.segment)
+    for segments, pairs in _blocks(overlap, filled, max(width, 1)):
+        local = np.flatnonzero(np.r_[True, np.diff(overlap.segment[pairs]) > 0])
+        group = _Group(
+            values[overlap.row[pairs]].astype(np.float64), overlap.shared[pairs], overlap.middle[pairs], local
+        )
         for number, statistic in enumerate(statistics):
             result[segments, :, number] = _STATISTICS[statistic](group)
-    valid = np.zeros(found.segments, bool)
-    valid[there] = True
-    return result.reshape(found.segments, width * len(statistics)), valid
+    valid = np.zeros(overlap.segments, bool)
+    valid[filled] = True
+    return result.reshape(overlap.segments, width * len(statistics)), valid
 
 
 def pooled_names(names: Sequence[str], pool: str) -> tuple[str, ...]:
-    """Names after pooling: a mean is still what it is a mean of, all else says what it is.
+    """Names after pooling: a mean keeps its name, other statistics are added to it.
 
     Examples:
         >>> pooled_names(["loudness"], "functionals")[:3], pooled_names(["loudness"], "mean")
@@ -136,13 +138,13 @@ class _Group:
     t: np.ndarray
     begins: np.ndarray
 
-    def mean(self, what: np.ndarray) -> np.ndarray:
-        weights = self.w.reshape(-1, *[1] * (what.ndim - 1))
-        return np.add.reduceat(weights * what, self.begins) / np.add.reduceat(weights, self.begins)
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        weights = self.w.reshape(-1, *[1] * (values.ndim - 1))
+        return np.add.reduceat(weights * values, self.begins) / np.add.reduceat(weights, self.begins)
 
-    def centred(self, what: np.ndarray) -> np.ndarray:
+    def centred(self, values: np.ndarray) -> np.ndarray:
         counts = np.diff(np.r_[self.begins, len(self.w)])
-        return what - np.repeat(self.mean(what), counts, axis=0)
+        return values - np.repeat(self.mean(values), counts, axis=0)
 
 
 def _std(group: _Group) -> np.ndarray:
@@ -175,13 +177,13 @@ _STATISTICS: dict[str, Callable[[_Group], np.ndarray]] = {
 }
 
 
-def _blocks(found: Overlaps, there: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, slice]]:
-    """Segments and their pairs, so many at once as are gathered at once: hours of sound stay small."""
-    ends = np.searchsorted(found.segment, there, side="right")
+def _blocks(overlap: Overlaps, filled: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, slice]]:
+    """Blocks of segments with their pairs, so that hours of sound need little memory."""
+    ends = np.searchsorted(overlap.segment, filled, side="right")
     most = max(_BLOCK // width, 1)
     first = 0
-    while first < len(there):
+    while first < len(filled):
         begin = ends[first - 1] if first else 0
         last = max(int(np.searchsorted(ends, begin + most, side="right")), first + 1)
-        yield there[first:last], slice(begin, ends[last - 1])
+        yield filled[first:last], slice(begin, ends[last - 1])
         first = last

@@ -1,6 +1,7 @@
-"""Word alignment: one row a word, so that sound, face and text of a word stand side by side.
+"""Word alignment: one row a word, the same for sound, face and text; and one row a sub-token.
 
-Expansion: rows of words -> rows of a tokenizer's sub-tokens, so that a language model's positions have features.
+`to_words` pools features to words. `to_subtokens` turns rows of words into rows of a tokenizer's sub-tokens, so that
+each position of a language model has features.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mse_pipeline.store.features import Features
 
 
 def to_subtokens(words: Features, tokenizer: Any) -> Features:
-    """Give each sub-token of the clip's text the row of the word that it is a part of.
+    """Give each sub-token of the clip's text the row of its word.
 
     A sub-token of several words (two Chinese characters in one) has their mean, weighted by characters; one that
     belongs to no word (a comma) is zero and not valid, and has no time.
@@ -28,7 +29,7 @@ def to_subtokens(words: Features, tokenizer: Any) -> Features:
 
     Returns:
         Features with one row a sub-token, without special tokens; the notes say which (``tokens``) and where
-        (``spans``). Where no word has a place in the text, the words' rows as they are, with a note ``unexpanded``.
+        (``spans``). If no word is found in the text, the words' rows as they are, with a note ``unexpanded``.
     """
     text, spans = words.notes.get("text"), words.notes.get("spans") or []
     if not text or not any(span is not None for span in spans):
@@ -42,7 +43,7 @@ def to_subtokens(words: Features, tokenizer: Any) -> Features:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     places = np.array(encoded["offset_mapping"], float).reshape(-1, 2)
     of_words = np.array([(np.nan, np.nan) if span is None else span for span in spans], float).reshape(-1, 2)
-    # Times are known for words without values too, as where no face was seen.
+    # Words without values have times too, as when no face was seen.
     timed = overlaps(of_words, places, np.ones(len(words), bool))
     intervals = np.stack(
         [_extreme(np.minimum, words.intervals[:, 0], timed), _extreme(np.maximum, words.intervals[:, 1], timed)], axis=1
@@ -62,7 +63,7 @@ def load_tokenizer(name: str) -> Any:
         name: Folder or hub name.
 
     Raises:
-        UsageError: There is none, or it cannot tell where its tokens stand in the text.
+        UsageError: There is none, or it cannot give the positions of its tokens in the text.
     """
     from transformers import AutoTokenizer
 
@@ -71,25 +72,25 @@ def load_tokenizer(name: str) -> Any:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"alignment.subtokens: no tokenizer can be loaded from {name!r} ({str(error).splitlines()[0]}). "
-            "Give a folder with a tokenizer.json, or the name of a model on the hub."
+            "Use a folder with a tokenizer.json, or the name of a model on the hub."
         ) from error
     if not tokenizer.is_fast:
         raise UsageError(
-            f"alignment.subtokens: the tokenizer of {name!r} does not tell where its tokens stand in the text. "
-            "Give one with a tokenizer.json."
+            f"alignment.subtokens: the tokenizer of {name!r} does not give the positions of its tokens in the text. "
+            "Use one with a tokenizer.json."
         )
     return tokenizer
 
 
-def _extreme(choose: np.ufunc, times: np.ndarray, found: Any) -> np.ndarray:
-    """Least or greatest time of the words of each sub-token; NaN where it has none."""
-    result = np.full(found.segments, np.nan)
-    result[found.segment] = times[found.row]  # any of them to begin with: NaN would stay
-    choose.at(result, found.segment, times[found.row])
+def _extreme(choose: np.ufunc, times: np.ndarray, overlap: Any) -> np.ndarray:
+    """Earliest or latest time of the words of each sub-token; NaN if it has none."""
+    result = np.full(overlap.segments, np.nan)
+    result[overlap.segment] = times[overlap.row]  # any of its times as a start, since NaN would stay
+    choose.at(result, overlap.segment, times[overlap.row])
     return result
 
 
-_OF_ROWS = frozenset({"tokens", "words", "spans", "text"})  # notes that tell of rows, which pooling replaces
+_OF_ROWS = frozenset({"tokens", "words", "spans", "text"})  # notes about rows; pooling replaces them
 
 
 def to_words(
@@ -121,10 +122,10 @@ def to_words(
     """
     rows = _chosen(words, silence)
     if _has_times(features):
-        found = overlaps(features.intervals, words.intervals[rows], features.valid)
+        overlap = overlaps(features.intervals, words.intervals[rows], features.valid)
     else:
-        found = overlaps(_spans(features), _spans(words)[rows], features.valid)
-    values, valid = pooled(features.values, found, pool)
+        overlap = overlaps(_spans(features), _spans(words)[rows], features.valid)
+    values, valid = pooled(features.values, overlap, pool)
     return Features(
         values,
         words.intervals[rows],
@@ -135,7 +136,7 @@ def to_words(
 
 
 def word_rows(words: Features, *, silence: Literal["drop", "keep"] = "drop") -> Features:
-    """A word stream's own rows, with its silences or without them: what it is itself after word alignment."""
+    """A word stream's own rows after word alignment, with or without silences."""
     rows = _chosen(words, silence)
     notes = {**_of_clip(words.notes), **_of_words(words, rows)}
     return Features(words.values[rows], words.intervals[rows], words.valid[rows], words.names, notes)
@@ -146,7 +147,7 @@ def unaligned(features: Features, why: str, *, pool: str = "mean") -> Features:
 
     Args:
         features: On any clock.
-        why: Kept in the notes as ``unaligned``.
+        why: The reason, kept in the notes as ``unaligned``.
         pool: How other clips are pooled: all clips of a stream have the same dimensions.
 
     Examples:
@@ -154,15 +155,15 @@ def unaligned(features: Features, why: str, *, pool: str = "mean") -> Features:
         >>> unaligned(f, "no words", pool="functionals").values.tolist()
         [[2.0, 0.0, 2.0, 2.0, 0.0, 0.0]]
     """
-    itself = np.arange(len(features), dtype=float)
-    places = np.stack([itself, itself + 1], axis=1)
-    values, valid = pooled(features.values, overlaps(places, places, features.valid), pool)
+    rows = np.arange(len(features), dtype=float)
+    own = np.stack([rows, rows + 1], axis=1)
+    values, valid = pooled(features.values, overlaps(own, own, features.valid), pool)
     names = pooled_names(features.names, pool)
     return Features(values, features.intervals, valid, names, {**features.notes, "unaligned": why})
 
 
 def why_not(features: Features, words: Features | None) -> str | None:
-    """Why features cannot be put on words; None where they can."""
+    """Why features cannot be aligned to words; None if they can."""
     if words is None or not words.valid.any():
         return "The clip has no word times."
     if _has_times(features):

@@ -1,4 +1,4 @@
-"""Extractors: media in, `Features` out. What there is stands in the registry."""
+"""Extractors: media in, `Features` out. The registry lists them."""
 
 from __future__ import annotations
 

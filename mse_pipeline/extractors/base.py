@@ -23,21 +23,21 @@ C = TypeVar("C")
 class Extractor(ABC, Generic[C]):
     """One way of turning a modality of a clip into features.
 
-    Making one is cheap; its model is loaded by `load`, or at the first call, and lives once a process.
+    To create one is cheap; its model is loaded by `load` or at the first call, once a process.
 
     Attributes:
         modality: "acoustic", "visual" or "text".
-        name: Name among the modality's extractors.
+        name: Name within the modality.
         revision: Raised whenever the same configuration gives other values.
         Config: Frozen dataclass of its options; unknown options are errors.
         not_values: Options that do not change the values, such as paths.
         reads_media: Whether the values depend on the clip's media file.
         reads_text: Whether the values depend on the clip's text.
-        follows_face: Whether one of the faces is followed.
-        reads_span: Whether the values depend on where the clip lies in its media file, although it is not opened.
+        follows_face: Whether it follows one of the faces.
+        reads_span: Whether the values depend on the clip's span in its media file, although the file is not opened.
 
     Args:
-        config: Its options; defaults where None.
+        config: Its options; None for the defaults.
     """
 
     modality: ClassVar[Literal["acoustic", "visual", "text"]]
@@ -76,14 +76,14 @@ class Extractor(ABC, Generic[C]):
 
     @property
     def step(self) -> float | None:
-        """Seconds from one row to the next; None where rows have no fixed distance."""
+        """Seconds from one row to the next; None if rows have no fixed distance."""
         return None
 
     def load(self, device: str = "cpu") -> None:
-        """Load the model, where there is one, and stay on a torch device from now on.
+        """Load the model, if there is one, on a torch device, and use that device from now on.
 
         Raises:
-            MseError: A model is missing and cannot be fetched; the message says what to put where.
+            MseError: A model is missing and cannot be downloaded; the message says which file to put where.
         """
         self.device = str(device)
 
@@ -92,26 +92,26 @@ class Extractor(ABC, Generic[C]):
         return None
 
     def files_digest(self, root: Path) -> str | None:
-        """Digest of files of the corpus that the values depend on besides the media; None where there are none.
+        """Digest of files of the corpus, other than media, that the values depend on; None if there are none.
 
         Args:
             root: The folder of the corpus's raw files.
 
         Raises:
-            UsageError: None of the files is there.
+            UsageError: There are no such files.
         """
         return None
 
     def settled(self) -> dict[str, Any]:
-        """Options that were left open and are decided by what this machine has: other machines are to take the same."""
+        """Open options that the files of this machine decide; other machines must use the same."""
         return {}
 
     def instead(self) -> tuple[str, ...]:
-        """What is done in place of the best, as something is missing that one may do without, as sentences."""
+        """Sentences that say what is done instead, if optional files such as weights are missing."""
         return ()
 
     def identity(self) -> dict[str, Any]:
-        """All that changes the values and nothing else, as plain JSON: what the cache's keys are made of."""
+        """All that changes the values, and nothing else, as plain JSON; the cache's keys are made from it."""
         return {
             "stream": self.stream,
             "revision": self.revision,
@@ -133,7 +133,7 @@ class AudioExtractor(Extractor[C]):
             audio: The clip's sound.
 
         Returns:
-            Features whose intervals go from 0 to the sound's end without a hole.
+            Features with intervals from 0 to the sound's end, without a gap.
 
         Raises:
             ClipError: `too_short`.
@@ -152,22 +152,22 @@ class FaceExtractor(Extractor[C]):
         self.config = _settled(self.config)
 
     def load(self, device: str = "cpu") -> None:
-        """Load what finds faces.
+        """Load the networks that find faces.
 
         Raises:
-            MseError: Weights are missing and cannot be fetched.
+            MseError: Weights are missing and cannot be downloaded.
         """
         super().load(device)
         self.face.settled().load(self.device)
 
     def settled(self) -> dict[str, Any]:
-        """Which detector finds faces and what knows them again."""
+        """Which detector finds faces, and what recognises them."""
         if self.config is self._asked:
             return {}
         return {name: getattr(self.config, name) for name in ("detector", "identity")}
 
     def instead(self) -> tuple[str, ...]:
-        """What finds and knows faces in place of the best."""
+        """Sentences that say how faces are found and recognised, if the best weights are missing."""
         return self._asked.instead() if hasattr(self._asked, "instead") else ()
 
     @property
@@ -185,7 +185,7 @@ class FaceExtractor(Extractor[C]):
         """Extract.
 
         Args:
-            faces: What `FaceSession` found in the clip with the settings `face`.
+            faces: The faces that `FaceSession` found in the clip with the settings `face`.
 
         Returns:
             Features with one row a sampled frame; rows without a face are zero and not valid.
@@ -223,7 +223,7 @@ class FrameExtractor(Extractor[C]):
 
 
 class TextExtractor(Extractor[C]):
-    """Makes features of a clip's text, or of what other files say of it; its media file is not opened."""
+    """Makes features of a clip's text, or of other files about it; its media file is not opened."""
 
     modality = "text"
     reads_media = False
@@ -269,13 +269,13 @@ class SpokenTextExtractor(Extractor[C]):
 
 
 def _settled(config: Any) -> Any:
-    """A configuration of faces with all decided that it leaves open; any other as it is."""
+    """A configuration of faces with all open options decided; any other configuration as it is."""
     from mse_pipeline.extractors.visual.faces import FaceConfig
 
     return config.settled() if isinstance(config, FaceConfig) else config
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON gives it back: a cache that is read again finds the same."""
+    """A configuration as JSON values, the same as after reading it from the cache."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain

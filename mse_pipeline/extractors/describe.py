@@ -1,4 +1,4 @@
-"""Describe: all that is known of an extractor, its options and dimensions, for people and for other programs."""
+"""Describe: an extractor with its options and dimensions, for people and for other programs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Option:
 
     Attributes:
         name: As a recipe writes it.
-        kind: What it may be, in words.
-        default: What it is where it is left out; None may be a default, too.
+        kind: Its allowed values, in words.
+        default: Its value if it is left out; None may be a default, too.
         required: Whether it has no default.
         meaning: What it does.
     """
@@ -60,23 +60,23 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Description:
-    """All that is known of an extractor with some options.
+    """An extractor with some options, described.
 
     Attributes:
         name: As in ``acoustic.egemaps``.
         summary: What it makes, in a line.
-        text: What its class says of itself.
-        licence: Of the model or tool behind it.
-        needs: What must be fetched to use it.
-        missing: What keeps it from running here; empty where nothing does.
+        text: The docstring of its class.
+        licence: Licence of its model or tool.
+        needs: What must be downloaded to use it.
+        missing: What is missing to run it on this machine; empty if nothing is.
         brought_by: The package that it comes with.
         revision: Of our code; raised whenever the same options give other values.
         model: The model and its revision; empty where there is none.
         size: Bytes of the model.
-        step: Seconds from row to row; None where rows have no fixed distance.
+        step: Seconds from row to row; None if rows have no fixed distance.
         options: Its options.
-        dimensions: Its dimensions with these options; None where they cannot be known.
-        unknown: Why the dimensions cannot be known, as an option is missing.
+        dimensions: Its dimensions with these options; None if they are not known.
+        unknown: Why the dimensions are not known, as when an option is missing.
     """
 
     name: str
@@ -106,16 +106,16 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
 
     Args:
         name: As in ``acoustic.egemaps``.
-        options: Options that decide about its dimensions; they are checked.
+        options: Options, since the dimensions may depend on them; they are checked.
 
     Raises:
         UsageError: There is no such extractor, or an option is wrong.
 
     Examples:
-        >>> told = describe("acoustic.egemaps")
-        >>> told.step, told.dimensions[10].name, told.dimensions[10].unit
+        >>> egemaps = describe("acoustic.egemaps")
+        >>> egemaps.step, egemaps.dimensions[10].name, egemaps.dimensions[10].unit
         (0.01, 'F0semitoneFrom27.5Hz_sma3nz', 'semitones above 27.5 Hz')
-        >>> [option.name for option in told.options]
+        >>> [option.name for option in egemaps.options]
         ['version']
     """
     entry = find(name)
@@ -129,9 +129,9 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
         extractor = create(name, options)
         try:
             step = extractor.step
-            told = zip(extractor.names, extractor.units, extractor.definitions, strict=True)
-            dimensions = tuple(Dimension(*one) for one in told)
-        except ImportError as error:  # some names are known to the library alone
+            columns = zip(extractor.names, extractor.units, extractor.definitions, strict=True)
+            dimensions = tuple(Dimension(*column) for column in columns)
+        except ImportError as error:  # only the library knows some names
             unknown = f"Its dimensions are known once it is installed ({error})."
     return Description(
         name=name,
@@ -152,7 +152,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:
-    """The options of an extractor's configuration, with what its docstring says of them.
+    """The options of an extractor's configuration, with their meanings from its docstring.
 
     Args:
         config: A dataclass, with an ``Attributes:`` section in its docstring or in one of its bases'.
@@ -193,26 +193,26 @@ def _attributes(docstring: str) -> dict[str, str]:
         >>> _attributes("A config.\n\nAttributes:\n    hop: Seconds\n        a row.\n    rate: Frames.\n")
         {'hop': 'Seconds a row.', 'rate': 'Frames.'}
     """
-    _, found, section = inspect.cleandoc(docstring).partition("Attributes:\n")
-    told: dict[str, str] = {}
+    section = inspect.cleandoc(docstring).partition("Attributes:\n")[2]
+    meanings: dict[str, str] = {}
     name = ""
-    for line in section.splitlines() if found else []:
+    for line in section.splitlines():
         entry = re.fullmatch(r" {4}(\w+):\s+(.*)", line)
         if entry:
-            name, told[entry[1]] = entry[1], entry[2]
+            name, meanings[entry[1]] = entry[1], entry[2]
         elif line.startswith(" " * 8) and name:
-            told[name] += f" {line.strip()}"
+            meanings[name] += f" {line.strip()}"
         elif line.strip():
             break
-    return told
+    return meanings
 
 
 def _kind(hint: Any) -> str:
     """A type in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is typing.Annotated:
-        said = [_bounds(one) for one in inner[1:]]
-        return " ".join(filter(None, [_kind(inner[0]), *said]))
+        bounds = [_bounds(constraint) for constraint in inner[1:]]
+        return " ".join(filter(None, [_kind(inner[0]), *bounds]))
     if origin is Literal:
         return " | ".join(map(str, inner))
     if origin in (Union, types.UnionType):
@@ -228,17 +228,17 @@ def _kind(hint: Any) -> str:
 def _bounds(constraint: Any) -> str:
     """A constraint of pydantic in words; a Field carries several."""
     parts = [constraint, *getattr(constraint, "metadata", ())]
-    told = [
+    bounds = [
         words.format(f"{value:g}")
         for key, words in _BOUNDS
         for part in parts
         if isinstance(value := getattr(part, key, None), int | float)
     ]
-    return " ".join(told)
+    return " ".join(bounds)
 
 
 def missing_options(name: str) -> list[str]:
-    """Options that an extractor cannot do without, as in the model that it runs.
+    """Options that an extractor requires, as the name of its model.
 
     Raises:
         UsageError: There is no such extractor, or the package that brings it is broken.
@@ -247,7 +247,7 @@ def missing_options(name: str) -> list[str]:
 
 
 def step_of(name: str) -> float | None:
-    """Seconds from row to row with the default options; None where rows have no fixed distance, or options decide."""
+    """Seconds from row to row with the default options; None if rows have no fixed distance, or options decide it."""
     try:
         step: float | None = None if missing_options(name) else create(name).step
     except (UsageError, ImportError):

@@ -1,6 +1,6 @@
-"""What the encoders of sound, pictures and text have in common: a frozen model and the choice of its layer.
+"""The common part of the encoders of sound, pictures and text: windows, a frozen model, and the choice of its layer.
 
-Windows: long sequences are encoded piece by piece, and each row is taken where it is farthest from the borders.
+Long sequences are encoded in windows; each row is taken from the window in which it is farthest from the borders.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Window:
 
     Attributes:
         start: First row.
-        stop: Row behind the last.
+        stop: Row after the last.
         keep_start: First row that is taken from this window.
-        keep_stop: Row behind the last one that is taken from it.
+        keep_stop: Row after the last one that is taken from it.
     """
 
     start: int
@@ -73,9 +73,9 @@ def windows(rows: int, length: int, overlap: int) -> list[Window]:
 
 
 def keep(spans: Sequence[tuple[int, int]]) -> list[Window]:
-    """Share out a sequence's rows among windows that cover it, in the order of their beginnings.
+    """Divide a sequence's rows among windows that cover it, in the order of their starts.
 
-    Two neighbours meet in the middle of what they share; the sequence's own ends are no borders.
+    Two neighbours meet in the middle of their shared rows; the ends of the sequence do not count as borders.
 
     Examples:
         >>> [w.kept for w in keep([(0, 8), (4, 12)])]
@@ -88,18 +88,18 @@ def keep(spans: Sequence[tuple[int, int]]) -> list[Window]:
 
 def batches(of: Sequence[Window], size: int) -> Iterator[list[Window]]:
     """At most `size` windows at a time, all of one length."""
-    some: list[Window] = []
+    batch: list[Window] = []
     for window in of:
-        if some and (len(some) == size or window.stop - window.start != some[0].stop - some[0].start):
-            yield some
-            some = []
-        some.append(window)
-    if some:
-        yield some
+        if batch and (len(batch) == size or window.stop - window.start != batch[0].stop - batch[0].start):
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
 
 
 _ONLY_TRAINED_WITH = ("masked_spec_embed", "mask_token")
-"""Parameters that only training uses; checkpoints often lack them, and no value depends on them."""
+"""Parameters that only training uses; checkpoints often lack them, and no feature depends on them."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -126,7 +126,7 @@ class EncoderConfig:
     @classmethod
     def _one_choice(cls, last: int | None, info: ValidationInfo) -> int | None:
         if last is not None and info.data.get("layer") is not None:
-            raise ValueError("`layer` is given as well, and only one of the two can choose")
+            raise ValueError("give either `layer` or `last`, not both")
         return last
 
 
@@ -136,8 +136,8 @@ C = TypeVar("C", bound=EncoderConfig)
 class Encoder(Extractor[C], Generic[C]):
     """An extractor whose values are hidden states of a pretrained model.
 
-    Two folders with the same files are the same model: keys depend on the files' content, and neither on the name
-    that a recipe gives nor on the folder. The name stands in the features' notes, for people.
+    Two folders with the same files are the same model: keys depend on the files' content, not on the name in the
+    recipe or on the folder. The name is in the features' notes, for people.
     """
 
     revision = 1
@@ -145,7 +145,7 @@ class Encoder(Extractor[C], Generic[C]):
 
     @functools.cached_property
     def folder(self) -> Path:
-        """Folder of the model, which is fetched where it is missing."""
+        """Folder of the model; the model is downloaded if it is missing."""
         return pretrained.find(self.config.model, self.config.revision)
 
     @functools.cached_property
@@ -192,8 +192,9 @@ class Encoder(Extractor[C], Generic[C]):
         needed = [name for name in gaps if not self.is_spare(name)]
         if needed:
             raise MseError(
-                f"The weights in {self.folder} lack {len(needed)} parameters that its configuration asks for, "
-                f"{needed[0]} the first: the checkpoint is incomplete, or weights and configuration are of two models."
+                f"The weights in {self.folder} lack {len(needed)} parameters of its configuration; the first is "
+                f"{needed[0]}. The checkpoint is incomplete, or weights and configuration belong to two models: fetch "
+                "the whole model again."
             )
 
     def is_spare(self, parameter: str) -> bool:
@@ -201,14 +202,14 @@ class Encoder(Extractor[C], Generic[C]):
         return "pooler" in parameter or parameter.rsplit(".", 1)[-1] in _ONLY_TRAINED_WITH
 
     def ready(self) -> None:
-        """Load the model unless it is."""
+        """Load the model if it is not loaded yet."""
         if not hasattr(self, "model"):
             self.load(self.device)
 
     def run(self, **inputs: Any) -> Any:
-        """The model's output on tensors, which are moved to its device and, if they are not indices, to its precision.
+        """The model's output for tensors. They are moved to its device and, unless they are indices, to its precision.
 
-        Hidden states are only kept where the options ask for another than the output itself.
+        Hidden states are kept only if the options choose one of them.
         """
         import torch
 
@@ -233,7 +234,7 @@ class Encoder(Extractor[C], Generic[C]):
         return total / (self.config.last or 1)
 
     def told(self) -> dict[str, Any]:
-        """What the notes of all features tell: the model's hub name, or the name of its folder."""
+        """Notes of all features: the model's hub name, or the name of its folder."""
         folder = Path(self.config.model).expanduser()
         return {"model": folder.resolve().name if folder.is_dir() else self.config.model}
 
@@ -250,7 +251,9 @@ class Encoder(Extractor[C], Generic[C]):
                 f"layer {layer}."
             )
         if last is not None and last > states:
-            raise UsageError(f"{self.config.model} has {states} hidden states, and `last` asks for the mean of {last}.")
+            raise UsageError(
+                f"{self.config.model} has {states} hidden states, but `last` is {last}. Use 1 to {states}."
+            )
 
 
 @functools.lru_cache(maxsize=4)
@@ -276,7 +279,7 @@ def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any,
             )
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"The weights in {folder} hold more than tensors, which could be code, and were not loaded: take a "
+            f"The weights in {folder} hold more than tensors, possibly code, and were not loaded. Use a "
             "checkpoint with .safetensors files."
         ) from error
     except Exception as error:

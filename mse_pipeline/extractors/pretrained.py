@@ -1,12 +1,8 @@
-"""Pretrained models of transformers: where one lies, what it is, and the digest of all that its values depend on.
+"""Pretrained models of transformers: find or download a model, its digest, its configuration and its preprocessor.
 
-Nothing here loads weights, and no code of a model is ever run: classes are those of the installed transformers.
-
-Digests of large files by content, remembered as long as path, size and time stay the same.
-
-Models from the hub: taken from its cache, else downloaded into it once.
-
-Preprocessors of pretrained models: what transformers puts samples, pictures and texts through before the model.
+A digest covers all files that the values depend on; that of a large file is remembered as long as path, size and time
+stay the same. A model of the hub is taken from the hub's cache, or downloaded into it once. Nothing here loads weights,
+and no code of a model is ever run: all classes are those of the installed transformers.
 """
 
 from __future__ import annotations
@@ -25,15 +21,15 @@ from mse_pipeline.model_files import CONFIG, OTHER_COPIES, PICKLED_WEIGHTS, SAFE
 from mse_pipeline.store.storage import write_text
 
 _CHUNK = 1 << 20
-_REMEMBERED = 1 << 23  # bytes from which on reading a file takes longer than looking up its digest
+_REMEMBERED = 1 << 23  # bytes; the digests of smaller files are computed again
 
 
 def folder_digest(files: Iterable[Path], memory: Path) -> str:
-    """Digest of some files of one folder by name and content, in whatever order they are given.
+    """Digest of some files of one folder by name and content; their order does not matter.
 
     Args:
         files: The files.
-        memory: Folder of the digests that are remembered; one that cannot be written to remembers nothing.
+        memory: Folder of the remembered digests; if it cannot be written, no digest is remembered.
 
     Returns:
         32 hex digits.
@@ -82,26 +78,26 @@ DESCRIBING_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-"""Files beside the weights that change what a model makes of its input."""
+"""Files beside the weights that change the output of a model."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def find(model: str, revision: str | None = None) -> Path:
-    """The folder of a model: given, kept under `$MSE_MODELS`, in the hub's cache, or downloaded into it once.
+    """The folder of a model: a given folder, one in `$MSE_MODELS` or the hub's cache, or downloaded into that cache.
 
     Args:
         model: A folder; or a hub name, as in ``microsoft/wavlm-large``, which is looked for as the folder of that
             name in the models' folder (`$MSE_MODELS`), then in the hub's cache, then on the hub.
-        revision: Commit, tag or branch of a hub name; None for the newest. A folder under `$MSE_MODELS` does not
-            know its revision and is passed over where one is asked for.
+        revision: Commit, tag or branch of a hub name; None for the newest. A folder in `$MSE_MODELS` has
+            no known revision, and is not used if a revision is given.
 
     Returns:
         A folder with ``config.json`` and weights.
 
     Raises:
         UsageError: There is no such folder or repository, or the folder holds no model.
-        MseError: The model is gated, or it has to be downloaded and the hub cannot be reached; the message says
+        MseError: The model is gated, or it must be downloaded and the hub cannot be reached; the message says
             what to download where.
 
     Examples:
@@ -114,7 +110,7 @@ def find(model: str, revision: str | None = None) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise UsageError(f"{model} is a folder, which has no revision {revision!r}: leave the option out.")
+            raise UsageError(f"{model} is a folder and has no revision {revision!r}. Leave the option `revision` out.")
         return require_model(folder)
     if folder.is_file():
         raise UsageError(f"The model {model} is a file: give the folder that holds {folder.name} with its {CONFIG}.")
@@ -148,11 +144,11 @@ def require_model(folder: Path) -> Path:
 def digest(folder: Path) -> str:
     """Digest of all that a model's values depend on: weights, configuration, preprocessor and tokenizer.
 
-    The same files give the same digest wherever they lie. Large files are read once: the digest of one that keeps
-    its path, size and time is remembered, in the models' folder, from run to run.
+    The same files give the same digest in any folder. Large files are read once: their digest is remembered in the
+    models' folder as long as path, size and time stay the same.
 
     Args:
-        folder: What `find` gave.
+        folder: The result of `find`.
 
     Returns:
         32 hex digits.
@@ -168,7 +164,7 @@ def config(folder: Path) -> Any:
     """The configuration of a folder's model, as transformers' class of it, without its weights.
 
     Raises:
-        UsageError: It cannot be read, or is that of a model which the installed transformers does not know.
+        UsageError: It cannot be read, or the installed transformers does not know the model.
     """
     return _config(folder, (folder / CONFIG).stat().st_mtime_ns)
 
@@ -180,10 +176,10 @@ def _config(folder: Path, mtime_ns: int) -> Any:
 
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # transformers raises what its dozens of configurations stumble over
+    except Exception as error:  # transformers' configurations raise many types of errors
         raise UsageError(
             f"{folder / CONFIG} is not the configuration of a model that transformers {transformers.__version__} has "
-            f"built in ({first_line(error)}). mse runs no code that comes with a model; take another model or a newer "
+            f"built in ({first_line(error)}). mse runs no code that comes with a model. Use another model or a newer "
             "transformers."
         ) from error
 
@@ -195,12 +191,12 @@ def first_line(error: Exception) -> str:
 
 
 def fetch(name: str, revision: str | None, keep: Path) -> Path:
-    """The folder of a repository in the hub's cache; what the cache lacks is downloaded.
+    """The folder of a repository in the hub's cache; missing files are downloaded.
 
     Args:
         name: As in ``microsoft/wavlm-large``.
         revision: Commit, tag or branch; None for the newest.
-        keep: Where a copy by hand would be found, for the sentences.
+        keep: Where the user can put a copy, for messages.
 
     Raises:
         UsageError: There is no such repository or revision, or it holds no weights that transformers reads.
@@ -216,7 +212,7 @@ def fetch(name: str, revision: str | None, keep: Path) -> Path:
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The repository's folder in the hub's cache, if all of it is there. Reaches no network."""
+    """The repository's folder in the hub's cache, if it is complete. Uses no network."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
@@ -243,14 +239,14 @@ def _download(name: str, revision: str | None, keep: Path, weights: Sequence[str
             "`hf auth login`)."
         ) from error
     except Exception as error:
-        # From here on it is the connection: the hub's client lets errors of several HTTP libraries through.
+        # All other errors come from the connection: the hub's client passes on those of several HTTP libraries.
         raise MseError(_unreachable(name, revision, keep, error)) from error
 
 
 def _snapshot(name: str, revision: str | None, weights: Sequence[str], local_files_only: bool = False) -> Path:
     import huggingface_hub
 
-    # The hub's client calls a snapshot complete only for the patterns that it was fetched with.
+    # For the hub's client, a snapshot is complete only with the patterns that it was downloaded with.
     folder = huggingface_hub.snapshot_download(
         name,
         revision=revision,
@@ -287,7 +283,7 @@ _FILES = {
 
 
 def load_preprocessor(kind: str, folder: Path) -> Any:
-    """Load what belongs to a model's folder.
+    """Load the preprocessor in a model's folder.
 
     Args:
         kind: ``AutoFeatureExtractor`` for sound, ``AutoImageProcessor`` for pictures, ``AutoTokenizer`` for text.
@@ -300,8 +296,8 @@ def load_preprocessor(kind: str, folder: Path) -> Any:
 
     try:
         return getattr(transformers, kind).from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # each kind raises what its files make it stumble over
+    except Exception as error:  # each kind raises other types of errors
         raise UsageError(
             f"The model folder {folder} has no usable {_FILES[kind]}: {first_line(error)}. Copy it from the model "
-            "that this one was made from."
+            "that this model was made from."
         ) from error

@@ -1,6 +1,6 @@
-"""Opening media files: only real containers, only from disk, with errors that say what is wrong.
+"""Open media files: which of FFmpeg's formats are read and which are refused, and the streams of an open container.
 
-Formats: which of FFmpeg's demuxers may read a file, and why others may not.
+Only local files are opened, and only containers of sound or video. Errors say what is wrong with a file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _NAMES = """
     wsvqa wtv wv wve xa xmd xmv xvag xwma yop yuv4mpegpipe
 """
 READ = frozenset(_NAMES.split())
-"""FFmpeg's names of the containers that are read: all that it has, but those of `NOT_READ`. They are written out so
-that a demuxer which nobody has looked at is not read; FFmpeg builds without some of them read the others."""
+"""FFmpeg's names of the containers that are read: all except those of `NOT_READ`. The list is written out, so that a
+demuxer that nobody has checked is not used. A build of FFmpeg that lacks some of them reads the others."""
 
 _REASONS = {
     "a playlist or script, and those are not followed: a file of a dataset must not make FFmpeg open other files": """
@@ -41,7 +41,7 @@ _REASONS = {
         alsa fbdev kmsgrab oss video4linux2 v4l2 x11grab dv1394 jack openal pulse sndio libcdio libdc1394 iec61883
         decklink avfoundation dshow gdigrab vfwcap android_camera bktr xcbgrab
     """,
-    "a still picture, or several, without sound and without times; make a video of them": """
+    "a still picture or several, without sound and without times; make a video of them": """
         image2 image2pipe ico fits alias_pix brender_pix msp ea_cdata txd bmp_pipe cri_pipe dds_pipe dpx_pipe exr_pipe
         gem_pipe gif_pipe hdr_pipe j2k_pipe jpeg_pipe jpegls_pipe jpegxl_pipe jpegxs_pipe pam_pipe pbm_pipe pcx_pipe
         pfm_pipe pgm_pipe pgmyuv_pipe pgx_pipe phm_pipe photocd_pipe pictor_pipe png_pipe ppm_pipe psd_pipe qdraw_pipe
@@ -54,34 +54,34 @@ _REASONS = {
         aqtitle ass dvbsub dvbtxt jacosub lrc mcc microdvd mpl2 mpsub pjs realtext sami scc srt stl subviewer
         subviewer1 sup tedcaptions vplayer webvtt rcwt
     """,
-    "raw samples or pixels, which do not tell their rate, channels or size; write them as .wav or .avi": """
+    "raw samples or pixels, without rate, channels or size; convert them to .wav or .avi": """
         alaw mulaw f32be f32le f64be f64le s16be s16le s24be s24le s32be s32le s8 u16be u16le u24be u24le u32be u32le
         u8 vidc rawvideo bitpacked v210 v210x g726 g726le codec2raw aptx aptx_hd data
     """,
 }
 NOT_READ = {name: why for why, names in _REASONS.items() for name in names.split()}
-"""FFmpeg's names of the demuxers that are refused, and what a file is that needs one."""
+"""FFmpeg's names of the demuxers that are refused, and what a file of that format is."""
 
 
 PROTOCOLS = "file"
 """FFmpeg's protocols that a container may use; no network."""
 
 
-_PLAINLY = (
+_PLAIN_REASONS = (
     (av.error.ArgumentError, "its content is not what its header announces"),
     (av.error.PatchWelcomeError, "it is a variant of its format that FFmpeg does not read"),
 )
-"""What FFmpeg calls an invalid argument, or welcomes patches for."""
+"""Our words for errors that FFmpeg calls "Invalid argument" or "patches welcome"."""
 
 
 def reason(error: BaseException) -> str:
-    """FFmpeg's words of an error, in plain ones where they say nothing, without the path that PyAV appends.
+    """The reason of an error: FFmpeg's text without the path that PyAV appends, or our own where that says nothing.
 
     Examples:
         >>> reason(ValueError("bad"))
         'bad'
     """
-    for kind, words in _PLAINLY:
+    for kind, words in _PLAIN_REASONS:
         if isinstance(error, kind):
             return words
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -105,13 +105,13 @@ def open_container(path: str | os.PathLike[str]) -> Any:
     if file.stat().st_size == 0:
         raise ClipError("undecodable", f"{file} is empty (0 bytes); fetch it again.")
     try:
-        return _opened(file)
+        return _open(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError("undecodable", f"{file} cannot be opened as media: {_explain(file, error)}") from error
 
 
-def _opened(file: Path) -> Any:
-    # With its protocol written out, no part of a file's name can be taken for another protocol.
+def _open(file: Path) -> Any:
+    # With the protocol written out, FFmpeg cannot take a part of the file's name for another protocol.
     return av.open(
         f"file:{file.absolute()}",
         metadata_errors="replace",
@@ -120,12 +120,12 @@ def _opened(file: Path) -> Any:
 
 
 def _explain(file: Path, error: BaseException) -> str:
-    """In plain words what the file seems to be, and FFmpeg's reason where it gave one."""
+    """What the file seems to be, and FFmpeg's reason if there is one, as a sentence."""
     refused = _refused_format(file) if isinstance(error, av.error.ArgumentError) else None
     if refused is not None:
-        why = NOT_READ.get(refused, "in a format that is not among those that are read")
+        why = NOT_READ.get(refused, "in a format that mse does not read")
         return f"it is {why} (FFmpeg's format {refused})."
-    plain = isinstance(error, tuple(kind for kind, _ in _PLAINLY))
+    plain = isinstance(error, tuple(kind for kind, _ in _PLAIN_REASONS))
     words = f"{reason(error)}." if plain else f"FFmpeg says {reason(error)!r}."
     with file.open("rb") as stream:
         head = stream.read(4096)
@@ -139,13 +139,13 @@ def _explain(file: Path, error: BaseException) -> str:
 
 
 def _refused_format(file: Path) -> str | None:
-    """FFmpeg's name of the format that it recognised and must not read; only its log tells it."""
+    """FFmpeg's name of the refused format of a file. Only FFmpeg's log has this name."""
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture() as lines:
-            _opened(file).close()
+            _open(file).close()
     except (av.FFmpegError, OSError, ValueError):
         return next((name for _, name, line in lines if "not on whitelist" in line), None)
     finally:
@@ -192,14 +192,14 @@ def prepare(stream: Any, path: str | os.PathLike[str]) -> Any:
             raise ClipError(
                 "undecodable",
                 f"The video of {path} has frames of {codec.width} x {codec.height} pixels; "
-                f"up to {MAX_PIXELS} pixels are decoded.",
+                f"at most {MAX_PIXELS} pixels are decoded.",
             )
         codec.options = {"max_pixels": str(MAX_PIXELS)}  # also holds where the size changes on the way
     return codec
 
 
 def is_bare(container: Any) -> bool:
-    """Whether a file is a stream without a container, which has no times: frames are counted from its first one."""
+    """Whether a file is a stream without a container. It has no times: frames are counted from the first one."""
     return bool(container.format.flags & av.format.Flags.no_timestamps.value)
 
 
@@ -212,5 +212,5 @@ def container_start(container: Any) -> Fraction:
     if container.start_time is None:
         return min(starts, default=Fraction(0))
     start = Fraction(container.start_time, av.time_base)
-    # The container tells it rounded to a microsecond, its earliest stream exactly.
-    return next((one for one in starts if abs(one - start) <= Fraction(1, av.time_base)), start)
+    # The container rounds its start to a microsecond; its earliest stream has the exact value.
+    return next((exact for exact in starts if abs(exact - start) <= Fraction(1, av.time_base)), start)

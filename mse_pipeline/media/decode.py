@@ -1,6 +1,7 @@
 """Decode: one pass over a media file gives a clip's sound and its frames, on one clock.
 
-Picture: decoded video frames get their place on the clip's clock and go to the samplers.
+`decode` opens the file, reads its packets up to the clip's end, and gives the sound to a `SoundTrack` and the frames
+to a `Picture`, which finds the time of each frame and passes it to the samplers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mse_pipeline.media.seeking import CODECS, CONTAINERS, Opened, Skipper, open
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
 from mse_pipeline.media.timeline import FrameClock, FrameRequest, FrameSampler, Timeline, exact
 
+__all__ = ["Decoded", "FrameRequest", "decode"]
+
 MAX_STILL = 3600
 """Seconds that one frame may be shown; a file that announces more has broken timestamps."""
 
@@ -32,7 +35,7 @@ class Picture:
     """Follows a clip's video and knows when each frame is shown and when the video ends.
 
     Args:
-        requests: What is wanted of the frames.
+        requests: Which frames are wanted.
         clock: When a frame is shown after the clip's start.
         aspect: The shape of the stream's pixels.
         begin: The clip's start in the file, in seconds; a first frame without a time is the file's first.
@@ -70,10 +73,10 @@ class Picture:
             time = self._end
         previous = Fraction(0) if self._last is None else self._last
         if self._last is not None and time <= previous:
-            return  # time runs forward; what goes back is a copy or a splice
+            return  # a frame that goes back in time is a copy or comes from a splice
         if time - max(previous, Fraction(0)) > MAX_STILL:
             raise TimestampError(
-                f"one frame would be shown for {float(time - previous):.0f} s, and over {MAX_STILL} s are not believed"
+                f"one frame would be shown for {float(time - previous):.0f} s; at most {MAX_STILL} s are accepted"
             )
         if self._length is not None and time >= self._length:
             self._end = time
@@ -97,23 +100,20 @@ class Picture:
         return max(float(end), 0.0)
 
 
-__all__ = ["Decoded", "FrameRequest", "decode"]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What one pass over a file gave. A missing or broken stream never costs the other.
+    """The result of one pass over a file. If one stream is missing or broken, the other is still decoded.
 
     Attributes:
         info: What the file's headers say, and the first frame that was decoded.
-        audio: The clip's sound from its start on; None where it was not asked for or there is a problem.
+        audio: The clip's sound from its start; None if it was not asked for or there is a problem.
         duration: Length of the clip in seconds, as far as it was decoded: the longer of sound and video.
         truncated: Whether the clip was longer than `max_seconds`, and only so much was decoded.
         audio_problem: Why there is no sound: `no_audio` or `undecodable`.
         video_problem: Why there are no frames: `no_video` or `undecodable`.
-        audio_remarks: What was wrong with the sound, which was used all the same: `silent_audio`, `non_finite_audio`,
+        audio_remarks: Faults of the sound, which was used nevertheless: `silent_audio`, `non_finite_audio`,
             `cancelled_audio`, `clipped_audio`, or `damaged` where parts of it are lost.
-        video_remarks: What was wrong with the video, which was used all the same: `damaged`.
+        video_remarks: Faults of the video, which was used nevertheless: `damaged`.
     """
 
     info: MediaInfo
@@ -142,8 +142,8 @@ def decode(
 ) -> Decoded:
     """Decode a clip: its sound as mono 16 kHz float32, its frames at the requested rates.
 
-    Time zero is `start`, or the beginning of the file (of its earliest stream) where there is none. Frames go to
-    the requests' `on_batch` while the file is read; what these functions raise ends the decoding and is passed on.
+    Time zero is `start`, or the beginning of the file (of its earliest stream) without a `start`. Frames go to the
+    requests' `on_batch` while the file is read. If `on_batch` raises, decoding ends and the error is passed on.
 
     Args:
         path: The media file.
@@ -151,10 +151,10 @@ def decode(
         end: End of the clip in the file, in seconds.
         audio: Whether the sound is wanted.
         frames: Which frames are wanted.
-        max_seconds: Longest clip that is decoded in full; of a longer one this much.
+        max_seconds: Limit in seconds; a longer clip is cut there.
 
     Returns:
-        The sound, and what was found out about both streams.
+        The sound, and the facts and problems of both streams.
 
     Raises:
         ClipError: `missing_media`, `undecodable` (the file as a whole), `negative_start`, or `too_short` where
@@ -172,35 +172,35 @@ def decode(
         length = exact(max_seconds)
     opened = open_at(file, begin, audio, bool(frames))
     with opened.container:
-        one = _Pass(file, opened, begin, length, limited)
+        first = _Pass(file, opened, begin, length, limited)
         if audio:
-            one.want_sound()
+            first.want_sound()
         if frames:
-            one.want_frames(frames)
-        decoded = one.run()
-    channel = one.cancelled()
+            first.want_frames(frames)
+        decoded = first.run()
+    channel = first.cancelled()
     if channel is None:
         return decoded
-    # Rare, so that it is not worth to keep every channel of every clip until its end.
+    # This is rare: a second pass costs less than to keep every channel of every clip.
     opened = open_at(file, begin, True, False)
     with opened.container:
-        again = _Pass(file, opened, begin, length, limited)
-        again.want_sound(channel)
-        heard = again.run()
-    return replace(decoded, audio=heard.audio, audio_remarks=heard.audio_remarks)
+        second = _Pass(file, opened, begin, length, limited)
+        second.want_sound(channel)
+        sound = second.run()
+    return replace(decoded, audio=sound.audio, audio_remarks=sound.audio_remarks)
 
 
 def _span(path: Path, start: float | None, end: float | None) -> tuple[Fraction, Fraction | None]:
     """Begin and length of the clip, in exact seconds; no length where it lasts to the end of the file."""
     begin = 0.0 if start is None else float(start)
     if begin < 0.0 or not math.isfinite(begin):
-        raise ClipError("negative_start", f"The clip would start at {begin} s of {path}; a start is 0 or later.")
+        raise ClipError("negative_start", f"The clip would start at {begin} s of {path}, expected 0 or later.")
     if end is not None and not float(end) > begin:
         message = f"The clip would end at {end} s of {path}, which is not after its start, {begin} s."
         raise ClipError("too_short", message)
     if end is None or math.isinf(end):
         return exact(begin), None
-    # Both ends may be the same fraction, less than a microsecond apart; the clip has some length all the same.
+    # Ends less than a microsecond apart may become the same fraction; the clip still has a length.
     return exact(begin), exact(end) - exact(begin) or Fraction(float(end) - begin)
 
 
@@ -216,7 +216,7 @@ class _Side:
         self.ended = False
 
     def take(self, packet: Any) -> None:
-        """Take a packet: it is decoded, at once or when it is clear whether its frame is needed."""
+        """Decode a packet, now or once it is known whether its frame is needed."""
         for ready in [packet] if self.skipper is None else self.skipper.ready(packet):
             if not self.ended:
                 self._decode(ready)
@@ -294,7 +294,7 @@ class _Pass:
             side.skipper = Skipper(codec, rates, clock, None if self._length is None else float(self._length))
 
     def _stream(self, kind: str) -> Any | None:
-        """The stream of a kind, ready to be decoded; None where there is none or it cannot be."""
+        """The stream of a kind, ready to be decoded; None if it is missing or cannot be decoded."""
         stream = find_stream(self._container, kind)
         if stream is None:
             self._problems[kind] = ClipError(f"no_{kind}", f"{self._path} has no {kind} stream.")
@@ -311,12 +311,12 @@ class _Pass:
         return self._sides[stream.index]
 
     def cancelled(self) -> int | None:
-        """The loudest channel of a sound that cancels out in the downmix; None of any other."""
+        """The loudest channel, if the channels cancel each other out in the downmix; else None."""
         mixed = self._sound is not None and self._channel is None and "audio" not in self._problems
         return self._sound[1].levels.cancelled() if self._sound is not None and mixed else None
 
     def run(self) -> Decoded:
-        """Read the file up to the clip's end and collect what came of it."""
+        """Read the file up to the clip's end and collect the results."""
         if self._sides:
             self._read()
         audio, seen = self._finish_sound(), self._finish_picture()
@@ -353,7 +353,7 @@ class _Pass:
         side, track = self._sound
         try:
             samples = track.finish()
-        except (av.FFmpegError, TimestampError) as error:  # of the last frames; what came before them is kept
+        except (av.FFmpegError, TimestampError) as error:  # in the last frames; the samples before them are kept
             side.note(error)
             samples = track.finish()
         if not self._settle("audio", side, len(samples) > 0):
@@ -371,14 +371,14 @@ class _Pass:
         return seen if self._settle("video", side, seen > 0.0) else 0.0
 
     def _settle(self, kind: str, side: _Side, yielded: bool) -> bool:
-        """Name the problem of a stream that gave nothing, or the damage of one that gave something."""
+        """Record the problem of a stream that gave nothing, or the damage of one that gave something."""
         why = "" if side.first_error is None else reason(side.first_error)
         if yielded:
             if side.errors:
                 lost = f"Parts of the {kind} of {self._path} were lost ({side.errors} times): {why}."
                 self._remarks[kind].append(ClipError("damaged", lost))
             return True
-        code, message = "undecodable", f"The {kind} stream of {self._path} holds nothing that can be decoded."
+        code, message = "undecodable", f"The {kind} stream of {self._path} has no content that can be decoded."
         if side.errors:
             message = f"The {kind} of {self._path} cannot be decoded: {why}."
         elif self._begin > 0 or side.frames:
@@ -388,7 +388,7 @@ class _Pass:
         return False
 
     def _check_length(self, duration: float) -> None:
-        """Note a file that ends long before its headers say so: what is left of a broken download."""
+        """Add a remark for a file that ends long before its headers say, as after a broken download."""
         announced = [
             side.stream.duration and side.stream.duration * side.stream.time_base for side in self._sides.values()
         ]
@@ -398,7 +398,9 @@ class _Pass:
         if self._length is not None:
             expected = min(expected, float(self._length))
         if duration < 0.9 * expected and duration < expected - 1.0:
-            missing = f"{self._path} announces {expected:.2f} s but only {duration:.2f} s of it are there."
+            missing = (
+                f"{self._path} announces {expected:.2f} s, but only {duration:.2f} s could be read; fetch it again."
+            )
             for side in self._sides.values():
                 if side.stream.type not in self._problems:
                     self._remarks[side.stream.type].append(ClipError("damaged", missing))

@@ -1,11 +1,9 @@
-"""Fetching: a media file as one that FFmpeg can open, with its digest; remote ones lie here while they are used.
+"""Fetching: media files as local files that FFmpeg can open, with a digest of their content.
 
-A remote file is digested while it is written to a temporary folder. The last few stay there for the next spans of the
-same long video, never more than `MOST_BYTES` of them, and nothing of a dataset is copied as a whole.
-
-Digest: which media a feature was made from, by content and not by name.
-
-Stamps: whether a media file may have changed, told by size and time without reading it.
+The digest says which media a feature was made from, by content and not by name. A stamp, made of size and time, says
+whether a file may have changed, without reading it. `fetch` gives a file with both; a remote file is digested while it
+is written to a temporary folder. The last few files stay there for the next spans of the same long video, at most
+`MOST_BYTES` of them; a dataset is never copied as a whole.
 """
 
 from __future__ import annotations
@@ -50,10 +48,10 @@ def media_digest(path: str | os.PathLike[str]) -> str:
 
 
 Stamp = tuple[int | None, int | None]
-"""Size in bytes and time of the last change in nanoseconds; of a remote file a number that stands for its version."""
+"""Size in bytes, and time of the last change in nanoseconds; for a remote file a number that stands for its version."""
 
 _VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "modified", "updated", "created")
-"""What storages call what changes with a file's content, the most telling first."""
+"""Names of the fields of a listing that change with a file's content, the most reliable first."""
 
 
 class Stamps:
@@ -91,7 +89,7 @@ def stamp_of(entry: Mapping[str, Any]) -> tuple[int, int]:
     """Stamp of a remote file, the same whether the storage was asked for a listing or for the file alone.
 
     Args:
-        entry: What an fsspec file system tells of the file.
+        entry: The file's entry in a listing of its fsspec file system.
 
     Examples:
         >>> stamp_of({"size": 3, "ETag": '"a"', "LastModified": 1}) == stamp_of({"size": 3, "ETag": '"a"'})
@@ -101,7 +99,7 @@ def stamp_of(entry: Mapping[str, Any]) -> tuple[int, int]:
     """
     version = next((entry[key] for key in _VERSIONS if entry.get(key) is not None), None)
     if isinstance(version, datetime):
-        version = version.timestamp()  # in whichever time zone it was told
+        version = version.timestamp()  # the same in every time zone
     digest = hashlib.blake2b(repr(version).encode(), digest_size=8).digest()
     return int(entry.get("size") or 0), int.from_bytes(digest, "big") >> 1  # the journal keeps 63 bits and a sign
 
@@ -122,7 +120,7 @@ class MediaFile:
     """A media file that can be opened here.
 
     Attributes:
-        path: A local file. Where it was fetched, it may be gone once the next file was asked for.
+        path: A local file. A fetched file may be removed when the next file is fetched.
         digest: Of its content, see `mse_pipeline.media.fetching.media_digest`.
         size: Bytes.
         mtime_ns: The second part of its `mse_pipeline.media.fetching.Stamp`.
@@ -143,7 +141,7 @@ def fetch(root: Path, media: str) -> MediaFile:
 
     Raises:
         ClipError: `missing_media` where there is no such file, or it cannot be read.
-        MseError: The disk is full or gone, or the system has no more memory or files to give.
+        MseError: The disk is full or gone, or the system has no memory or file handles left.
     """
     if not is_local(root):
         return _store().fetch(root, media)
@@ -158,7 +156,7 @@ def fetch(root: Path, media: str) -> MediaFile:
 
 
 def local_path(root: Path, media: str) -> Path:
-    """Where a media file can be opened; a local one is not read for that.
+    """The local path of a media file. A remote file is fetched; a local one is not read.
 
     Raises:
         ClipError: `missing_media` where a remote file cannot be fetched.
@@ -196,8 +194,8 @@ class _Store:
             raise ClipError("missing_media", f"{media} does not exist below {root}.") from error
         except Exception as error:  # storages have errors of their own
             refuse_if_of_all_clips(error, self._folder)
-            told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise ClipError("missing_media", f"{media} cannot be fetched from {root}: {told}.") from error
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            raise ClipError("missing_media", f"{media} cannot be fetched from {root}: {reason}.") from error
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -213,7 +211,7 @@ class _Store:
                     digest.update(block)
                     file.write(block)
                 written = file.tell()
-            # Blocks of two versions of a file would make a third one that never was.
+            # Blocks of two versions must not be mixed.
             if written != size or (size > _BLOCK and stamp_of(storage.info(name)) != (size, version)):
                 raise ClipError("missing_media", f"{name} was changed while it was fetched; run the command again.")
         except BaseException:
@@ -239,21 +237,21 @@ def _store() -> _Store:
 
 
 def _own_folder() -> tuple[Path, filelock.BaseFileLock]:
-    """A new folder and its lock, which tells other processes that this one lives."""
+    """A new folder and its lock, which shows other processes that this process is alive."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = filelock.FileLock(folder / "lock")
         lock.acquire()
-        if (folder / "lock").exists():  # else another process took the folder for an abandoned one just now
+        if (folder / "lock").exists():  # else another process has just removed the folder as abandoned
             return folder, lock
         lock.release()
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of processes that were killed: a worker has no chance to do it itself."""
+    """Remove the folders of killed processes, which could not do it themselves."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
-            # Others may put anything there under this name, which is not to be touched.
+            # Other users may have files of this name there; they are left alone.
             if folder.is_symlink() or user() not in {None, folder.stat().st_uid} or not (folder / "lock").exists():
                 continue
             with filelock.FileLock(folder / "lock", timeout=0):

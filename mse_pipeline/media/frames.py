@@ -1,4 +1,4 @@
-"""Frame and FrameBatch: decoded frames of a clip with their times, converted to RGB only as far as is asked for."""
+"""Frames: decoded frames of a clip with their times. Only the part that is asked for is converted to RGB."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_PIXELS = 1 << 26
 """Frames of more pixels (8192 x 8192) are refused: a few hostile bytes may announce gigabytes."""
 
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
-"""Pixel formats whose regions are cut before they are converted: nearly all video there is."""
+"""Pixel formats in which a region is cut out before it is converted. Nearly all video has one of them."""
 
 _FOLLOWED = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "vvc", "obu", "m4v", "h263", "dv", "avi", "flv"})
-"""Containers, by FFmpeg's names, that say nothing of the pixels' shape: there it may change with any frame."""
+"""Containers, by FFmpeg's names, that do not store the pixels' shape: it may change with each frame."""
 
 _MOST_OBLONG = 16
 """A pixel that is so many times wider than high, or higher than wide, is a wrong header."""
@@ -29,9 +29,9 @@ class Orientation:
     """How a stored frame becomes upright: the eight ways in which a camera can be held, mirrored or not.
 
     Attributes:
-        transposed: Rows become columns, at first.
-        flipped_x: Then left and right are exchanged.
-        flipped_y: And top and bottom.
+        transposed: Whether rows first become columns.
+        flipped_x: Whether left and right are then exchanged.
+        flipped_y: Whether top and bottom are then exchanged.
     """
 
     transposed: bool = False
@@ -40,10 +40,10 @@ class Orientation:
 
     @classmethod
     def of_matrix(cls, matrix: Sequence[int]) -> Orientation:
-        """Of a display matrix as FFmpeg has it: nine numbers, of which the first, second, fourth and fifth turn.
+        """From FFmpeg's display matrix: nine numbers; the first, second, fourth and fifth give the turn.
 
-        Players turn by right angles alone, and so a slanted matrix counts as the nearest of the eight; a matrix that
-        leaves nothing of the picture counts as none.
+        Players turn only by right angles, so a slanted matrix counts as the nearest of the eight. A matrix that leaves
+        no picture is ignored.
 
         Examples:
             >>> Orientation.of_matrix([-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])  # a front camera's
@@ -58,7 +58,7 @@ class Orientation:
 
     @classmethod
     def of_frame(cls, decoded: Any) -> Orientation:
-        """Of PyAV's video frame, which tells what the container says of it, or its own codec."""
+        """From PyAV's video frame, which has the matrix of its container or of its codec."""
         matrix = decoded.side_data.get("DISPLAYMATRIX")
         return cls() if matrix is None else cls.of_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
@@ -75,7 +75,7 @@ class Orientation:
         return 90 if self.flipped_y ^ self.mirrored else 270
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height, upright, of a frame that is stored so; and the other way round."""
+        """Width and height of an upright frame from those of the stored frame, or the reverse."""
         return (height, width) if self.transposed else (width, height)
 
     def upright(self, pixels: np.ndarray) -> np.ndarray:
@@ -94,17 +94,17 @@ class PixelAspect:
 
     def __init__(self, container: Any, stream: Any) -> None:
         codec = stream.codec_context
-        told = stream.sample_aspect_ratio
-        follows = container.format.name in _FOLLOWED and codec is not None and told in (None, codec.sample_aspect_ratio)
-        self._codec = codec if told is None or follows else None
-        self._fixed = _believed(told)
+        ratio = stream.sample_aspect_ratio
+        varies = container.format.name in _FOLLOWED and codec is not None and ratio in (None, codec.sample_aspect_ratio)
+        self._codec = codec if ratio is None or varies else None
+        self._fixed = _plausible(ratio)
 
     def __call__(self) -> Fraction:
-        """For the frame that was decoded last; 1 where nobody tells, or what nobody can believe."""
-        return self._fixed if self._codec is None else _believed(self._codec.sample_aspect_ratio)
+        """Of the last decoded frame; 1 if it is not given or not plausible."""
+        return self._fixed if self._codec is None else _plausible(self._codec.sample_aspect_ratio)
 
 
-def _believed(aspect: Fraction | None) -> Fraction:
+def _plausible(aspect: Fraction | None) -> Fraction:
     return aspect if aspect and 1 / _MOST_OBLONG <= aspect <= _MOST_OBLONG else Fraction(1)
 
 
@@ -117,7 +117,7 @@ def square_width(width: int, height: int, aspect: Fraction) -> int:
 class Frame:
     """One decoded frame as a player shows it: upright, and its pixels square. Interlaced frames stay interlaced.
 
-    It holds what the decoder gave; `reduced` and `region` convert no more of it than they return.
+    It holds the decoder's frame; `reduced` and `region` convert only the pixels that they return.
 
     Args:
         decoded: PyAV's video frame.
@@ -179,7 +179,7 @@ class Frame:
             (y2 - y1, x2 - x1, 3) uint8 RGB, the same as of `pixels`.
         """
         frame = self._decoded
-        # Two by two pixels share their colour, and frames of an odd height are converted by another rule.
+        # Blocks of 2 x 2 pixels share their colour. Frames of an odd height are converted by another rule.
         plain = self.orientation == Orientation() and self._stored == (frame.width, frame.height)
         if "pixels" in self.__dict__ or not plain or frame.format.name not in _PLANAR or frame.height % 2:
             return self.pixels[y1:y2, x1:x2]
@@ -205,7 +205,7 @@ class FrameBatch:
 
     @classmethod
     def of(cls, pixels: np.ndarray, intervals: np.ndarray) -> FrameBatch:
-        """Frames of given pixels, (N, H, W, 3) uint8 RGB.
+        """Frames from pixels, (N, H, W, 3) uint8 RGB.
 
         Examples:
             >>> FrameBatch.of(np.zeros((2, 48, 64, 3), np.uint8), np.array([[0.0, 0.2], [0.2, 0.4]])).pixels.shape
@@ -236,7 +236,7 @@ def _rgb(frame: Any, width: int, height: int) -> np.ndarray:
 
 
 def _planar_part(frame: Any, x1: int, y1: int, x2: int, y2: int) -> Any:
-    """A rectangle of a yuv420p frame as a frame of its own; all borders even."""
+    """A rectangle of a yuv420p frame as a new frame; all borders are even numbers."""
     import av
 
     height, width = y2 - y1, x2 - x1
@@ -247,6 +247,6 @@ def _planar_part(frame: Any, x1: int, y1: int, x2: int, y2: int) -> Any:
         cut = rows[y1 // step : y2 // step, x1 // step : x2 // step]
         part[begin : begin + cut.size] = cut.ravel()
         begin += cut.size
-    made = av.VideoFrame.from_ndarray(part.reshape(-1, width), format=frame.format.name)
-    made.colorspace, made.color_range = frame.colorspace, frame.color_range
-    return made
+    region = av.VideoFrame.from_ndarray(part.reshape(-1, width), format=frame.format.name)
+    region.colorspace, region.color_range = frame.colorspace, frame.color_range
+    return region

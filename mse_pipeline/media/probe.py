@@ -22,16 +22,16 @@ class MediaInfo:
         path: The file.
         container: FFmpeg's name of the container, as in ``mov,mp4,m4a,3gp,3g2,mj2``.
         size: Bytes.
-        duration: Seconds as the headers announce them; None where they do not.
+        duration: Seconds by the headers; None if they do not say.
         has_audio: Whether there is a sound stream.
-        has_video: Whether there is a moving picture; cover art is none.
+        has_video: Whether there is a moving picture; cover art does not count.
         audio_codec: FFmpeg's name of the sound codec, or None.
         sample_rate: Samples a second of the sound as stored.
         channels: Number of sound channels.
         video_codec: FFmpeg's name of the video codec, or None.
         width: Of a frame as a player shows it, in square pixels.
         height: Of a frame as a player shows it.
-        fps: Mean frames a second as the headers announce them.
+        fps: Mean frames a second by the headers.
         rotation: Degrees counterclockwise by which a player turns the stored frames: 0, 90, 180 or 270.
         mirrored: Whether a player mirrors the stored frames, left to right, before it turns them.
     """
@@ -53,7 +53,7 @@ class MediaInfo:
     mirrored: bool = False
 
     def turned(self, orientation: Orientation) -> MediaInfo:
-        """The same once a frame has told its orientation, which headers do not."""
+        """The same with the orientation of a frame, which headers do not have."""
         if self.width is None or self.height is None:
             return self
         width, height = orientation.size(self.width, self.height)
@@ -65,7 +65,7 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
     """Read what a media file holds from its headers (and its first frame, for the rotation).
 
     Raises:
-        ClipError: `missing_media`, or `undecodable`, also where only the video cannot be decoded.
+        ClipError: `missing_media`, or `undecodable`, also if only the video cannot be decoded.
     """
     with open_container(path) as container:
         info = describe(container, Path(path))

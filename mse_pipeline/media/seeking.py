@@ -1,10 +1,8 @@
-"""Seeking: into a long file to just before a span, and never behind it.
+"""Seeking and skipping: decode only those parts of a video that a clip needs.
 
-Skipping: frames that no row shows and no other frame is predicted from need not be decoded.
-
-At 5 rows a second most frames of a video are looked at by nobody. Those that others are predicted from are decoded all
-the same; the rest, up to half of an H.264 file's frames, the decoder passes over. What is shown stays the same to the
-bit.
+Seeking opens a long file just before a span. Skipping leaves out frames that no row shows. At 5 rows a second, most
+frames of a video are not used. A frame is still decoded if other frames are predicted from it; the decoder skips the
+others, up to half of the frames of an H.264 file. The rows stay the same to the bit.
 """
 
 from __future__ import annotations
@@ -25,29 +23,29 @@ from mse_pipeline.media.container import container_start, find_stream, is_bare, 
 from mse_pipeline.media.timeline import DISCONTINUOUS, FrameClock, Timeline
 
 CODECS = frozenset({"h264", "hevc"})
-"""Codecs whose frames cost enough."""
+"""Codecs with frames that cost enough time to make skipping useful."""
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-"""Containers, by FFmpeg's names, that tell when each packet's frame is shown; in others the decoder alone knows."""
+"""Containers, by FFmpeg's names, with the time of each packet's frame; in others only the decoder knows it."""
 
 _REORDERED = 20
-"""Packets ahead among which the next frame in time is found; both codecs reorder at most 16 frames."""
+"""The next frame in time is within so many packets: both codecs reorder at most 16 frames."""
 
 _MOST = 2000
-"""Packets that wait at most, for rates far below one row a second."""
+"""The most packets that wait, for rates far below one row a second."""
 
 
 class Skipper:
-    """Decides of each packet of a video whether its frame is shown in any row.
+    """Decides for each packet of a video whether its frame is shown in a row.
 
-    Packets are held back until the frame after theirs in time is known. Of the file's last row and of packets without
-    a time all is decoded.
+    A packet waits until the next frame in time is known. All frames of the file's last row and all packets without a
+    time are decoded.
 
     Args:
         codec: PyAV's codec context, of one thread.
-        rates: Rows a second of all that is wanted.
-        clock: When a packet's frame is shown after the clip's start. A microsecond is no matter here: where in doubt a
-            frame is decoded.
+        rates: Rows a second of all requests.
+        clock: When a packet's frame is shown after the clip's start. In doubt, up to a microsecond, a frame is
+            decoded.
         length: The clip's length in seconds; None for the end of the file.
     """
 
@@ -57,12 +55,12 @@ class Skipper:
         self._times: list[float] = []  # of packets that wait and of some before them, sorted
         self._passed: deque[float] = deque()
         self._first = True
-        self._last_row = math.inf  # where the last row may begin, whose middle is known at the end of the video
+        self._last_row = math.inf  # where the last row may begin; its middle is known at the end of the video
 
     def ready(self, packet: Any) -> Iterator[Any]:
-        """Take the next packet; yields those that are to be decoded now, in their order, the decoder told how.
+        """Take the next packet; yield the packets that can be decoded now, in order, with the decoder set for each.
 
-        The empty packet at the end of the file lets all go.
+        The empty packet at the end of the file releases all packets.
         """
         shown = self._clock(packet)
         time = None if shown is None else float(shown)
@@ -74,14 +72,14 @@ class Skipper:
         while self._waiting and (packet.size == 0 or len(self._waiting) > _REORDERED):
             if packet.size and not self._far() and len(self._waiting) <= _MOST:
                 return
-            yield self._let_go()
+            yield self._release()
 
     def _far(self) -> bool:
         """Whether the file goes on for a whole row after the packet that waits longest."""
         first = self._waiting[0][0]
         return first is None or self._times[-1] - first > 1.0 / min(self._rates)
 
-    def _let_go(self) -> Any:
+    def _release(self) -> Any:
         needed = self._first or len(self._waiting) > _MOST
         time, packet = self._waiting.popleft()
         self._codec.skip_frame = "DEFAULT" if needed or self._shown(time) else "NONREF"
@@ -96,10 +94,10 @@ class Skipper:
         """Whether a row's middle falls into the time until the next frame."""
         if time is None or (self._length is not None and time >= self._length):
             return True
-        place = bisect.bisect_right(self._times, time)
-        if place == len(self._times):
+        following = bisect.bisect_right(self._times, time)
+        if following == len(self._times):
             return True
-        until = self._times[place]
+        until = self._times[following]
         if until > self._last_row:
             return True
         return any(_holds_middle(time, until, rate, self._length) for rate in self._rates)
@@ -127,10 +125,10 @@ _SEEK_MARGINS = (1, 5, 20)
 """Seconds before a span at which a seek is tried; where none lands before the span, the file is read from its start."""
 
 _OFTEN_CUT = DISCONTINUOUS | {"flac", "matroska,webm"}
-"""Containers, by FFmpeg's names, of which it reads several that were put together by their bytes."""
+"""Containers, by FFmpeg's names, that may be several files joined byte by byte."""
 
 _LANDING_PACKETS = 2000
-"""Packets looked at to see where a seek landed."""
+"""Packets that are checked to see where a seek landed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +137,8 @@ class Opened:
 
     Attributes:
         container: PyAV's input container, to be closed by the caller.
-        timeline: What is to place its packets in time.
-        sought: Whether it is open elsewhere than at its beginning.
+        timeline: Gives each of its packets a time.
+        sought: Whether it is open at another point than its beginning.
     """
 
     container: Any
@@ -168,7 +166,7 @@ def open_at(path: Path, begin: Fraction, audio: bool, video: bool) -> Opened:
     if begin == 0 or is_bare(container) or (cut and not _runs_on(path, *_version(path))):
         return Opened(container, Timeline(container))
     if _seek(container, begin, audio, video):
-        # Behind a seek the first packets of such containers may have guessed times, from which the next go back.
+        # After a seek, FFmpeg may guess the times of the first packets; the next packets then go back in time.
         return Opened(container, Timeline(container, whole=cut), sought=True)
     container.close()
     container = open_container(path)
@@ -182,9 +180,9 @@ def _version(path: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=256)
 def _runs_on(path: Path, size: int, mtime_ns: int) -> bool:
-    """Whether a file's timestamps run on from the first to the last, so that a place can be found by them.
+    """Whether a file's timestamps rise from the first to the last packet, so that a seek by time works.
 
-    All its packets are read, once for all spans in it; nothing is decoded.
+    All packets are read once for all spans of the file; nothing is decoded.
     """
     with open_container(path) as container:
         timeline = Timeline(container)
@@ -194,12 +192,12 @@ def _runs_on(path: Path, size: int, mtime_ns: int) -> bool:
                 if timeline.begins_anew:
                     return False
         except av.FFmpegError:
-            return True  # what can be read of it runs on
+            return True  # the part that can be read does
     return True
 
 
 def _seek(container: Any, begin: Fraction, audio: bool, video: bool) -> bool:
-    """Go to before the clip. False where no seek lands there, so that the file must be read from its start."""
+    """Seek to a point before the clip. False if that fails and the file must be read from its start."""
     zero = container_start(container)
     streams = [find_stream(container, kind) for kind, wanted in (("audio", audio), ("video", video)) if wanted]
     wanted = [stream for stream in streams if stream is not None and stream.codec_context is not None]
@@ -222,7 +220,7 @@ def _landed(container: Any, streams: list[Any], latest: Fraction) -> bool:
     """Whether every stream can be decoded from `latest` (seconds on the streams' clock) or before."""
     waiting = {stream.index for stream in streams}
     for count, packet in enumerate(container.demux(*streams)):
-        # Transport streams are sought by time alone: what lies before the next key frame is lost.
+        # In transport streams a seek goes by time only: all before the next key frame is lost.
         useful = packet.pts is not None and (packet.is_keyframe or packet.stream.type == "audio")
         if packet.stream.index in waiting and useful:
             if packet.pts * packet.time_base > latest:

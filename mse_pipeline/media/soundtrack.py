@@ -1,6 +1,7 @@
 """Soundtrack: decoded audio frames of any kind become mono 16 kHz samples, placed on the clip's clock.
 
-Downmix: frames of sound with any number of channels become one channel, and what is strange about it is measured.
+`Downmix` makes one channel of any number of channels, `Levels` measures faults such as silence, and `SoundTrack`
+places the samples in time and resamples them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ SILENT = 1e-3
 """Peak, of full scale, up to which a clip's sound counts as silence: -60 dBFS."""
 
 CANCELLED = 0.01
-"""Share of the channels' mean power below which nothing is left in the mix: their correlation is below -0.98."""
+"""Share of the channels' mean power. Below it the channels cancel each other out: their correlation is below -0.98."""
 
 CLIPPED = 1.122
-"""Peak, of full scale, from which it is told that samples are cut: 1 dB. Lossy codecs overshoot by less."""
+"""Peak, of full scale, from which a remark says that samples are cut: 1 dB. Lossy codecs overshoot by less."""
 
 _PLANES = 8
 _OFFSET_AND_SCALE = {"u1": (128.0, 2.0**7), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31)}
@@ -60,7 +61,7 @@ class Converter:
     def __call__(self, frame: Any | None) -> Iterator[np.ndarray]:
         """Convert one frame, or with None what is still inside; chunks of (N,) float32."""
         if frame is not None:
-            frame.pts = None  # the samples are counted here; FFmpeg shall not look at the time again
+            frame.pts = None  # samples are counted here; FFmpeg must not use the time again
         self._source.push(frame)
         while True:
             try:
@@ -70,14 +71,14 @@ class Converter:
 
 
 class Downmix:
-    """One channel, at their own rate, of frames of one kind.
+    """Mixes frames of one kind to one channel, at their own rate.
 
-    FFmpeg's mix where it has one for the layout; of Ambisonics the channel W, which is what an omnidirectional
+    Uses FFmpeg's mix if it has one for the layout; the channel W of Ambisonics, which is what an omnidirectional
     microphone hears; else the mean of the channels.
 
     Args:
         source: The first frame; later ones must have its rate, sample format and layout.
-        channel: Take this one alone, counted from 0.
+        channel: Use only this channel, counted from 0.
     """
 
     def __init__(self, source: Any, channel: int | None = None) -> None:
@@ -100,7 +101,7 @@ class Downmix:
             was no finite number and was made 0, None where all are.
         """
         first = frames[0]
-        if first.format.name not in format_dtypes:  # 64-bit integers, which PyAV makes no array of
+        if first.format.name not in format_dtypes:  # 64-bit integers, which PyAV cannot turn into an array
             return _converted(self._converter, first), None, None
         samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
         bad: np.ndarray | None = None
@@ -113,8 +114,8 @@ class Downmix:
             offset, scale = _OFFSET_AND_SCALE.get(samples.dtype.str[1:], (0.0, 1.0))
             channels = (channels - np.float32(offset)) / np.float32(scale) if scale != 1.0 else channels
         if self._converter is None and channels is not None:
-            one = channels.mean(0) if self._channel is None else channels[min(self._channel, len(channels) - 1)]
-            return one, channels, bad
+            mono = channels.mean(0) if self._channel is None else channels[min(self._channel, len(channels) - 1)]
+            return mono, channels, bad
         whole = first
         if len(frames) > 1 or bad is not None:
             whole = av.AudioFrame.from_ndarray(samples, format=first.format.name, layout=first.layout.name)
@@ -131,13 +132,13 @@ class Downmix:
 
 
 def _converted(converter: Converter | None, frame: Any) -> np.ndarray:
-    """All of a frame; as its rate stays, so many samples come out as went in."""
+    """All samples of a frame. The rate stays the same, so the number of samples does too."""
     chunks = () if converter is None else converter(frame)
     return np.concatenate([*chunks, np.zeros(0, np.float32)])
 
 
 def packed(frame: Any) -> Any:
-    """A frame with its channels interleaved where they are more planes than PyAV reaches: 8, as FFmpeg's `data` has.
+    """A frame with interleaved channels if it has more planes than PyAV can read: 8, the size of FFmpeg's `data`.
 
     Raises:
         av.FFmpegError: libswresample cannot convert the frame.
@@ -156,7 +157,7 @@ def frame_kind(frame: Any) -> tuple[int, str, str]:
 
 
 class Levels:
-    """What is strange about a clip's sound, measured while it is mixed.
+    """Faults of a clip's sound, measured while it is mixed.
 
     Attributes:
         peak: Largest sample of the mix, of full scale.
@@ -169,7 +170,7 @@ class Levels:
         self._powers = np.zeros(0)
 
     def add(self, mixed: np.ndarray, channels: np.ndarray | None, bad: np.ndarray | None) -> None:
-        """Take some more of what `Downmix` gave."""
+        """Add the next result of `Downmix`."""
         self._samples += len(mixed)
         self._bad += 0 if bad is None else int(bad.sum())
         if channels is None or not len(mixed):
@@ -187,77 +188,79 @@ class Levels:
         return int(self._powers.argmax()) if self._mixed < CANCELLED * self._powers.mean() else None
 
     def remarks(self, path: Any, channel: int | None) -> list[ClipError]:
-        """What a user should know of the sound.
+        """The faults of the sound that a user should know.
 
         Args:
             path: The file, for the sentences.
-            channel: The one that is taken instead of a mix, from 0.
+            channel: The channel that is used instead of a mix, from 0; None for the mix.
         """
-        found: list[ClipError] = []
+        remarks: list[ClipError] = []
         if not self._samples:
-            return found
+            return remarks
         if channel is not None:
-            found.append(
+            remarks.append(
                 ClipError(
                     "cancelled_audio",
-                    f"The channels of {path} cancel each other out when they are mixed, as where the sign of one is "
-                    f"turned; its channel {channel + 1}, the loudest, is used alone.",
+                    f"The channels of {path} cancel each other out when they are mixed, as if one had the opposite "
+                    f"sign; only channel {channel + 1}, the loudest, is used.",
                 )
             )
         if self._bad:
             share = 100 * self._bad / self._samples
-            found.append(
+            remarks.append(
                 ClipError(
                     "non_finite_audio",
-                    f"{self._bad:,} samples ({share:.3g} %) of the sound of {path} are infinite or no number; they "
+                    f"{self._bad:,} samples ({share:.3g} %) of the sound of {path} are infinite or not a number; they "
                     "are read as silence.",
                 )
             )
         if channel is None and self.peak <= SILENT:
             loudest = f"at {20 * np.log10(self.peak):.0f} dB of full scale" if self.peak else "0"
-            found.append(ClipError("silent_audio", f"The sound of {path} is silence: its loudest sample is {loudest}."))
+            remarks.append(
+                ClipError("silent_audio", f"The sound of {path} is silence: its loudest sample is {loudest}.")
+            )
         if self.peak > CLIPPED:
-            found.append(
+            remarks.append(
                 ClipError(
                     "clipped_audio",
                     f"The sound of {path} reaches {self.peak:.3g} times full scale; it is cut at full scale.",
                 )
             )
-        return found
+        return remarks
 
 
 GAP = 0.05
-"""Seconds by which timestamps may disagree with the count of samples before the clock is believed. Containers
-round timestamps, Matroska to a millisecond, so smaller differences are no gaps."""
+"""Seconds by which timestamps may differ from the count of samples; a larger difference is a gap. Containers round
+timestamps, Matroska to a millisecond, so smaller differences are not gaps."""
 
 PREROLL = 0.25
-"""Seconds decoded before a span and thrown away, so that codec and resampler have settled at its start."""
+"""Seconds that are decoded before a span and dropped, so that codec and resampler are stable at its start."""
 
 _AT_ONCE = 0.5
-"""Seconds of sound that are converted at once: frames of 20 ms each cost more to hand over than to convert."""
+"""Seconds of sound that are converted at once: a call for each frame of 20 ms would cost more than the conversion."""
 
 MAX_SILENCE = 3600.0
 """Seconds of silence that gaps may add up to; a file that announces more has broken timestamps."""
 
 
 class TimestampError(ValueError):
-    """Timestamps that no recording has."""
+    """Timestamps that cannot be those of a recording."""
 
 
 class SoundTrack:
-    """Collects a clip's sound: padded where it starts late, trimmed where early, gaps filled with silence.
+    """Collects a clip's sound: a late start is padded, an early one cut, and gaps are filled with silence.
 
-    Samples are first made mono at their own rate, placed there, and resampled last, from a sample that lies on
-    the grid that both rates share. A span is therefore resampled in the same phase as the whole file. Where the file is
-    read from its beginning, a span's samples are placed after those before them, as those of the whole file are.
+    Samples are first made mono and placed at their own rate, and then resampled from a sample on the grid that both
+    rates share. A span therefore has the same phase as the whole file. If the file is read from its beginning, the
+    samples of a span follow those before them, as in the whole file.
 
     Args:
         zero: The file's time zero on the stream's clock, in seconds.
         start: Begin of the clip after `zero`, in seconds.
         end: End of the clip after `zero`, in seconds; None for the end of the file.
         sought: Whether the file is not read from its beginning.
-        channel: Take this channel alone instead of the downmix.
-        measure_only: Keep no samples, only the levels.
+        channel: Use only this channel instead of the downmix.
+        measure_only: Keep only the levels, not the samples.
 
     Attributes:
         levels: What was measured inside the clip.
@@ -284,8 +287,8 @@ class SoundTrack:
         self._mono_samples = 0
         self._chunks: list[np.ndarray] = []
         self._rate = 0
-        self._written = 0  # index after the last sample that was placed, at the source's rate after `zero`
-        self._position = 0  # the same of the samples that were resampled, at 16 kHz
+        self._written = 0  # index after the last placed sample, at the source's rate after `zero`
+        self._position = 0  # the same for the resampled samples, at 16 kHz
         self._placed = False
         self._silence = 0.0
         self._heard = False
@@ -383,7 +386,7 @@ class SoundTrack:
         self._silence += missing / self._rate
         if self._silence > MAX_SILENCE:
             raise TimestampError(
-                f"its timestamps leave {self._silence:.0f} s of silence, and over {MAX_SILENCE:.0f} s are not believed"
+                f"its timestamps leave {self._silence:.0f} s of silence; at most {MAX_SILENCE:.0f} s are accepted"
             )
         while missing > 0:
             count = min(missing, self._rate)

@@ -1,6 +1,6 @@
-"""Timeline: when a packet or a frame is there, in exact seconds, also where a file's timestamps begin anew.
+"""Timeline: the time of each packet and frame in exact seconds, also if a file's timestamps begin again.
 
-Sampling: which decoded frame stands for which piece of time, at a requested rate.
+`FrameSampler` then chooses the decoded frame for each row of a requested rate.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from mse_pipeline.media.frames import Frame, FrameBatch
 
 DISCONTINUOUS = frozenset({"mpeg", "mpegts", "mpegtsraw", "ogg", "live_flv", "ty"})
-"""Containers, by FFmpeg's names, whose clock may leap (its AVFMT_TS_DISCONT): recordings are cut and put together."""
+"""Containers, by FFmpeg's names, with a clock that may jump (AVFMT_TS_DISCONT): recordings are cut and joined."""
 
 _BACK = 0.1
-"""Seconds by which a stream's time may go back before it begins anew; the same in the program ffmpeg."""
+"""Seconds; if a stream's time goes back by more, a new part begins. The program ffmpeg uses the same value."""
 
 _LEAP = 10.0
-"""Seconds by which the clock of `DISCONTINUOUS` containers may go ahead before it is another clock; as in ffmpeg."""
+"""Seconds; if the clock of a `DISCONTINUOUS` container jumps ahead by more, it is another clock, as in ffmpeg."""
 
 _COARSE = Fraction(1, 1000)
-"""The clock of Matroska and FLV, to which times are rounded."""
+"""A tick of the clock of Matroska and FLV; they round times to it."""
 
 
 def exact(seconds: float) -> Fraction:
-    """The fraction that a number of seconds, or of rows a second, is meant to be.
+    """The fraction that is meant by a number of seconds, or of rows a second.
 
     Examples:
         >>> exact(1.4), exact(12.5), exact(1 / 3)
@@ -41,12 +41,12 @@ def exact(seconds: float) -> Fraction:
 class FrameClock:
     """When frames of a stream are shown, in exact seconds after the clip's start.
 
-    A clock of milliseconds rounds the times of 24, 30 or 60 frames a second. Where the stream has one frame rate, a
-    time that is a multiple of its frame's duration as far as such a clock can tell is taken for that multiple.
+    A clock of milliseconds rounds the times of 24, 30 or 60 frames a second. If the stream has one frame rate, a time
+    within the rounding error of a multiple of the frame's duration is replaced by that multiple.
 
     Args:
         stream: PyAV's video stream.
-        zero: The clip's start on the stream's clock, in seconds; None where its times mean nothing.
+        zero: The clip's start on the stream's clock, in seconds; None if the stream has no meaningful times.
     """
 
     def __init__(self, stream: Any, zero: Fraction | None) -> None:
@@ -55,7 +55,7 @@ class FrameClock:
         self._fps = Fraction(stream.base_rate) if steady else None
 
     def __call__(self, timed: Any) -> Fraction | None:
-        """Time of a packet or a frame of the stream; None where it has none."""
+        """Time of a packet or a frame of the stream; None if it has no time."""
         if timed.pts is None or timed.time_base is None or self._zero is None:
             return None
         time: Fraction = timed.pts * timed.time_base
@@ -67,24 +67,24 @@ class FrameClock:
 
 
 class Timeline:
-    """Lets the timestamps of a file's packets run on where they begin anew.
+    """Makes the timestamps of a file's packets rise from begin to end, also if they begin again.
 
-    Files that were put together (`cat a.ts b.ts`, chained Ogg, the parts of a DVD) tell the second part's times from
-    its own zero, recordings with a disturbance go on with another clock. The second part is placed behind the first,
-    by one shift for all streams, so that sound and picture stay in step. The program ffmpeg does the same. A shift is
-    rounded to the ticks of each stream's clock; so many packets pass here that fractions would cost more than decoding.
+    In joined files (`cat a.ts b.ts`, chained Ogg, the parts of a DVD) the times of the second part start from its own
+    zero; after a disturbance a recording may go on with another clock. The second part is placed after the first, by
+    one shift for all streams, so that sound and picture stay in step. The program ffmpeg does the same. A shift is
+    rounded to the ticks of each stream's clock: for so many packets, fractions would cost more time than decoding.
 
     Args:
         container: PyAV's input container.
-        whole: The file is known to be of one piece.
+        whole: The file is known to have one part only.
     """
 
     def __init__(self, container: Any, whole: bool = False) -> None:
         self._whole = whole
         self._leaps = container.format.name in DISCONTINUOUS
         self._bases: dict[int, float] = {}  # stream -> seconds of a tick of its clock
-        self._shifts = [0.0]  # seconds that are added, one a part of the file
-        self._parts: dict[int, int] = {}  # stream -> the part that it is in
+        self._shifts = [0.0]  # seconds that are added, one value a part of the file
+        self._parts: dict[int, int] = {}  # stream -> its current part
         self._last: dict[int, tuple[float, float, float]] = {}  # stream -> last dts; next dts, pts expected
         self._left: dict[
             int, tuple[int, float]
@@ -97,7 +97,7 @@ class Timeline:
         return len(self._shifts) > 1
 
     def place(self, packet: Any) -> None:
-        """Change a packet's timestamps to those of the whole. Packets are to come in the file's order."""
+        """Change a packet's timestamps to those of the whole file. Packets must come in the file's order."""
         stream = packet.stream.index
         if self._whole or packet.time_base is None:
             return
@@ -121,7 +121,7 @@ class Timeline:
             packet.pts = None if packet.pts is None else packet.pts + ticks
 
     def heard(self, stream: int, frame: Any) -> None:
-        """Take note of a decoded frame of sound: the end of a part may have packets without a time, or padding."""
+        """Note the end of a decoded frame of sound: the last packets of a part may have padding or no time."""
         base = self._bases.get(stream)
         begin = self._heard.get(stream) if base is None or frame.pts is None else frame.pts * base
         if begin is None or stream not in self._last:
@@ -132,23 +132,23 @@ class Timeline:
             self._last[stream] = last, end, max(shown, end)
 
     def _shift(self, stream: int, at: float, shown: float) -> float:
-        """What is added to the times of a packet, which is decoded `at` a time and `shown` at another."""
+        """Seconds to add to the times of a packet that is decoded at `at` and shown at `shown`."""
         part = self._parts.setdefault(stream, len(self._shifts) - 1)
         if stream in self._last:
             last, expected, end = self._last[stream]
-            before, there = self._left.pop(stream, (part, expected))
-            if abs(at + self._shifts[before] - there) < 1.0 < abs(at + self._shifts[part] - expected):
+            before, resumed = self._left.pop(stream, (part, expected))
+            if abs(at + self._shifts[before] - resumed) < 1.0 < abs(at + self._shifts[part] - expected):
                 self._parts[stream] = before  # it was one stray timestamp
-                self._last[stream] = there, there, there
+                self._last[stream] = resumed, resumed, resumed
                 if part == len(self._shifts) - 1 and part not in self._parts.values():
                     self._shifts.pop()
                 return self._shifts[before]
             if self._is_other_clock(at + self._shifts[part], last, expected):
                 self._left[stream] = part, expected
                 part += 1
-                # Not every container tells when a packet is decoded, and not every part begins with its first picture.
+                # Some containers have no decoding times, and some parts do not begin with their first picture.
                 behind = max(expected - at, end - shown)
-                # Another stream may have come to this part before; if not, or if time would go back, it begins here.
+                # Another stream may already be in this part; if not, or if time would go back, the part begins here.
                 if part == len(self._shifts):
                     self._shifts.append(behind)
                 elif abs(self._shifts[part] - behind) > _LEAP or at + self._shifts[part] + _BACK < last:
@@ -161,16 +161,16 @@ class Timeline:
 
 
 _SLIVER = Fraction(1, 1_000_000)
-"""Seconds: shorter pieces of time come from rounding and get no row."""
+"""Seconds; a shorter piece of time comes from rounding and gets no row."""
 
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """Frames of a clip at a fixed rate, handed over in batches as they are decoded.
+    """Frames of a clip at a fixed rate, passed on in batches while they are decoded.
 
-    Row k stands for [k/rate, (k+1)/rate) seconds of the clip, cut at the video's end, and shows the frame that
-    a player would show in the middle of that time, whatever the video's own frame rate is. Times are exact fractions:
-    at 10, 30 or 50 frames a second the middle of a row of 1/5 s is the very moment at which a frame appears.
+    Row k stands for [k/rate, (k+1)/rate) seconds of the clip, cut at the video's end. It shows the frame that a player
+    would show in the middle of that time, for any frame rate of the video. Times are exact fractions: at 10, 30 or 50
+    frames a second, the middle of a row of 1/5 s is exactly the time at which a frame appears.
 
     Attributes:
         rate: Rows a second.
@@ -206,7 +206,7 @@ class FrameSampler:
 
     def add(self, time: Fraction, frame: Frame) -> None:
         """Take the next frame, shown from `time` on (seconds from the clip's start, may be negative)."""
-        # A row is decided once the video is known to last to its end: only then its middle is known.
+        # A row waits until the video is known to reach its end: its middle is not known before.
         while self._recent and time >= self._end:
             self._emit(self._end)
         self._recent.append((time, frame))
@@ -214,7 +214,7 @@ class FrameSampler:
             self._recent.popleft()
 
     def finish(self, end: Fraction) -> None:
-        """Hand over what is left; `end` is where the video ends, in seconds from the clip's start."""
+        """Pass on the remaining rows; `end` is the video's end in seconds from the clip's start."""
         while self._recent and end - self._begin > _SLIVER:
             self._emit(min(self._end, end))
         self._recent.clear()

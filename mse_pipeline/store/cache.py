@@ -25,8 +25,8 @@ def open_cache(path: str | os.PathLike[str] | None = None) -> Cache:
     """Open a feature cache.
 
     Args:
-        path: The folder, or a URL as in ``s3://bucket/cache``; by default ``$MSE_CACHE`` or ``./cache``. It need not
-            exist yet.
+        path: The folder, or a URL as in ``s3://bucket/cache``; by default ``$MSE_CACHE`` or ``./cache``. It is
+            created when something is written.
 
     Raises:
         UsageError: The URL cannot be reached, or a package for it is missing.
@@ -38,7 +38,7 @@ def open_cache(path: str | os.PathLike[str] | None = None) -> Cache:
         except Exception as error:  # each kind of storage has errors of its own
             raise UsageError(
                 f"The cache {where} cannot be reached ({type(error).__name__}: {error}). "
-                "Check its address and this machine's credentials for it."
+                "Check its address, and the credentials for it on this machine."
             ) from error
     return Cache(where)
 
@@ -76,17 +76,17 @@ class Cache(Mapping[str, Dataset]):
         recipe: Mapping[str, Any] | None = None,
         source: Mapping[str, Any] | None = None,
     ) -> Dataset:
-        """Make a dataset, or bring an existing one's clip table up to date; its features stay.
+        """Make a dataset, or update the clip table of an existing one; its features stay.
 
         Raises:
-            UsageError: The name is unfit for a folder, or two clips have one id.
+            UsageError: The name cannot be the name of a folder, or two clips have the same id.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name a dataset: use letters, digits, '.', '_' and '-'.")
         ids = [clip.id for clip in clips]
         if len(set(ids)) != len(ids):
-            twice = Counter(ids).most_common(1)[0][0]
-            raise UsageError(f"Two clips of {name} have the id {twice!r}; ids must be unique.")
+            repeated = Counter(ids).most_common(1)[0][0]
+            raise UsageError(f"Two clips of {name} have the id {repeated!r}; give each clip its own id.")
         folder = self.path / name
         before = Dataset(folder) if (folder / "dataset.json").is_file() else None
         if before is None or not _has(before, clips):
@@ -97,11 +97,11 @@ class Cache(Mapping[str, Dataset]):
 
 
 def _has(dataset: Dataset, clips: Sequence[Clip]) -> bool:
-    """Whether a dataset's clip table is this one already."""
+    """Whether a dataset's clip table already holds these clips."""
     try:
         return dataset.clips == tuple(clips)
     except MseError:
-        return False  # a damaged table is written anew
+        return False  # a damaged table is written again
 
 
 class DatasetMissing(UsageError, KeyError):

@@ -1,9 +1,9 @@
-"""Candidates: features of all faces of a clip, of which a choice over the whole corpus makes one row a frame.
+"""Candidates: features of all faces of a clip, until a choice over the whole corpus leaves one row a frame.
 
-Whose face a clip shows is known only when all clips have been seen. Until then features hold rows of every face: first
-one empty row for each sampled frame, then the rows of each of the notes' ``tracks``, in the order of its ``boxes``,
-whose first number is the frame. The note ``candidates`` tells the number of frames. A choice, which stands in a file of
-its own beside the shards, says which tracks count; it is applied wherever features are read.
+The speaker's face is known only after all clips are extracted. Until then features hold rows of every face: first one
+empty row for each sampled frame, then the rows of each of the notes' ``tracks``, in the order of its ``boxes``; the
+first number of a box is the frame. The note ``candidates`` is the number of frames. A file beside the shards holds the
+choice: which tracks count. It is applied wherever features are read.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Choice:
     """The tracks of one clip that count.
 
     Attributes:
-        key: Key of the features that it was made of; it says nothing of others.
-        tracks: Numbers of the tracks; none where nobody is to be followed.
+        key: Key of the features that the choice was made from; it holds for no others.
+        tracks: Numbers of the tracks; empty if nobody is followed.
         valid: How many frames they fill.
-        doubt: From 0, as clear as can be, to 1.
+        doubt: From 0, certain, to 1.
         code: A remark on the clip, as ``no_speaker``.
         message: Why, as a sentence.
     """
@@ -56,12 +56,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen of a stream's candidates.
+    """The choices for all clips of a stream.
 
     Attributes:
         clips: By clip id.
         made_of: Hash of all that they depend on.
-        about: How they came to be, as plain JSON.
+        about: How they were made, as plain JSON.
     """
 
     clips: Mapping[str, Choice] = field(default_factory=dict)
@@ -73,16 +73,16 @@ class Choices:
         """Hash of the chosen tracks; empty where nothing is chosen."""
         if not self.clips:
             return ""
-        plain = {clip: [one.key, list(one.tracks)] for clip, one in self.clips.items()}
+        plain = {clip: [choice.key, list(choice.tracks)] for clip, choice in self.clips.items()}
         return hashlib.blake2b(canonical(plain), digest_size=16).hexdigest()
 
     def of(self, row: Row) -> Choice | None:
-        """The choice of a clip, if it was made of the features that the journal's row tells of."""
+        """The choice of a clip, if it was made from the features that the journal's row names."""
         choice = self.clips.get(row.clip)
         return choice if choice is not None and choice.key == row.key else None
 
     def told(self, row: Row) -> Row:
-        """The journal's row with what the choice made of it: valid rows and the remark."""
+        """The journal's row with the choice's number of valid rows and its remark."""
         choice = self.of(row)
         if choice is None or row.status != "done":
             return row
@@ -102,7 +102,7 @@ NONE = Choices()
 
 
 def read_choices(folder: Path) -> Choices:
-    """What was chosen of the candidates in a folder of shards; empty where nothing was.
+    """Read the choices for a folder of shards; empty if there are none.
 
     Raises:
         DamagedError: The file is damaged.
@@ -113,8 +113,8 @@ def read_choices(folder: Path) -> Choices:
         if plain["format"] != _FORMAT:
             raise ValueError(f"it has the format {plain['format']!r}, expected {_FORMAT}")
         clips = {
-            str(clip): Choice(**{**one, "tracks": tuple(map(int, one["tracks"]))})
-            for clip, one in plain["clips"].items()
+            str(clip): Choice(**{**choice, "tracks": tuple(map(int, choice["tracks"]))})
+            for clip, choice in plain["clips"].items()
         }
         return Choices(clips, str(plain["made_of"]), dict(plain["about"]))
     except FileNotFoundError:
@@ -124,8 +124,8 @@ def read_choices(folder: Path) -> Choices:
 
 
 def write_choices(folder: Path, choices: Choices) -> None:
-    """Write what was chosen, whole or not at all, with its checksum."""
-    clips = {clip: _plain(one) for clip, one in choices.clips.items()}
+    """Write the choices with a checksum, completely or not at all."""
+    clips = {clip: _plain(choice) for clip, choice in choices.clips.items()}
     about = {"made_of": choices.made_of, "about": dict(choices.about)}
     write_text(folder / FILE, seal({"format": _FORMAT, **about, "clips": clips}) + "\n")
 
@@ -135,15 +135,15 @@ def _plain(choice: Choice) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:
-    return DamagedError(f"{path} cannot be read ({error}). Remove it, and `mse extract` chooses the faces anew.")
+    return DamagedError(f"{path} cannot be read ({error}). Remove it; `mse extract` then chooses the faces again.")
 
 
 def pick(features: Features, choice: Choice | None = None) -> Features:
-    """One row a frame of a clip's candidates; other features stay as they are.
+    """Reduce a clip's candidates to one row a frame; other features stay as they are.
 
     Args:
-        features: What the extractor gave.
-        choice: The tracks that count; None for those that the notes call chosen.
+        features: As the extractor made them.
+        choice: The tracks that count; None for those that the notes mark as chosen.
 
     Raises:
         MseError: The notes do not fit the rows.
@@ -160,14 +160,16 @@ def pick(features: Features, choice: Choice | None = None) -> Features:
         return features
     try:
         frames, tracks = int(features.notes[NOTE]), list(features.notes["tracks"])
-        places = _places(tracks)
-        if not 0 <= frames <= len(features) or sum(map(len, places)) != len(features) - frames:
-            raise ValueError(f"{len(features)} rows are not those of {frames} frames and {len(tracks)} tracks")
-        if any(len(place) and not 0 <= place.min() <= place.max() < frames for place in places):
-            raise ValueError("a face is in a frame that is not there")
-        taken = {int(one["track"]) for one in tracks if one.get("chosen")} if choice is None else set(choice.tracks)
+        frames_of = _frames(tracks)
+        if not 0 <= frames <= len(features) or sum(map(len, frames_of)) != len(features) - frames:
+            raise ValueError(f"{len(features)} rows do not match {frames} frames and {len(tracks)} tracks")
+        if any(len(rows) and not 0 <= rows.min() <= rows.max() < frames for rows in frames_of):
+            raise ValueError("a face is in a frame that does not exist")
+        chosen = (
+            {int(track["track"]) for track in tracks if track.get("chosen")} if choice is None else set(choice.tracks)
+        )
         kept = {key: value for key, value in features.notes.items() if key != NOTE}
-        kept["tracks"] = [{**one, "chosen": int(one["track"]) in taken} for one in tracks]
+        kept["tracks"] = [{**track, "chosen": int(track["track"]) in chosen} for track in tracks]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise MseError(
             f"Notes of a clip with several faces do not fit its rows ({error}). Run `mse extract` again."
@@ -175,12 +177,12 @@ def pick(features: Features, choice: Choice | None = None) -> Features:
     values = features.values[:frames].copy()
     valid = np.zeros(frames, bool)
     begin = frames
-    for one, place in zip(tracks, places, strict=True):
-        rows = slice(begin, begin + len(place))
-        if int(one["track"]) in taken:
-            values[place] = features.values[rows]
-            valid[place] = features.valid[rows]
-        begin += len(place)
+    for track, own in zip(tracks, frames_of, strict=True):
+        rows = slice(begin, begin + len(own))
+        if int(track["track"]) in chosen:
+            values[own] = features.values[rows]
+            valid[own] = features.valid[rows]
+        begin += len(own)
     if choice is not None:
         kept.pop("fallback", None)
         kept["doubt"] = choice.doubt
@@ -188,6 +190,6 @@ def pick(features: Features, choice: Choice | None = None) -> Features:
     return Features(values, features.intervals[:frames], valid, features.names, kept)
 
 
-def _places(tracks: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-    """Of each track the frames of its rows."""
-    return [np.array([int(box[0]) for box in one["boxes"]], np.int64) for one in tracks]
+def _frames(tracks: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    """The frames of each track's rows."""
+    return [np.array([int(box[0]) for box in track["boxes"]], np.int64) for track in tracks]

@@ -1,7 +1,7 @@
-"""Checksums: CRC-32 of what a file says, which no single flipped bit leaves as it is.
+"""Checksums: CRC-32 of a file's content, which every single flipped bit changes.
 
-The values are zlib's, so that anyone can check them; isal computes them as fast as memory is read. JSON carries the
-checksum of its own text as its last key, ``crc``: a document as well as a line of a journal.
+The values are those of zlib, so that anyone can check them; isal computes them as fast as memory is read. A JSON
+object, be it a document or a line of a journal, has the checksum of its own text as its last key, ``crc``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _LONGEST = 1 << 18  # bytes of a text in which a flipped bit is searched for; th
 
 
 class DamagedError(MseError):
-    """What was read is not what was written."""
+    """A file's content is not what was written."""
 
 
 def of_text(text: str, so_far: int = 0) -> int:
-    """Checksum of a text's UTF-8; `so_far` is that of what stands before."""
+    """Checksum of a text in UTF-8; `so_far` is the checksum of the content before it."""
     return int(crc32(text.encode(), so_far))
 
 
 def of_rows(values: np.ndarray, intervals: np.ndarray, valid: np.ndarray, so_far: int = 0) -> int:
-    """Checksum of a clip's arrays, of which each lies in one piece."""
+    """Checksum of a clip's arrays; each must be contiguous in memory."""
     return int(crc32(valid, crc32(intervals, crc32(values, so_far))))
 
 
@@ -45,12 +45,12 @@ def of_features(features: Features) -> int:
     Examples:
         >>> from dataclasses import replace
         >>> from mse_pipeline.store.features import Features
-        >>> one = Features([[0.5]], [[0.0, 1.0]], [True], ("f0",))
-        >>> of_features(one) == of_features(replace(one)), of_features(one) == of_features(replace(one, names=("f1",)))
+        >>> f = Features([[0.5]], [[0.0, 1.0]], [True], ("f0",))
+        >>> of_features(f) == of_features(replace(f)), of_features(f) == of_features(replace(f, names=("f1",)))
         (True, False)
     """
-    told = json.dumps([list(features.names), dict(features.notes)], ensure_ascii=False)
-    return of_rows(features.values, features.intervals, features.valid, of_text(told))
+    header = json.dumps([list(features.names), dict(features.notes)], ensure_ascii=False)
+    return of_rows(features.values, features.intervals, features.valid, of_text(header))
 
 
 def seal(value: Mapping[str, Any], indent: int | None = None) -> str:
@@ -79,18 +79,18 @@ def unseal(text: str) -> tuple[dict[str, Any], bool]:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
-    key, found = next(reversed(value.items()), ("", None))
-    matches = found == f"{of_text(_head(text, key)):08x}"
+    key, checksum = next(reversed(value.items()), ("", None))
+    matches = checksum == f"{of_text(_head(text, key)):08x}"
     if key == _KEY and matches:
         del value[key]
         return value, True
     if key == _KEY or matches:  # with the right checksum under another key, that key is damaged
-        raise ValueError("its checksum is not that of its text: it was changed or damaged")
+        raise ValueError("its checksum does not match its text: it was changed or damaged")
     return value, False
 
 
 def _head(text: str, key: str = _KEY) -> str:
-    """What the checksum of a sealed text is of."""
+    """The part of a sealed text that its checksum covers."""
     return text.rpartition(f'"{key}": "')[0].rstrip()[:-1]
 
 
@@ -110,7 +110,7 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def mended(content: bytes) -> bytes | None:
-    r"""A sealed document, or some sealed lines, as they were before one bit was flipped; None if that was not all.
+    r"""A sealed document, or sealed lines, with one flipped bit set back; None if one bit does not explain the damage.
 
     Examples:
         >>> line = seal({"rows": 412}) + "\n"
@@ -119,15 +119,15 @@ def mended(content: bytes) -> bytes | None:
     """
     if len(content) > _LONGEST:
         return None
-    found = []
+    candidates = []
     changed = bytearray(content)
-    for place in range(len(content)):
+    for index in range(len(content)):
         for bit in range(8):
-            changed[place] ^= 1 << bit
+            changed[index] ^= 1 << bit
             if _fits(changed):
-                found.append(bytes(changed))
-            changed[place] ^= 1 << bit
-    return found[0] if len(found) == 1 else None
+                candidates.append(bytes(changed))
+            changed[index] ^= 1 << bit
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _fits(content: bytearray) -> bool:
@@ -138,9 +138,9 @@ def _fits(content: bytearray) -> bool:
 
 
 def _is_sealed(content: bytearray, indent: int | None = None) -> bool:
-    place = content.rfind(_MARK.encode())
-    # The digits first: of all that is tried, hardly anything comes further.
-    if content[place + len(_MARK) :][:8] != b"%08x" % crc32(content[:place].rstrip()[:-1]):
+    mark = content.rfind(_MARK.encode())
+    # The digits are checked first: nearly all attempts fail here.
+    if content[mark + len(_MARK) :][:8] != b"%08x" % crc32(content[:mark].rstrip()[:-1]):
         return False
     try:
         text = content.decode()
@@ -150,14 +150,14 @@ def _is_sealed(content: bytearray, indent: int | None = None) -> bool:
 
 
 def damaged(path: Path, what: str, why: object) -> MseError:
-    """The error of a file in the cache that is not what was written there, a `DamagedError`.
+    """The error for a file in the cache that is missing or not what was written: a `DamagedError`.
 
-    Where the machine withholds the file, because permission is denied say, it is another, and nothing to repair.
+    If the machine cannot read the file, as without permission, it is a plain `MseError`: there is nothing to repair.
 
     Args:
         path: The file.
         what: What cannot be read, as in ``visual.mtcnn of the clip 'a' in the shard``.
-        why: What was found.
+        why: The error, or the difference, that shows the damage.
     """
     if isinstance(why, OSError) and of_the_machine(why):
         return MseError(explain(why, path))

@@ -1,15 +1,13 @@
-"""Commit: what a worker made of some clips enters the cache as one, or not at all.
+"""Runs and commits: which extractions may work on a dataset at the same time, and how their results enter the cache.
 
-Shards are written first; then, under the dataset's lock and only if the writer's run still holds, they get their names
-and one journal file makes them count. A run that was killed may leave a worker that still writes: its commits are
-refused once the next run has begun. Object storage has no lock and no renaming: shards are put there under their names,
-and a clip that two runs commit is there twice, of which the last holds.
+On a local disk a run holds a lock as long as it lives: one run of the whole dataset, or several runs of different
+shares (``1/8`` to ``8/8``) side by side. A run also leaves a token; when the next run removes it, workers of the old
+run can no longer commit.
 
-Runs: which extractions may be at work on a dataset at once, and which may still commit.
-
-On a local disk a run holds a lock for as long as it lives: one run of the whole dataset, or several of different
-shares (``1/8`` to ``8/8``) side by side. Object storage knows no locks. In both places a run also leaves a token, and
-a worker whose run's token was taken away may no longer commit.
+A commit adds the results of some clips together, or not at all. Shards are written first. Then, under the dataset's
+lock and only if the run is still current, they get their names, and one journal file makes them count. Object storage
+has no locks and no renaming: shards get their names at once. If two runs commit the same clip, both results are there,
+and the last one counts.
 """
 
 from __future__ import annotations
@@ -47,15 +45,16 @@ from mse_pipeline.store.storage import (
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
 
+__all__ = ["Commit", "Shard", "begin_run", "commit_lock", "run_lock"]
 
 _TOKENS = ".runs"
 _SHARE = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
-_START = 60.0  # seconds; starts are short, so that one waits for the other
+_START = 60.0  # seconds; a start is short, so that another one can wait for it
 
 
 @contextmanager
 def commit_lock(folder: Path) -> Iterator[None]:
-    """The lock that one commit after the other takes; nothing on object storage, where none is."""
+    """The lock that each commit takes in turn; on object storage there is none."""
     if not is_local(folder):
         yield
         return
@@ -66,18 +65,18 @@ def commit_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def run_lock(folder: Path, share: str | None = None) -> Iterator[None]:
-    """The lock that a run holds; the system frees it when the process ends, however it ends.
+    """The lock that a run holds; the system releases it when the process ends, also if it is killed.
 
     A run of the whole dataset excludes all others; runs of different shares do not exclude each other.
 
     Args:
         folder: The dataset's folder in the cache. On object storage there are no locks: two runs there may do the
             same work twice, which is harmless.
-        share: Which part the run is about, as in ``1/8``; None for all of it.
+        share: The share of the run, as in ``1/8``; None for the whole dataset.
 
     Raises:
         filelock.Timeout: Another run holds it.
-        UsageError: The share is none.
+        UsageError: The share is not of the form k/n.
     """
     name = _name(share)
     if not is_local(folder):
@@ -95,15 +94,15 @@ def run_lock(folder: Path, share: str | None = None) -> Iterator[None]:
 
 
 def begin_run(dataset: Dataset, run: str, share: str | None = None) -> int:
-    """Let `run` commit and the earlier runs of the same clips no more; remove what killed ones left.
+    """Allow `run` to commit, forbid it to earlier runs of the same clips, and remove the files that killed runs left.
 
-    Nothing is removed where another run may be alive: beside other shares, and on object storage (where `mse cache
-    prune` does it).
+    Nothing is removed where another run may be alive: if runs of other shares are, and on object storage (there
+    `mse cache prune` removes them).
 
     Args:
         dataset: The dataset, whose `run_lock` is held.
-        run: A fresh name.
-        share: Which part the run is about, as in ``1/8``; None for all of it.
+        run: A new name.
+        share: The share of the run, as in ``1/8``; None for the whole dataset.
 
     Returns:
         How many files were removed.
@@ -112,8 +111,8 @@ def begin_run(dataset: Dataset, run: str, share: str | None = None) -> int:
     with commit_lock(folder):
         write_text(folder / _TOKENS / f"{name}.{run}", run + "\n")
         for token in names(folder / _TOKENS):
-            of, _, whose = token.partition(".")
-            if whose != run and (share is None or of in {name, _name(None)}):
+            token_share, _, token_run = token.partition(".")
+            if token_run != run and (share is None or token_share in {name, _name(None)}):
                 remove(folder / _TOKENS / token)
     if not is_local(folder):
         return 0
@@ -130,8 +129,8 @@ def is_current(folder: Path, run: str) -> bool:
 
 
 def last_begun(folder: Path) -> float:
-    """When the last run of a dataset began, in seconds since 1970; 0 if none did, or the storage does not tell."""
-    return max((one.modified for one in files(folder / _TOKENS)), default=0.0)
+    """When the last run of a dataset began, in seconds since 1970; 0 if there was none, or the storage does not say."""
+    return max((token.modified for token in files(folder / _TOKENS)), default=0.0)
 
 
 def _name(share: str | None) -> str:
@@ -139,7 +138,7 @@ def _name(share: str | None) -> str:
         return "all"
     match = _SHARE.fullmatch(share)
     if match is None or int(match[1]) > int(match[2]):
-        raise UsageError(f"A share is a part of all, as in 1/8 to 8/8; got {share!r}.")
+        raise UsageError(f"A share is one of n equal parts, as in 1/8 to 8/8; got {share!r}.")
     return f"{match[1]}-of-{match[2]}"
 
 
@@ -153,13 +152,13 @@ def _share_locks(folder: Path) -> list[str]:
 
 @contextmanager
 def _starting(folder: Path) -> Iterator[None]:
-    """Runs begin one after the other, so that none begins between another's look around and its lock."""
+    """Runs start one after the other: no run starts between the check of another run and its lock."""
     with filelock.FileLock(folder / ".start.lock", timeout=_START):
         yield
 
 
 def _alone(folder: Path, name: str) -> bool:
-    """Whether no other share's run is alive; holds as long as none can start."""
+    """Whether no run of another share is alive; true as long as none can start."""
     try:
         for other in _share_locks(folder):
             if other != _lock(name):
@@ -171,7 +170,7 @@ def _alone(folder: Path, name: str) -> bool:
 
 
 def _remove_orphans(dataset: Dataset) -> int:
-    """Remove shards that no journal row names: a run was killed between them and its journal."""
+    """Remove shards that no journal row names: a run was killed before it wrote its journal file."""
     named = {row.shard for row in dataset.journal.read().values()}
     orphans = [shard for shard in (dataset.path / "streams").glob("*/*/shard-*.parquet") if shard.name not in named]
     for shard in orphans:
@@ -179,19 +178,17 @@ def _remove_orphans(dataset: Dataset) -> int:
     return len(orphans)
 
 
-__all__ = ["Commit", "Shard", "begin_run", "commit_lock", "run_lock"]
-
 Shard = list[tuple[str, str, Features]]
 """Clip id, key and features of each."""
 
 
 class Commit:
-    """Rows and features that are to enter the cache together.
+    """Rows and features that enter the cache together.
 
     Args:
-        dataset: Where to.
-        run: Name of the run; `begin_run` gave it, or any name outside of a run.
-        guarded: Refuse to write when another run has begun since.
+        dataset: The dataset.
+        run: Name of the run as given to `begin_run`, or any name outside of a run.
+        guarded: Refuse to write if another run has begun since.
     """
 
     def __init__(self, dataset: Dataset, run: str, *, guarded: bool = False) -> None:
@@ -203,15 +200,15 @@ class Commit:
         self._features: dict[tuple[str, str], Shard] = defaultdict(list)
 
     def add(self, row: Row, features: Features | None = None) -> None:
-        """Add one clip's row in one stream; a row that is done comes with its features, or names their shard."""
+        """Add the row of one clip in one stream. A row that is done comes with its features, or names their shard."""
         if features is not None:
-            shown = pick(features)
+            picked = pick(features)
             row = Row(
                 **{
                     **row.__dict__,
                     "shard": self._shard,
-                    "rows": len(shown),
-                    "valid": int(shown.valid.sum()),
+                    "rows": len(picked),
+                    "valid": int(picked.valid.sum()),
                     "checksum": of_features(features),
                 }
             )
@@ -219,7 +216,7 @@ class Commit:
         self._rows.append(row)
 
     def write(self) -> bool:
-        """Enter everything; returns False, with nothing written, if the run no longer holds."""
+        """Commit everything; returns False, with nothing written, if the run is no longer current."""
         if not self._rows:
             return not self._guarded or is_current(self.dataset.path, self._run)
         return self._write_local() if is_local(self.dataset.path) else self._write_remote()
@@ -245,16 +242,16 @@ class Commit:
                 temporary.unlink(missing_ok=True)
 
     def _write_remote(self) -> bool:
-        put: list[Path] = []
+        uploaded: list[Path] = []
         with tempfile.TemporaryDirectory(prefix="mse-") as folder:
             for final, stream, rows in self._shards():
-                made = Path(folder) / final.name
-                with writing(made):
-                    write_shard(made, stream, rows)
-                put.append(final)
-                upload(made, final)
+                local = Path(folder) / final.name
+                with writing(local):
+                    write_shard(local, stream, rows)
+                uploaded.append(final)
+                upload(local, final)
         if self._guarded and not is_current(self.dataset.path, self._run):
-            for final in put:
+            for final in uploaded:
                 remove(final)
             return False
         self._enter()

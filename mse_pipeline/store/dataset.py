@@ -34,7 +34,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     """Streams by name, each a mapping from clip id to Features.
 
     ``dataset["acoustic.egemaps"]`` reads what training reads: the pack, on the clock that the recipe's alignment
-    asks for. ``dataset.native("acoustic.egemaps")`` reads what the extractor gave, on its own clock.
+    asks for. ``dataset.native("acoustic.egemaps")`` reads the extractor's rows on their own clock.
 
     Args:
         path: The dataset's folder in the cache.
@@ -75,7 +75,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         if entry.alignment == {"kind": "none"} or not native:
             return native
         raise MseError(
-            f"{stream} of {self.name} is not packed on its {entry.alignment['kind']} clock yet. "
+            f"{stream} of {self.name} has no pack for its alignment ({entry.alignment['kind']}) yet. "
             f"Run `mse extract {self.name}` to finish."
         )
 
@@ -111,11 +111,11 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             UsageError: There is no such stream, or no such version of it.
         """
         version = self._version(stream, version)
-        known, told = self._ids, self.choices(stream, version).told
-        return [told(row) for row in self._rows_by_version().get(version, []) if row.clip in known]
+        known, choices = self._ids, self.choices(stream, version)
+        return [choices.told(row) for row in self._rows_by_version().get(version, []) if row.clip in known]
 
     def choices(self, stream: str, version: str | None = None) -> Choices:
-        """Which of several faces count in a stream; empty where each clip's face was chosen by itself.
+        """Which of several faces count in a stream; empty if each clip's face was chosen without the others.
 
         Args:
             stream: Name of the stream.
@@ -125,16 +125,16 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             UsageError: There is no such stream, or no such version of it.
             MseError: The file of the choices is damaged.
         """
-        place = stream, self._version(stream, version)
-        if place not in self._choices:
-            self._choices[place] = read_choices(self.stream_folder(*place))
-        return self._choices[place]
+        key = stream, self._version(stream, version)
+        if key not in self._choices:
+            self._choices[key] = read_choices(self.stream_folder(*key))
+        return self._choices[key]
 
     def set_choices(self, stream: str, choices: Choices) -> None:
-        """Say which of several faces count in a stream's current version."""
-        place = stream, self._entry(stream).version
-        write_choices(self.stream_folder(*place), choices)
-        self._choices[place] = choices
+        """Set which of several faces count in a stream's current version."""
+        key = stream, self._entry(stream).version
+        write_choices(self.stream_folder(*key), choices)
+        self._choices[key] = choices
 
     def versions(self, stream: str) -> tuple[Version, ...]:
         """The versions of a stream that the cache holds: the current one, then the others in the order of their ids.
@@ -144,10 +144,10 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         """
         entry = self._entry(stream)
         journal = self._rows_by_version()
-        found = {id for id, rows in journal.items() if any(row.stream == stream for row in rows)}
+        ids = {id for id, rows in journal.items() if any(row.stream == stream for row in rows)}
         folder = self.path / "streams" / stream
-        found |= {name for name in names(folder) if (folder / name / "stream.json").is_file()}
-        others = sorted(id for id in found - {entry.version} if ID.fullmatch(id))
+        ids |= {name for name in names(folder) if (folder / name / "stream.json").is_file()}
+        others = sorted(id for id in ids - {entry.version} if ID.fullmatch(id))
         return tuple(
             Version(
                 id=id,
@@ -163,20 +163,22 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         return count_clips(self.path / "clips.parquet")
 
     def count(self, stream: str) -> int:
-        """How many clips have features of a stream, by the journal alone."""
+        """How many clips have features of a stream, by the journal."""
         return sum(row.status == "done" for row in self.rows(stream))
 
     def rows_with_shards(self) -> dict[tuple[str, str], Row]:
-        """What the journal knows, by clip and stream version, without features whose shard is no longer there.
+        """The journal's rows by clip and stream version, without features that are lost because their shard is missing.
 
-        A shard may have been removed by hand because it was damaged, or, on object storage, by someone who took it for
-        an orphan: what it held counts as missing.
+        A shard may have been removed by hand because it was damaged, or, on object storage, by someone who thought that
+        nothing names it. Its features then count as missing.
         """
         held: dict[tuple[str, str], Row] = {}
         for version, rows in self._rows_by_version().items():
-            there = {stream: set(names(self.stream_folder(stream, version))) for stream in {row.stream for row in rows}}
+            shards = {
+                stream: set(names(self.stream_folder(stream, version))) for stream in {row.stream for row in rows}
+            }
             for row in rows:
-                if row.status != "done" or row.shard in there[row.stream]:
+                if row.status != "done" or row.shard in shards[row.stream]:
                     held[row.clip, version] = row
         return held
 
@@ -194,44 +196,51 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         return frozenset(clip.id for clip in self.clips)
 
     def put(self, stream: str, features: Mapping[str, Features], *, source: Mapping[str, Any] | None = None) -> None:
-        """Store features that were made elsewhere as a stream's current version.
+        """Store features from other tools as a stream's current version.
 
         Args:
             stream: Modality and name, as in ``visual.action_units``.
             features: Features by clip id.
-            source: Where they came from, as plain values; kept with the stream.
+            source: Their origin, as plain values; kept with the stream.
 
         Raises:
-            UsageError: The stream's name has no modality, or a clip is not of this dataset.
-            MseError: A run is at work on the dataset.
+            UsageError: The stream's name has no modality, or a clip does not belong to this dataset.
+            MseError: A run is working on the dataset.
         """
         modality, _, kind = stream.partition(".")
         if modality not in {"acoustic", "visual", "text"} or not kind:
-            raise UsageError(f"A stream is named by modality and kind, as in visual.action_units; got {stream!r}.")
+            raise UsageError(
+                f"The name of a stream is modality.kind, as in visual.action_units; got {stream!r}. "
+                "Use acoustic, visual or text as modality."
+            )
         strangers = sorted(set(features) - {clip.id for clip in self.clips})
         if strangers:
-            raise UsageError(f"{len(strangers)} clips are not of {self.name}, the first is {strangers[0]!r}.")
+            raise UsageError(
+                f"{len(strangers)} clips do not belong to the dataset {self.name}; the first is {strangers[0]!r}."
+            )
         content, keys = hashlib.blake2b(digest_size=16), {}
         for clip in sorted(features):
-            one, key = features[clip], hashlib.blake2b(digest_size=16)
-            head = canonical([clip, list(one.names), list(one.values.shape)])
-            for part in (head, *(array.tobytes() for array in (one.values, one.intervals, one.valid))):
+            own, key = features[clip], hashlib.blake2b(digest_size=16)
+            head = canonical([clip, list(own.names), list(own.values.shape)])
+            for part in (head, *(array.tobytes() for array in (own.values, own.intervals, own.valid))):
                 content.update(part)
                 key.update(part)
             keys[clip] = key.hexdigest()
         identity = {"stream": stream, "imported": dict(source or {}), "content": content.hexdigest()}
         entry = StreamEntry(stream_id(identity), identity)
         try:
-            with run_lock(self.path):  # pruning may take what the manifest does not name yet for a version of before
+            with run_lock(self.path):  # pruning would remove a version that the manifest does not name yet
                 commit = Commit(self, run=uuid.uuid4().hex[:8])
-                for clip, one in features.items():
+                for clip, own in features.items():
                     row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=keys[clip])
-                    commit.add(row, one)
+                    commit.add(row, own)
                 commit.write()
                 self.set_manifest(self.manifest.with_stream(stream, entry))
                 pack_stream(self, stream)
         except Timeout as error:
-            raise MseError(f"An extraction into {self.name} is running; put features when it has ended.") from error
+            raise MseError(
+                f"An extraction into {self.name} is running. Put the features after it has ended."
+            ) from error
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, and each stream's identity beside its shards."""
@@ -250,19 +259,19 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         """Where the pack of a stream's current version on its current clock lies."""
         entry = self._entry(stream)
         clock = _PLAIN.sub("", str(entry.alignment["kind"]))[:40]
-        if len(entry.alignment) > 1:  # what is chosen may be long, or unfit for a file's name
+        if len(entry.alignment) > 1:  # options may be too long for a file's name, or not allowed in it
             clock += "-" + hashlib.blake2b(canonical(dict(entry.alignment)), digest_size=6).hexdigest()
         return self.stream_folder(stream, entry.version) / f"pack-{clock}.h5"
 
     def _version(self, stream: str, version: str | None) -> str:
-        """The id of the current version, or the one that is asked for if it is there."""
+        """The id of the current version, or of the version that is asked for if it exists."""
         current = self._entry(stream).version
         if version is None or version == current:
             return current
-        there = self.versions(stream)
-        if version not in {one.id for one in there}:
-            told = ", ".join(f"{one.id} (current)" if one.current else one.id for one in there)
-            raise UsageError(f"{stream} of {self.name} has no version {version!r}. It has: {told}.")
+        known = self.versions(stream)
+        if version not in {other.id for other in known}:
+            ids = ", ".join(f"{other.id} (current)" if other.current else other.id for other in known)
+            raise UsageError(f"{stream} of {self.name} has no version {version!r}. It has: {ids}.")
         return version
 
     def _entry(self, stream: str) -> StreamEntry:
@@ -275,7 +284,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 
 
 def _read_identity(path: Path) -> Mapping[str, Any]:
-    """What stands beside the shards; empty where nothing does, or nothing that can be read."""
+    """The identity in the file beside the shards; empty if the file is missing or cannot be read."""
     try:
         return read_sealed(path)[0]
     except (OSError, ValueError):

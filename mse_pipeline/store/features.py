@@ -1,4 +1,4 @@
-"""Features: what an extractor makes of one clip."""
+"""Features: the rows that an extractor makes for one clip."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Features:
     Attributes:
         values: (T, D) float32.
         intervals: (T, 2) float64, begin and end of each row in seconds from the clip's start.
-        valid: (T,) bool; False where nothing was there to measure, as in a frame without a face. Values are 0 there.
+        valid: (T,) bool; False where there was nothing to measure, as in a frame without a face. Values are 0 there.
         names: The D dimensions' names.
-        notes: How the values came to be, where a choice was made (as the face that was followed). Plain JSON.
+        notes: How the values were made if there was a choice, as which face was followed. Plain JSON.
 
     Raises:
         ValueError: The shapes do not fit together.
@@ -44,11 +44,13 @@ class Features:
             raise ValueError(f"Features need values of shape (T, D), got {values.shape}.")
         if not len(values) == len(intervals) == len(valid):
             raise ValueError(
-                "Values, intervals and valid must have one row a step, "
+                "Values, intervals and valid must have the same number of rows, "
                 f"got {len(values)}, {len(intervals)}, {len(valid)}."
             )
         if values.shape[1] != len(names):
-            raise ValueError(f"{values.shape[1]} dimensions need as many names, got {len(names)}.")
+            raise ValueError(
+                f"Features of {values.shape[1]} dimensions need {values.shape[1]} names, got {len(names)}."
+            )
         for name, value in (("values", values), ("intervals", intervals), ("valid", valid), ("names", names)):
             object.__setattr__(self, name, value)
 
@@ -58,9 +60,9 @@ class Features:
 
         Checking them again would take longer than reading a short clip.
         """
-        made = object.__new__(cls)
-        made.__dict__.update(values=values, intervals=intervals, valid=valid, names=names, notes={})
-        return made
+        features = object.__new__(cls)
+        features.__dict__.update(values=values, intervals=intervals, valid=valid, names=names, notes={})
+        return features
 
     def __len__(self) -> int:
         return len(self.values)

@@ -1,9 +1,9 @@
-"""The pack file: an HDF5 file whose arrays lie in one piece each, so that they are mapped into memory and not read.
+"""The pack file: an HDF5 file with contiguous arrays, so that they are mapped into memory and not read.
 
-The values of all clips lie end to end, with offsets: a clip is one slice. Anyone's HDF5 library reads it; `Pack` maps
-it, once it is sure that the file is what it claims to be.
+The values of all clips follow each other, with offsets: a clip is one slice. Any HDF5 library reads the file. `Pack`
+maps it after `inspect` has checked its structure.
 
-| dataset | shape | what |
+| dataset | shape | meaning |
 |---|---|---|
 | ``values`` | (N, D) float32 | rows of all clips |
 | ``intervals`` | (N, 2) float64 | begin and end of each row in seconds from its clip's start |
@@ -14,7 +14,7 @@ it, once it is sure that the file is what it claims to be.
 | ``checksums`` | (C, 2) uint32 | CRC-32 of each clip's values, intervals and valid, and of its statistics |
 | ``count``, ``mean``, ``spread`` | (C, D) int64, float64, float64 | statistics of each clip, where they are smaller than the values |
 
-The attribute ``checksum`` is the CRC-32 of all that stands outside of these arrays. Packs of format 2 have no checksums.
+The attribute ``checksum`` is the CRC-32 of everything outside of these arrays. Packs of format 2 have no checksums.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _TYPES: dict[str, np.dtype] = {
     CHECKSUMS: np.dtype("<u4"),
 }
 _ALIGNMENT = 64  # bytes; numbers at odd addresses are slow, and some processors refuse them
-_ROWS_FOR_STATISTICS = 8  # a clip, on average; below, statistics would take more room than values
+_ROWS_FOR_STATISTICS = 8  # rows a clip, on average; with fewer, statistics would be larger than the values
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where an array lies in the file.
+    """The place of an array in the file.
 
     Attributes:
         start: Its first byte.
@@ -74,7 +74,7 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a pack file holds and where.
+    """The contents of a pack file and their places.
 
     Attributes:
         clips: Ids in order.
@@ -97,7 +97,7 @@ def create(
     path: Path, *, clips: Sequence[str], keys: Sequence[str], lengths: Sequence[int], names: Sequence[str],
     about: Mapping[str, Any],
 ) -> Layout:  # fmt: skip
-    """Make a pack file with everything but its arrays' bytes, for which there is room.
+    """Make a pack file with space for its arrays, and everything else.
 
     The bytes of the file depend on the arguments alone.
 
@@ -142,10 +142,10 @@ def _region(dataset: h5py.Dataset, dtype: np.dtype) -> Region:
 
 
 def inspect(path: Path, home: Path | None = None) -> Layout:
-    """Read all but the arrays, and check that each of them lies in the file in one piece, as it claims.
+    """Read everything except the arrays, and check that each array is contiguous and inside the file.
 
-    A pack may come from a stranger: what points to another file is not opened, and what would be mapped beyond the
-    end of the file, where reading kills the process, is refused.
+    A pack may come from a stranger: links to other files are not opened, and an array beyond the end of the file is
+    refused, since reading it would kill the process.
 
     Args:
         path: The file, on a local disk.
@@ -162,53 +162,53 @@ def inspect(path: Path, home: Path | None = None) -> Layout:
                 raise ValueError(f"format {written}, expected {UNCHECKED} or {FORMAT}")
             checked = written == FORMAT
             wanted = [*BODY, *(STATISTICS if "mean" in file else ()), *([CHECKSUMS] if checked else [])]
-            found = {name: _plain(file, name, size) for name in ("offsets", *_TEXTS, *wanted)}
-            clips, keys, names = (tuple(found[name].asstr()[:]) for name in _TEXTS)
-            offsets = found["offsets"][:]
-            regions = {name: _region(found[name], _TYPES[name]) for name in wanted}
+            datasets = {name: _plain(file, name, size) for name in ("offsets", *_TEXTS, *wanted)}
+            clips, keys, names = (tuple(datasets[name].asstr()[:]) for name in _TEXTS)
+            offsets = datasets["offsets"][:]
+            regions = {name: _region(datasets[name], _TYPES[name]) for name in wanted}
             about = json.loads(file.attrs["about"])
             checksum = int(file.attrs["checksum"]) if checked else None
         if not isinstance(about, dict):
             raise TypeError("its description is no JSON object")
         _check_shapes(clips, keys, names, offsets, regions)
         if checked and checksum != _checksum(clips, keys, names, offsets, about):
-            raise ValueError("its table of clips has another checksum than was written")
+            raise ValueError("the checksum of its table of clips does not match")
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError) as error:
         raise damaged(home or path, "The pack", error) from error
     return Layout(clips, keys, names, offsets, regions, about)
 
 
 def _plain(file: h5py.File, name: str, size: int) -> h5py.Dataset:
-    """A dataset whose bytes all lie in this file, one after the other."""
+    """An HDF5 dataset that is contiguous and completely inside this file."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name} lies outside of the file")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
-    if found.external or found.is_virtual:
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is not an HDF5 dataset")
+    if dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} lies outside of the file")
-    plan = found.id.get_create_plist()
+    plan = dataset.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_nfilters():
-        raise ValueError(f"{name} does not lie in one piece")
+        raise ValueError(f"{name} is not contiguous")
     if name in _TEXTS:
-        if h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
-            raise ValueError(f"{name} is no list of texts")
-    elif found.dtype != _TYPES[name]:
-        raise ValueError(f"{name} has the type {found.dtype}, expected {_TYPES[name]}")
-    start = found.id.get_offset()
-    claimed = math.prod(map(int, found.shape)) * found.id.get_type().get_size()
+        if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
+            raise ValueError(f"{name} is not a list of texts")
+    elif dataset.dtype != _TYPES[name]:
+        raise ValueError(f"{name} has the type {dataset.dtype}, expected {_TYPES[name]}")
+    start = dataset.id.get_offset()
+    claimed = math.prod(map(int, dataset.shape)) * dataset.id.get_type().get_size()
     if claimed and (start is None or start + claimed > size):
-        raise ValueError(f"{name} claims bytes beyond the end of the file, which was cut short or made up")
-    if name not in _TEXTS and (start or 0) % found.dtype.itemsize:
-        raise ValueError(f"{name} lies at an odd address")
-    return found
+        raise ValueError(f"{name} ends beyond the end of the file, which is incomplete or forged")
+    if name not in _TEXTS and (start or 0) % dataset.dtype.itemsize:
+        raise ValueError(f"{name} starts at an address that does not fit its type")
+    return dataset
 
 
 def _checksum(
     clips: Sequence[str], keys: Sequence[str], names: Sequence[str], offsets: np.ndarray, about: Mapping[str, Any]
 ) -> int:
-    told = json.dumps([list(clips), list(keys), list(names), dict(about)], sort_keys=True, ensure_ascii=False)
-    return crc32(offsets, of_text(told))
+    header = json.dumps([list(clips), list(keys), list(names), dict(about)], sort_keys=True, ensure_ascii=False)
+    return crc32(offsets, of_text(header))
 
 
 def _check_shapes(

@@ -1,12 +1,11 @@
-"""Integrity: every file of a dataset compared with its checksums, and what is damaged named with its clips.
+"""Integrity: compare every file of a dataset with its checksums, name the damage with its clips, and repair it.
 
-What was written before there were checksums is read as far as its format tells, and counted as unchecked.
+`verify` changes nothing. Files from before there were checksums are read as far as their format allows, and are
+counted as unchecked.
 
-Mending: what a damaged dataset still holds is put in order, as far as its checksums prove that it is right.
-
-Nothing is made anew here. A text in which one bit was flipped is told by its checksum what it was; rows that the
-journal lost are found again in the shards; and what is whole of a damaged shard moves to a new one, with those of its
-clips that the pack has as they were written.
+`mend_texts` and `save_clips` restore what the checksums prove to be right; nothing is extracted here. A text with one
+flipped bit is restored by its checksum. Rows that the journal lost are found in the shards. The intact clips of a
+damaged shard move to a new one, together with those that the pack still has as they were written.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Kind = Literal["manifest", "clips", "defects", "journal", "shard", "pack", "copy
 _DOCUMENTS: dict[str, Kind] = {"stream.json": "identity", FILE: "choices"}
 _CLIP = re.compile(rb'"clip": "([^"\\]+)"')
 _STREAM = re.compile(rb'"stream": "([^"\\]+)"')
-_ATTEMPTS = 3  # a run that commits meanwhile removes and adds files
+_ATTEMPTS = 3  # a run that commits at the same time removes and adds files
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,13 @@ class Damage:
 
     Attributes:
         path: The file.
-        kind: What it is: a ``copy`` is this machine's of a pack on object storage, an ``identity`` what a version of a
-            stream was made with, a ``state`` which journal a pack belongs to, ``choices`` which faces count.
-        problem: What was found.
-        stream: The stream that it is about; empty where it is about all of them.
+        kind: What it holds: ``copy`` is the local copy of a pack on object storage, ``identity`` the settings that a
+            version of a stream was made with, ``state`` the journal that a pack belongs to, ``choices`` the faces that
+            count.
+        problem: The error or the difference.
+        stream: The stream of the file; empty if it holds all streams.
         version: The stream's version.
-        clips: The clips whose features, or rows of the journal, are damaged; none where the values are all there.
+        clips: The clips with damaged features or journal rows; empty if all values are there.
     """
 
     path: Path
@@ -66,15 +66,15 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         dataset: Name of the dataset.
         files: How many files were looked at.
         bytes: How many bytes they are.
         features: How many clips' features were compared with their checksum, in shards and packs.
-        unchecked: Numbers of files that are wholly or partly without checksums, by kind.
-        damages: What is damaged.
+        unchecked: By kind, how many files have no checksums, or only some.
+        damages: The damaged files.
     """
 
     dataset: str
@@ -86,8 +86,8 @@ class Verified:
 
 
 @dataclass
-class _Found:
-    """What was found so far, and who is told which file is next."""
+class _Results:
+    """The results so far, and the function that is called with the next file."""
 
     on_file: Callable[[Path], None]
     files: int = 0
@@ -102,55 +102,57 @@ def verify(dataset: Dataset, on_file: Callable[[Path], None] = lambda path: None
 
     Args:
         dataset: The dataset in the cache.
-        on_file: Told which file is next.
+        on_file: Called with each file before it is read.
     """
     for _ in range(_ATTEMPTS):
         before = dataset.journal.fingerprint()
-        found = _Found(on_file)
-        _verify(dataset.path, found)
-        if not found.damages or dataset.journal.fingerprint() == before:
+        results = _Results(on_file)
+        _verify(dataset.path, results)
+        if not results.damages or dataset.journal.fingerprint() == before:
             break
-    return Verified(dataset.name, found.files, found.bytes, found.features, dict(found.unchecked), tuple(found.damages))
+    return Verified(
+        dataset.name, results.files, results.bytes, results.features, dict(results.unchecked), tuple(results.damages)
+    )
 
 
-def _verify(home: Path, found: _Found) -> None:
-    listed = [one for one in files(home) if not one.path.name.startswith(ASIDE)]
-    parts = [one for one in listed if one.path.parent == home / "journal" and one.path.suffix == ".jsonl"]
-    rows = _journal(parts, found)
-    for one in listed:
-        folder, name = one.path.parent, one.path.name
-        if one.path == home / "dataset.json":
-            _count(one, found)
-            _manifest(one.path, found)
-        elif one.path == home / "clips.parquet":
-            _count(one, found)
-            _clips(one.path, found)
-        elif one.path == home / "defects.jsonl":
-            _count(one, found)
-            _defects(one.path, found)
+def _verify(home: Path, results: _Results) -> None:
+    listed = [file for file in files(home) if not file.path.name.startswith(ASIDE)]
+    parts = [file for file in listed if file.path.parent == home / "journal" and file.path.suffix == ".jsonl"]
+    rows = _journal(parts, results)
+    for file in listed:
+        folder, name = file.path.parent, file.path.name
+        if file.path == home / "dataset.json":
+            _count(file, results)
+            _manifest(file.path, results)
+        elif file.path == home / "clips.parquet":
+            _count(file, results)
+            _clips(file.path, results)
+        elif file.path == home / "defects.jsonl":
+            _count(file, results)
+            _defects(file.path, results)
         elif folder.parent.parent == home / "streams" and name.endswith(".json"):
-            _count(one, found)
+            _count(file, results)
             kind = _DOCUMENTS.get(name, "state")
-            _document(one.path, kind, found, (folder.parent.name, folder.name))
+            _document(file.path, kind, results, (folder.parent.name, folder.name))
         elif folder.parent.parent == home / "streams" and name.startswith("pack-") and name.endswith(".h5"):
-            _count(one, found)
-            _packs(one.path, found, (folder.parent.name, folder.name))
-    sizes = {one.path: one for one in listed}
+            _count(file, results)
+            _packs(file.path, results, (folder.parent.name, folder.name))
+    sizes = {file.path: file for file in listed}
     for path, live in by_shard(home, rows).items():
-        _count(sizes.get(path, Stored(path, 0, 0.0)), found)
-        _shard(path, live, found)
+        _count(sizes.get(path, Stored(path, 0, 0.0)), results)
+        _shard(path, live, results)
 
 
-def _count(one: Stored, found: _Found) -> None:
-    found.on_file(one.path)
-    found.files += 1
-    found.bytes += one.size
+def _count(file: Stored, results: _Results) -> None:
+    results.on_file(file.path)
+    results.files += 1
+    results.bytes += file.size
 
 
 def by_shard(home: Path, rows: Collection[Row]) -> dict[Path, dict[str, Row]]:
     """The rows that are done, by the shard that holds them and by clip.
 
-    A row of a stranger's journal that names a place outside of the dataset is left out.
+    A row that names a path outside of the dataset, as a stranger's journal may, is left out.
     """
     live: dict[Path, dict[str, Row]] = defaultdict(dict)
     for row in rows:
@@ -160,11 +162,11 @@ def by_shard(home: Path, rows: Collection[Row]) -> dict[Path, dict[str, Row]]:
     return live
 
 
-def _journal(parts: Sequence[Stored], found: _Found) -> Collection[Row]:
+def _journal(parts: Sequence[Stored], results: _Results) -> Collection[Row]:
     rows: dict[tuple[str, str], Row] = {}
-    parts = sorted(parts, key=lambda one: one.path.stem)
-    for one, content in zip(parts, read_many([one.path for one in parts]), strict=True):
-        _count(one, found)
+    parts = sorted(parts, key=lambda file: file.path.stem)
+    for file, content in zip(parts, read_many([file.path for file in parts]), strict=True):
+        _count(file, results)
         bad: list[tuple[bytes, Exception]] = []
         unchecked = False
         for line in lines(content):
@@ -175,68 +177,68 @@ def _journal(parts: Sequence[Stored], found: _Found) -> Collection[Row]:
                 continue
             unchecked |= not checked
             rows[row.clip, row.version] = row
-        found.unchecked["journal"] += unchecked
+        results.unchecked["journal"] += unchecked
         if bad:
-            clips = tuple(dict.fromkeys(_told(_CLIP, line) for line, _ in bad))
-            streams = {_told(_STREAM, line) for line, _ in bad}
+            clips = tuple(dict.fromkeys(_named(_CLIP, line) for line, _ in bad))
+            streams = {_named(_STREAM, line) for line, _ in bad}
             problem = f"{len(bad)} of its lines: {bad[0][1]}"
-            found.damages.append(Damage(one.path, "journal", problem, ", ".join(sorted(streams)), "", clips))
-    found.unchecked += Counter()  # without kinds of which there are none
+            results.damages.append(Damage(file.path, "journal", problem, ", ".join(sorted(streams)), "", clips))
+    results.unchecked += Counter()  # removes kinds with the count 0
     return rows.values()
 
 
-def _told(pattern: re.Pattern[bytes], line: bytes) -> str:
-    """What a damaged line seems to be about."""
+def _named(pattern: re.Pattern[bytes], line: bytes) -> str:
+    """The clip or stream that a damaged line seems to name."""
     match = pattern.search(line)
     return match[1].decode(errors="replace") if match else "?"
 
 
-def _manifest(path: Path, found: _Found) -> None:
+def _manifest(path: Path, results: _Results) -> None:
     try:
         read_manifest(path)
-        found.unchecked += Counter(manifest=int(read_sealed(path)[0].get("format") == UNCHECKED))
+        results.unchecked += Counter(manifest=int(read_sealed(path)[0].get("format") == UNCHECKED))
     except DamagedError as error:
-        found.damages.append(Damage(path, "manifest", str(error.__cause__)))
+        results.damages.append(Damage(path, "manifest", str(error.__cause__)))
 
 
-def _clips(path: Path, found: _Found) -> None:
+def _clips(path: Path, results: _Results) -> None:
     try:
         read_clips(path)
-        found.unchecked += Counter(clips=int(not read_columns(path)[1]))
+        results.unchecked += Counter(clips=int(not read_columns(path)[1]))
     except DamagedError as error:
-        found.damages.append(Damage(path, "clips", str(error.__cause__)))
+        results.damages.append(Damage(path, "clips", str(error.__cause__)))
 
 
-def _defects(path: Path, found: _Found) -> None:
+def _defects(path: Path, results: _Results) -> None:
     try:
         checked = [unseal(line.decode("utf-8"))[1] for line in lines(path.read_bytes())]
-        found.unchecked += Counter(defects=int(not all(checked)))
+        results.unchecked += Counter(defects=int(not all(checked)))
     except (OSError, ValueError) as error:
-        found.damages.append(Damage(path, "defects", str(error)))
+        results.damages.append(Damage(path, "defects", str(error)))
 
 
-def _document(path: Path, kind: Kind, found: _Found, place: tuple[str, str]) -> None:
+def _document(path: Path, kind: Kind, results: _Results, version: tuple[str, str]) -> None:
     try:
-        found.unchecked += Counter({kind: int(not read_sealed(path)[1])})
+        results.unchecked += Counter({kind: int(not read_sealed(path)[1])})
     except (OSError, ValueError) as error:
-        found.damages.append(Damage(path, kind, str(error), *place))
+        results.damages.append(Damage(path, kind, str(error), *version))
 
 
-def _packs(path: Path, found: _Found, place: tuple[str, str]) -> None:
-    """A pack; on object storage what lies there, and beside it this machine's copy, from which it is read."""
+def _packs(path: Path, results: _Results, version: tuple[str, str]) -> None:
+    """Check a pack; on object storage both the stored file and the local copy that is read."""
     if is_local(path):
-        _pack(path, path, "pack", found, place)
+        _pack(path, path, "pack", results, version)
         return
     with tempfile.TemporaryDirectory(prefix="mse-") as folder:
         fetched = Path(folder) / path.name
         filesystem(path).get_file(address(path), str(fetched))
-        _pack(fetched, path, "pack", found, place)
+        _pack(fetched, path, "pack", results, version)
     copy = present_copy(path)
     if copy is not None:
-        _pack(copy, copy, "copy", found, place)
+        _pack(copy, copy, "copy", results, version)
 
 
-def _pack(path: Path, home: Path, kind: Kind, found: _Found, place: tuple[str, str]) -> None:
+def _pack(path: Path, home: Path, kind: Kind, results: _Results, version: tuple[str, str]) -> None:
     try:
         with Pack(path, home) as pack:
             bad = [
@@ -244,19 +246,19 @@ def _pack(path: Path, home: Path, kind: Kind, found: _Found, place: tuple[str, s
                 for index, clip in enumerate(pack)
                 if not (pack.rows_intact(index) and pack.statistics_intact(index))
             ]
-            found.features += len(pack) if pack.checked else 0
-            found.unchecked += Counter({kind: int(not pack.checked)})
+            results.features += len(pack) if pack.checked else 0
+            results.unchecked += Counter({kind: int(not pack.checked)})
     except DamagedError as error:
-        found.damages.append(Damage(home, kind, str(error.__cause__ or error), *place))
+        results.damages.append(Damage(home, kind, str(error.__cause__ or error), *version))
         return
     if bad:
-        found.damages.append(Damage(home, kind, _OTHER, *place, tuple(bad)))
+        results.damages.append(Damage(home, kind, _OTHER, *version, tuple(bad)))
 
 
-_OTHER = "their checksum is another than was written"
+_OTHER = "their checksum does not match"
 
 
-def _shard(path: Path, live: Mapping[str, Row], found: _Found) -> None:
+def _shard(path: Path, live: Mapping[str, Row], results: _Results) -> None:
     problem = ""
     good: set[str] = set()
     try:
@@ -268,15 +270,15 @@ def _shard(path: Path, live: Mapping[str, Row], found: _Found) -> None:
         problem = str(error.__cause__ or error)
         good = {row.clip for row, _ in intact(path, live)}
     bad = tuple(clip for clip in live if clip not in good)
-    found.features += sum(row.checksum is not None for row in live.values())
-    found.unchecked += Counter(shard=int(any(row.checksum is None for row in live.values())))
+    results.features += sum(row.checksum is not None for row in live.values())
+    results.unchecked += Counter(shard=int(any(row.checksum is None for row in live.values())))
     if problem or bad:
         row = next(iter(live.values()))
-        found.damages.append(Damage(path, "shard", problem or _OTHER, row.stream, row.version, bad))
+        results.damages.append(Damage(path, "shard", problem or _OTHER, row.stream, row.version, bad))
 
 
 def intact(path: Path, live: Mapping[str, Row]) -> Iterator[tuple[Row, Features]]:
-    """What can still be read of a damaged shard, and is proved by its checksum in the journal to be what was written.
+    """The clips of a damaged shard that can be read and match their checksum in the journal.
 
     Args:
         path: The shard.
@@ -298,9 +300,9 @@ _LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 
 
 def mend_texts(dataset: Dataset, damages: Iterable[Damage]) -> None:
-    """Set flipped bits of JSON files back, and give the journal the rows again that it lost otherwise.
+    """Set flipped bits of JSON files back, and restore other lost rows of the journal from the shards.
 
-    A row that was found in a shard does not know its media file: the next extraction looks at that file again.
+    A row that comes from a shard does not know its media file: the next extraction reads that file again.
     """
     lost = False
     for damage in damages:
@@ -321,7 +323,7 @@ def _read(line: bytes) -> object:
 
 
 def _mended_lines(content: bytes, read: Callable[[bytes], object]) -> tuple[bytes, int]:
-    """The lines that are whole or can be mended, and how many are lost."""
+    """The lines that are intact or can be mended, and how many are lost."""
 
     def is_whole(line: bytes) -> bool:
         try:
@@ -333,30 +335,30 @@ def _mended_lines(content: bytes, read: Callable[[bytes], object]) -> tuple[byte
     kept: list[bytes] = []
     lost = 0
     for whole, group in itertools.groupby(_LINE.findall(content), is_whole):
-        found = list(group)
+        group_lines = list(group)
         if whole:
-            kept += found
+            kept += group_lines
             continue
-        together = mended(b"".join(found))  # a flipped end of a line makes one of two, or two of one
-        for fixed in [together] if together is not None else [mended(line) for line in found]:
+        together = mended(b"".join(group_lines))  # a flipped line end joins two lines, or splits one
+        for fixed in [together] if together is not None else [mended(line) for line in group_lines]:
             kept += [] if fixed is None else [fixed]
             lost += fixed is None
     return b"".join(kept), lost
 
 
 def _find_rows(dataset: Dataset) -> None:
-    """Give the journal rows for the clips of the shards that it knows nothing of, where the shards leave no choice."""
+    """Add journal rows for clips that only the shards know, if all their shards have the same key."""
     known = dataset.journal.read().keys()
     ids = {clip.id for clip in dataset.clips}
-    found: dict[tuple[str, str], list[Row]] = {}
+    candidates: dict[tuple[str, str], list[Row]] = {}
     for stream in names(dataset.path / "streams"):
         for version in names(dataset.path / "streams" / stream):
             wanted = {clip for clip in ids if (clip, version) not in known}
             folder = dataset.stream_folder(stream, version)
             for shard in (name for name in names(folder) if name.startswith("shard-")):
                 for row in _rows_of(folder / shard, wanted, stream, version):
-                    found.setdefault((row.clip, version), []).append(row)
-    rows = [held[-1] for held in found.values() if len({row.key for row in held}) == 1]
+                    candidates.setdefault((row.clip, version), []).append(row)
+    rows = [held[-1] for held in candidates.values() if len({row.key for row in held}) == 1]
     if rows:
         dataset.journal.commit(dataset.journal.next_name(_RUN), rows)
 
@@ -380,7 +382,7 @@ def _rows_of(path: Path, clips: set[str], stream: str, version: str) -> Iterator
 
 
 def save_clips(dataset: Dataset, damages: Iterable[Damage]) -> list[Row]:
-    """Move what is whole out of damaged shards; returns the rows whose features are lost."""
+    """Move the intact clips out of damaged shards; returns the rows of the clips that are lost."""
     lost: list[Row] = []
     live = by_shard(dataset.path, dataset.journal.read().values())
     for damage in damages:
@@ -398,7 +400,7 @@ def save_clips(dataset: Dataset, damages: Iterable[Damage]) -> list[Row]:
 
 
 def _in_pack(dataset: Dataset, rows: Sequence[Row]) -> Iterator[tuple[Row, Features]]:
-    """What the pack has of some clips, where their checksums in the journal prove that it is what the shard had."""
+    """The features of these clips in the pack, if they match the checksums of the shard in the journal."""
     stream = rows[0].stream if rows else ""
     if stream not in dataset or dataset.manifest.streams[stream].version != rows[0].version:
         return
@@ -406,8 +408,8 @@ def _in_pack(dataset: Dataset, rows: Sequence[Row]) -> Iterator[tuple[Row, Featu
     try:
         with Pack(local_copy(path), path) as pack:
             for row in rows:
-                place = pack.place(row.clip)
-                if place is not None and pack.clip_keys[place] == row.key and pack.rows_intact(place):
+                index = pack.place(row.clip)
+                if index is not None and pack.clip_keys[index] == row.key and pack.rows_intact(index):
                     features = pack[row.clip]
                     if of_features(features) == row.checksum:
                         yield row, features

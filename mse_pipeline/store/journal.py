@@ -1,7 +1,7 @@
-"""Journal: one row per clip and stream, done or failed, the single truth of what is in the cache.
+"""Journal: one row per clip and stream, done or failed. It alone decides what is in the cache.
 
-A commit is one file of JSON lines, each with its checksum. A shard counts only once a journal file names it; the last
-row of a clip and stream version holds. Commits are numbered, and the numbers are their order: clocks go backward.
+A commit is one file of JSON lines, each with its checksum. A shard counts only if a journal file names it. The last row
+of a clip and stream version counts. Commits are numbered in their order, since clocks may go backward.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What became of one clip in one stream.
+    """The result of one clip in one stream.
 
     Attributes:
         clip: The clip's id.
@@ -39,9 +39,9 @@ class Row:
         valid: Number of valid rows.
         code: Defect code of a failure, or of a remark on a clip that is done (``too_long``: it was cut).
         stage: Where it failed.
-        message: What was found.
+        message: The failure or the remark, as a sentence.
         digest: Digest of the media file's content.
-        size: Size of the media file in bytes, by which a change is noticed.
+        size: Size of the media file in bytes, to notice a change.
         mtime_ns: Time of the media file's last change.
         checksum: Of the features, as `checksum.of_features` computes it; None in rows of earlier versions.
     """
@@ -75,17 +75,17 @@ class Journal:
         self._read: tuple[list[str], dict[tuple[str, str], Row]] = ([], {})
 
     def commit(self, name: str, rows: Iterable[Row]) -> None:
-        """Add rows in one file, whole or not at all. Names sort in the order of commits."""
+        """Add rows in one file, completely or not at all. Names sort in the order of commits."""
         lines = (seal({k: v for k, v in vars(row).items() if v is not None}) for row in rows)
         write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
 
     def next_name(self, run: str) -> str:
-        """A fresh name that sorts behind all commits that are there.
+        """A new name that sorts after all present commits.
 
-        Asked for under the commit lock, names follow each other. Object storage has no lock: of two commits at the same
-        time there either one may come first, but one that begins after another has ended comes behind it.
+        Call it under the commit lock. On object storage, which has no lock, two commits at the same time may have any
+        order, but a commit that begins after another has ended sorts after it.
         """
-        numbers = (int(found[0]) for part in self.parts() if (found := _NUMBER.match(part.name)))
+        numbers = (int(match[0]) for part in self.parts() if (match := _NUMBER.match(part.name)))
         return f"{max(numbers, default=0) + 1:020d}-{run}-{secrets.token_hex(3)}"
 
     def parts(self) -> list[Path]:
@@ -94,14 +94,14 @@ class Journal:
         return [self.folder / f"{stem}.jsonl" for stem in sorted(stem for stem in stems if not stem.startswith("."))]
 
     def fingerprint(self) -> str:
-        """Changes with each commit; costs a folder listing, not a reading."""
+        """A hash that changes with each commit; it costs one listing of the folder."""
         listed = "\n".join(path.name for path in self.parts())
         return hashlib.blake2b(listed.encode(), digest_size=16).hexdigest()
 
     def read(self) -> Mapping[tuple[str, str], Row]:
-        """The rows that hold, by clip and stream version; the same object as long as nobody commits.
+        """The rows that count, by clip and stream version; the same object as long as nobody commits.
 
-        What was read before is not read again: only later parts are, as a run that goes on adds them.
+        Parts that were read before are not read again; only new parts are read.
 
         Raises:
             MseError: A file of the journal is damaged.
@@ -121,11 +121,11 @@ class Journal:
         return rows
 
     def merge(self, parts: Sequence[Path], rows: Iterable[Row]) -> None:
-        """Put one part in the place of some: it is there and holds before they are removed, so a kill loses nothing.
+        """Replace several parts by one. It is written before they are removed, so that a kill loses nothing.
 
         Args:
-            parts: What was read, in order. Parts that were committed since stay, and hold over the new one.
-            rows: All that they say.
+            parts: The parts to replace, in order. Parts that were committed later stay, and count over the new one.
+            rows: The rows of the new part.
         """
         stem, _, count = parts[-1].stem.partition("-merged")
         self.commit(f"{stem}-merged{int(count or 0) + 1:04d}", rows)
@@ -143,7 +143,7 @@ def _rows(part: Path, content: bytes) -> Iterator[tuple[tuple[str, str], Row]]:
 
 
 def lines(content: bytes) -> list[bytes]:
-    """The lines of a part. Not splitlines: it also cuts at characters that JSON leaves as they are."""
+    """The lines of a part. Not by `splitlines`, which also splits at characters that are allowed inside JSON."""
     return [line for line in content.split(b"\n") if line]
 
 
@@ -151,7 +151,7 @@ def read_row(line: bytes) -> tuple[Row, bool]:
     """The row of a line, and whether the line has a checksum.
 
     Raises:
-        ValueError: The line is damaged, or no row.
+        ValueError: The line is damaged, or is not a row.
         TypeError: The same.
         KeyError: The same.
         AttributeError: The same.
@@ -161,15 +161,15 @@ def read_row(line: bytes) -> tuple[Row, bool]:
 
 
 def _shared(value: dict[str, Any]) -> dict[str, Any]:
-    """The same with one string object for what thousands of rows repeat.
+    """The same values, with one string object for each text that many rows repeat.
 
     Raises:
-        ValueError: The shard is no plain file name.
+        ValueError: The shard is not a plain file name.
     """
     for name in ("stream", "version", "status", "shard", "code"):
         text = value.get(name)
         if text is not None:
             value[name] = sys.intern(text)
     if not _PLAIN.fullmatch(value.get("shard") or "-"):
-        raise ValueError(f"{value['shard']!r} is no name of a shard")
+        raise ValueError(f"{value['shard']!r} is not the name of a shard")
     return value

@@ -1,6 +1,7 @@
-"""Keys: what a feature's values depend on, and nothing else, as a hash.
+"""Keys and versions: hashes of all that features depend on, and of nothing else.
 
-Versions: what a stream was made with, each time that its settings were others.
+A clip's key names its features in one stream. A version is a stream with one set of settings; `differences` says in
+words how two versions differ.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ def clip_key(
     """32 hex digits that name the features of one clip in one stream.
 
     Args:
-        media_digest: Digest of the media file's content; None for a stream that does not look at it.
-        span: Begin and end in seconds, None for the file's own.
-        stream: What `stream_id` gave.
+        media_digest: Digest of the media file's content; None for a stream that does not read it.
+        span: Begin and end in seconds, None for those of the file.
+        stream: The result of `stream_id`.
         text: The clip's text and its language, for a stream that reads them.
-        face: Number of the face that someone chose, for a stream that follows one.
+        face: Number of the face that a person chose, for a stream that follows one.
 
     Examples:
         >>> clip_key("00ff", (None, 30.0), "a1b2c3") == clip_key("00ff", (None, 30.0), "a1b2c3")
@@ -55,9 +56,9 @@ def clip_key(
 
 
 ID = re.compile(r"[0-9a-f]{12}")
-"""What `keys.stream_id` gives; anything else that a cache of strangers calls a version is not followed."""
+"""The form of a `stream_id`. A folder of another name is no version, also in a cache from a stranger."""
 
-_LONGEST = 40  # characters of a value that is told
+_LONGEST = 40  # characters of a value that are shown
 _UNSET = "not set"
 
 
@@ -67,9 +68,9 @@ class Version:
 
     Attributes:
         id: 12 hex digits, as its folder is named.
-        identity: What the id is the hash of; empty where it is not known, as of features that were never finished.
+        identity: The settings that the id is the hash of; empty if they are not known, as after an unfinished run.
         done: How many of the dataset's clips have features of it.
-        current: Whether the dataset's manifest names it: it is the one that is packed and trained on.
+        current: Whether the dataset's manifest names it: this version is packed and used in training.
     """
 
     id: str
@@ -79,18 +80,18 @@ class Version:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """What two identities differ in, in words; options of the extractor by their names in the recipe.
+    """The differences of two identities in words; options of the extractor by their names in the recipe.
 
     Examples:
-        >>> one = {"stream": "acoustic.x", "revision": 1, "config": {"set": "eGeMAPSv02", "hop": 0.01}}
-        >>> two = {"stream": "acoustic.x", "revision": 2, "config": {"set": "GeMAPSv01b", "hop": 0.01}}
-        >>> differences(one, two)
+        >>> old = {"stream": "acoustic.x", "revision": 1, "config": {"set": "eGeMAPSv02", "hop": 0.01}}
+        >>> new = {"stream": "acoustic.x", "revision": 2, "config": {"set": "GeMAPSv01b", "hop": 0.01}}
+        >>> differences(old, new)
         ('revision: 1 -> 2', 'set: eGeMAPSv02 -> GeMAPSv01b')
-        >>> differences({}, one)
-        ('it is not known what it was made with',)
+        >>> differences({}, old)
+        ('its settings are not known',)
     """
     if not before or not after:
-        return () if before == after else ("it is not known what it was made with",)
+        return () if before == after else ("its settings are not known",)
     old, new = _flat(before), _flat(after)
     return tuple(
         f"{name}: {_short(old.get(name, _UNSET))} -> {_short(new.get(name, _UNSET))}"
@@ -100,20 +101,20 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[st
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Each value under the name that a reader knows: options bare, others by their path."""
-    found: dict[str, str] = {}
+    """The values by the names that users know: options by their name alone, others by their path."""
+    flat: dict[str, str] = {}
     for name, value in identity.items():
         if name == "config" and isinstance(value, Mapping):
             for option, chosen in value.items():
-                found[f"config.{option}" if option in identity else option] = _told(chosen)
+                flat[f"config.{option}" if option in identity else option] = _text(chosen)
         elif isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": _told(one) for inner, one in value.items()}
+            flat |= {f"{name}.{inner}": _text(inner_value) for inner, inner_value in value.items()}
         else:
-            found["weights" if name == "model" else name] = _told(value)
-    return found
+            flat["weights" if name == "model" else name] = _text(value)
+    return flat
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else canonical(value).decode()
 
 

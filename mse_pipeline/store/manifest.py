@@ -1,6 +1,7 @@
-"""dataset.json: what a dataset in the cache is, and which version of each stream is the current one.
+"""The two files that describe a dataset: its clip table, and its manifest.
 
-The clip table as a Parquet file: one row a clip. Its metadata holds the checksum of what the columns say.
+The clip table is a Parquet file with one table row a clip; its metadata holds the checksum of the columns. The
+manifest, dataset.json, says what the dataset is, and which version of each stream is current.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _COLUMNS = {
 }
 _CHECKSUM = b"mse.checksum"
 _LATER = ("face",)
-"""Columns that tables of earlier versions have not."""
+"""Columns that tables of earlier versions do not have."""
 
 _PLAIN = tuple(name for name in _COLUMNS if name != "split")
 _SPLITS = {split.value: split for split in Split}
 
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
-    """Write the clip table, whole or not at all. A label is a class in `label`, or a number in `label_value`."""
+    """Write the clip table, completely or not at all. A label is a class in `label`, or a number in `label_value`."""
     columns = {name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()}
     labels = [clip.label for clip in clips]
     columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
@@ -66,7 +67,7 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
             columns.setdefault(name, [None] * len(columns["id"]))
         plain = zip(*(columns[name] for name in _PLAIN), strict=True)
         more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
-        return tuple(_clip(one, *other) for one, other in zip(plain, more, strict=True))
+        return tuple(_clip(fields, *other) for fields, other in zip(plain, more, strict=True))
     except UNREADABLE as error:
         raise damaged(path, "The clip table", error) from error
 
@@ -75,16 +76,16 @@ def read_columns(path: Path) -> tuple[dict[str, list[Any]], bool]:
     """The columns of the clip table, and whether it has a checksum; tables of earlier versions have none.
 
     Raises:
-        ValueError: The table is damaged; other errors of `parquet.UNREADABLE` say the same.
+        ValueError: The table is damaged; the other errors of `UNREADABLE` mean the same.
     """
     with readable(path) as source:
-        # Not read_table, whose machinery for folders of files imports pandas, which takes a second.
+        # Not read_table: it imports pandas for folders of files, which takes a second.
         file = pq.ParquetFile(source, page_checksum_verification=True)
         table, rows, kept = file.read(), file.metadata.num_rows, file.schema_arrow.metadata or {}
     columns = table.to_pydict()
     checked = _CHECKSUM in kept
     if len(table) != rows or (checked and int(kept[_CHECKSUM]) != _checksum(columns)):
-        raise ValueError("it has another checksum than was written")
+        raise ValueError("its checksum does not match")
     return columns, checked
 
 
@@ -123,10 +124,10 @@ class StreamEntry:
 
     Attributes:
         version: Its id, 12 hex digits.
-        identity: What the id is the hash of: extractor, revision, configuration, model digest; or where
-            imported values came from.
-        alignment: The clock of its pack, as in ``{"kind": "none"}`` or ``{"kind": "grid", "step": 0.1}``; that of
-            ``words`` names another stream, on whose rows the pack depends too.
+        identity: What the id is the hash of: extractor, revision, configuration, model digest; or the origin of
+            imported values.
+        alignment: The clock of its pack, as in ``{"kind": "none"}`` or ``{"kind": "grid", "step": 0.1}``; the kind
+            ``words`` names another stream, and the pack depends on the rows of that stream too.
     """
 
     version: str
@@ -136,14 +137,14 @@ class StreamEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands in dataset.json.
+    """The content of dataset.json.
 
     Attributes:
         name: The dataset's name in the cache.
-        task: What is to be predicted.
+        task: What is predicted.
         streams: The current version of each stream, by name.
-        recipe: The recipe as plain values; empty where none was used.
-        source: Where clips and labels came from: corpus, label files, official counts.
+        recipe: The recipe as plain values; empty if there was none.
+        source: The origin of clips and labels: corpus, label files, official counts.
     """
 
     name: str
@@ -158,14 +159,14 @@ class Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write dataset.json, whole or not at all."""
+    """Write dataset.json, completely or not at all."""
     value = asdict(manifest)
     value["task"] = to_plain(manifest.task)
     write_sealed(path, {"format": FORMAT, **value})
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read dataset.json; that of earlier versions, of format 1, has no checksum.
+    """Read dataset.json; format 1, of earlier versions, has no checksum.
 
     Raises:
         DamagedError: The file is damaged or was written by a newer version.
@@ -173,7 +174,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         value, sealed = read_sealed(path)
         if value.pop("format") != (FORMAT if sealed else UNCHECKED):
-            raise ValueError(f"it has another format than {FORMAT}; a newer mse may have written it")
+            raise ValueError(f"its format is not {FORMAT}; a newer mse may have written it")
         value["task"] = from_plain(value["task"])
         value["streams"] = {name: StreamEntry(**entry) for name, entry in value["streams"].items()}
         return Manifest(**value)

@@ -1,8 +1,8 @@
-"""Pack: what training reads. The file is mapped into memory, so that a clip is a slice and nothing is read ahead.
+"""Packs, the files that training reads: their statistics, `Pack` for reading, and `write_pack`.
 
-Writing a pack: what has not changed is copied from the pack before, the rest comes clip by clip.
-
-Statistics: count, mean and spread of each dimension's valid, finite values, and how those of parts are merged.
+A pack is mapped into memory, so that a clip is a slice and nothing is read in advance. It keeps count, mean and spread
+of each dimension's valid, finite values for each clip; `merge` combines those of several clips. A new pack copies the
+unchanged clips from the previous pack; the others are written clip by clip.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mse_pipeline.store.storage import aside
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of C clips, one row each.
+    """Statistics of C clips, one array row each.
 
     Attributes:
         count: (C, D) int64, numbers of valid, finite values.
@@ -41,15 +41,15 @@ class Statistics:
 
 
 def of_clip(values: np.ndarray, valid: np.ndarray) -> Statistics:
-    """Statistics of one clip, as one row.
+    """Statistics of one clip, as one array row.
 
     Args:
         values: (T, D) float32.
         valid: (T,) bool.
 
     Examples:
-        >>> one = of_clip(np.float32([[1.0], [3.0], [99.0], [np.nan]]), np.array([True, True, False, True]))
-        >>> one.count.tolist(), one.mean.tolist(), one.spread.tolist()
+        >>> s = of_clip(np.float32([[1.0], [3.0], [99.0], [np.nan]]), np.array([True, True, False, True]))
+        >>> s.count.tolist(), s.mean.tolist(), s.spread.tolist()
         ([[2]], [[2.0]], [[2.0]])
     """
     rows = (values if valid.all() else values[valid]).astype(np.float64)
@@ -68,22 +68,22 @@ def of_clip(values: np.ndarray, valid: np.ndarray) -> Statistics:
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics | None:
-    """Statistics of all clips together, as one row; None without any part.
+    """Statistics of all clips together, as one array row; None without any part.
 
     Deviations are merged part by part (Chan, Golub & LeVeque 1983), which stays exact where sums of squares of large
     values do not.
     """
     merged: Statistics | None = None
     for part in parts:
-        one = _as_one(part)
+        total = _merged(part)
         if merged is not None:
-            pairs = ((merged.count, one.count), (merged.mean, one.mean), (merged.spread, one.spread))
-            one = _as_one(Statistics(*(np.concatenate(pair) for pair in pairs)))
-        merged = one
+            pairs = ((merged.count, total.count), (merged.mean, total.mean), (merged.spread, total.spread))
+            total = _merged(Statistics(*(np.concatenate(pair) for pair in pairs)))
+        merged = total
     return merged
 
 
-def _as_one(part: Statistics) -> Statistics:
+def _merged(part: Statistics) -> Statistics:
     if len(part.count) == 1:
         return part
     count = part.count.sum(axis=0, keepdims=True)
@@ -99,16 +99,16 @@ _STATISTICS_BLOCK = 8 << 20  # bytes of statistics that are merged at once
 class Pack(Mapping[str, Features]):
     """A pack opened for reading: clip id -> Features, whose values and intervals are slices of the mapped file.
 
-    Rows are compared with their checksum when they are first read, statistics each time. Slices are read-only, and stay
-    good after `close` and after the file was replaced by a newer one. What was read counts as this process's shared
-    memory, but is the system's to take back: after an epoch that may look like the whole file.
+    Rows are compared with their checksum when they are first read, statistics each time. Slices are read-only, and
+    stay valid after `close` and after the file was replaced by a newer one. Pages that were read count as shared memory
+    of this process, but the system can take them back: after an epoch, that may look like the whole file.
 
     Args:
         path: The file, on a local disk.
         home: Its place in the cache, where `path` is a copy of it.
 
     Raises:
-        DamagedError: The file is missing, damaged or of another format; later, what is read of it is damaged.
+        DamagedError: The file is missing, damaged or of another format; later, a clip that is read is damaged.
     """
 
     def __init__(self, path: Path, home: Path | None = None) -> None:
@@ -118,14 +118,14 @@ class Pack(Mapping[str, Features]):
         self.about: Mapping[str, Any] = layout.about
         self.arrays = _arrays(_mapped(path, self.home), self.home, layout)
         self._values, self._intervals = self.arrays["values"], self.arrays["intervals"]
-        # Compared, not viewed: numpy trusts a bool to be 0 or 1, and a file may hold any byte.
+        # Compared, not viewed: numpy expects a bool to be 0 or 1, but a file may hold any byte.
         self._valid, self._stored_valid = self.arrays["valid"] != 0, self.arrays["valid"]
         checksums = self.arrays.get(CHECKSUMS)
         self._checksums: tuple[list[int], list[int]] | None = None
         if checksums is not None:
             self._checksums = checksums[:, 0].tolist(), checksums[:, 1].tolist()
-        self._bounds: list[int] = self.offsets.tolist()  # numbers of Python are looked up faster than numpy's
-        self._known = bytearray(len(layout.clips))  # 1 where a clip's rows were compared with their checksum
+        self._bounds: list[int] = self.offsets.tolist()  # Python's numbers are faster to look up than numpy's
+        self._known = bytearray(len(layout.clips))  # 1 after a clip's rows were compared with their checksum
         self._places = {clip: index for index, clip in enumerate(layout.clips)}
 
     def __getitem__(self, clip: str) -> Features:
@@ -143,9 +143,7 @@ class Pack(Mapping[str, Features]):
 
     def _damaged(self, index: int) -> MseError:
         stream, clip = self.about.get("stream", "The stream"), tuple(self._places)[index]
-        return damaged(
-            self.home, f"{stream} of the clip {clip!r} in the pack", "it has another checksum than was written"
-        )
+        return damaged(self.home, f"{stream} of the clip {clip!r} in the pack", "its checksum does not match")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -157,7 +155,7 @@ class Pack(Mapping[str, Features]):
         return clip in self._places
 
     def place(self, clip: str) -> int | None:
-        """Where a clip stands in the file's order; None if it is not there."""
+        """Position of a clip in the file's order; None if it is not in the pack."""
         return self._places.get(clip)
 
     def length(self, clip: str) -> int:
@@ -166,12 +164,12 @@ class Pack(Mapping[str, Features]):
         return int(self.offsets[index + 1] - self.offsets[index])
 
     def has_valid(self, clip: str) -> bool:
-        """Whether a row of a clip is valid, without reading its values."""
+        """Whether any row of a clip is valid, without reading its values."""
         index = self._places[clip]
         return bool(self._valid[self._bounds[index] : self._bounds[index + 1]].any())
 
     def statistics(self, clips: Sequence[str]) -> Iterator[Statistics]:
-        """Statistics of the clips that are there, in blocks; from the file, or of the values where it keeps none."""
+        """Statistics of the given clips that the pack has, in blocks; computed from the values if the file has none."""
         places = np.array([self._places[clip] for clip in clips if clip in self._places], np.int64)
         if "mean" not in self.arrays:
             for index in places:
@@ -192,15 +190,15 @@ class Pack(Mapping[str, Features]):
         return self._checksums is not None
 
     def rows_intact(self, index: int) -> bool:
-        """Whether the rows of the clip at a place are what was written; True where there are no checksums."""
+        """Whether the rows of the clip at a position match their checksum; True without checksums."""
         if self._checksums is None:
             return True
         rows = slice(self._bounds[index], self._bounds[index + 1])
-        found = of_rows(self._values[rows], self._intervals[rows], self._stored_valid[rows])
-        return found == self._checksums[0][index]
+        checksum = of_rows(self._values[rows], self._intervals[rows], self._stored_valid[rows])
+        return checksum == self._checksums[0][index]
 
     def statistics_intact(self, index: int) -> bool:
-        """The same of its statistics; True where there are none."""
+        """The same for its statistics; True if there are none."""
         if self._checksums is None or "mean" not in self.arrays:
             return True
         return of_statistics(self.arrays[name][index] for name in STATISTICS) == self._checksums[1][index]
@@ -211,7 +209,7 @@ class Pack(Mapping[str, Features]):
         return not self.arrays
 
     def close(self) -> None:
-        """Let go of the file; what was read of it stays."""
+        """Close the file; slices that were read stay valid."""
         self.arrays = {}
         self._values = self._intervals = self._valid = self._stored_valid = np.zeros(0)
 
@@ -224,10 +222,10 @@ class Pack(Mapping[str, Features]):
 
 def of_statistics(parts: Iterable[np.ndarray]) -> int:
     """Checksum of a clip's count, mean and spread."""
-    found = 0
+    checksum = 0
     for part in parts:
-        found = crc32(part, found)
-    return int(found)
+        checksum = crc32(part, checksum)
+    return int(checksum)
 
 
 def _mapped(path: Path, home: Path) -> mmap.mmap:
@@ -243,7 +241,7 @@ def _arrays(mapped: mmap.mmap, path: Path, layout: Layout) -> dict[str, np.ndarr
     for name, region in layout.regions.items():
         dtype = np.dtype(np.uint8) if region.dtype == np.bool_ else region.dtype
         if region.start + region.size > len(mapped):
-            raise damaged(path, "The pack", "it was cut short as it was opened")
+            raise damaged(path, "The pack", "it was truncated while it was opened")
         count = region.size // dtype.itemsize
         flat = np.frombuffer(mapped, dtype, count, region.start) if count else np.zeros(0, dtype)
         arrays[name] = flat.reshape(region.shape)
@@ -260,8 +258,8 @@ class Entry:
     Attributes:
         clip: Its id.
         key: What its features depend on, as a hash.
-        rows: Number of rows T; None where it is not known before.
-        old: Its place in the pack before, if it is to be copied from there.
+        rows: Number of rows T; None if it is not known yet.
+        old: Its position in the previous pack, if it is copied from there.
     """
 
     clip: str
@@ -279,21 +277,20 @@ def write_pack(
     about: Mapping[str, Any],
     before: Pack | None = None,
 ) -> None:
-    """Write a pack, whole or not at all; its bytes depend on clips, keys, features, names and `about` alone.
+    """Write a pack, completely or not at all; its bytes depend only on clips, keys, features, names and `about`.
 
     Args:
         path: The file.
         entries: The clips in their order.
-        fresh: Clip id and features of those that are not to be copied, in that order; read once, one clip in memory.
-            Where numbers of rows are not known before, features wait in a file, and clips that do not come are left
-            out.
+        fresh: Clip id and features of the clips that are not copied, in that order; read once, one clip in memory.
+            If numbers of rows are not known yet, features wait in a file, and clips without features are left out.
         names: The dimensions' names.
         about: Plain values that are kept with the file.
-        before: The pack that entries with an `old` place are copied from; the caller has compared them with their
+        before: The previous pack, for entries with an `old` position; the caller has compared them with their
             checksums.
 
     Raises:
-        MseError: A clip does not come, or has other dimensions or another number of rows than was said.
+        MseError: The features of a clip are missing, or have other dimensions or another number of rows than announced.
     """
     with aside(path) as temporary, ExitStack() as stack:
         if any(entry.rows is None and entry.old is None for entry in entries):
@@ -322,23 +319,26 @@ def _rows(entry: Entry, before: Pack | None) -> int:
     if entry.old is None:
         return int(entry.rows or 0)
     if before is None:
-        raise ValueError(f"{entry.clip} is to be copied, but from no pack.")
+        raise ValueError(f"{entry.clip} has a position in a previous pack, but there is no such pack.")
     return int(before.offsets[entry.old + 1] - before.offsets[entry.old])
 
 
 def _checked(clip: str, features: Features, names: Sequence[str]) -> Features:
     if tuple(features.names) != tuple(names):
         raise MseError(
-            f"{clip} has {features.dim} dimensions, the first of the stream {len(names)}, or they have other names. "
-            "Extract the stream with one recipe."
+            f"{clip} has {features.dim} dimensions, but the first clip of the stream has {len(names)}, or their names "
+            "differ. Extract the whole stream with one recipe."
         )
     return features
 
 
 def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Features]], before: Pack | None) -> None:
-    # Clips that follow each other in the pack before are one group: their difference of places is the same.
-    numbered = enumerate(entries)
-    for shift, group in itertools.groupby(numbered, lambda one: None if one[1].old is None else one[1].old - one[0]):
+    # Clips that follow each other in the previous pack too are one group: they are shifted by the same number.
+    def shift_of(numbered: tuple[int, Entry]) -> int | None:
+        index, entry = numbered
+        return None if entry.old is None else entry.old - index
+
+    for shift, group in itertools.groupby(enumerate(entries), shift_of):
         if shift is not None and before is not None:
             places = [entry.old for _, entry in group if entry.old is not None]
             body.copy(before, places[0], places[-1] + 1)
@@ -347,7 +347,7 @@ def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Feat
             clip, features = next(fresh, (None, None))
             if clip != entry.clip or features is None or len(features) != entry.rows:
                 raise MseError(
-                    f"The features of {entry.clip} are not what the journal says of them. Run `mse cache prune` and "
+                    f"The features of {entry.clip} do not match the journal. Run `mse cache prune`, then "
                     "`mse extract` again."
                 )
             body.add(_checked(entry.clip, features, body.names))
@@ -355,7 +355,7 @@ def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Feat
 
 
 class _Body:
-    """The arrays of a pack file, each written from its begin to its end."""
+    """The arrays of a pack file, each written from begin to end."""
 
     def __init__(self, handle: IO[bytes], layout: Layout) -> None:
         self.names = layout.names
@@ -365,14 +365,14 @@ class _Body:
         self._checksums: list[tuple[int, int]] = []
 
     def add(self, features: Features) -> None:
-        """Write one clip behind the others."""
+        """Write one clip after the others."""
         for name in BODY:
             self._write(name, getattr(features, name))
         statistics = self._statistics(features.values, features.valid) if "mean" in self._regions else 0
         self._checksums.append((of_rows(features.values, features.intervals, features.valid), statistics))
 
     def copy(self, before: Pack, first: int, end: int) -> None:
-        """Copy clips that lie one after the other in another pack."""
+        """Copy clips that follow each other in another pack."""
         rows = int(before.offsets[first]), int(before.offsets[end])
         for name in BODY:
             self._copy(name, before.arrays[name], *rows)
@@ -383,20 +383,21 @@ class _Body:
             for name in STATISTICS:
                 self._copy(name, before.arrays[name], first, end)
         else:
-            made = (before[clip] for clip in itertools.islice(before, first, end))
+            copied = (before[clip] for clip in itertools.islice(before, first, end))
             checksums = [
-                (rows, self._statistics(one.values, one.valid)) for (rows, _), one in zip(checksums, made, strict=True)
+                (rows, self._statistics(features.values, features.valid))
+                for (rows, _), features in zip(checksums, copied, strict=True)
             ]
         self._checksums += checksums
 
     def end(self) -> None:
-        """Write the checksums of all that was written."""
+        """Write the checksums of all clips."""
         self._write(CHECKSUMS, np.array(self._checksums, np.uint32).reshape(-1, 2))
 
     def _statistics(self, values: np.ndarray, valid: np.ndarray) -> int:
         """Write a clip's statistics; returns their checksum."""
-        made = of_clip(values, valid)
-        parts = [np.ascontiguousarray(getattr(made, name)) for name in STATISTICS]
+        statistics = of_clip(values, valid)
+        parts = [np.ascontiguousarray(getattr(statistics, name)) for name in STATISTICS]
         for name, part in zip(STATISTICS, parts, strict=True):
             self._write(name, part)
         return of_statistics(parts)
@@ -414,10 +415,10 @@ class _Body:
 
 
 class Spool:
-    """Features that wait in files until the number of all rows is known.
+    """Features that wait in temporary files until the number of all rows is known.
 
     Args:
-        beside: The file that they wait for; they lie in its folder and are removed at the end of the ``with`` block.
+        beside: The file that is written; the temporary files are in its folder until the end of the ``with`` block.
         dim: Number of dimensions.
     """
 
@@ -437,13 +438,13 @@ class Spool:
             self._paths[name].unlink(missing_ok=True)
 
     def add(self, clip: str, features: Features) -> None:
-        """Put one clip behind the others."""
+        """Add one clip after the others."""
         self.rows[clip] = len(features)
         for name, handle in self._handles.items():
             handle.write(np.ascontiguousarray(getattr(features, name)).data.cast("B") if len(features) else b"")
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Features]]:
-        """All clips in the order in which they came."""
+        """All clips in the order in which they were added."""
         for handle in self._handles.values():
             handle.seek(0)
         kinds = (("values", np.float32), ("intervals", np.float64), ("valid", np.bool_))

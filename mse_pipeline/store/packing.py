@@ -1,7 +1,7 @@
 """Packing: the shards of one stream become one HDF5 file, in the order of the clip table.
 
-A pack depends on its clips, their keys and their values alone; which journal it belongs to stands in a small JSON file
-beside it, so that in most cases one folder listing tells whether the pack is current.
+A pack depends only on its clips, their keys and their values. A small JSON file beside it names the journal that it
+belongs to, so that in most cases one listing of a folder shows whether the pack is current.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from mse_pipeline.store.manifest import StreamEntry
 
 Align = Callable[[str, Features], Features | None]
-"""Puts a clip's features on another clock; None leaves the clip out, as where it has no words to be aligned to."""
+"""Puts a clip's features on another clock; None leaves the clip out, as if it has no words to align to."""
 
 
 def open_current(dataset: Dataset, stream: str) -> Pack | None:
-    """The stream's pack, if there is one that holds just what the journal knows as done.
+    """The stream's pack, if there is one that holds exactly the clips that are done in the journal.
 
     Raises:
         MseError: The pack is damaged.
@@ -44,7 +44,7 @@ def open_current(dataset: Dataset, stream: str) -> Pack | None:
 
 
 def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
-    """Whether an open pack holds just what the journal knows as done, on the stream's present clock."""
+    """Whether an open pack holds exactly the clips that are done in the journal, on the stream's current clock."""
     entry = dataset.manifest.streams[stream]
     if (pack.about.get("version"), pack.about.get("alignment")) != (entry.version, dict(entry.alignment)):
         return False
@@ -57,22 +57,22 @@ def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
 def pack_stream(
     dataset: Dataset, stream: str, align: Align = lambda clip, features: features, *, anew: bool = False
 ) -> bool:
-    """Write a stream's pack, unless the one that is there is current; returns whether it was written.
+    """Write a stream's pack, unless the present one is current; returns whether it was written.
 
-    Clips whose key is the same as in the pack before are copied from it in bulk; only the others are read from shards
-    and aligned.
+    Clips with the same key as in the previous pack are copied from it in bulk; only the others are read from shards and
+    aligned.
 
     Args:
         dataset: The dataset in the cache.
         stream: Name of the stream.
         align: Puts features on the clock that the stream's entry in the manifest names.
-        anew: Write it although it holds what it is to hold, because some of that is damaged.
+        anew: Write it even if it is current, because a part of it is damaged.
     """
     path, state = dataset.pack_path(stream), _state(dataset, stream)  # before the journal is read: it may grow
     try:
         current = None if anew else open_current(dataset, stream)
     except MseError:
-        current = None  # a damaged pack is made anew
+        current = None  # a damaged pack is written again
     keys = pack_keys(dataset, stream) if current is None else {}
     if current is not None:
         current.close()
@@ -119,48 +119,41 @@ def _write(dataset: Dataset, stream: str, keys: Mapping[str, str], align: Align)
 
 def _aligned(items: Iterator[tuple[str, Features]], align: Align) -> Iterator[tuple[str, Features]]:
     for clip, features in items:
-        made = align(clip, features)
-        if made is not None:
-            yield clip, made
+        aligned = align(clip, features)
+        if aligned is not None:
+            yield clip, aligned
 
 
 def _before(path: Path, entry: StreamEntry) -> Pack | None:
-    """The pack that is there, if its rows may be taken over: not from one that has no checksums."""
+    """The present pack, if its rows may be copied: it needs checksums, and the same version and alignment."""
     try:
         pack = Pack(local_copy(path), path) if path.is_file() else None
     except MseError:
         return None
-    if (
-        pack is None
-        or not pack.checked
-        or (pack.about.get("version"), pack.about.get("alignment"))
-        != (
-            entry.version,
-            dict(entry.alignment),
-        )
-    ):
+    if pack is None or not pack.checked:
         return None
-    return pack
+    same = (pack.about.get("version"), pack.about.get("alignment")) == (entry.version, dict(entry.alignment))
+    return pack if same else None
 
 
 def _unchanged(before: Pack, keys: Mapping[str, str]) -> dict[str, int]:
-    """Place in the pack before of each clip that has the same key there, and is what was written."""
-    places = {clip: before.place(clip) for clip in keys}
+    """Position in the previous pack of each clip that has the same key there and matches its checksums."""
+    positions = {clip: before.place(clip) for clip in keys}
     return {
-        clip: place
-        for clip, place in places.items()
-        if place is not None
-        and before.clip_keys[place] == keys[clip]
-        and before.rows_intact(place)
-        and before.statistics_intact(place)
+        clip: index
+        for clip, index in positions.items()
+        if index is not None
+        and before.clip_keys[index] == keys[clip]
+        and before.rows_intact(index)
+        and before.statistics_intact(index)
     }
 
 
 def pack_keys(dataset: Dataset, stream: str) -> dict[str, str]:
-    """By clip, in the corpus's order, what its rows in the pack depend on.
+    """The key of each clip's rows in the pack, in the corpus's order.
 
-    That is the key of its features, with the faces that were chosen where there are several; where the stream is
-    aligned to another stream of the dataset, as to words, a hash of both keys.
+    It is the key of the features, with the chosen faces if there are several; if the stream is aligned to another
+    stream of the dataset, as to words, it is a hash of both keys.
     """
     native = dataset.native(stream)
     other = _other(dataset.manifest.streams[stream].alignment)
@@ -185,7 +178,7 @@ def _other(alignment: Mapping[str, Any]) -> str | None:
 
 
 def _state(dataset: Dataset, stream: str) -> dict[str, Any]:
-    """All that decides which clips a pack has to hold, found without reading the journal."""
+    """All that decides which clips a pack must hold; the journal is not read for it."""
     streams = dataset.manifest.streams
     other = _other(streams[stream].alignment)
     ids = hashlib.blake2b("\0".join(clip.id for clip in dataset.clips).encode(), digest_size=16)
@@ -196,7 +189,7 @@ def _state(dataset: Dataset, stream: str) -> dict[str, Any]:
 
 
 def state_path(path: Path) -> Path:
-    """Where it stands which journal a pack belongs to."""
+    """The JSON file that names the journal of a pack."""
     return path.with_name(f"{path.name.removesuffix('.h5')}.json")
 
 

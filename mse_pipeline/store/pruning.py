@@ -1,19 +1,17 @@
-"""Pruning: what no longer counts goes.
+"""Compaction and pruning: make a dataset's files fewer, and remove those that no longer count.
 
-That is versions of streams that no recipe uses, unfinished files, shards that no journal names, and packs on clocks of
-before.
+`compact` merges many small shards into few large ones, and the journal into one part. A kill at any moment does no
+harm: the merged shards are written first, and nothing names them yet; then one journal part replaces the old shards by
+the new ones; then the old parts and shards are removed.
 
-Safe against a kill at any moment: the rows of the versions leave the journal first, and only then their files go, which
-count no more. What a killed pruning left goes by the next one.
-
-Compaction: many small shards become few large ones, and the journal one part.
-
-Safe against a kill at any moment: the merged shards come first, and nothing names them; then one journal part makes
-them count in the place of the old ones; then the old parts and shards go.
+`prune` removes versions of streams that no recipe uses, unfinished files, shards that no journal names, and packs of
+earlier alignments. A kill at any moment does no harm: the rows of a version leave the journal first, and its files,
+which no longer count, are removed after that. The next pruning removes what a killed one left.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -39,13 +37,13 @@ from mse_pipeline.store.shards import UNREADABLE, WRITING, checked, names_of, ro
 from mse_pipeline.store.storage import ASIDE, Stored, aside, files, names, readable, remove
 
 _TARGET = 128 << 20  # bytes of a merged shard
-_LARGE = 64 << 20  # bytes from which a shard stays as it is
-_GROUP_ROWS, _GROUP_BYTES = 64, 16 << 20  # of a row group: what a single clip's reading costs
+_LARGE = 64 << 20  # bytes; a shard of this size stays as it is
+_GROUP_ROWS, _GROUP_BYTES = 64, 16 << 20  # of a row group: reading a single clip costs one
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """What a compaction did.
+    """The result of a compaction.
 
     Attributes:
         dataset: Name of the dataset.
@@ -76,11 +74,11 @@ def compact(dataset: Dataset, *, target: int = _TARGET, large: int = _LARGE) -> 
 
     Args:
         dataset: The dataset.
-        target: Bytes that a merged shard is to have, about.
-        large: Bytes from which a shard is left as it is, unless half of it no longer counts.
+        target: Size of a merged shard, about, in bytes.
+        large: Size in bytes from which a shard is left as it is.
 
     Raises:
-        filelock.Timeout: A run is at work on the dataset.
+        filelock.Timeout: A run is working on the dataset.
         MseError: A shard or the journal is damaged; nothing is changed then.
     """
     with run_lock(dataset.path):
@@ -98,7 +96,7 @@ def compact(dataset: Dataset, *, target: int = _TARGET, large: int = _LARGE) -> 
                 replaced += [old.path for old in group]
         if moved or len(parts) > 1:
             with commit_lock(dataset.path):
-                new = (replace(row, shard=moved.get(place, row.shard)) for place, row in rows.items())
+                new = (replace(row, shard=moved.get(key, row.shard)) for key, row in rows.items())
                 dataset.journal.merge(parts, new)
         for path in replaced:
             remove(path)
@@ -107,36 +105,36 @@ def compact(dataset: Dataset, *, target: int = _TARGET, large: int = _LARGE) -> 
 
 
 def _measure(dataset: Dataset) -> tuple[int, int]:
-    found = [
-        one.size
-        for one in files(dataset.path)
-        if one.path.name.startswith("shard-") or (one.path.parent.name == "journal" and one.path.suffix == ".jsonl")
+    sizes = [
+        file.size
+        for file in files(dataset.path)
+        if file.path.name.startswith("shard-") or (file.path.parent.name == "journal" and file.path.suffix == ".jsonl")
     ]
-    return len(found), sum(found)
+    return len(sizes), sum(sizes)
 
 
 def _by_version(rows: Mapping[tuple[str, str], Row]) -> dict[tuple[str, str], list[Row]]:
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows.values():
         if row.status == "done" and row.shard:
-            found[row.stream, row.version].append(row)
-    return found
+            grouped[row.stream, row.version].append(row)
+    return grouped
 
 
 def _shards(dataset: Dataset, folder: Path, held: Sequence[Row]) -> list[_Old]:
     """The shards that count, in the corpus's order of their first clips."""
-    place = {clip.id: index for index, clip in enumerate(dataset.clips)}
+    order = {clip.id: index for index, clip in enumerate(dataset.clips)}
     live: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in held:
         live[str(row.shard)][row.clip] = row
-    there = set(names(folder))
-    sizes = {one.path.name: one.size for one in files(folder)}
-    shards = [_Old(folder / name, sizes.get(name, 0), rows) for name, rows in live.items() if name in there]
-    return sorted(shards, key=lambda old: (min(place.get(clip, len(place)) for clip in old.live), old.path.name))
+    present = set(names(folder))
+    sizes = {file.path.name: file.size for file in files(folder)}
+    shards = [_Old(folder / name, sizes.get(name, 0), rows) for name, rows in live.items() if name in present]
+    return sorted(shards, key=lambda old: (min(order.get(clip, len(order)) for clip in old.live), old.path.name))
 
 
 def _groups(shards: Sequence[_Old], target: int, large: int) -> Iterator[list[_Old]]:
-    """Shards that are to become one."""
+    """Groups of shards; each group becomes one shard."""
     group: list[_Old] = []
     size = 0
     for old in shards:
@@ -155,21 +153,21 @@ def _merge(group: Sequence[_Old], merged: Path) -> None:
     """Write one shard of several, a row group at a time."""
     schema = _schema(group[0].path)
     with aside(merged) as temporary:
-        found = 0
+        count = 0
         with pq.ParquetWriter(temporary, schema, **WRITING) as writer:
             waiting: list[pa.Table] = []
-            for table in (one for old in group for one in _live(old, schema)):
-                found += len(table)
+            for table in itertools.chain.from_iterable(_live(old, schema) for old in group):
+                count += len(table)
                 waiting.append(table)
-                if sum(map(len, waiting)) >= _GROUP_ROWS or sum(one.nbytes for one in waiting) >= _GROUP_BYTES:
+                if sum(map(len, waiting)) >= _GROUP_ROWS or sum(part.nbytes for part in waiting) >= _GROUP_BYTES:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []
             if waiting:
                 writer.write_table(pa.concat_tables(waiting))
         wanted = sum(len(old.live) for old in group)
-        if found != wanted:
+        if count != wanted:
             raise MseError(
-                f"The shards of {merged.parent} hold {found} of the {wanted} clips that the journal says. Nothing was "
+                f"The shards of {merged.parent} hold {count} of the {wanted} clips that the journal lists. Nothing was "
                 f"changed. Run: mse cache verify {dataset_of(merged)} --repair"
             )
 
@@ -187,7 +185,7 @@ def _live(old: _Old, schema: pa.Schema) -> Iterator[pa.Table]:
     try:
         with readable(old.path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             if file.schema_arrow.metadata != schema.metadata or file.schema_arrow != schema:
-                raise ValueError("its dimensions are not those of the stream's other shards")
+                raise ValueError("its dimensions differ from those of the stream's other shards")
             wanted, names = dict(old.live), names_of(schema)
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
@@ -210,8 +208,8 @@ _SHARD = re.compile(r"shard-.*\.parquet")
 _BESIDE = {"stream.json", candidates.FILE}
 _PACK = re.compile(r"pack-.*\.(h5|json)")
 
-_Place = tuple[str, str]
-"""A stream and one of its versions."""
+_Version = tuple[str, str]
+"""A stream and the id of one of its versions."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ class Unused:
         done: How many clips have features of it.
         files: How many files it has.
         bytes: How many bytes they are.
-        differs: What it was made with other than the current version, in words.
+        differs: How its settings differ from the current version's, in words.
     """
 
     stream: str
@@ -237,14 +235,14 @@ class Unused:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a pruning removed, or would remove.
+    """The result of a pruning, or of a dry run.
 
     Attributes:
         dataset: Name of the dataset.
         files: How many files, with those of the versions.
         bytes: How many bytes.
-        versions: The versions of streams that went.
-        left: The versions that no recipe uses and that stay, because on object storage a run may be about to.
+        versions: The removed versions of streams.
+        left: Versions that no recipe uses, but that stay: on object storage a run may be about to use them.
     """
 
     dataset: str
@@ -255,59 +253,63 @@ class Pruned:
 
 
 def prune(dataset: Dataset, *, older_than: float = DAY, keep_versions: bool = False, dry_run: bool = False) -> Pruned:
-    """Remove what no longer counts; features of the streams' current versions stay.
+    """Remove files that no longer count; features of the streams' current versions stay.
 
     Args:
         dataset: The dataset.
-        older_than: On object storage, where a run cannot be told from a dead one, only files of this age in seconds
-            are removed: a younger one may be of a run that is about to name it. Versions stay there as long as one of
-            their files, or the last run of the dataset, is younger.
+        older_than: Age in seconds, for object storage, where a live run looks like a dead one: only files of this age
+            are removed, since a run may be about to name a younger one. Versions stay there as long as one of their
+            files, or the last run of the dataset, is younger.
         keep_versions: Leave the versions that no recipe uses.
-        dry_run: Only find out.
+        dry_run: Remove nothing, only report.
 
     Raises:
-        filelock.Timeout: A run is at work on the dataset.
+        filelock.Timeout: A run is working on the dataset.
         MseError: The manifest or the journal is damaged; nothing is removed then.
     """
     with run_lock(dataset.path):
         dataset = Dataset(dataset.path)  # a run may have changed the manifest since the caller read it
         limit = float("inf") if is_local(dataset.path) else time.time() - older_than
-        listed = list(files(dataset.path))  # before the journal is read, so that what is committed meanwhile is named
+        listed = list(
+            files(dataset.path)
+        )  # before the journal is read, so that the journal names files that are committed meanwhile
         unused = {} if keep_versions else _unused(dataset, listed)
         calm = last_begun(dataset.path) <= limit
-        going = {place for place, held in unused.items() if calm and all(one.modified <= limit for one in held)}
-        told = {place: _describe(dataset, place, held) for place, held in unused.items()}
-        old = [one for one in _orphans(dataset, listed, unused) if one.modified <= limit]
-        old += [one for place in unused if place in going for one in unused[place]]
+        removable = {
+            version for version, held in unused.items() if calm and all(file.modified <= limit for file in held)
+        }
+        described = {version: _describe(dataset, version, held) for version, held in unused.items()}
+        old = [file for file in _orphans(dataset, listed, unused) if file.modified <= limit]
+        old += [file for version in unused if version in removable for file in unused[version]]
         if not dry_run:
-            _forget(dataset, going)
-            for one in old:
-                remove(one.path)
-            if going:
+            _forget(dataset, removable)
+            for file in old:
+                remove(file.path)
+            if removable:
                 _remove_empty(dataset)
     return Pruned(
         dataset.name,
         len(old),
-        sum(one.size for one in old),
-        tuple(told[place] for place in unused if place in going),
-        tuple(told[place] for place in unused if place not in going),
+        sum(file.size for file in old),
+        tuple(described[version] for version in unused if version in removable),
+        tuple(described[version] for version in unused if version not in removable),
     )
 
 
-def _unused(dataset: Dataset, listed: Sequence[Stored]) -> dict[_Place, list[Stored]]:
-    """The versions that the manifest does not name, with their files; some may have rows in the journal alone."""
+def _unused(dataset: Dataset, listed: Sequence[Stored]) -> dict[_Version, list[Stored]]:
+    """The versions that the manifest does not name, with their files; some may have only rows in the journal."""
     used = {(stream, entry.version) for stream, entry in dataset.manifest.streams.items()}
-    places = {(row.stream, row.version) for row in dataset.journal.read().values()}
-    found: dict[_Place, list[Stored]] = {place: [] for place in places - used}
-    for one in listed:
-        place = _place(dataset, one.path)
-        if place is not None and place not in used and _is_ours(one.path.name):
-            found.setdefault(place, []).append(one)
-    return dict(sorted(found.items()))
+    known = {(row.stream, row.version) for row in dataset.journal.read().values()}
+    unused: dict[_Version, list[Stored]] = {version: [] for version in known - used}
+    for file in listed:
+        version = _version(dataset, file.path)
+        if version is not None and version not in used and _is_ours(file.path.name):
+            unused.setdefault(version, []).append(file)
+    return dict(sorted(unused.items()))
 
 
-def _place(dataset: Dataset, path: Path) -> _Place | None:
-    """The version in whose folder a file lies; None elsewhere."""
+def _version(dataset: Dataset, path: Path) -> _Version | None:
+    """The version that a file belongs to by its folder; None outside of the versions' folders."""
     folder = path.parent
     if not ID.fullmatch(folder.name) or folder.parent.parent != dataset.path / "streams":
         return None
@@ -315,52 +317,54 @@ def _place(dataset: Dataset, path: Path) -> _Place | None:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether the store makes files of that name beside shards; others are somebody's own, and stay."""
+    """Whether the store makes files of that name beside shards; other files belong to the user, and stay."""
     return bool(name in _BESIDE or name.startswith(ASIDE) or _SHARD.fullmatch(name) or _PACK.fullmatch(name))
 
 
-def _orphans(dataset: Dataset, listed: Sequence[Stored], unused: Mapping[_Place, Sequence[Stored]]) -> Iterator[Stored]:
-    """Files that do not count, but for those of unused versions."""
+def _orphans(
+    dataset: Dataset, listed: Sequence[Stored], unused: Mapping[_Version, Sequence[Stored]]
+) -> Iterator[Stored]:
+    """Files that do not count, without those of unused versions."""
     named = {(row.stream, row.version, row.shard) for row in dataset.journal.read().values()}
     packs = [dataset.pack_path(stream) for stream in dataset]
     current = {name for path in packs for name in (str(path), str(path.with_suffix(".json")))}
-    for one in listed:
-        if _place(dataset, one.path) in unused:
+    for file in listed:
+        if _version(dataset, file.path) in unused:
             continue
-        folder = one.path.parent
+        folder, name = file.path.parent, file.path.name
         if (
-            one.path.name.startswith(ASIDE)
-            or (_SHARD.fullmatch(one.path.name) and (folder.parent.name, folder.name, one.path.name) not in named)
-            or (_PACK.fullmatch(one.path.name) and str(one.path) not in current)
+            name.startswith(ASIDE)
+            or (_SHARD.fullmatch(name) and (folder.parent.name, folder.name, name) not in named)
+            or (_PACK.fullmatch(name) and str(file.path) not in current)
         ):
-            yield one
+            yield file
 
 
-def _describe(dataset: Dataset, place: _Place, held: Sequence[Stored]) -> Unused:
-    stream, version = place
-    done = sum(row.status == "done" and (row.stream, row.version) == place for row in dataset.journal.read().values())
+def _describe(dataset: Dataset, of: _Version, held: Sequence[Stored]) -> Unused:
+    stream, version = of
+    done = sum(row.status == "done" and (row.stream, row.version) == of for row in dataset.journal.read().values())
     differs: tuple[str, ...] = ("the dataset no longer has this stream",)
     if stream in dataset:
         current, *others = dataset.versions(stream)
-        identity = next((one.identity for one in others if one.id == version), {})
+        identity = next((other.identity for other in others if other.id == version), {})
         differs = differences(identity, current.identity)
-    return Unused(stream, version, done, len(held), sum(one.size for one in held), differs)
+    return Unused(stream, version, done, len(held), sum(file.size for file in held), differs)
 
 
-def _forget(dataset: Dataset, places: set[_Place]) -> None:
-    """Take versions out of the journal, in one part that is there before the old ones go."""
+def _forget(dataset: Dataset, versions: set[_Version]) -> None:
+    """Remove versions from the journal by one new part, which is written before the old parts are removed."""
     with commit_lock(dataset.path):
         parts = dataset.journal.parts()
         rows = dataset.journal.read()
-        stay = [row for row in rows.values() if (row.stream, row.version) not in places]
+        stay = [row for row in rows.values() if (row.stream, row.version) not in versions]
         if parts and len(stay) < len(rows):
             dataset.journal.merge(parts, stay)
 
 
 def _remove_empty(dataset: Dataset) -> None:
-    """Remove folders of versions and streams in which nothing is left; object storage has no folders."""
+    """Remove empty folders of versions and streams; object storage has no folders."""
     if is_local(dataset.path):
         streams = dataset.path / "streams"
         for folder in (*streams.glob("*/*"), *streams.glob("*")):
-            with suppress(OSError):  # it is in use, or somebody's own file is in it
+            with suppress(OSError):  # it is in use, or holds a file of the user
                 folder.rmdir()

@@ -1,9 +1,7 @@
-"""ShardView: the features of one stream version, read from its Parquet shards.
+"""Parquet shards, the files that extraction writes, and `ShardView`, which reads a stream version from its shards.
 
-Parquet shards: what extraction writes. A row is a clip; sequences are flat lists beside their length.
-
-Pages carry checksums, which are looked at in reading. What they do not cover, as names and numbers of rows, the
-checksum in a clip's row of the journal does.
+A table row is a clip; sequences are flat lists with their length. Pages have checksums, which are checked in reading.
+Names and numbers of rows are covered by the checksum in the clip's row of the journal.
 """
 
 from __future__ import annotations
@@ -41,21 +39,21 @@ WRITING = {"compression": "zstd", "use_dictionary": False, "write_page_checksum"
 """How every shard is written."""
 
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError, pa.ArrowException)
-"""What a damaged Parquet file raises."""
+"""The errors that a damaged Parquet file raises."""
 
 
 def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features]]) -> None:
     """Write clips' features as one Parquet file, straight to `path`.
 
     Args:
-        path: The file; the caller sees to writing aside and renaming.
+        path: The file; the caller writes to a temporary name and renames it.
         stream: As in ``acoustic.egemaps``.
         rows: Clip id, key and features of each; all have the same dimension names.
     """
     rows = list(rows)
     names = rows[0][2].names
     if any(features.names != names for _, _, features in rows):
-        raise ValueError(f"Clips of one shard of {stream} must have the same dimensions.")
+        raise ValueError(f"All clips of one shard of {stream} must have the same names of dimensions.")
     columns = [
         pa.array([clip for clip, _, _ in rows], pa.string()),
         pa.array([key for _, key, _ in rows], pa.string()),
@@ -84,15 +82,15 @@ def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
 def read_shard(
     path: Path, clips: Collection[str] | None = None, *, trusting: bool = False
 ) -> Iterator[tuple[str, str, Features]]:
-    """Read clip id, key and features of the clips asked for, or of all, a row group at a time.
+    """Read clip id, key and features of some clips, or of all, a row group at a time.
 
-    Row groups without a clip that is asked for are passed over, so that one clip of a large shard is read soon.
+    Row groups without a wanted clip are skipped, so that one clip of a large shard is read quickly.
 
     Args:
         path: The file.
         clips: Ids of the clips that are wanted; None for all.
-        trusting: Read what can be read, whatever the pages' checksums say, and pass over the rest: for a caller who
-            compares each clip with its checksum in the journal.
+        trusting: Ignore the pages' checksums, and skip what cannot be read: for a caller that compares each clip with
+            its checksum in the journal.
 
     Raises:
         DamagedError: The file is missing, damaged or not a shard.
@@ -124,10 +122,10 @@ def read_notes(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         with readable(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             table = file.read(["clip", "key", "notes"])
         columns = (table[name].to_pylist() for name in ("clip", "key", "notes"))
-        found = [(clip, key, json.loads(notes)) for clip, key, notes in zip(*columns, strict=True)]
+        clips = [(clip, key, json.loads(notes)) for clip, key, notes in zip(*columns, strict=True)]
     except UNREADABLE as error:
         raise damaged(path, f"{path.parent.parent.name} in the shard", error) from error
-    yield from found
+    yield from clips
 
 
 def names_of(schema: pa.Schema) -> tuple[str, ...]:
@@ -166,7 +164,7 @@ class ShardView(Mapping[str, Features]):
         folder: Where the shards lie.
         rows: The journal's rows of the clips that are done.
         order: The corpus's order of clip ids.
-        choices: Which of several faces count, where that is chosen for the whole corpus.
+        choices: Which of several faces count, if that is chosen for the whole corpus.
     """
 
     def __init__(self, folder: Path, rows: Mapping[str, Row], order: Sequence[str], choices: Choices = NONE) -> None:
@@ -189,11 +187,11 @@ class ShardView(Mapping[str, Features]):
         return len(self.rows)
 
     def key(self, clip: str) -> str:
-        """What a clip's features depend on, as a hash: their key, and the faces that were chosen."""
+        """The key of a clip's features, with the chosen faces if there are any."""
         return self.choices.key(self.rows[clip])
 
     def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The notes of all clips, shard by shard, as the extractor gave them: before any choice."""
+        """The notes of all clips, shard by shard, as the extractor made them, before any choice."""
         for shard in dict.fromkeys(str(row.shard) for row in self.rows.values()):
             for clip, key, notes in read_notes(self.folder / shard):
                 row = self.rows.get(clip)
@@ -201,10 +199,10 @@ class ShardView(Mapping[str, Features]):
                     yield clip, notes
 
     def in_order(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Features]]:
-        """Clips in the corpus's order, each shard read once, those that wait for their turn held.
+        """Clips in the corpus's order; each shard is read once, and clips wait in memory for their turn.
 
         Args:
-            only: Ids of the clips that are wanted; shards without any of them are not opened. None for all.
+            only: Ids of the wanted clips; shards without any of them are not opened. None for all.
         """
         rows = self.rows if only is None else {clip: row for clip, row in self.rows.items() if clip in only}
         waiting: dict[str, Features] = {}
@@ -223,18 +221,18 @@ class ShardView(Mapping[str, Features]):
 
 
 def checked(row: Row, features: Features, path: Path) -> Features:
-    """Features as they were read from a shard, if they are what was written.
+    """Features as read from a shard, if they match their checksum.
 
     Raises:
-        DamagedError: They are not what the row says.
+        DamagedError: They do not match the checksum of the journal's row.
     """
     if row.checksum is not None and row.checksum != of_features(features):
         raise damaged(
-            path, f"{row.stream} of the clip {row.clip!r} in the shard", "it has another checksum than in the journal"
+            path, f"{row.stream} of the clip {row.clip!r} in the shard", "its checksum does not match the journal"
         )
     return features
 
 
 def lacking(path: Path, clip: str) -> MseError:
-    """The error of a shard without a clip that the journal says is there."""
+    """The error for a shard that lacks a clip that the journal names."""
     return damaged(path, f"{path.parent.parent.name} of the clip {clip!r} in the shard", "it lacks the clip")

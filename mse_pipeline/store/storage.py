@@ -1,11 +1,8 @@
-"""Storage: the few things that a local folder and object storage do differently.
+"""Storage: listing, reading and writing files, in a local folder and on object storage alike.
 
-On object storage a file is written whole or not at all by the storage itself, nothing can be locked, and a request
-costs milliseconds: listings and readings of many files go through the functions here.
-
-Files that are whole or absent: written aside, flushed, renamed; on object storage, put there when they are whole.
-
-Local copies: a pack on object storage is downloaded once, and mapped into memory from this machine's disk.
+A file is written completely or not at all: on disk under a temporary name that is flushed and renamed; object storage
+guarantees it. On object storage nothing can be locked, and a request costs milliseconds, so that many files are listed
+or read at once. A pack on object storage is downloaded once, and mapped into memory from the local disk.
 """
 
 from __future__ import annotations
@@ -26,17 +23,17 @@ from typing import Any, cast
 from mse_pipeline.errors import writing
 from mse_pipeline.places import address, filesystem, is_local
 
-_BLOCK = 8 << 20  # bytes that are asked for at once
+_BLOCK = 8 << 20  # bytes of one request
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One file as a listing tells it.
+    """One file of a listing.
 
     Attributes:
         path: Where it is.
         size: Bytes.
-        modified: Seconds since 1970; 0 where the storage does not tell.
+        modified: Seconds since 1970; 0 if the storage does not say.
     """
 
     path: Path
@@ -45,7 +42,7 @@ class Stored:
 
 
 def names(folder: Path) -> list[str]:
-    """Names of what lies directly in a folder, sorted; empty if there is no such folder."""
+    """Sorted names of the files and folders in a folder; empty if there is no such folder."""
     try:
         if is_local(folder):
             return sorted(os.listdir(folder))
@@ -56,7 +53,7 @@ def names(folder: Path) -> list[str]:
 
 
 def files(folder: Path) -> Iterator[Stored]:
-    """All files below a folder; what vanishes meanwhile is left out."""
+    """All files below a folder; files that disappear meanwhile are left out."""
     if is_local(folder):
         for path in sorted(folder.rglob("*")):
             try:
@@ -67,9 +64,9 @@ def files(folder: Path) -> Iterator[Stored]:
                 yield Stored(path, status.st_size, status.st_mtime)
         return
     root = address(folder).rstrip("/")
-    found = filesystem(folder).find(root, detail=True)
-    for name in sorted(found):
-        yield Stored(folder / name[len(root) :].lstrip("/"), int(found[name].get("size") or 0), _modified(found[name]))
+    listing = filesystem(folder).find(root, detail=True)
+    for name, entry in sorted(listing.items()):
+        yield Stored(folder / name[len(root) :].lstrip("/"), int(entry.get("size") or 0), _modified(entry))
 
 
 def _modified(entry: dict[str, Any]) -> float:
@@ -84,16 +81,16 @@ def read_many(paths: Sequence[Path]) -> Iterable[bytes]:
     """The files' contents in their order; from object storage many at a time."""
     if not paths or is_local(paths[0]):
         return (path.read_bytes() for path in paths)
-    found = filesystem(paths[0]).cat([address(path) for path in paths], on_error="raise")
-    if isinstance(found, bytes):
-        return [found]
-    by_name = {name.lstrip("/"): content for name, content in found.items()}
+    contents = filesystem(paths[0]).cat([address(path) for path in paths], on_error="raise")
+    if isinstance(contents, bytes):
+        return [contents]
+    by_name = {name.lstrip("/"): content for name, content in contents.items()}
     return [by_name[address(path).lstrip("/")] for path in paths]
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[Any]:
-    """What pyarrow opens: the path, or a file object that asks the storage for the blocks that are read."""
+    """A source for pyarrow: the path, or a file object that requests only the blocks that are read."""
     if is_local(path):
         yield path
     else:
@@ -102,17 +99,17 @@ def readable(path: Path) -> Iterator[Any]:
 
 
 def upload(local: Path, path: Path) -> None:
-    """Copy a local file, in blocks, to a place that is not local; it is there whole or not at all."""
+    """Copy a local file, in blocks, to object storage; it arrives completely or not at all."""
     filesystem(path).put_file(str(local), address(path))
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a small file to a place that is not local, whole or not at all."""
+    """Write a small file to object storage, completely or not at all."""
     filesystem(path).pipe_file(address(path), content)
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     if is_local(path):
         path.unlink(missing_ok=True)
         return
@@ -121,15 +118,15 @@ def remove(path: Path) -> None:
 
 
 ASIDE = ".aside-"
-"""Names of unfinished files begin so; whatever bears this name after a kill may be removed."""
+"""Prefix of the names of unfinished files; a file with this prefix may be removed after a kill."""
 
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """Give a local name to write to; on leaving, what was written there becomes `path`.
+    """Give a temporary local path to write to; at the end of the block, the file becomes `path`.
 
-    On disk the name lies beside `path`, and is flushed and renamed, with the mode that the umask says, whichever
-    library wrote it; for object storage it lies in a temporary folder, and is uploaded. If the block raises, the
+    On disk the temporary file is beside `path`, and is flushed and renamed, with the mode of the umask, whichever
+    library wrote it; for object storage it is in a temporary folder, and is uploaded. If the block raises, the
     unfinished file is removed and `path` stays as it was.
 
     Raises:
@@ -137,10 +134,10 @@ def aside(path: Path) -> Iterator[Path]:
     """
     if not is_local(path):
         with tempfile.TemporaryDirectory(prefix="mse-") as folder:
-            made = Path(folder) / path.name
-            with writing(made):
-                yield made
-            upload(made, path)
+            local = Path(folder) / path.name
+            with writing(local):
+                yield local
+            upload(local, path)
         return
     temporary = write_aside_name(path)
     try:
@@ -148,9 +145,8 @@ def aside(path: Path) -> Iterator[Path]:
             temporary.touch()
             mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
-            if (
-                stat.S_IMODE(temporary.stat().st_mode) != mode
-            ):  # some libraries write into a private file, and rename it
+            # Some libraries write a private file and rename it.
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
                 temporary.chmod(mode)
             flush(temporary)
             os.replace(temporary, path)
@@ -159,19 +155,19 @@ def aside(path: Path) -> Iterator[Path]:
 
 
 def write_aside_name(path: Path) -> Path:
-    """A fresh name in the folder of `path`, which is made if need be, for an unfinished file."""
+    """A new name for an unfinished file in the folder of `path`; the folder is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f"{ASIDE}{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 def flush(path: Path) -> None:
-    """Have the operating system put the file on disk."""
+    """Make the operating system write the file to disk."""
     with path.open("rb+") as handle:
         os.fsync(handle.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file, completely or not at all."""
     if not is_local(path):
         put(path, text.encode())
         return
@@ -180,7 +176,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
@@ -188,20 +184,25 @@ def remove_unfinished(folder: Path) -> int:
     """Remove unfinished files below a folder; returns how many there were. Object storage has none."""
     if not is_local(folder):
         return 0
-    found = [path for path in folder.rglob(f"{ASIDE}*") if path.is_file()]
-    for path in found:
+    unfinished = [path for path in folder.rglob(f"{ASIDE}*") if path.is_file()]
+    for path in unfinished:
         path.unlink(missing_ok=True)
-    return len(found)
+    return len(unfinished)
 
 
-_TAGS = ("ETag", "etag", "LastModified", "mtime", "created")  # what file systems call it that tells versions apart
+_TAGS = (
+    "ETag",
+    "etag",
+    "LastModified",
+    "mtime",
+    "created",
+)  # fields of a listing that differ between versions of a file
 
 
 def local_copy(path: Path) -> Path:
-    """The same file on this machine's disk: `path` itself, or a copy that is made once for each of its versions.
+    """The same file on the local disk: `path` itself, or a copy that is made once for each version of the file.
 
-    Copies lie in ``$MSE_LOCAL_CACHE``, or else in the folder that the system has for such things. One that is out of
-    date goes when its successor comes.
+    Copies are in ``$MSE_LOCAL_CACHE``, or else in the system's folder for caches. A new copy replaces the old one.
     """
     if is_local(path):
         return path
@@ -217,13 +218,13 @@ def local_copy(path: Path) -> Path:
 
 
 def present_copy(path: Path) -> Path | None:
-    """The copy of a file on object storage that is here already and up to date; None where there is none."""
+    """The local copy of a file on object storage, if it is up to date; None if there is none."""
     copy = _copy(path)
     return copy if copy.is_file() else None
 
 
 def _copy(path: Path) -> Path:
-    """Where the copy of a file's present version lies, or is to lie."""
+    """The path of the copy of a file's current version, whether it exists or not."""
     info = filesystem(path).info(address(path))
     tag = [
         info.get("size"),
@@ -236,9 +237,9 @@ def _copy(path: Path) -> Path:
 
 def home_of_copies() -> Path:
     """The folder of local copies."""
-    asked = os.environ.get("MSE_LOCAL_CACHE")
-    if asked:
-        return Path(asked)
+    folder = os.environ.get("MSE_LOCAL_CACHE")
+    if folder:
+        return Path(folder)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "mse"
     if sys.platform == "darwin":

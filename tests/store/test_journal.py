@@ -65,7 +65,7 @@ def test_a_message_of_any_characters_reads_back(tmp_path, message):
 @pytest.mark.parametrize("shard", ["../../elsewhere.parquet", "/etc/passwd", "a/b", "a\\b"])
 def test_a_shard_that_lies_elsewhere_is_refused(tmp_path, shard):
     Journal(tmp_path).commit("1", [row("a", shard=shard)])
-    with pytest.raises(MseError, match="no name of a shard"):
+    with pytest.raises(MseError, match="not the name of a shard"):
         Journal(tmp_path).read()
 
 

@@ -49,8 +49,8 @@ def dataset(tmp_path):
     ("arguments", "told"),
     [
         ((np.ones(3), np.ones((3, 2)), np.ones(3), ["a"]), "shape"),
-        ((np.ones((3, 1)), np.ones((2, 2)), np.ones(3), ["a"]), "one row a step"),
-        ((np.ones((3, 2)), np.ones((3, 2)), np.ones(3), ["a"]), "as many names"),
+        ((np.ones((3, 1)), np.ones((2, 2)), np.ones(3), ["a"]), "same number of rows"),
+        ((np.ones((3, 2)), np.ones((3, 2)), np.ones(3), ["a"]), "need 2 names"),
     ],
 )
 def test_features_that_do_not_fit_together_are_refused(arguments, told):
@@ -98,7 +98,7 @@ def test_only_the_clips_asked_for_are_read_from_a_shard(tmp_path):
 
 
 def test_clips_of_different_dimensions_do_not_share_a_shard(tmp_path):
-    with pytest.raises(ValueError, match="same dimensions"):
+    with pytest.raises(ValueError, match="same names of dimensions"):
         write_shard(tmp_path / "s.parquet", "acoustic.x", [("a", "k", features(1, 2)), ("b", "k", features(1, 3))])
 
 
@@ -232,7 +232,7 @@ def test_putting_a_stream_again_replaces_it(dataset):
 
 @pytest.mark.parametrize(
     ("stream", "clip", "told"),
-    [("action_units", "train/a", "named by modality"), ("visual.x", "train/zz", "'train/zz'")],
+    [("action_units", "train/a", "is modality.kind"), ("visual.x", "train/zz", "'train/zz'")],
 )
 def test_putting_nonsense_is_refused(dataset, stream, clip, told):
     with pytest.raises(UsageError, match=told):
@@ -289,7 +289,7 @@ def test_a_missing_shard_and_a_foreign_manifest_are_told(dataset):
     with pytest.raises(MseError, match=r"it is not there\. Run: mse cache verify mine --repair"):
         dataset.native("visual.x")["train/a"]
     (dataset.path / "dataset.json").write_text(json.dumps({"format": 99, "name": "mine"}))
-    with pytest.raises(MseError, match="another format"):
+    with pytest.raises(MseError, match="its format is not 2"):
         store.open(dataset.path.parent)["mine"].manifest  # noqa: B018
     (dataset.path / "clips.parquet").write_bytes(b"")
     with pytest.raises(MseError, match="clip table"):

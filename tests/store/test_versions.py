@@ -134,7 +134,7 @@ def test_a_version_whose_identity_is_lost_is_still_readable(changed, written):
     home.unlink() if written is None else home.write_bytes(written)
     old = dataset.versions(STREAM)[1]
     assert (old.id, old.done, dict(old.identity)) == (A, 3, {})
-    assert differences(old.identity, IDENTITIES["B"]) == ("it is not known what it was made with",)
+    assert differences(old.identity, IDENTITIES["B"]) == ("its settings are not known",)
     assert len(dataset.native(STREAM, A)) == 3
 
 

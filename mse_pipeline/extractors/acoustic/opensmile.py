@@ -1,8 +1,7 @@
-"""acoustic.opensmile: openSMILE's feature sets, as low-level descriptors, their changes, or functionals.
+"""openSMILE: `acoustic.opensmile`, any of its feature sets and levels, and `acoustic.egemaps`, the usual one.
 
-Units of openSMILE's values, told from their names.
-
-acoustic.egemaps: the low-level descriptors of eGeMAPSv02, under a name of their own.
+A set gives low-level descriptors, their changes, or functionals. Units are derived from openSMILE's names.
+`acoustic.egemaps` is the short name for the low-level descriptors of eGeMAPSv02.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _WHOLE = {
 _DESCRIPTOR = re.compile(
     r"(?P<base>.+?)_(?P<smoothing>sma(?:3nz|3)?)(?P<delta>_de)?(?:\[\d+\])?(?:_(?P<functional>.+))?"
 )
-# Functionals whose value is one that the descriptor might have, or a distance of two such values.
+# Functionals in the unit of the descriptor: a value of it, or the difference of two values.
 _KEEPING = re.compile(
     r"amean|posamean|qmean|rqmean|max|min|range|stddev|quartile\d|iqr\d-\d|percentile[\d.]+|pctlrange\d-\d"
     r"|peakMean(Abs)?|peakRangeAbs"
@@ -58,7 +57,7 @@ _SLOPE = re.compile(r"(mean|stddev)(Rising|Falling)Slope")
 
 
 def unit_of(name: str) -> str:
-    """The unit of one of openSMILE's values; empty where it has none, or none that is documented.
+    """The unit of one of openSMILE's values; empty if it has none, or none is documented.
 
     Args:
         name: As openSMILE gives it.
@@ -77,7 +76,7 @@ def unit_of(name: str) -> str:
     if parts is None:
         return ""
     unit = next((unit for pattern, unit in _LOW_LEVEL if re.fullmatch(pattern, parts["base"])), "")
-    # The change of a pitch, its spread and its differences are semitones alone, without the 27.5 Hz they begin at.
+    # Changes, spreads and differences of pitch are in semitones, without the reference of 27.5 Hz.
     plain = "semitones" if unit.startswith("semitones") else unit
     functional = parts["functional"]
     if functional is None:
@@ -122,7 +121,7 @@ SHORTEST: dict[str, float] = {
     "emobase": 0.04,
     "IS09": 0.025,
 }
-"""Seconds that the longest analysis window of a set takes; of less sound openSMILE gives nothing."""
+"""Length in seconds of the longest analysis window of each set; openSMILE gives no row for shorter sound."""
 
 C = TypeVar("C")
 
@@ -130,9 +129,9 @@ C = TypeVar("C")
 class SmileExtractor(AudioExtractor[C]):
     """Runs one feature set of openSMILE.
 
-    A row of descriptors is measured on sound that begins at 10 k ms and lasts 20 to 70 ms. It stands for the 10 ms
-    from there; the last row for all that remains. Functionals have one row for the whole clip, or one a window,
-    which stands for the time up to the middle between it and its neighbours.
+    Row k of descriptors is measured on the 20 to 70 ms of sound from 10 k ms on. It stands for the 10 ms from there,
+    and the last row for the rest. Functionals have one row for the whole clip, or one row a window, which stands for
+    the time up to the middle between it and its neighbours.
     """
 
     @property
@@ -169,7 +168,7 @@ class SmileExtractor(AudioExtractor[C]):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Told from the names."""
+        """Derived from the names."""
         return tuple(map(unit_of, self.names))
 
     def load(self, device: str = "cpu") -> None:
@@ -205,7 +204,7 @@ class SmileExtractor(AudioExtractor[C]):
         else:
             values = self._process(audio.samples, audio.rate)
             starts = np.arange(len(values)) * HOP
-            # Where openSMILE smooths, it goes on past the end for the rows that its filters still hold.
+            # openSMILE's smoothing filters give more rows, after the end of the sound.
             within = starts < audio.duration
             values, starts = values[within], starts[within]
         ends = np.append(starts[1:], audio.duration)
@@ -302,7 +301,7 @@ def _windows(duration: float, window: float | None, hop: float) -> np.ndarray:
         return np.array([[0.0, duration]])
     count = int((duration - window) / hop + 1e-9) + 1
     begins = np.arange(count) * hop
-    # Less than a sample is no rest.
+    # A rest of less than a sample gets no window.
     if begins[-1] + window < duration - 1e-4:
         begins = np.append(begins, duration - window)
     return np.stack([begins, begins + window], 1)
@@ -314,7 +313,7 @@ def _smile(feature_set: str, level: str) -> Any:
     import opensmile
 
     with warnings.catch_warnings():
-        # It warns of sets that have a successor; they were asked for.
+        # It warns about sets that have a newer version, but the user chose them.
         warnings.filterwarnings("ignore", message="Feature set .* is deprecated")
         return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
 
@@ -346,7 +345,7 @@ NAMES = (
     "F3bandwidth_sma3nz",
     "F3amplitudeLogRelF0_sma3nz",
 )
-"""openSMILE's names of the 25 descriptors; written out, so that they are known without loading it."""
+"""openSMILE's names of the 25 descriptors; written out, so that openSMILE need not be loaded for them."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
