@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names"}
+FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "plugins"}
 BELOW = {
     "errors": set(),
     "cells": set(),
@@ -15,6 +15,7 @@ BELOW = {
     "file_kinds": set(),
     "places": {"errors"},
     "names": set(),
+    "plugins": {"errors"},
     "model_files": {"errors", "file_kinds"},
     "hdf5_guard": {"errors", "places", "file_kinds"},
     "recipe": FOUNDATION,
