@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
-FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "posix", "progress"}
+FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "plugins", "posix", "progress"}
 BELOW = {
     "errors": set(),
     "cells": set(),
@@ -16,6 +16,7 @@ BELOW = {
     "places": {"errors"},
     "names": set(),
     "progress": set(),
+    "plugins": {"errors"},
     "model_files": {"errors", "file_kinds"},
     "posix": set(),
     "child_process": {"errors", "posix"},

@@ -153,23 +153,13 @@ def _task(corpus: str) -> Task:
     Raises:
         UsageError: That is known only when its clips are read.
     """
-    from mse_pipeline.corpora import cherma, iemocap, meld
-    from mse_pipeline.corpora.mosei import SENTIMENT
+    from mse_pipeline import corpora
     from mse_pipeline.errors import UsageError
-    from mse_pipeline.task import Classification, Regression
 
-    known: dict[str, Task] = {
-        "meld": Classification(meld.EMOTIONS),
-        "cherma": Classification(cherma.EMOTIONS),
-        "iemocap": Classification(iemocap.EMOTIONS),
-        "mosei": Regression(*SENTIMENT),
-        "mosi": Regression(*SENTIMENT),
-        "simsv2": Regression(-1.0, 1.0),
-        "sims": Regression(-1.0, 1.0),
-    }
-    if corpus not in known:
+    known = corpora.facts(corpus).predicts
+    if known is None:
         raise UsageError(f"What {corpus} predicts is known only from its clips: give the recipe a task section.")
-    return known[corpus]
+    return known
 
 
 def _show_tokens(tokens: tuple[Token, ...]) -> None:

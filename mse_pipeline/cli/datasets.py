@@ -16,7 +16,9 @@ from rich.table import Table
 from mse_pipeline.cli.extract import checks, placed, resolve
 from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root, Set, Target, Workers
 from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
+from mse_pipeline.clip import Split
 from mse_pipeline.places import is_local, place
+from mse_pipeline.task import to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +36,13 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what 
 @app.command("list")
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the datasets with task, language, labels, clips, licence and source."""
-    from mse_pipeline.checking.catalogue import ENTRIES
+    from mse_pipeline.checking.catalogue import entries
 
+    known, refused = entries()
     if settings.json:
-        emit_json({"datasets": [to_dict(entry) for entry in ENTRIES]})
+        emit_json({"datasets": [to_dict(entry) for entry in known], "refused": refused})
     else:
-        show_list(ENTRIES, stdout())
+        show_list(known, refused, stdout())
 
 
 @app.command("show")
@@ -151,20 +154,24 @@ def export(
 
 def to_dict(entry: Entry) -> dict[str, Any]:
     """An entry as plain JSON values."""
-    return {**asdict(entry), "clips": sum(entry.splits.values()) or None, "supported": entry.supported}
+    predicts = entry.predicts and to_plain(entry.predicts)
+    clips = sum(entry.splits.values()) or None
+    return {**asdict(entry), "predicts": predicts, "clips": clips, "supported": True}  # each comes with its reader
 
 
-def show_list(entries: Sequence[Entry], console: Console) -> None:
-    """Print one row a dataset."""
+def show_list(entries: Sequence[Entry], refused: Mapping[str, str], console: Console) -> None:
+    """Print one row a dataset, and why what a package offers is none."""
     names = ("dataset", "language", "train", "valid", "test", "task")
     table = _table(None, names, numbers=range(2, 5))
     for column in table.columns[:5]:
         column.no_wrap = True
     for entry in entries:
-        counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in ("train", "valid", "test")]
+        counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in Split]
         _add(table, (entry.name, entry.language or "any", *counts, entry.task))
     console.print(table)
     console.print("Labels, licence, source, layouts and known defects of one: mse datasets show NAME", markup=False)
+    for sentence in refused.values():
+        complain(sentence)
 
 
 def _table(title: str | None, names: Iterable[str], numbers: Iterable[int] = ()) -> Table:
@@ -194,7 +201,7 @@ def show_entry(entry: Entry, console: Console) -> None:
         ("source", entry.source),
         ("layouts", "\n".join(entry.layouts)),
         ("known defects", "\n".join(entry.defects) or _NOTHING),
-        ("reader", f"mse datasets check {entry.name} --root DIR" if entry.supported else "not installed"),
+        ("reader", f"mse datasets check {entry.name} --root DIR"),
     ):
         _add(table, (name, text))
     console.print(table)

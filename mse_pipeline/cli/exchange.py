@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, FollowLinks, Json, Quiet
-from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def _list_formats() -> None:
 
     from mse_pipeline.exchange import registry
 
+    formats, refused = registry.available()
     rows: list[dict[str, Any]] = [
         {
             "format": name,
@@ -170,16 +171,18 @@ def _list_formats() -> None:
             "options": registry.options_of(name),
             "summary": form.summary,
         }
-        for name, form in registry.FORMATS.items()
+        for name, form in formats.items()
     ]
     if settings.json:
-        emit_json({"formats": rows})
+        emit_json({"formats": rows, "refused": refused})
         return
     table = Table("format", "in", "out", "options", "what it is", box=SIMPLE_HEAD)
     for row in rows:
         marks = ("yes" if row[way] else "" for way in ("import", "export"))
         table.add_row(row["format"], *marks, escape(", ".join(row["options"])), escape(row["summary"]))
     stdout().print(table)
+    for sentence in refused.values():
+        complain(sentence)
 
 
 def _show(dataset: Dataset, streams: list[str], published: str | None, notes: list[str]) -> None:

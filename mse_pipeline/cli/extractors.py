@@ -86,10 +86,9 @@ def sets(
 
 def _list() -> None:
     from mse_pipeline.extractors import registry
-    from mse_pipeline.extractors import registry as plugins
 
     rows = listed()
-    refused = plugins.discover(registry.built_in()).refused
+    refused = dict(registry.KIND.discover(registry.built_in()).refused)
     if settings.json:
         emit_json({"extractors": rows, "refused": refused})
     else:

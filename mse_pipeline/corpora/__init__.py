@@ -13,31 +13,68 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.plugins import Kind
 
 if TYPE_CHECKING:
-    from mse_pipeline.corpora.base import Corpus
+    from mse_pipeline.corpora.base import Corpus, Facts
     from mse_pipeline.task import Task
 
 _MODULES = {
-    "cherma": "mse_pipeline.corpora.cherma",
-    "iemocap": "mse_pipeline.corpora.iemocap",
     "meld": "mse_pipeline.corpora.meld",
     "mosei": "mse_pipeline.corpora.mosei",
+    "simsv2": "mse_pipeline.corpora.simsv2",
+    "cherma": "mse_pipeline.corpora.cherma",
     "mosi": "mse_pipeline.corpora.mosi",
     "sims": "mse_pipeline.corpora.sims",
-    "simsv2": "mse_pipeline.corpora.simsv2",
+    "iemocap": "mse_pipeline.corpora.iemocap",
     "table": "mse_pipeline.corpora.table",
 }
-"""Name -> module with `OptionsModel` and `read(root, options, task)`."""
+"""Name -> module with `OptionsModel`, `read(root, options, task)` and `FACTS`."""
+
+
+def _problem_of(found: Any) -> str:
+    """What is wrong with another package's reader; empty where nothing is."""
+    from mse_pipeline.corpora.base import Facts, Options
+
+    model = getattr(found, "OptionsModel", None)
+    if not (isinstance(model, type) and issubclass(model, Options)):
+        return "has no OptionsModel that is a subclass of mse_pipeline.corpora.base.Options"
+    if not callable(getattr(found, "read", None)):
+        return "has no function read(root, options, task)"
+    if not isinstance(getattr(found, "FACTS", None), Facts):
+        return "has no FACTS of the class mse_pipeline.corpora.base.Facts"
+    return ""
+
+
+KIND = Kind("mse_pipeline.corpora", "corpus", _problem_of)
+"""Other packages add a corpus by an entry point: a module, or an object, with what a module of `_MODULES` has."""
 
 
 def available() -> tuple[str, ...]:
-    """Names of the corpora that can be read."""
-    return tuple(_MODULES)
+    """Names of the corpora that can be read: those of this package, and those that other installed packages bring."""
+    return (*_MODULES, *KIND.discover(_MODULES).plugins)
+
+
+def refused() -> Mapping[str, str]:
+    """By name, why a corpus that another package offers is not taken."""
+    return KIND.discover(_MODULES).refused
+
+
+def facts(name: str) -> Facts:
+    """What is known of a dataset.
+
+    Raises:
+        UsageError: There is no such corpus, or the package that brings it does not fit.
+
+    Examples:
+        >>> facts("meld").predicts.classes[:2]
+        ('neutral', 'surprise')
+    """
+    known: Facts = _reader(name).FACTS
+    return known
 
 
 def summary(name: str) -> str:
@@ -46,7 +83,7 @@ def summary(name: str) -> str:
     Raises:
         UsageError: There is no such corpus.
     """
-    return (_module(name).__doc__ or "").strip().splitlines()[0]
+    return (_reader(name).__doc__ or "").strip().partition("\n")[0]
 
 
 def read(name: str, root: str | Path, options: Mapping[str, Any] | None = None, task: Task | None = None) -> Corpus:
@@ -63,8 +100,8 @@ def read(name: str, root: str | Path, options: Mapping[str, Any] | None = None, 
     """
     from mse_pipeline.corpora.base import parse_options
 
-    module = _module(name)
-    corpus: Corpus = module.read(root, parse_options(name, module.OptionsModel, options or {}), task)
+    reader = _reader(name)
+    corpus: Corpus = reader.read(root, parse_options(name, reader.OptionsModel, options or {}), task)
     return corpus
 
 
@@ -81,15 +118,17 @@ def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if section is None:
         return
     name = section["name"]
-    if name not in _MODULES:
-        known = ", ".join(_MODULES)
-        yield "corpus.name", f"there is no corpus {name}{did_you_mean(name, _MODULES)}; there are {known}"
+    try:
+        model = _reader(name).OptionsModel
+    except UsageError as error:
+        known = available()
+        unknown = f"there is no corpus {name}{did_you_mean(name, known)}; there are {', '.join(known)}"
+        yield "corpus.name", str(error) if name in known or name in refused() else unknown
         return
     from pydantic import ValidationError
 
     from mse_pipeline.recipe.problems import describe, place_name
 
-    model = _module(name).OptionsModel
     try:
         model.model_validate(section.get("options") or {})
     except ValidationError as error:
@@ -97,7 +136,11 @@ def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"corpus.options.{place_name(place)}", message
 
 
-def _module(name: str) -> ModuleType:
-    if name not in _MODULES:
-        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, _MODULES)}. Corpora: {', '.join(_MODULES)}.")
-    return import_module(_MODULES[name])
+def _reader(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    reader = KIND.find(name, _MODULES)
+    if reader is None:
+        known = available()
+        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, known)}. Corpora: {', '.join(known)}.")
+    return reader

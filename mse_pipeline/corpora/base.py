@@ -117,6 +117,40 @@ def _is_empty(file: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a dataset before anything of it is on the disk; each reader's module has one as ``FACTS``.
+
+    Attributes:
+        title: As its paper calls it, with the paper.
+        task: What is to be predicted, in words.
+        predicts: The same as the reader gives it by default; None where only the clips tell it.
+        language: ISO 639-1 code of what is said; empty for any.
+        labels: Classes in their canonical order, or the range and what else is annotated.
+        splits: Official number of clips of train, valid and test; empty where there is none.
+        splits_from: Who counts so, and what else is about.
+        licence: On what terms it is given away.
+        source: Where it is available.
+        layouts: What a root folder may look like, most usual first.
+        defects: What is known to be wrong with it.
+    """
+
+    title: str
+    task: str
+    predicts: Task | None = None
+    language: str = ""
+    labels: str
+    splits: Mapping[Split, int] = field(default_factory=dict)
+    splits_from: str = ""
+    licence: str
+    source: str
+    layouts: tuple[str, ...]
+    defects: tuple[str, ...] = ()
+
+
+RESEARCH = "for research, on the authors' terms; the videos belong to who made them"
+"""Licence of the datasets of videos that others made."""
+
 OptionsT = TypeVar("OptionsT", bound="Options")
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from mse_pipeline.cells import is_missing, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_bytes
+from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_bytes
 from mse_pipeline.corpora.files import Listing, read_folder, relative
 from mse_pipeline.corpora.meld import split_of_folders
 from mse_pipeline.corpora.table_cells import Complaints, split_of
@@ -253,6 +253,21 @@ OFFICIAL_TOTAL = 28_717
 NOT_PUBLIC = (
     "CHERMA's media are not public, only the features that its authors released (github.com/sunjunaimer/LFMIM); import "
     "these with: mse import lfmim PATH --name cherma"
+)
+
+FACTS = Facts(
+    title="CHERMA: Chinese emotion recognition with modality annotations (Sun et al. 2023)",
+    task=f"classification, {len(EMOTIONS)} emotions",
+    predicts=Classification(EMOTIONS),
+    language="zh",
+    labels=", ".join(f"{own} {english}" for english, own in ENGLISH.items())
+    + "; also of text, sound and picture alone",
+    splits_from=f"the paper tells {OFFICIAL_TOTAL:,} utterances, 6:2:2; no official count a split is published",
+    licence="none stated",
+    source="features and label files: https://pan.baidu.com/s/10PoJcXMDhRg4fzsq96A7rQ (CHER); the raw media are not "
+    "public",
+    layouts=("train.json, dev.json, test.json + a folder of the media", "CHERMA0723 with text, audio and visual"),
+    defects=("forks number the classes in another order: labels are read by name",),
 )
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_each
+from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_each
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
@@ -244,6 +244,21 @@ OFFICIAL_SIX = {"sessions 1 to 4": 5810, "session 5": 1623}
 WHERE = "https://sail.usc.edu/iemocap"
 _VIDEO = (".avi", ".mp4", ".mkv", ".mov")
 _AUDIO = (".wav", ".flac")
+
+FACTS = Facts(
+    title="IEMOCAP: acted dialogues of pairs (Busso et al. 2008)",
+    task=f"classification, {len(EMOTIONS)} emotions",
+    predicts=Classification(EMOTIONS),
+    language="en",
+    labels=f"{', '.join(EMOTIONS)}; also valence, activation and dominance 1 to 5",
+    splits_from="there are none; usual is session 5 as test, with {:,} and {:,} utterances of six classes".format(
+        *OFFICIAL_SIX.values()
+    ),
+    licence="signed agreement with the University of Southern California",
+    source=f"{WHERE}/ on request",
+    layouts=("Session1 to Session5 with dialog/EmoEvaluation, dialog/transcriptions, dialog/avi, sentences/wav",),
+    defects=("pictures show both speakers side by side", "2,507 of 10,039 utterances have no majority (xxx)"),
+)
 
 
 class OptionsModel(Options):

@@ -28,7 +28,7 @@ from typing import Literal
 
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_bytes, read_heads
+from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_bytes, read_heads
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.text import REPLACED, c1_controls, decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
@@ -360,6 +360,28 @@ OFFICIAL_EMOTIONS = {  # in the order of EMOTIONS
 }
 URL = "https://huggingface.co/datasets/declare-lab/MELD/resolve/main/MELD.Raw.tar.gz"
 SHA256 = "a56b4407d574195cbce470d86f9c9d72fcfea59b0e34502ecd4babee4a5c613e"
+
+FACTS = Facts(
+    title="MELD: dialogues of the series Friends (Poria et al. 2019)",
+    task=f"classification, {len(EMOTIONS)} emotions (or {len(SENTIMENTS)} sentiments)",
+    predicts=Classification(EMOTIONS),
+    language="en",
+    labels=", ".join(EMOTIONS),
+    splits=OFFICIAL,
+    splits_from="the label files of declare-lab/MELD",
+    licence="GPL-3.0 (declare-lab/MELD); the clips are of a television series, for research",
+    source=f"{URL} (10.9 GB; three archives within it must be unpacked as well)",
+    layouts=(
+        "*_sent_emo.csv + train_splits, dev_splits_complete, output_repeated_splits_test, at any depth",
+        "one folder a split named train, dev (val, valid), test, with or without _splits",
+    ),
+    defects=(
+        "dev/dia110_utt7 is annotated but absent; train/dia125_utt3 cannot be decoded",
+        "132 test utterances have two files, of which final_videos_test… is right",
+        "9 clips are there that nobody annotated; some clips are minutes long, noisy or off by one utterance",
+        "label files of 2018 hold damaged quotes and dashes, which are repaired",
+    ),
+)
 
 
 class OptionsModel(Options):

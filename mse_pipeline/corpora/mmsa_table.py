@@ -26,6 +26,9 @@ COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_
 MODALITIES = {"label_T": "text", "label_A": "acoustic", "label_V": "visual"}
 """Column -> name of the modality that it annotates, as `Clip.labels` has it."""
 
+LAYOUT = "label.csv (video_id, clip_id, text, label, mode …) + Raw/VIDEO/CLIP.mp4"
+"""What a root folder in MMSA's layout looks like."""
+
 HEAD = 8192
 """Bytes of a file that tell whether it is a label table."""
 

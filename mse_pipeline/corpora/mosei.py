@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some, read_heads
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts, enumerate_some, read_heads
 from mse_pipeline.corpora.files import Listing, read_folder
-from mse_pipeline.corpora.mmsa_table import HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
+from mse_pipeline.corpora.mmsa_table import HEAD, LAYOUT, begins_as_label_table, clip_files
 from mse_pipeline.corpora.mosei_files import (
     EMOTIONS,
     Annotations,
@@ -41,7 +41,7 @@ from mse_pipeline.corpora.mosei_files import (
     videos_and_clips,
 )
 from mse_pipeline.corpora.mosei_files import read_labels as read_csd
-from mse_pipeline.corpora.mosei_splits import choose_folds, read_folds, splits_of_table
+from mse_pipeline.corpora.mosei_splits import choose_folds, choose_table, read_folds, splits_of_table
 from mse_pipeline.errors import UsageError
 from mse_pipeline.names import ByName
 from mse_pipeline.task import Classification, Regression, Task
@@ -165,24 +165,6 @@ def begins_as_dump(head: bytes) -> bool:
         return set(next(csv.reader([line.decode("utf-8-sig", errors="replace").strip()]), [])) >= _DUMP
     except csv.Error:
         return False
-
-
-def choose_table(root: Path, tables: list[str], corpus: str) -> tuple[str, list[LabelRow], list[str]] | None:
-    """The label table to use, its rows, and notes on those that are left aside; None if there is none.
-
-    A path that names the corpus comes first, as in ``MOSEI/label.csv`` beside ``MOSI/label.csv``; then the one nearest
-    to the root.
-
-    Raises:
-        UsageError: The table has rows that cannot be read.
-    """
-    if not tables:
-        return None
-    named = re.compile(rf"(?<![a-z]){corpus}(?![a-z])", re.I)
-    ranked = sorted(tables, key=lambda path: (not named.search(path), path.count("/"), path))
-    path, *others = ranked
-    notes = [f"Label tables {enumerate_some(others, 3)} are left aside for {path}."] if others else []
-    return path, read_label_table(root / path, path), notes
 
 
 def unpacking(layout: Layout) -> str:
@@ -398,6 +380,29 @@ LABELS = {
     "csd": "CMU_MOSEI_Labels.csd",
     "mturk": "the Mechanical Turk dumps of Raw/Labels (columns Input.VIDEO_ID, Input.CLIP, Answer.sentiment)",
 }
+
+FACTS = Facts(
+    title="CMU-MOSEI: monologues from YouTube (Zadeh et al. 2018)",
+    task="regression, sentiment -3 to 3",
+    predicts=Regression(*SENTIMENT),
+    language="en",
+    labels="sentiment -3 to 3, a multiple of 1/3; happy, sad, anger, surprise, disgust, fear 0 to 3",
+    splits=OFFICIAL,
+    splits_from=f"MMSA's label.csv ({sum(OFFICIAL.values()):,} clips); the .csd labels hold 23,259 segments, the paper "
+    "tells 23,453",
+    licence=RESEARCH,
+    source="CMU-MultimodalSDK (the old CMU_MOSEI.zip is no longer offered); MMSA's copy on Google Drive, folder "
+    "1A2S4pqCHryGmiqnNSPLv7rEg63WvjCSk, or Baidu 1a1bDX5htPsZjsRyHcvCKHw (qq0b)",
+    layouts=(
+        LAYOUT,
+        "Raw/Videos/Segmented/Combined/VIDEO_N.mp4 + Raw/Transcript + labels",
+        "Raw/Videos/Full/Combined/VIDEO.mp4 + Raw/Transcript, cut by the transcripts' spans",
+    ),
+    defects=(
+        "some segments begin before their video, others overlap",
+        "hundreds of segmented files are missing from the old archive, and some videos are wrongly timed",
+    ),
+)
 
 
 class OptionsModel(Options):

@@ -13,7 +13,7 @@ from pathlib import Path
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some, read_bytes
 from mse_pipeline.corpora.files import Folders, Refused, relative
-from mse_pipeline.corpora.mmsa_table import LabelRow
+from mse_pipeline.corpora.mmsa_table import LabelRow, read_label_table
 from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import UsageError
@@ -25,6 +25,24 @@ _FORMS = (
     'run), a .json file {"train": [...], "valid": [...], "test": [...]}, or a .csv file with the columns video_id and '
     "split"
 )
+
+
+def choose_table(root: Path, tables: list[str], corpus: str) -> tuple[str, list[LabelRow], list[str]] | None:
+    """The label table to use, its rows, and notes on those that are left aside; None if there is none.
+
+    A path that names the corpus comes first, as in ``MOSEI/label.csv`` beside ``MOSI/label.csv``; then the one nearest
+    to the root.
+
+    Raises:
+        UsageError: The table has rows that cannot be read.
+    """
+    if not tables:
+        return None
+    named = re.compile(rf"(?<![a-z]){corpus}(?![a-z])", re.I)
+    ranked = sorted(tables, key=lambda path: (not named.search(path), path.count("/"), path))
+    path, *others = ranked
+    notes = [f"Label tables {enumerate_some(others, 3)} are left aside for {path}."] if others else []
+    return path, read_label_table(root / path, path), notes
 
 
 def splits_of_table(rows: Sequence[LabelRow], table: str) -> tuple[dict[str, Split], list[str]]:

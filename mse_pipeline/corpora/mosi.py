@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Defect, Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts
 from mse_pipeline.corpora.files import Listing, read_folder
+from mse_pipeline.corpora.mmsa_table import LAYOUT
 from mse_pipeline.corpora.mosei import (
     POLARITIES,
     SENTIMENT,
     Layout,
     Wanted,
-    choose_table,
     make_clips,
     survey,
     unpacking,
 )
 from mse_pipeline.corpora.mosei_files import Annotations, list_segments, read_transcripts
-from mse_pipeline.corpora.mosei_splits import splits_of_table
+from mse_pipeline.corpora.mosei_splits import choose_table, splits_of_table
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression, Task
 
@@ -35,6 +35,20 @@ KNOWN_BAD_FULL = {
     "c5xsKMxpXnc": "the full video is corrupted (CMU-MultimodalSDK issue 217); clips are read from segments"
 }
 """Full video -> what is wrong with it."""
+
+FACTS = Facts(
+    title="CMU-MOSI: opinions from YouTube (Zadeh et al. 2016)",
+    task="regression, sentiment -3 to 3",
+    predicts=Regression(*SENTIMENT),
+    language="en",
+    labels="sentiment -3 to 3",
+    splits=OFFICIAL,
+    splits_from="the standard folds of CMU-MultimodalSDK (52, 10 and 31 videos)",
+    licence=RESEARCH,
+    source="CMU-MultimodalSDK, or MMSA's copy beside its MOSEI",
+    layouts=(LAYOUT, "Raw/Video/Segmented/VIDEO_N.mp4 + Raw/Transcript/Segmented/VIDEO.annotprocessed"),
+    defects=("the full video c5xsKMxpXnc is damaged (CMU-MultimodalSDK issue 217)",),
+)
 
 
 class OptionsModel(Options):

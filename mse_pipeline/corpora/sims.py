@@ -17,10 +17,12 @@ from pathlib import Path
 
 from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import Corpus, Options, compare_counts, enumerate_some
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts, enumerate_some
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import COLUMNS, LabelRow
 from mse_pipeline.corpora.simsv2 import (
+    LABELS,
+    SENTIMENT,
     LabelTable,
     archives,
     choose,
@@ -36,7 +38,7 @@ from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
 from mse_pipeline.corpora.text import is_damaged, repair
 from mse_pipeline.errors import UsageError
-from mse_pipeline.task import Task
+from mse_pipeline.task import Regression, Task
 
 _LABELS = re.compile(r"label_([MTAV])\.csv", re.I)
 _INDEX = re.compile(r"(train|val|valid|dev|test)_index\.csv", re.I)
@@ -160,6 +162,20 @@ def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
 
 
 OFFICIAL = {Split.TRAIN: 1368, Split.VALID: 456, Split.TEST: 457}
+
+FACTS = Facts(
+    title="CH-SIMS: films and series in Mandarin (Yu et al. 2020)",
+    task="regression, sentiment -1 to 1",
+    predicts=Regression(*SENTIMENT),
+    language="zh",
+    labels=LABELS,
+    splits=OFFICIAL,
+    splits_from="label.csv of MMSA",
+    licence=RESEARCH,
+    source="MMSA's copy beside its MOSEI",
+    layouts=("label.csv + Raw/video_0001/0001.mp4",),
+    defects=("ids have leading zeros that spreadsheets drop",),
+)
 
 
 class OptionsModel(Options):

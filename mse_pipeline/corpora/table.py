@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from mse_pipeline.cells import is_like_a_number, is_missing, number_of, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Options, enumerate_some
+from mse_pipeline.corpora.base import Corpus, Facts, Options, enumerate_some
 from mse_pipeline.corpora.files import inside, list_files, open_root
 from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, is_sound, kind_of, label_of, split_of, told_missing
@@ -211,6 +211,16 @@ def _foreign_label(row: int, value: str, task: Task, clip: str) -> Defect:
 def _near(value: str, classes: tuple[str, ...]) -> str:
     # One wrong spelling may be in very many rows.
     return did_you_mean(value, classes)
+
+
+FACTS = Facts(
+    title="Anyone's data: a table beside the media that it names",
+    task="what its labels are",
+    labels="texts are classes, numbers a regression",
+    licence="yours",
+    source="made by hand, or by mse datasets export",
+    layouts=(f"clips.csv, clips.tsv or clips.parquet with the columns {', '.join(REQUIRED)}",),
+)
 
 
 class OptionsModel(Options):

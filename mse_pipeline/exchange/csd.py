@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 
 from mse_pipeline.clip import Clip, Label, Split
+from mse_pipeline.corpora import mosei
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
@@ -50,8 +51,8 @@ from mse_pipeline.task import Classification, Regression, Task
 
 MOSEI_LABELS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
 """Columns of the root ``All Labels`` of CMU-MOSEI (cmu_mosei.py of the SDK); sentiment -3 to 3, emotions 0 to 3."""
-_RANGES = {"sentiment": Regression(-3.0, 3.0)}
-_EMOTION = Regression(0.0, 3.0)
+_RANGES = {"sentiment": Regression(*mosei.SENTIMENT)}
+_EMOTION = Regression(*mosei.EMOTION)
 _ALIGNED = re.compile(r"(?P<video>.+)\[\d+\]")
 _SLACK = 1e-4  # thirds are stored as float32
 _SHORTEST = 1e-5  # seconds; the SDK drops what is shorter

@@ -15,18 +15,19 @@ import numpy as np
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
+from mse_pipeline.corpora.cherma import EMOTIONS
 from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
+from mse_pipeline.exchange.registry import Format
 from mse_pipeline.names import ByName
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification
 
-CLASSES = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")
-"""Anger, disgust, fear, happiness, neutral, sadness, surprise: the release's order. Copies of the code number them
-otherwise, so that labels count as texts alone."""
+CLASSES = EMOTIONS
+"""The release's order. Copies of the code number them otherwise, so that labels count as texts alone."""
 STAGES = {"train": Split.TRAIN, "dev": Split.VALID, "test": Split.TEST}
 LABELS = {"txt_label": "text", "audio_label": "acoustic", "visual_label": "visual"}
 _TARGETS = ("video_label", *LABELS)
@@ -167,3 +168,6 @@ def _read_stream(root: Path, stream: str, files: Mapping[str, str], notes: list[
         yield clip, Features(values, row_clock(len(values)), np.ones(len(values), bool), names, dict(ROWS_CLOCK))
     notes.append(f"{stream}: {shortest:.0f} to {longest} rows a clip, without times.")
     notes += repairs.notes()
+
+
+FORMAT = Format("Feature folders with three JSON files (LFMIM; CHERMA0723)", read)

@@ -18,7 +18,7 @@ from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, did_you_mean
 
 CLASSES = {"meld": meld.EMOTIONS, "cherma": cherma.EMOTIONS, "iemocap": iemocap.EMOTIONS}
-LANGUAGES = {"cherma": "zh"}
+LANGUAGES = {name: corpora.facts(name).language for name in CLASSES}
 
 
 def spelling(corpus: str, label: str, classes: Sequence[str], where: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported
 from mse_pipeline.exchange.openface import FaceTrack, TrackFormat, csv_text, frame_intervals, read_folder
+from mse_pipeline.exchange.registry import Format
 from mse_pipeline.store.dataset import Dataset
 
 _SIDED = (
@@ -352,3 +353,6 @@ def read(
         rule="no face, or values that are missing",
     )
     return read_folder(path, dataset, form, follow_links)
+
+
+FORMAT = Format("JSON or CSV files of MediaPipe's Face Landmarker, for a dataset in the cache", read, extends=True)

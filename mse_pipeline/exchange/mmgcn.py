@@ -23,6 +23,7 @@ from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, Repairs, file_digest
 from mse_pipeline.exchange.matching import CLASSES, Entry, rebuild
+from mse_pipeline.exchange.registry import Format
 from mse_pipeline.exchange.restricted import read_pickle
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import Classification
@@ -299,3 +300,6 @@ class _Stream:
                 for row in rows:
                     yield next(clips).id, Features(repairs.finite(row[None]), _INTERVAL, _VALID, names, _NOTES)
         self.notes.extend(repairs.notes())
+
+
+FORMAT = Format("Pickle of a tuple of dictionaries by dialogue (MMGCN, DialogueGCN; MELD, IEMOCAP)", read)

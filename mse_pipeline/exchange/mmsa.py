@@ -27,6 +27,7 @@ import numpy as np
 
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
+from mse_pipeline.corpora import mosei, mosi, sims, simsv2
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
@@ -249,37 +250,32 @@ class Published:
     counts: Mapping[Split, int]
 
 
-_MOSI = {_TRAIN: 1284, _VALID: 229, _TEST: 686}
-_MOSEI = {_TRAIN: 16326, _VALID: 1871, _TEST: 4659}
-_SIMS = {_TRAIN: 1368, _VALID: 456, _TEST: 457}
-_SIMSV2 = {_TRAIN: 2722, _VALID: 647, _TEST: 1034}
-
 PUBLISHED = (
-    Published("MMSA MOSI unaligned_50.pkl", "mosi", "78e0f8b5", _MOSI),
-    Published("MMSA MOSI aligned_50.pkl", "mosi", "d3994fd2", _MOSI),
+    Published("MMSA MOSI unaligned_50.pkl", "mosi", "78e0f8b5", mosi.OFFICIAL),
+    Published("MMSA MOSI aligned_50.pkl", "mosi", "d3994fd2", mosi.OFFICIAL),
     Published(
         "MMSA MOSEI unaligned_50.pkl",
         "mosei",
         "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
-        _MOSEI,
+        mosei.OFFICIAL,
     ),
     Published(
         "MMSA MOSEI aligned_50.pkl",
         "mosei",
         "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
-        _MOSEI,
+        mosei.OFFICIAL,
     ),
     Published(
         "MMSA SIMS unaligned_39.pkl",
         "sims",
         "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f",
-        _SIMS,
+        sims.OFFICIAL,
     ),
     Published(
         "CH-SIMS v2 ch-simsv2s.pkl",
         "simsv2",
         "f8fd9a1dd070588a714ff357b00f31d5bb93277b4e502cf2dc4ff718a95fc49b",
-        _SIMSV2,
+        simsv2.OFFICIAL,
     ),
 )
 
@@ -312,7 +308,12 @@ def by_counts(counts: Mapping[Split, int]) -> str | None:
 SPLITS = {"train": Split.TRAIN, "valid": Split.VALID, "val": Split.VALID, "dev": Split.VALID, "test": Split.TEST}
 SEMI_SUPERVISED = ("train_mix",)
 """Keys beside the splits that repeat the train split with clips that nobody annotated."""
-SCALES = {"mosi": 3.0, "mosei": 3.0, "sims": 1.0, "simsv2": 1.0}
+SCALES = {
+    "mosi": mosei.SENTIMENT[1],
+    "mosei": mosei.SENTIMENT[1],
+    "sims": simsv2.SENTIMENT[1],
+    "simsv2": simsv2.SENTIMENT[1],
+}
 """Corpus -> largest label; the least is its negative."""
 MODALITIES = {"acoustic": "audio", "visual": "vision"}
 LABELS = {"text": "regression_labels_T", "acoustic": "regression_labels_A", "visual": "regression_labels_V"}

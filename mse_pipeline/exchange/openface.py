@@ -29,6 +29,7 @@ from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.registry import Format
 from mse_pipeline.file_kinds import kind_of_bytes
 from mse_pipeline.names import composed
 from mse_pipeline.store.dataset import Dataset
@@ -413,3 +414,6 @@ def read(
         rule=f"failure, or confidence under {confidence:g}",
     )
     return read_folder(path, dataset, form, follow_links)
+
+
+FORMAT = Format("CSV files of OpenFace's FeatureExtraction, for a dataset in the cache", read, extends=True)

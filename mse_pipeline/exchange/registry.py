@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.plugins import Kind
 
 if TYPE_CHECKING:
     from mse_pipeline.exchange.base import Imported
@@ -24,9 +25,9 @@ class Format:
 
     Attributes:
         summary: One line: what it is, and who writes it.
-        reader: ``module:function`` below this package, as in ``mmsa:read``; the function is called
-            ``read(path: Path, **options) -> Imported``, its options are keywords with defaults. None: not read.
-        writer: Likewise, called ``write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None`` with
+        reader: A function ``read(path: Path, **options) -> Imported``, whose options are keywords with defaults; of a
+            format of this package its place, as in ``mmsa:read``. None: not read.
+        writer: Likewise, a function ``write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None`` with
             stream names by modality. None: not written.
         extends: Whether it holds features for the clips of a dataset that is in the cache already: the reader is then
             called with that one as keyword ``dataset``.
@@ -34,8 +35,8 @@ class Format:
     """
 
     summary: str
-    reader: str | None = None
-    writer: str | None = None
+    reader: str | Callable[..., Imported] | None = None
+    writer: str | Callable[..., None] | None = None
     extends: bool = False
     loses: str = ""
 
@@ -53,38 +54,60 @@ FORMATS: dict[str, Format] = {
         "mse_adapter:write",
         loses="ids, speakers, times and validity of rows, names of dimensions, clips without a label",
     ),
-    "mmgcn": Format("Pickle of a tuple of dictionaries by dialogue (MMGCN, DialogueGCN; MELD, IEMOCAP)", "mmgcn:read"),
     "csd": Format(
         "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)", "csd:read", "csd:write"
     ),
     "npy": Format(
         "Folders of .npy files, one a clip, with a label table (MERBench)", "npy_folder:read", "npy_folder:write"
     ),
-    "lfmim": Format("Feature folders with three JSON files (LFMIM; CHERMA0723)", "lfmim:read"),
-    "openface": Format(
-        "CSV files of OpenFace's FeatureExtraction, for a dataset in the cache", "openface:read", extends=True
-    ),
-    "mediapipe": Format(
-        "JSON or CSV files of MediaPipe's Face Landmarker, for a dataset in the cache", "mediapipe:read", extends=True
-    ),
 }
+"""The formats that most need. The rarer ones of this package are added as those of others are, by entry points."""
+
+
+def _problem_of(found: Any) -> str:
+    """What is wrong with what a package offers; empty where nothing is."""
+    if not isinstance(found, Format):
+        return "is no mse_pipeline.exchange.registry.Format"
+    functions = [function for function in (found.reader, found.writer) if function is not None]
+    return "" if functions and all(map(callable, functions)) else "has no function as reader, and none as writer"
+
+
+KIND = Kind("mse_pipeline.formats", "format", _problem_of)
+"""Other packages add a format by an entry point that is a `Format` with functions as reader and writer."""
+
+
+def available() -> tuple[dict[str, Format], dict[str, str]]:
+    """The formats by name, and by name why what a package offers is none.
+
+    Examples:
+        >>> {"mmsa", "openface"} <= set(available()[0])
+        True
+    """
+    found = KIND.discover(FORMATS)
+    formats, refused = dict(FORMATS), dict(found.refused)
+    for name, plugin in found.plugins.items():
+        try:
+            formats[name] = KIND.load(plugin)
+        except UsageError as error:
+            refused[name] = str(error)
+    return formats, refused
 
 
 def find(name: str) -> Format:
     """A format by its name.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is none of that name, or the package that brings it does not fit.
 
     Examples:
         >>> find("mmsa").extends
         False
     """
-    try:
-        return FORMATS[name]
-    except KeyError:
-        known = ", ".join(FORMATS)
-        raise UsageError(f"There is no format {name!r}{did_you_mean(name, FORMATS)}; there are {known}.") from None
+    form: Format | None = FORMATS.get(name) or KIND.find(name, FORMATS)
+    if form is None:
+        known = [*FORMATS, *KIND.discover(FORMATS).plugins]
+        raise UsageError(f"There is no format {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}.")
+    return form
 
 
 def read(name: str, path: Path, options: Mapping[str, str] | None = None, dataset: Dataset | None = None) -> Imported:
@@ -129,7 +152,7 @@ def write(name: str, dataset: Dataset, path: Path, *, streams: Mapping[str, str]
     """
     form = find(name)
     if form.writer is None:
-        written = ", ".join(other for other, one in FORMATS.items() if one.writer)
+        written = ", ".join(other for other, known in available()[0].items() if known.writer)
         raise UsageError(f"{name} is read, not written; written are {written}.")
     _function(form.writer)(dataset, path, streams=streams)
 
@@ -140,7 +163,9 @@ def options_of(name: str) -> dict[str, Any]:
     return {} if form.reader is None else _options(_function(form.reader))
 
 
-def _function(home: str) -> Callable[..., Any]:
+def _function(home: str | Callable[..., Any]) -> Callable[..., Any]:
+    if not isinstance(home, str):
+        return home
     module, _, function = home.partition(":")
     found: Callable[..., Any] = getattr(import_module(f"mse_pipeline.exchange.{module}"), function)
     return found

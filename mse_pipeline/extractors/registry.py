@@ -2,28 +2,21 @@
 
 Entry: what is told of an extractor without loading it.
 
-Extractors of other packages, found through the entry points of what is installed.
-
-A package offers one by an entry point of the group `GROUP`: the stream's name, and where its class is.
-
-    [project.entry-points."mse_pipeline.extractors"]
-    "acoustic.loudness" = "my_package.loudness:Loudness"
-
-Nothing of such a package is imported before its extractor is asked for, and one that is broken breaks no other.
+Extractors of other packages are found by entry points of the group ``mse_pipeline.extractors``, see
+`mse_pipeline.plugins`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import re
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
+from mse_pipeline.plugins import Kind, Plugin
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,7 @@ class Entry:
         size: Bytes of the model.
         file: The model's file in the models' folder, where it lies in one.
         brought_by: The installed package that it comes with; empty for this one.
+        plugin: What that package says of it.
     """
 
     module: str
@@ -55,6 +49,7 @@ class Entry:
     size: int | None = field(default=None, kw_only=True)
     file: str = field(default="", kw_only=True)
     brought_by: str = field(default="", kw_only=True)
+    plugin: Plugin | None = field(default=None, kw_only=True, repr=False)
 
     def load(self) -> Any:
         """The extractor's class. Light: the libraries behind it are imported when it first runs.
@@ -62,8 +57,8 @@ class Entry:
         Raises:
             UsageError: It comes with another package, which is broken or brings something else.
         """
-        if self.brought_by:
-            return load(self)
+        if self.plugin is not None:
+            return KIND.load(self.plugin)
         return getattr(import_module(self.module), self.class_name)
 
     def missing(self) -> str:
@@ -85,92 +80,37 @@ class Entry:
         return ""
 
 
-GROUP = "mse_pipeline.extractors"
-"""The group of entry points."""
-
-_NAME = re.compile(r"(acoustic|visual|text)\.[a-z][a-z0-9_]*")
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What other packages bring.
-
-    Attributes:
-        entries: By stream name.
-        refused: By stream name, why an offer is not taken.
-    """
-
-    entries: dict[str, Entry]
-    refused: dict[str, str]
-
-
-def discover(own: Container[str]) -> Found:
-    """The extractors that other installed packages offer; nothing of theirs is imported.
-
-    Args:
-        own: Names of this package's extractors, which nobody can take.
-    """
-    offers: dict[str, dict[str, metadata.EntryPoint]] = defaultdict(dict)
-    for point in metadata.entry_points(group=GROUP):
-        package = point.dist.name if point.dist is not None else point.module
-        offers[point.name][package] = point  # a package that is found twice, as on two paths, is one
-    entries, refused = {}, {}
-    for name, points in sorted(offers.items()):
-        packages = ", ".join(sorted(points))
-        if not _NAME.fullmatch(name):
-            refused[name] = (
-                f"The package {packages} offers an extractor {name!r}; a name is acoustic, visual or text, a dot, and "
-                "small letters, digits and underscores."
-            )
-        elif name in own:
-            refused[name] = f"The package {packages} offers an extractor {name}, which is the name of a built-in one."
-        elif len(points) > 1:
-            refused[name] = f"The packages {packages} both offer an extractor {name}; uninstall all but one."
-        else:
-            package, point = next(iter(points.items()))
-            entries[name] = _entry(package, point)
-    return Found(entries, refused)
-
-
-def _entry(package: str, point: metadata.EntryPoint) -> Entry:
-    told: Any = point.dist.metadata if point.dist is not None else {}
-    return Entry(
-        point.module,
-        point.attr,
-        None,
-        told.get("Summary") or f"brought by {package}",
-        told.get("License-Expression") or told.get("License") or "not told by the package",
-        brought_by=package,
-    )
-
-
-def load(entry: Entry) -> Any:
-    """The class of another package's extractor.
-
-    Raises:
-        UsageError: It cannot be imported, or is no extractor.
-    """
+def _problem_of(found: Any) -> str:
+    """What is wrong with the class of another package's extractor; empty where nothing is."""
     from mse_pipeline.extractors.base import Extractor
 
-    where = f"{entry.module}:{entry.class_name} of the package {entry.brought_by}"
-    try:
-        found: Any = import_module(entry.module)
-        for step in entry.class_name.split("."):
-            found = getattr(found, step)
-    except Exception as error:  # a module of others may raise whatever it likes when it is imported
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason told"
-        raise UsageError(
-            f"The extractor {where} cannot be loaded ({type(error).__name__}: {reason}); update or uninstall the "
-            "package."
-        ) from error
     if not (isinstance(found, type) and issubclass(found, Extractor)):
-        raise UsageError(f"{where} is no subclass of mse_pipeline.extractors.base.Extractor.")
+        return "is no subclass of mse_pipeline.extractors.base.Extractor"
     lacking = [name for name in ("modality", "name", "revision", "Config") if not hasattr(found, name)]
     if lacking:
-        raise UsageError(f"The extractor {where} does not say its {', '.join(lacking)}.")
-    if not dataclasses.is_dataclass(found.Config):
-        raise UsageError(f"The options `Config` of the extractor {where} must be a dataclass.")
-    return found
+        return f"does not say its {', '.join(lacking)}"
+    return "" if dataclasses.is_dataclass(found.Config) else "has options `Config` that must be a dataclass"
+
+
+KIND = Kind(
+    "mse_pipeline.extractors",
+    "extractor",
+    _problem_of,
+    pattern=r"(acoustic|visual|text)\.[a-z][a-z0-9_]*",
+    rule="acoustic, visual or text, a dot, and small letters, digits and underscores",
+)
+
+
+def _entry(plugin: Plugin) -> Entry:
+    return Entry(
+        plugin.point.module,
+        plugin.point.attr,
+        None,
+        plugin.summary or f"brought by {plugin.package}",
+        plugin.licence or "not told by the package",
+        brought_by=plugin.package,
+        plugin=plugin,
+    )
 
 
 _ACOUSTIC = "mse_pipeline.extractors.acoustic"
@@ -310,7 +250,7 @@ def available() -> dict[str, Entry]:
         >>> {"acoustic.egemaps", "text.transformers", "visual.mtcnn"} <= set(available())
         True
     """
-    return {**_ENTRIES, **discover(_ENTRIES).entries}
+    return {**_ENTRIES, **{name: _entry(plugin) for name, plugin in KIND.discover(_ENTRIES).plugins.items()}}
 
 
 def built_in() -> frozenset[str]:
@@ -354,12 +294,12 @@ def find(name: str) -> Entry:
     """
     if name in _ENTRIES:  # without a look at all that is installed
         return _ENTRIES[name]
-    found = discover(_ENTRIES)
+    found = KIND.discover(_ENTRIES)
     if name in found.refused:
         raise UsageError(found.refused[name])
-    if name not in found.entries:
-        raise UsageError(f"There is no extractor {name}{_nearest(name, [*_ENTRIES, *found.entries])}")
-    return found.entries[name]
+    if name not in found.plugins:
+        raise UsageError(f"There is no extractor {name}{_nearest(name, [*_ENTRIES, *found.plugins])}")
+    return _entry(found.plugins[name])
 
 
 def create(stream: str, options: Mapping[str, Any] | None = None) -> Any:

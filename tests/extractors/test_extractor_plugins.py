@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extractors.registry import available, check, create, discover, find
+from mse_pipeline.extractors.registry import KIND, available, check, create, find
 from mse_pipeline.media.audio import Audio
 from tests.extractors.packages import LOUDNESS, install
 
@@ -87,7 +87,7 @@ def test_nobody_takes_the_name_of_a_built_in_one(site) -> None:
     install(site, "impostor", {"acoustic.egemaps": "impostor:Egemaps"}, "raise SystemExit")
     assert find("acoustic.egemaps").brought_by == ""
     assert available()["acoustic.egemaps"].brought_by == ""
-    assert discover({"acoustic.egemaps"}).refused == {
+    assert KIND.discover({"acoustic.egemaps"}).refused == {
         "acoustic.egemaps": "The package impostor offers an extractor acoustic.egemaps, which is the name of a "
         "built-in one."
     }
