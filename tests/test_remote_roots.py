@@ -17,9 +17,10 @@ from tests.checking.trees import write_clip
 from tests.corpora.raw_folder import tree
 from tests.corpora.test_corpora_cherma import THREE
 from tests.corpora.test_corpora_iemocap import dialogue
-from tests.corpora.test_corpora_mosei import FULL, SPOKEN, csd, dump
+from tests.corpora.test_corpora_mosei import FULL, SPOKEN, dump
 from tests.corpora.test_corpora_mosei import table as mosei_table
 from tests.corpora.test_corpora_simsv2 import LABELLED
+from tests.corpora.test_mosei_csd import csd
 from tests.extraction.conftest import write_wav
 from tests.s3_server import serve
 
@@ -182,7 +183,7 @@ def temporary(tmp_path, monkeypatch):
 def test_workers_leave_no_fetched_files_behind(s3, tmp_path, temporary):
     url = s3.upload(table_tree(tmp_path / "raw", 8), "left")
     extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=2))
-    end = time.monotonic() + 10  # the run's processes end a moment after it, and the next one sweeps what they left
+    end = time.monotonic() + 60  # the run's processes end a moment after it, and the next one sweeps what they left
     while list(temporary.glob("mse-media-*")) and time.monotonic() < end:
         time.sleep(0.1)
         remove_abandoned()

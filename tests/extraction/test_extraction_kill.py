@@ -73,5 +73,5 @@ def test_workers_do_not_outlive_a_killed_run(corpus, tmp_path):
     assert sum("host_main" in line for line in lines) == 2
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
