@@ -18,9 +18,10 @@ from tests.checking.trees import write_clip
 from tests.corpora.raw_folder import tree
 from tests.corpora.test_corpora_cherma import THREE
 from tests.corpora.test_corpora_iemocap import dialogue
-from tests.corpora.test_corpora_mosei import FULL, SPOKEN, csd, dump
+from tests.corpora.test_corpora_mosei import FULL, SPOKEN, dump
 from tests.corpora.test_corpora_mosei import table as mosei_table
 from tests.corpora.test_corpora_simsv2 import LABELLED
+from tests.corpora.test_mosei_csd import csd
 from tests.extraction.conftest import write_wav
 from tests.s3_server import serve
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from mse_pipeline import adapter, backbones
 from mse_pipeline.adapter.reference import read_checkpoint
 from mse_pipeline.errors import MseError, UsageError
+from tests.closeness import assert_close
 
 SIZES = {"hidden_size": 64, "acoustic_dim": 5, "visual_dim": 3, "acoustic_hidden": 8, "visual_hidden": 4}
 
@@ -153,4 +154,4 @@ def test_the_reference_steps_weights_give_its_pseudo_tokens(tmp_path, shared, qw
         qwen1.embed(text),
         torch.ones_like(text),
     )
-    torch.testing.assert_close(pseudo, tensors["pseudo_tokens"], atol=1e-5, rtol=0)
+    assert_close(pseudo, tensors["pseudo_tokens"])

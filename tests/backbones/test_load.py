@@ -14,6 +14,7 @@ import torch
 from mse_pipeline import backbones
 from mse_pipeline.backbones import tiny
 from mse_pipeline.errors import MseError, UsageError
+from tests.closeness import assert_close
 
 COMMIT = "b" * 40
 
@@ -142,7 +143,7 @@ def test_other_architectures_load_with_the_classes_of_transformers(tmp_path, kin
     assert loaded.hidden_size == 32
     with torch.no_grad():
         logits = loaded.model(inputs_embeds=loaded.embed(ids)).logits
-        assert torch.allclose(logits, original(ids).logits, atol=1e-5)
+        assert_close(logits, original(ids).logits)
 
 
 def test_pickled_weights_that_are_only_tensors_load(pickled):

@@ -9,6 +9,7 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.training import run
 from mse_pipeline.training.reading import Reading, answer_logits
 from mse_pipeline.training.run import compile_forward, enable_checkpointing
+from tests.closeness import assert_close
 from tests.small_models import ARCHITECTURES, WIDTH, small_backbone
 
 
@@ -67,7 +68,7 @@ def test_compiled_layers_give_the_same_numbers_for_sequences_of_any_length():
         pytest.skip(str(error))
     for length in (9, 14, 6):
         for compiled, expected in zip(answer(backbone, length), answer(plain, length), strict=True):
-            torch.testing.assert_close(compiled, expected, atol=1e-5, rtol=0)
+            assert_close(compiled, expected)
     assert backbone.digest() == plain.digest()
 
 

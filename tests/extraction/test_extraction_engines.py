@@ -101,7 +101,7 @@ def test_dask_makes_the_same_cache_though_a_worker_is_killed(corpus, recipe, run
     options = Options(engine="dask", address=address)
     summary = extract(recipe(), root, store.open(tmp_path / "cache"), options, progress)
     assert progress.done
-    assert victim.wait(10) < 0
+    assert victim.wait(60) < 0
     assert summary.streams["acoustic.egemaps"].made == CLIPS
     assert content(tmp_path / "cache") == content(tmp_path / "local")
     assert packs(tmp_path / "cache") == packs(tmp_path / "local")

@@ -71,5 +71,5 @@ def test_hosts_do_not_outlive_a_killed_run_and_nothing_else_runs_beside_it(corpu
     assert ["child_process" in " ".join(host.cmdline()) for host in hosts] == [True, True]
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(hosts, timeout=30)
+    _, alive = psutil.wait_procs(hosts, timeout=60)
     assert not alive

@@ -32,10 +32,11 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def real_weights() -> None:
+def real_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     here = GIVEN and all((Path(GIVEN) / one.file).is_file() for one in (weights.YUNET, weights.SFACE))
     if not here:
         pytest.skip("needs yunet.onnx and sface.onnx in $MSE_MODELS")
+    monkeypatch.setenv("MSE_MODELS", str(GIVEN))
 
 
 def test_without_weights_mtcnn_finds_faces_and_the_run_says_so(models: Path) -> None:

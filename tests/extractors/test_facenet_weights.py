@@ -15,6 +15,7 @@ from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual import weights
 from mse_pipeline.extractors.visual.facenet import has_bfloat16
 from mse_pipeline.extractors.visual.faces import Faces
+from tests.closeness import assert_close
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_embeddings_are_unit_vectors_of_the_valid_rows(weights_file: Path, faces
     features = create("visual.facenet", {"weights": str(weights_file)})(faces)
     assert features.values.shape == (5, 512)
     lengths = np.linalg.norm(features.values, axis=1)
-    np.testing.assert_allclose(lengths, faces.valid.astype(float), atol=1e-5)
+    assert_close(lengths, faces.valid.astype(float))
     assert features.names[0] == "facenet_000"
     assert features.notes["policy"] == "largest"
     assert features.notes["precision"] == ("bfloat16" if has_bfloat16("cpu") else "float32")
@@ -80,7 +81,7 @@ def test_embeddings_equal_those_of_the_network(
     with torch.no_grad():
         expected = network.eval()(pictures).numpy()
     features = create("visual.facenet", {"weights": str(weights_file), "precision": "float32"})(faces)
-    np.testing.assert_allclose(features.values[faces.valid], expected, atol=1e-5)
+    assert_close(features.values[faces.valid], expected)
     assert features.notes["precision"] == "float32"
 
 

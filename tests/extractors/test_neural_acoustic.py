@@ -17,6 +17,7 @@ from mse_pipeline.extractors.encoder import windows
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.decode import decode
+from tests.closeness import assert_close
 from tests.extractors.small_encoders import SPEECH, WIDTH, save_speech, save_whisper
 
 FIELD, STRIDE = 400, 320
@@ -64,7 +65,7 @@ def test_a_clip_equals_the_plain_call(folders: dict[str, Path], kind: str) -> No
     expected = plain_call(folders[kind], audio.samples).last_hidden_state[0].numpy()
     rows = 126 if kind == "whisper" else 125  # of Whisper's 1500 rows, those whose middle lies in the sound
     assert features.values.shape == (rows, WIDTH)
-    np.testing.assert_allclose(features.values, expected[:rows], atol=1e-5)
+    assert_close(features.values, expected[:rows])
     assert features.valid.all()
     assert features.notes == {"model": kind}
 
@@ -76,7 +77,7 @@ def test_real_clips_equal_the_plain_call(shared: Path, folders: dict[str, Path],
         audio = decode(shared / "data" / name).audio
         features = extractor(audio)
         expected = plain_call(folders[kind], audio.samples).last_hidden_state[0].numpy()
-        np.testing.assert_allclose(features.values, expected[: len(features)], atol=1e-5)
+        assert_close(features.values, expected[: len(features)])
         assert abs(len(features) - 50 * audio.duration) < 1.5
 
 
@@ -86,7 +87,7 @@ def test_a_layer_is_the_hidden_state_of_that_number(folders: dict[str, Path], ki
     audio = noise(8000)
     features = create("acoustic.transformers", {"model": str(folders[kind]), "layer": layer})(audio)
     expected = plain_call(folders[kind], audio.samples).hidden_states[layer][0].numpy()
-    np.testing.assert_allclose(features.values, expected[: len(features)], atol=1e-5)
+    assert_close(features.values, expected[: len(features)])
 
 
 @pytest.mark.parametrize("last", [1, 2, 4])
@@ -94,7 +95,7 @@ def test_the_mean_of_the_last_layers_is_that_of_the_last_hidden_states(folders: 
     audio = noise(8000)
     features = create("acoustic.transformers", {"model": str(folders["hubert"]), "last": last})(audio)
     states = plain_call(folders["hubert"], audio.samples).hidden_states[-last:]
-    np.testing.assert_allclose(features.values, torch.stack(states).mean(0)[0].numpy(), atol=1e-5)
+    assert_close(features.values, torch.stack(states).mean(0)[0].numpy())
 
 
 # --- windows ------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_each_window_of_long_sound_equals_the_plain_call_on_its_samples(
     for window in made:
         samples = audio.samples[window.start * STRIDE : (window.stop - 1) * STRIDE + FIELD]
         expected = plain_call(folders[kind], samples).last_hidden_state[0].numpy()
-        np.testing.assert_allclose(features.values[window.kept], expected[window.inner], atol=1e-5)
+        assert_close(features.values[window.kept], expected[window.inner])
 
 
 def test_each_window_of_whisper_equals_the_plain_call_on_its_samples(folders: dict[str, Path]) -> None:
@@ -124,7 +125,7 @@ def test_each_window_of_whisper_equals_the_plain_call_on_its_samples(folders: di
     for window in windows(251, 100, 50):
         samples = audio.samples[window.start * STRIDE : window.stop * STRIDE]
         expected = plain_call(folders["whisper-2s"], samples).last_hidden_state[0].numpy()
-        np.testing.assert_allclose(features.values[window.kept], expected[window.inner], atol=1e-5)
+        assert_close(features.values[window.kept], expected[window.inner])
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-stable", "hubert"])

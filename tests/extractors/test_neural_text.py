@@ -14,6 +14,7 @@ import transformers
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.registry import create
+from tests.closeness import assert_close
 from tests.extractors.small_encoders import TEXT, WIDTH, save_text
 
 NOWHERE = Path("nowhere")
@@ -54,7 +55,7 @@ def test_a_text_equals_the_plain_call_without_special_tokens(folders: dict[str, 
     with torch.no_grad():
         expected = model(**inputs).last_hidden_state[0][~special].numpy()
     assert special.any()
-    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert_close(features.values, expected)
     assert features.values.shape[1] == WIDTH
     assert features.notes["tokens"] == tokenizer.convert_ids_to_tokens(inputs["input_ids"][0][~special])
     assert features.valid.all()
@@ -72,7 +73,7 @@ def test_layers_are_hidden_states(folders: dict[str, Path], kind: str, options: 
     states = plain_call(folders[kind], inputs["input_ids"]).hidden_states
     kept = [k for k, special in enumerate(inputs["special_tokens_mask"]) if not special]
     expected = torch.stack([states[layer] for layer in layers]).mean(0)[0][kept].numpy()
-    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert_close(features.values, expected)
 
 
 def test_spans_are_the_tokens_places_in_the_text(folders: dict[str, Path]) -> None:
@@ -103,7 +104,7 @@ def test_a_real_language_models_hidden_states_equal_the_plain_call(shared: Path,
     inputs = plain_model(folder)[0](text, return_special_tokens_mask=True)
     kept = [k for k, special in enumerate(inputs["special_tokens_mask"]) if not special]
     expected = plain_call(folder, inputs["input_ids"]).last_hidden_state[0][kept].numpy()
-    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert_close(features.values, expected)
 
 
 # --- long texts ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from mse_pipeline.extractors.visual.faces import Faces, FaceSession
 from mse_pipeline.extractors.visual.whole import Frames, FrameSession
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
+from tests.closeness import assert_close
 from tests.extractors.small_encoders import VISION, WIDTH, save_vision
 
 RANDOM = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def test_the_class_token_of_a_face_equals_the_plain_call(folders: dict[str, Path
     features = create("visual.transformers", {"model": str(folders[kind]), "batch": 4})(faces)
     expected = plain_call(folders[kind], faces.crops[faces.valid]).last_hidden_state[:, 0].numpy()
     assert features.values.shape == (7, WIDTH)
-    np.testing.assert_allclose(features.values[faces.valid], expected, atol=1e-5)
+    assert_close(features.values[faces.valid], expected)
     assert not features.values[2].any()
     np.testing.assert_array_equal(features.valid, faces.valid)
     np.testing.assert_array_equal(features.intervals, faces.intervals)
@@ -86,7 +87,7 @@ def test_the_mean_over_the_patches_of_frames_equals_the_plain_call(folders: dict
     features = create("visual.transformers_frame", {"model": str(folders[kind]), "pooling": "mean"})(frames)
     patches = 16  # of 8 x 8 pixels in 32 x 32; what stands before them is no patch
     expected = plain_call(folders[kind], frames.pixels).last_hidden_state[:, -patches:].mean(1).numpy()
-    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert_close(features.values, expected)
     assert features.valid.all()
     assert features.notes == {"model": kind}
 
@@ -95,7 +96,7 @@ def test_the_mean_over_the_patches_of_frames_equals_the_plain_call(folders: dict
 def test_the_pooler_is_the_models_own(folders: dict[str, Path], kind: str) -> None:
     frames = some_frames()
     features = create("visual.transformers_frame", {"model": str(folders[kind]), "pooling": "pooler"})(frames)
-    np.testing.assert_allclose(features.values, plain_call(folders[kind], frames.pixels).pooler_output, atol=1e-5)
+    assert_close(features.values, plain_call(folders[kind], frames.pixels).pooler_output)
 
 
 @pytest.mark.parametrize(("options", "layers"), [({"layer": 1}, [1]), ({"layer": -1}, [-1]), ({"last": 2}, [-2, -1])])
@@ -105,7 +106,7 @@ def test_layers_are_hidden_states(folders: dict[str, Path], kind: str, options: 
     features = create("visual.transformers_frame", {"model": str(folders[kind]), **options})(frames)
     states = plain_call(folders[kind], frames.pixels).hidden_states
     expected = torch.stack([states[layer] for layer in layers]).mean(0)[:, 0].numpy()
-    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert_close(features.values, expected)
 
 
 def test_a_real_clip_goes_through_face_and_frame(shared: Path, folders: dict[str, Path]) -> None:
@@ -117,9 +118,9 @@ def test_a_real_clip_goes_through_face_and_frame(shared: Path, folders: dict[str
     faces, frames = session.finish(), whole.finish()
     of_faces, of_frames = face(faces), frame(frames)
     expected = plain_call(folders["vit"], faces.crops[faces.valid]).last_hidden_state[:, 0].numpy()
-    np.testing.assert_allclose(of_faces.values[faces.valid], expected, atol=1e-5)
+    assert_close(of_faces.values[faces.valid], expected)
     expected = plain_call(folders["clip"], frames.pixels).last_hidden_state[:, 0].numpy()
-    np.testing.assert_allclose(of_frames.values, expected, atol=1e-5)
+    assert_close(of_frames.values, expected)
     assert len(of_faces) == len(of_frames) == 15
     np.testing.assert_array_equal(of_faces.intervals, of_frames.intervals)
 

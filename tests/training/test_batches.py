@@ -99,7 +99,7 @@ def test_the_next_batch_is_made_while_one_is_in_use_and_no_further():
 
     results = ahead(make, range(5))
     assert next(results) == 0
-    assert second.wait(10)
+    assert second.wait(60)
     assert made == [0, 1]
     assert list(results) == [1, 2, 3, 4]
 

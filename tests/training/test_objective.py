@@ -17,6 +17,7 @@ from mse_pipeline.training.examples import Batcher, Example, Texts
 from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights
 from mse_pipeline.training.reading import Batch, Reading, answer_logits, read, text_room
 from mse_pipeline.training.scoring import decode, score_answers, score_steps
+from tests.closeness import assert_close
 from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
 
 CLASSES = Classification(("neutral", "joy", "anger"))
@@ -100,7 +101,7 @@ def check_scores(backbone, tolerance=1e-4) -> torch.Tensor:
             for clip in range(len(batch))
         ]
     )
-    torch.testing.assert_close(scores, slow, atol=tolerance, rtol=0)
+    assert_close(scores, slow, tolerance)
     return scores
 
 
@@ -215,9 +216,9 @@ def test_loss_and_gradients_are_the_mean_over_clips_read_alone(architecture, tas
         assert max(mean.abs().max() for mean in means) > 1e-3
         for padded in (batch, on_the_left(batch)):
             loss = answer_loss(backbone, adapter, prompt, answers, padded, weights)
-            assert loss.item() == pytest.approx(sum(losses) / 4, abs=1e-5)
+            assert loss.item() == pytest.approx(sum(losses) / 4, rel=1e-5, abs=1e-5)
             for found, mean in zip(gradients(adapter, loss), means, strict=True):
-                torch.testing.assert_close(found, mean, atol=1e-5, rtol=1e-4)
+                assert_close(found, mean)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -231,7 +232,7 @@ def test_the_side_on_which_a_tokenizer_pads_has_no_influence(side):
     prompt, answers = around(backbone, CLASSES)
     together = answer_loss(backbone, adapter, prompt, answers, batcher.batch(chosen)).item()
     alone = [answer_loss(backbone, adapter, prompt, answers, batcher.batch([one])).item() for one in chosen]
-    assert together == pytest.approx(sum(alone) / 4, abs=1e-5)
+    assert together == pytest.approx(sum(alone) / 4, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
@@ -246,7 +247,7 @@ def test_the_loss_of_a_clip_is_the_mean_over_its_answers_tokens(architecture, ta
         for clip, target in enumerate(targets)
     ]
     loss = answer_loss(backbone, adapter, prompt, answers, batch)
-    assert loss.item() == pytest.approx(sum(slow) / 4, abs=1e-5)
+    assert loss.item() == pytest.approx(sum(slow) / 4, rel=1e-5, abs=1e-5)
 
 
 def test_rare_classes_count_as_much_as_frequent_ones():
@@ -290,7 +291,7 @@ def test_the_head_reads_the_answers_positions_only(architecture, known, monkeypa
     logits = answer_logits(backbone, Reading(kept, mask), keep=3)
     assert [states.shape[1] for states in read] == [3]
     assert read[0].is_contiguous()
-    torch.testing.assert_close(logits, whole[:, -3:], atol=1e-5, rtol=1e-5)
+    assert_close(logits, whole[:, -3:])
     assert model(inputs_embeds=kept, attention_mask=mask).logits.shape[1] == 7
 
 
