@@ -1,4 +1,4 @@
-"""Collect: all that the cache and the media file tell of one clip, as plain values."""
+"""Collect: the data of one clip from the cache and its media file, as plain values."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class StreamView:
 
     Attributes:
         stream: As in ``acoustic.egemaps``.
-        row: What the journal says of it; None where it was never tried.
-        features: On the extractor's own clock; None where there are none.
+        row: Its row of the journal; None if it was never tried.
+        features: On the extractor's own clock; None if there are none.
     """
 
     stream: str
@@ -89,7 +89,7 @@ class StreamView:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What is known of one clip.
+    """The data of one clip.
 
     Attributes:
         dataset: The dataset's name.
@@ -98,8 +98,8 @@ class Inspection:
         audio: Its sound; None where there is none or the media file was not found.
         frames: Some of its frames, evenly spread.
         streams: Its streams, in the dataset's order.
-        words: Its words, where a stream has their times.
-        problems: What is wrong with it, as (code, sentence).
+        words: Its words, if a stream has their times.
+        problems: Its problems, as (code, sentence).
     """
 
     dataset: str
@@ -113,7 +113,7 @@ class Inspection:
 
 
 def collect(dataset: Dataset, clip_id: str, root: Path | None = None, frames: int = 8) -> Inspection:
-    """Collect what there is of a clip.
+    """Collect the data of a clip.
 
     Args:
         dataset: The dataset in the cache.
@@ -160,8 +160,8 @@ def _view(dataset: Dataset, stream: str, clip: str) -> StreamView:
 
 
 def _problems(dataset: Dataset, clip: Clip, streams: Sequence[StreamView]) -> list[tuple[str, str]]:
-    """What the corpus and the extraction found wrong with the clip."""
-    found = []
+    """The problems of a clip that the corpus and the extraction reported."""
+    problems = []
     listed = dataset.path / "defects.jsonl"
     if listed.is_file():
         try:
@@ -170,11 +170,11 @@ def _problems(dataset: Dataset, clip: Clip, streams: Sequence[StreamView]) -> li
             raise damaged(listed, "The list of defects", error) from error
         for defect in defects:
             if defect.get("clip") == clip.id:
-                found.append((str(defect["code"]), str(defect.get("message", ""))))
+                problems.append((str(defect["code"]), str(defect.get("message", ""))))
     for view in streams:
         if view.row is not None and view.row.code:
-            found.append((view.row.code, f"{view.stream}: {view.row.message or view.row.status}"))
-    return found
+            problems.append((view.row.code, f"{view.stream}: {view.row.message or view.row.status}"))
+    return problems
 
 
 def _look(
@@ -211,7 +211,7 @@ def _rate(features: Features | None) -> float:
 
 
 def _boxes(features: Features | None, time: float) -> tuple[Box, ...]:
-    """The faces at a time: all that the notes tell of, and the one that was followed."""
+    """The faces at a time: all faces of the notes, and the followed one."""
     if features is None:
         return ()
     rows = np.flatnonzero((features.intervals[:, 0] <= time) & (time < features.intervals[:, 1]))
@@ -220,8 +220,8 @@ def _boxes(features: Features | None, time: float) -> tuple[Box, ...]:
     row = int(rows[0])
     boxes = []
     for track in features.notes.get("tracks", []):
-        for place, *corners in track.get("boxes", []):
-            if int(place) == row and not track.get("chosen"):
+        for index, *corners in track.get("boxes", []):
+            if int(index) == row and not track.get("chosen"):
                 boxes.append(Box((corners[0], corners[1], corners[2], corners[3]), False, track.get("track")))
     if features.valid[row]:
         x1, y1, x2, y2 = (float(features.values[row, features.names.index(name)]) for name in _BOX)

@@ -1,8 +1,7 @@
-"""Faces: where a stream followed a face in each clip, and small pictures of them.
+"""Faces of a dataset: small pictures of the faces that a stream followed, as pages for a browser.
 
-Sheet: the chosen faces of all clips of a dataset on pages that need nothing beside themselves.
-
-People: who the faces of a dataset were taken for, as a page to look at and a table to correct.
+The sheet shows the chosen face of each clip, the doubtful ones first. The gallery shows each name with its faces; a
+table beside it takes corrections. A page is one file that needs no other file.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Moment:
         clip: The clip.
         begin: Seconds from the clip's start of the row that shows it.
         step: Seconds that the row lasts.
-        boxes: The faces; of one that was followed `chosen` is set.
+        boxes: The faces; `chosen` is set for the followed one.
     """
 
     clip: Clip
@@ -62,7 +61,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a moment looks like.
+    """The pictures of a moment.
 
     Attributes:
         frame: The frame with boxes around faces, as JPEG.
@@ -74,14 +73,14 @@ class Picture:
 
 
 def face_stream(dataset: Dataset, stream: str | None = None) -> str:
-    """The stream that is meant: the named one, or the first that follows a face.
+    """The named stream, or the first stream that follows a face.
 
     Raises:
         UsageError: The dataset has no such stream, or the stream follows no face.
     """
     following = [name for name, entry in dataset.manifest.streams.items() if "policy" in (_config(entry.identity))]
     if stream is not None:
-        dataset.versions(stream)  # tells what there is where it is not
+        dataset.versions(stream)  # raises with the known streams if there is no such stream
         if stream not in following:
             raise UsageError(f"{stream} of {dataset.name} follows no face; {', '.join(following) or 'no stream'} does.")
         return stream
@@ -101,7 +100,7 @@ def _config(identity: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def moment(clip: Clip, tracks: Sequence[Mapping[str, Any]], step: float, chosen: Iterable[int]) -> Moment:
-    """The moment of a clip that shows best whom a stream followed: the middle of the longest of the chosen tracks.
+    """The moment of a clip that shows the followed face best: the middle of the longest chosen track.
 
     Args:
         clip: The clip.
@@ -126,7 +125,7 @@ def moment(clip: Clip, tracks: Sequence[Mapping[str, Any]], step: float, chosen:
 
 
 def photograph(root: Path, moments: Sequence[Moment], workers: int = 2) -> Iterator[Picture | ClipError]:
-    """A picture of each moment, in order, or why there is none; a frame a clip is decoded.
+    """A picture of each moment, in order, or the error if there is none; one frame a clip is decoded.
 
     Args:
         root: Folder of the raw files.
@@ -134,25 +133,25 @@ def photograph(root: Path, moments: Sequence[Moment], workers: int = 2) -> Itera
         workers: Threads that decode.
     """
     with ThreadPoolExecutor(workers if is_local(root) else 1) as pool:
-        yield from pool.map(lambda one: _photograph(root, one), moments)
+        yield from pool.map(lambda moment: _photograph(root, moment), moments)
 
 
-def _photograph(root: Path, one: Moment) -> Picture | ClipError:
-    if one.clip.media is None:
-        return ClipError("missing_media", f"{one.clip.id} has no media file.")
+def _photograph(root: Path, moment: Moment) -> Picture | ClipError:
+    if moment.clip.media is None:
+        return ClipError("missing_media", f"{moment.clip.id} has no media file.")
     taken: list[Frame] = []
 
     def keep(batch: FrameBatch) -> None:
         taken.extend(batch.frames[: 1 - len(taken)])
 
-    begin = (one.clip.start or 0.0) + one.begin
-    request = FrameRequest(1.0 / one.step, keep)
+    begin = (moment.clip.start or 0.0) + moment.begin
+    request = FrameRequest(1.0 / moment.step, keep)
     try:
-        path = local_path(root, one.clip.media)
-        decoded = decode(path, start=begin, end=begin + one.step, audio=False, frames=[request])
+        path = local_path(root, moment.clip.media)
+        decoded = decode(path, start=begin, end=begin + moment.step, audio=False, frames=[request])
         if not taken:
-            raise decoded.video_problem or ClipError("no_video", f"{one.clip.id} has no frame at {begin:.2f} s.")
-        return _picture(taken[0], one.boxes)
+            raise decoded.video_problem or ClipError("no_video", f"{moment.clip.id} has no frame at {begin:.2f} s.")
+        return _picture(taken[0], moment.boxes)
     except ClipError as error:
         return error
 
@@ -163,7 +162,7 @@ def _picture(frame: Frame, boxes: Sequence[Box]) -> Picture:
     small = Image.fromarray(np.ascontiguousarray(frame.reduced(WIDTH)))
     pen = ImageDraw.Draw(small)
     face = None
-    for box in sorted(boxes, key=lambda one: one.chosen):
+    for box in sorted(boxes, key=lambda box: box.chosen):
         corners = [share * side for share, side in zip(box.corners, small.size * 2, strict=True)]
         pen.rectangle(corners, outline=_CHOSEN if box.chosen else _OTHER, width=2 if box.chosen else 1)
         if box.chosen or len(boxes) == 1:
@@ -172,7 +171,7 @@ def _picture(frame: Frame, boxes: Sequence[Box]) -> Picture:
 
 
 def _cut(frame: Frame, box: Box) -> Any:
-    """A face with some of what is around it, square."""
+    """A face with a margin around it, square."""
     from PIL import Image
 
     x1, y1, x2, y2 = np.array(box.corners) * np.array([frame.width, frame.height] * 2)
@@ -197,7 +196,7 @@ PER_PAGE = 500
 """Clips of a page: about 5 MB, which a browser shows at once."""
 
 DOUBTFUL = 0.5
-"""Doubt from which a clip is filtered as doubtful."""
+"""Doubt from which a clip counts as doubtful."""
 
 _KINDS = {"all": "all", "doubtful": "doubtful", "nobody": "speaker not seen", "failed": "no face", "clear": "clear"}
 
@@ -211,7 +210,7 @@ class Entry:
         kind: ``failed`` (there is no face), ``nobody`` (of faces none is the speaker's), ``doubtful`` or ``clear``.
         doubt: From 0 to 1; what failed is at 1.
         seen: How much of it shows the face, in words.
-        why: What there is to say of it; empty for nothing.
+        why: A remark; empty if there is none.
     """
 
     moment: Moment
@@ -226,12 +225,12 @@ def entries(dataset: Dataset, stream: str) -> list[Entry]:
     notes = dict(dataset.native(stream).notes())
     rows = {row.clip: row for row in dataset.rows(stream)}
     step, choices = step_of(dataset, stream), dataset.choices(stream)
-    found = [
+    tried = [
         _entry(clip, rows[clip.id], notes.get(clip.id, {}), choices.of(rows[clip.id]), step)
         for clip in dataset.clips
         if clip.id in rows and rows[clip.id].code != "missing_media"
     ]
-    return sorted(found, key=lambda one: -one.doubt)
+    return sorted(tried, key=lambda entry: -entry.doubt)
 
 
 def _entry(clip: Clip, row: Row, notes: Mapping[str, Any], choice: Choice | None, step: float) -> Entry:
@@ -265,20 +264,20 @@ def write_sheet(
         The pages.
 
     Raises:
-        UsageError: No stream follows a face, or it is not there.
+        UsageError: No stream follows a face, or there is no such stream.
     """
     stream = face_stream(dataset, stream)
-    found = entries(dataset, stream)
-    counts = Counter(one.kind for one in found)
-    parts = [found[k : k + PER_PAGE] for k in range(0, len(found), PER_PAGE)] or [[]]
+    shown = entries(dataset, stream)
+    counts = Counter(entry.kind for entry in shown)
+    parts = [shown[k : k + PER_PAGE] for k in range(0, len(shown), PER_PAGE)] or [[]]
     pages = [out if k == 0 else out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(len(parts))]
     about = {
         "dataset": dataset.name,
         "stream": stream,
         "policy": dataset.manifest.streams[stream].identity["config"]["policy"],
         "pages": [page.name for page in pages],
-        "total": len(found),
-        "kinds": [(kind, label, len(found) if kind == "all" else counts[kind]) for kind, label in _KINDS.items()],
+        "total": len(shown),
+        "kinds": [(kind, label, len(shown) if kind == "all" else counts[kind]) for kind, label in _KINDS.items()],
     }
     template = load("sheet.html")
     for number, (page, part) in enumerate(zip(pages, parts, strict=True)):
@@ -288,18 +287,18 @@ def write_sheet(
 
 
 def _tiles(root: Path | None, part: Sequence[Entry], workers: int) -> Iterator[dict[str, Any]]:
-    moments = [one.moment for one in part]
+    moments = [entry.moment for entry in part]
     absent = ClipError("missing_media", "The raw files were not found.")
     pictures = [absent] * len(part) if root is None else photograph(root, moments, workers)
-    for one, picture in zip(part, pictures, strict=True):
+    for entry, picture in zip(part, pictures, strict=True):
         failed = isinstance(picture, ClipError)
-        why = one.why or (str(picture) if failed else "")
+        why = entry.why or (str(picture) if failed else "")
         yield {
-            "clip": one.moment.clip.id,
-            "speaker": one.moment.clip.speaker or "",
-            "kind": one.kind,
-            "doubt": one.doubt,
-            "seen": one.seen,
+            "clip": entry.moment.clip.id,
+            "speaker": entry.moment.clip.speaker or "",
+            "kind": entry.kind,
+            "doubt": entry.doubt,
+            "seen": entry.seen,
             "why": why,
             "frame": None if isinstance(picture, ClipError) else data(picture.frame),
             "face": None if isinstance(picture, ClipError) or picture.face is None else data(picture.face),
@@ -307,7 +306,7 @@ def _tiles(root: Path | None, part: Sequence[Entry], workers: int) -> Iterator[d
 
 
 def load(name: str) -> Any:
-    """A page's template; all that is put into it is escaped."""
+    """A page's template; all values in it are escaped."""
     import jinja2
 
     source = resources.files("mse_pipeline.inspection").joinpath(name).read_text(encoding="utf-8")
@@ -320,7 +319,7 @@ def data(picture: bytes) -> str:
 
 
 COLUMNS = ("clip", "track", "name", "taken_for", "sure", "spoken", "seen", "tracks", "doubt")
-"""Of the table; ``name`` is for whoever corrects it, and the run reads the first three."""
+"""Columns of the table; the user writes corrections into ``name``, and the run reads the first three."""
 
 
 def write_people(
@@ -345,45 +344,45 @@ def write_people(
     if not persons:
         policy = dataset.manifest.streams[stream].identity["config"]["policy"]
         raise UsageError(
-            f"The faces of {stream} of {dataset.name} are tied to no names: its policy is {policy}, or no clip has a "
-            "speaker or an identity. Extract with the option `policy: speaker`."
+            f"The faces of {stream} of {dataset.name} have no names: its policy is {policy}, or no clip has a speaker "
+            "or an identity. Extract with the option `policy: speaker`."
         )
     pictures = {} if root is None else _pictures(dataset, stream, root, persons, workers)
-    shown = [_card(one, pictures) for one in persons]
+    cards = [_card(person, pictures) for person in persons]
     parts = [
-        ("Doubtful", [one for one in shown if one["name"] and not one["sure"]]),
-        ("Names", [one for one in shown if one["name"] and one["sure"]]),
-        ("Faces that were tied to nobody, the most seen", [one for one in shown if not one["name"]]),
+        ("Doubtful", [card for card in cards if card["name"] and not card["sure"]]),
+        ("Names", [card for card in cards if card["name"] and card["sure"]]),
+        ("Faces that were tied to nobody, the most seen", [card for card in cards if not card["name"]]),
     ]
-    told = {"dataset": dataset.name, "stream": stream, "table": table.name, "missing": about.get("missing", [])}
+    facts = {"dataset": dataset.name, "stream": stream, "table": table.name, "missing": about.get("missing", [])}
     write_text(table, _table(persons))
-    write_text(page, load("people.html").render(**told, parts=parts))
+    write_text(page, load("people.html").render(**facts, parts=parts))
 
 
-def _card(one: Mapping[str, Any], pictures: Mapping[tuple[str, int], bytes]) -> dict[str, Any]:
-    (clip, track), *_ = one["faces"]
-    faces = [pictures[name, number] for name, number in one["faces"] if (name, number) in pictures]
-    return {**one, "clip": clip, "track": track, "pictures": [data(face) for face in faces]}
+def _card(person: Mapping[str, Any], pictures: Mapping[tuple[str, int], bytes]) -> dict[str, Any]:
+    (clip, track), *_ = person["faces"]
+    faces = [pictures[name, number] for name, number in person["faces"] if (name, number) in pictures]
+    return {**person, "clip": clip, "track": track, "pictures": [data(face) for face in faces]}
 
 
 def _pictures(
     dataset: Dataset, stream: str, root: Path, persons: Sequence[Mapping[str, Any]], workers: int
 ) -> dict[tuple[str, int], bytes]:
     """A picture of each face that is shown."""
-    wanted = [(str(clip), int(track)) for one in persons for clip, track in one["faces"]]
+    wanted = [(str(clip), int(track)) for person in persons for clip, track in person["faces"]]
     names = {clip for clip, _ in wanted}
-    notes = {clip: one for clip, one in dataset.native(stream).notes() if clip in names}
+    notes = {clip: own for clip, own in dataset.native(stream).notes() if clip in names}
     clips: dict[str, Clip] = {clip.id: clip for clip in dataset.clips}
     wanted = [(clip, track) for clip, track in wanted if clip in notes and clip in clips]
     step = step_of(dataset, stream)
     moments = []
     for clip, track in wanted:
-        own = [one for one in notes[clip].get("tracks", []) if one["track"] == track]
+        own = [shown for shown in notes[clip].get("tracks", []) if shown["track"] == track]
         moments.append(moment(clips[clip], own, step, {track}))
-    found = photograph(root, moments, workers)
+    pictures = photograph(root, moments, workers)
     return {
         key: picture.face
-        for key, picture in zip(wanted, found, strict=True)
+        for key, picture in zip(wanted, pictures, strict=True)
         if not isinstance(picture, ClipError) and picture.face is not None
     }
 
@@ -393,9 +392,9 @@ def _table(persons: Sequence[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for one in persons:
-        clip, track = one["faces"][0]
-        plain = {name: one[name] for name in ("spoken", "seen", "tracks", "doubt")}
-        sure = "yes" if one["sure"] else "no"
-        writer.writerow({"clip": clip, "track": track, "taken_for": one["name"] or "", "sure": sure, **plain})
+    for person in persons:
+        clip, track = person["faces"][0]
+        plain = {name: person[name] for name in ("spoken", "seen", "tracks", "doubt")}
+        sure = "yes" if person["sure"] else "no"
+        writer.writerow({"clip": clip, "track": track, "taken_for": person["name"] or "", "sure": sure, **plain})
     return buffer.getvalue()

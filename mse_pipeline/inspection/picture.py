@@ -1,6 +1,6 @@
-"""Picture: frames, waveform, words and features of one clip above each other, on one time axis.
+"""Picture: frames, waveform, words and features of one clip, one below the other, on one time axis.
 
-Page: the same as one HTML file that needs nothing beside itself, with the sound to listen to.
+The page is the same as one HTML file that needs no other file, with the sound to listen to.
 """
 
 from __future__ import annotations

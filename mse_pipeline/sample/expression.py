@@ -1,6 +1,6 @@
-"""What a face does: facial action units over time, from an emotion, the words and the blinks.
+"""Expression: facial action units over time, from an emotion, the words and the blinks; and the canvas for drawing.
 
-A float canvas whose shapes are formulas over the head's own coordinates: smooth edges, no polygons.
+The shapes of the canvas are formulas in the coordinates of the head: smooth edges, no polygons.
 """
 
 from __future__ import annotations

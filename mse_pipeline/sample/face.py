@@ -1,6 +1,6 @@
-"""The features of a face as its action units shape them: eyes, brows, nose, folds, mouth.
+"""Face: the picture of a head, with room, clothes, neck, hair, ears and shaded skin, and the parts of its face.
 
-Everything of the picture but the face's features: room, clothes, neck, hair, ears and shaded skin.
+Eyes, brows, nose, folds and mouth are shaped by the action units.
 """
 
 from __future__ import annotations

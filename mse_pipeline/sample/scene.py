@@ -1,6 +1,6 @@
 """One clip: a speaker says a sentence in an emotion, before a camera.
 
-Writing a clip: H.264 and AAC in an MP4 file whose bytes depend on nothing but pictures and sound.
+A clip is written as H.264 and AAC in an MP4 file; the bytes of the file depend only on pictures and sound.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The voice: glottal pulses and noise through moving formants (Fant's source-filter model of speech).
 
-How an emotion sounds: voice parameters per emotion, and the melody of one utterance.
-
-The sentences that are spoken, and the speech sounds that they are made of.
+It holds the sentences with their speech sounds, the voice parameters of each emotion, the melody of one utterance, and
+the synthesis itself.
 """
 
 from __future__ import annotations

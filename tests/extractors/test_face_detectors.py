@@ -101,7 +101,7 @@ def test_weights_that_cannot_be_fetched_are_told_with_what_to_do(models: Path, m
 
     monkeypatch.setattr(weights.urllib.request, "urlopen", refuse)
     with pytest.raises(
-        MseError, match=r"face detector YuNet could not be fetched.*or take the option `detector: mtcnn`"
+        MseError, match=r"face detector YuNet could not be downloaded.*or use the option `detector: mtcnn`"
     ):
         weights.fetched(weights.YUNET)
     assert create("visual.yunet").face.missing() == ("yunet.onnx",)

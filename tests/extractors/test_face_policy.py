@@ -108,7 +108,7 @@ def test_a_face_that_is_asked_for_is_followed(quiet_pair):
     asked = follow(quiet_pair, config, face=1)
     assert side(asked) == "right"
     assert asked.notes["asked_for"] == 1
-    with pytest.raises(ClipError, match="face 7 was asked for, but 2 were found"):
+    with pytest.raises(ClipError, match="face 7 was asked for, but 2 faces were found"):
         follow(quiet_pair, config, face=7)
 
 

@@ -185,7 +185,7 @@ def test_weights_of_another_model_are_refused(speech: Path, tmp_path: Path) -> N
     folder = Path(shutil.copytree(speech, tmp_path / "deeper"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4}))
-    with pytest.raises(MseError, match=r"lack \d+ parameters that its configuration asks for, encoder\.layers\.3"):
+    with pytest.raises(MseError, match=r"lack \d+ parameters of its configuration; the first is encoder\.layers\.3"):
         create("acoustic.transformers", {"model": str(folder)}).load()
 
 

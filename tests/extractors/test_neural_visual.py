@@ -141,7 +141,7 @@ def test_face_settings_are_shared_with_the_other_extractors(folders: dict[str, P
 
 def test_a_pooler_without_weights_is_refused_before_any_clip(folders: dict[str, Path]) -> None:
     create("visual.transformers", {"model": str(folders["vit"]), "pooling": "mean"}).load()
-    with pytest.raises(MseError, match=r"lack 2 parameters that its configuration asks for, pooler"):
+    with pytest.raises(MseError, match=r"lack 2 parameters of its configuration; the first is pooler"):
         create("visual.transformers", {"model": str(folders["vit"]), "pooling": "pooler"}).load()
 
 

@@ -1,12 +1,8 @@
-"""text.ctc: when each word of a transcript is said, by forced alignment with a CTC model.
+"""text.ctc: when each word of a transcript is said, by forced alignment with a CTC model of transformers.
 
-A CTC model of transformers: loaded, and run over sound of any length.
-
-The best way of a known text through the frames of a CTC model.
-
-A text -> the labels that a CTC model is to hear, and which word each belongs to.
-
-What a CTC model hears, frame by frame -> the frames of each word.
+`Vocabulary` turns the text into the labels of the model, `CtcModel` gives the probabilities of these labels for each
+frame of sound of any length, `best_path` finds the most probable alignment of labels and frames, and `heard` and
+`parted` turn it into the times of the words.
 """
 
 from __future__ import annotations
@@ -198,15 +194,15 @@ class Vocabulary:
 
         Examples:
             >>> letters = Vocabulary({"A": 2, "B": 3, "'": 4}, blank=0, delimiter=1)
-            >>> found = letters.targets("Ab, b'é!", "en")
-            >>> found.labels.tolist(), found.owners.tolist()
+            >>> targets = letters.targets("Ab, b'é!", "en")
+            >>> targets.labels.tolist(), targets.owners.tolist()
             ([2, 3, 1, 3, 4, -1], [0, 0, -1, 1, 1, 1])
         """
-        there = tuple(units(text))
+        of_text = tuple(units(text))
         labels: list[int] = []
         owners: list[int] = []
         before: Unit | None = None
-        for place, unit in enumerate(there):
+        for index, unit in enumerate(of_text):
             for number, word in enumerate(spoken(unit, language, text[unit.end : unit.end + 1])):
                 own = list(self._labels(word))
                 if not own:
@@ -217,18 +213,18 @@ class Vocabulary:
                     labels.append(self.delimiter)
                     owners.append(-1)
                 labels += own
-                owners += [place] * len(own)
+                owners += [index] * len(own)
                 before = unit
-        return Targets(np.array(labels, np.int64), np.array(owners, np.int64), there)
+        return Targets(np.array(labels, np.int64), np.array(owners, np.int64), of_text)
 
     def _labels(self, word: str) -> Iterator[int]:
         last: int | None = None
         for label in self.pieces(word) if self.pieces is not None else self._letters(word):
-            found = WILD if label is None else label
+            known = WILD if label is None else label
             # Several unknown signs in a row are one stretch of unknown sound.
-            if found != WILD or last != WILD:
-                yield found
-            last = found
+            if known != WILD or last != WILD:
+                yield known
+            last = known
 
     def _letters(self, word: str) -> Iterator[int | None]:
         for letter in word:
@@ -329,7 +325,7 @@ class CtcModel:
 def _vocabulary(tokenizer: Any, config: Any) -> Vocabulary:
     blank = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
     if blank is None:
-        raise UsageError("text.ctc: neither the model's config.json nor its vocabulary tells the blank (pad_token_id).")
+        raise UsageError("text.ctc: neither the model's config.json nor its vocabulary names the blank (pad_token_id).")
     control = set(tokenizer.all_special_tokens)
     # Tokenizers add control tokens and the sign between words on their own; the model may have no output for them.
     every = {label: id_ for label, id_ in tokenizer.get_vocab().items() if id_ < config.vocab_size}
@@ -339,8 +335,8 @@ def _vocabulary(tokenizer: Any, config: Any) -> Vocabulary:
     if any(label.startswith("\u2581") for label in ids):
 
         def pieces(word: str) -> list[int | None]:
-            found = tokenizer.encode(word, add_special_tokens=False)
-            return [None if label == tokenizer.unk_token_id else label for label in found]
+            labels = tokenizer.encode(word, add_special_tokens=False)
+            return [None if label == tokenizer.unk_token_id else label for label in labels]
 
     return Vocabulary(ids, int(blank), every.get(between) if between else None, pieces)
 
@@ -492,7 +488,7 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
         """Load the model.
 
         Raises:
-            UsageError: It is not there, cannot be fetched, or is none of CTC.
+            UsageError: It is missing, cannot be downloaded, or is not a CTC model.
         """
         super().load(device)
         self._model = None

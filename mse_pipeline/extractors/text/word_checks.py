@@ -1,8 +1,7 @@
-"""Words as files give them -> words that can be used. What cannot be used costs itself alone, and is told.
+"""Words with times: read as text, checked, and turned into the rows of a word stream.
 
-Words with times -> the rows of a word stream, silence between them kept apart.
-
-Files of word times from anybody: bounded, decoded, and with errors that name the line.
+A word that cannot be used is left out with a remark; the others stay. Files may come from strangers: their size is
+limited, and errors name the line. Silence between words has rows of its own.
 """
 
 from __future__ import annotations
@@ -320,14 +319,14 @@ def _sift(given: Sequence[Given], file: str, scale: float) -> tuple[list[tuple[T
     words: list[tuple[TimedWord, float | None]] = []
     faults: list[tuple[int | None, str]] = []
     unsure = 0
-    for one in given:
+    for item in given:
         try:
-            word = _timed(one, scale)
+            word = _timed(item, scale)
         except ValueError as error:
-            faults.append((one.line, str(error)))
+            faults.append((item.line, str(error)))
             continue
-        value = _confidence(one.confidence)
-        unsure += value is None and one.confidence is not None
+        value = _confidence(item.confidence)
+        unsure += value is None and item.confidence is not None
         words.append((word, value))
     told = []
     if faults:

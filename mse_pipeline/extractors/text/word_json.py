@@ -52,9 +52,9 @@ def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Record
     given: dict[str, list[Given]] = {}
     unreadables: Recordings = {}
     first: ClipError | None = None
-    for name, one in content.items():
+    for name, recording in content.items():
         try:
-            given[name] = list(reader.words(one))
+            given[name] = list(reader.words(recording))
         except ClipError as error:  # costs this recording alone
             unreadables[name] = Words((), [str(error)])
             first = first or error
@@ -64,13 +64,13 @@ def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Record
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of two entries of one name, as of two tiers, Python would forget the first."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    """A JSON object. Two entries of one name, as of two tiers, are refused: Python would drop the first."""
+    merged = dict(pairs)
+    if len(merged) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"one object has several entries called {twice[:50]!r}. Give them different names")
-    return made
+    return merged
 
 
 class _Reader:

@@ -1,12 +1,10 @@
-"""Detector: the faces of consecutive frames, by MTCNN or by YuNet.
+"""Detectors: find the faces in consecutive frames, by MTCNN or by YuNet.
 
-MTCNN (Zhang et al. 2016) searches some frames in full and follows faces through those between. YuNet (Wu et al. 2023,
-"YuNet: A Tiny Millisecond-level Face Detector") is so small that it searches each frame; it also knows profiles.
-
-Cascade: MTCNN's search over a batch of frames, network by network, each over all frames' candidates at once.
-
-Zhang et al. 2016, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks". Networks run
-on their device; pictures are cut and boxes compared on the CPU.
+MTCNN (Zhang et al. 2016, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks")
+searches some frames in full and follows faces through the frames between. `search` runs its cascade of three networks
+over a batch of frames; each network takes the candidates of all frames at once. Networks run on their device; pictures
+are cut and boxes compared on the CPU. YuNet (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector") is so
+small that it searches each frame; it also finds profiles.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ class Search:
     factor: float = 0.709
 
     def levels(self, height: int, width: int) -> list[float]:
-        """Scales of the pyramid's levels; none where the frame is smaller than any face that is looked for.
+        """Scales of the pyramid's levels; empty if the frame is smaller than the smallest face.
 
         Examples:
             >>> [round(level, 2) for level in Search().levels(120, 160)]
@@ -95,7 +93,7 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> Found:
 
 
 def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold: float) -> Found:
-    """What O-Net says of candidates: those that are faces, with their exact boxes, each face once.
+    """The candidates that are faces by O-Net, with their exact boxes; each face once.
 
     Args:
         networks: MTCNN's.
@@ -181,16 +179,16 @@ def _propose(networks: Networks, pictures: Any, how: Search) -> tuple[Any, Any]:
         level_of.append(torch.full_like(frame, level))
     if not boxes:
         return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    one, score, shift, frame = torch.cat(boxes), torch.cat(scores), torch.cat(shifts), torch.cat(index)
-    kept = _strongest(one, score, frame * len(boxes) + torch.cat(level_of), 0.5)
-    one, score, shift, frame = one[kept], score[kept], shift[kept], frame[kept]
-    kept = _strongest(one, score, frame, 0.7)
-    one, shift, frame = one[kept], shift[kept], frame[kept]
-    return _squares(one + shift * (one[:, 2:] - one[:, :2]).repeat(1, 2)), frame
+    box, score, shift, frame = torch.cat(boxes), torch.cat(scores), torch.cat(shifts), torch.cat(index)
+    kept = _strongest(box, score, frame * len(boxes) + torch.cat(level_of), 0.5)
+    box, score, shift, frame = box[kept], score[kept], shift[kept], frame[kept]
+    kept = _strongest(box, score, frame, 0.7)
+    box, shift, frame = box[kept], shift[kept], frame[kept]
+    return _squares(box + shift * (box[:, 2:] - box[:, :2]).repeat(1, 2)), frame
 
 
 def _strongest(boxes: Any, scores: Any, group: Any, overlap: float) -> Any:
-    """Indices of the boxes that overlap with no more probable one of their group, the most probable first."""
+    """Indices of the boxes that no more probable box of their group overlaps, the most probable first."""
     import torch
 
     if not len(boxes):
@@ -212,7 +210,7 @@ def _pictures(pictures: Any, boxes: Any, index: Any, name: str) -> tuple[Any, An
     height, width = pictures.shape[2:]
     side = SIDES[name]
     corners = boxes.trunc().long()
-    # The networks count pixels from 1, as the program did that they were trained with.
+    # The networks count pixels from 1, as in their training.
     low, high = corners[:, :2].clamp(min=1) - 1, corners[:, 2:].clamp(max=torch.tensor([width, height]))
     inside = (high > low).all(1)
     boxes, index = boxes[inside], index[inside]
@@ -243,7 +241,7 @@ def _squares(boxes: Any) -> Any:
 
 
 def _apart(boxes: np.ndarray, scores: np.ndarray, index: np.ndarray) -> list[int]:
-    """The most probable of candidates of which one lies nearly inside the other, frame by frame."""
+    """Of candidates that lie nearly inside each other, the most probable; frame by frame."""
     kept: list[int] = []
     areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(1)
     for k in np.argsort(-scores, kind="stable"):
@@ -259,7 +257,7 @@ MOST_FACES = 5
 """Faces kept of one frame, the largest."""
 
 MIN_STAY = 0.4
-"""Intersection over union with a face's box in the frame before, below which following it is not believed."""
+"""Intersection over union with a face's box in the frame before. Below it the face counts as lost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,8 +290,8 @@ class YunetDetector:
     """Finds the faces of frames by YuNet, each frame by itself.
 
     Args:
-        min_size: Faces narrower than that, in pixels of the frame, are left out.
-        min_probability: Faces less probable than that are left out.
+        min_size: Smaller faces, in pixels of the frame, are left out.
+        min_probability: Less probable faces are left out.
     """
 
     def __init__(self, min_size: int, min_probability: float) -> None:
@@ -311,23 +309,23 @@ class YunetDetector:
         network = load_yunet()
         network.setScoreThreshold(self._min_probability)
         network.setInputSize((frames.shape[2], frames.shape[1]))
-        return [self._found(network, frame) for frame in frames]
+        return [self._detect(network, frame) for frame in frames]
 
-    def _found(self, network: Any, frame: np.ndarray) -> Detections:
+    def _detect(self, network: Any, frame: np.ndarray) -> Detections:
         rows = network.detect(np.ascontiguousarray(frame[..., ::-1]))[1]
         rows = np.zeros((0, 15)) if rows is None else np.asarray(rows, np.float64)
         boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
         # YuNet names left and right as the person does, and goes from right to left: the picture's left to right.
-        found = Detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
-        return largest(found, frame.shape, self._min_probability, self._min_size)
+        faces = Detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
+        return largest(faces, frame.shape, self._min_probability, self._min_size)
 
 
 @functools.cache
 def load_yunet() -> Any:
-    """YuNet in OpenCV; one for each process. Its weights are fetched where they are missing.
+    """YuNet in OpenCV; one for each process. Its weights are downloaded if they are missing.
 
     Raises:
-        MseError: The weights are missing and cannot be fetched, or damaged.
+        MseError: The weights are missing and cannot be downloaded, or damaged.
     """
     import cv2
 
@@ -342,13 +340,13 @@ class Detector:
     """Finds the faces of one clip's frames by MTCNN, batch by batch.
 
     Every `every`-th frame is searched in full. In a frame between, each face is looked for where it was one frame
-    before: O-Net, the last of MTCNN's networks, is given its box and says whether a face is there and where exactly.
-    Where one is lost or leaps, as behind a cut, and where there was none, the frame is searched in full all the same.
+    before: O-Net, the last of MTCNN's networks, gets its box and says whether a face is there, and where exactly. If a
+    face is lost or jumps, as after a cut, or if there was none, the frame is searched in full too.
 
     Args:
         how: Sizes and thresholds.
-        min_probability: Faces less probable than that are left out.
-        every: A full search every so many frames; 1 searches all.
+        min_probability: Less probable faces are left out.
+        every: Frames from one full search to the next; 1 searches all frames in full.
         device: Torch device.
     """
 
@@ -373,7 +371,7 @@ class Detector:
             found[-1] = self._last[1]
         due = [k for k in range(len(frames)) if (self._seen + k) % self._every == 0 or (k == 0 and -1 not in found)]
         self._search(frames, due, found)
-        # All frames whose predecessor is known go on together, so that the networks see whole batches.
+        # All frames with a known predecessor are done together, so that the networks get whole batches.
         while waiting := [k for k in range(len(frames)) if k not in found]:
             self._follow(frames, [k for k in waiting if k - 1 in found], found)
         self._seen += len(frames)
@@ -389,7 +387,7 @@ class Detector:
             found.update({k: self._kept(faces, place, frames.shape) for place, k in enumerate(chosen)})
 
     def _follow(self, frames: np.ndarray, chosen: Sequence[int], found: dict[int, Detections]) -> None:
-        """Look for the faces of the frames before, and search those frames in full where one is not there any more."""
+        """Look for the faces of the frames before; a frame that has lost one is searched in full."""
         before = [found[k - 1].boxes for k in chosen]
         index = np.repeat(np.arange(len(chosen)), [len(boxes) for boxes in before])
         boxes = squares(np.concatenate(before)) if len(index) else np.zeros((0, 4))
@@ -406,24 +404,24 @@ class Detector:
     def _kept(self, faces: Found, frame: int, shape: tuple[int, ...]) -> Detections:
         """The largest probable faces of a frame."""
         own = faces.frame == frame
-        found = Detections(faces.boxes[own], faces.probabilities[own], faces.landmarks[own])
-        return largest(found, shape[1:], self._min_probability)
+        detections = Detections(faces.boxes[own], faces.probabilities[own], faces.landmarks[own])
+        return largest(detections, shape[1:], self._min_probability)
 
 
-def largest(found: Detections, shape: Sequence[int], min_probability: float, min_size: float = 2.0) -> Detections:
+def largest(faces: Detections, shape: Sequence[int], min_probability: float, min_size: float = 2.0) -> Detections:
     """The largest probable faces of a frame, cut at its borders.
 
     Args:
-        found: All of them, in any order.
+        faces: All faces of the frame, in any order.
         shape: Height and width of the frame.
-        min_probability: Less probable ones are left out.
-        min_size: Those with a shorter side are left out, in pixels.
+        min_probability: Less probable faces are left out.
+        min_size: Faces with a shorter side, in pixels, are left out.
     """
-    boxes = np.clip(found.boxes, 0.0, np.array([shape[1], shape[0]] * 2, np.float64))
+    boxes = np.clip(faces.boxes, 0.0, np.array([shape[1], shape[0]] * 2, np.float64))
     sides = boxes[:, 2:] - boxes[:, :2]
-    keep = np.flatnonzero((found.probabilities >= min_probability) & (sides >= min_size).all(1))
+    keep = np.flatnonzero((faces.probabilities >= min_probability) & (sides >= min_size).all(1))
     order = keep[np.argsort(-sides[keep].prod(1), kind="stable")][:MOST_FACES]
-    return Detections(boxes[order], found.probabilities[order], found.landmarks[order])
+    return Detections(boxes[order], faces.probabilities[order], faces.landmarks[order])
 
 
 def _stayed(before: np.ndarray, now: np.ndarray) -> bool:

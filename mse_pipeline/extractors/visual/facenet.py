@@ -1,7 +1,4 @@
-"""visual.facenet: face embeddings of InceptionResnetV1.
-
-Embedder: InceptionResnetV1 with given weights, its normalisation folded into its convolutions.
-"""
+"""visual.facenet: face embeddings of InceptionResnetV1, with its normalisation folded into its convolutions."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from mse_pipeline.extractors.visual.weights import file_sha256, find_weights, re
 from mse_pipeline.store.features import Features
 
 _BATCH = 32
-"""The most faces that go through the network at once on the CPU: more gains nothing there."""
+"""The most faces in one batch on the CPU; larger batches are not faster there."""
 
 _BATCH_ELSEWHERE = 128
 
@@ -38,7 +35,7 @@ class Embedder:
         device: Torch device.
 
     Attributes:
-        precision: What it computes in: "float32" too where bfloat16 was asked for and the device lacks it.
+        precision: The format that it computes in: "float32" if the device lacks bfloat16.
     """
 
     def __init__(self, network: Any, precision: str, device: str) -> None:
@@ -48,10 +45,10 @@ class Embedder:
         self.precision = precision if precision == "float32" or has_bfloat16(device) else "float32"
         self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         network = _folded(network.eval()).to(self._device, memory_format=torch.channels_last)
-        # The last layer stays in float32, or its sums would be rounded to 8 bits.
+        # The last layer stays in float32: in bfloat16 its sums would be rounded to 8 bits.
         self._head = torch.nn.Sequential(network.last_linear, network.last_bn)
         network.last_linear = network.last_bn = network.logits = torch.nn.Identity()
-        network.classify = True  # so that it does not bring to length 1 what the last layer still needs
+        network.classify = True  # so that the vectors are not normalised before the last layer
         self._trunk = network.to(self._dtype)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -66,7 +63,7 @@ class Embedder:
         import torch
 
         most = _BATCH if self._device.type == "cpu" else _BATCH_ELSEWHERE
-        # Parts of nearly one size: two faces alone would cost half as much again, each.
+        # Parts have nearly the same size: in a small rest, each face would cost half as much again.
         size = math.ceil(len(crops) / math.ceil(len(crops) / most))
         with torch.inference_mode():
             parts = [self._embed(torch.from_numpy(crops[k : k + size])) for k in range(0, len(crops), size)]
@@ -81,7 +78,7 @@ class Embedder:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a device computes in bfloat16 by itself, and so faster than in float32.
+    """Whether a device computes in bfloat16 in hardware, and so faster than in float32.
 
     Args:
         device: Torch device, as in "cpu" or "cuda:0".
@@ -99,21 +96,21 @@ def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embed
     """The embedder with a file's weights; one for each content, precision and process.
 
     Raises:
-        UsageError: The file is no state dict, or one of another network.
+        UsageError: The file is not a state dict of this network.
     """
     network = inception_resnet_class()(classify=False)
-    # The head that told VGGFace2's people apart is no part of the embedding.
+    # The classifier of VGGFace2's people is not a part of the embedding.
     state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if missing or unknown or wrong:
-        told = "; ".join(
-            f"{len(names)} {what}, as {names[0]}"
-            for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", sorted(wrong)))
+        differences = "; ".join(
+            f"{len(names)} {difference}, as {names[0]}"
+            for difference, names in (("missing", missing), ("unknown", unknown), ("of another shape", sorted(wrong)))
             if names
         )
-        raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {told}.")
+        raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {differences}.")
     network.load_state_dict(state)
     return Embedder(network, precision, device)
 

@@ -1,4 +1,4 @@
-"""Faces: one face followed through a clip's sampled frames, with what the visual extractors need of it."""
+"""Faces: one face, followed through a clip's sampled frames, with the data that visual extractors need."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from mse_pipeline.store.candidates import NOTE as CANDIDATES
 CROP = 160
 """Side of a crop in pixels, what InceptionResnetV1 takes."""
 
-_TOLD = 20
-"""Tracks that the notes tell of, the largest; a crowd has hundreds."""
+_LISTED = 20
+"""The most tracks in the notes, the largest ones; a crowd has hundreds."""
 
 _SEARCH = Search()
 _MTCNN_LEAST = 0.9, 40
@@ -44,7 +44,7 @@ _YUNET_LEAST = 0.78, 16
 """Probability from which a face counts, and its smallest side in pixels, where the options leave it open."""
 
 _OF_MTCNN = frozenset({"thresholds", "factor", "detect_every"})
-"""Options that YuNet has no use for."""
+"""Options that YuNet does not use."""
 
 Config = TypeVar("Config", bound="FaceConfig")
 
@@ -93,9 +93,9 @@ class FaceConfig:
     policy: Policy = "largest"
 
     def settled(self: Config) -> Config:
-        """The same with all decided that was left open, as this machine has the weights.
+        """The same with all open options decided by the weights on this machine.
 
-        Options that are of no use to the detector become their defaults: they change no value.
+        Options that the detector does not use become their defaults, since they change no value.
         """
         yunet = is_here(YUNET) if self.detector == "auto" else self.detector == "yunet"
         sface = is_here(SFACE) if self.identity == "auto" else self.identity == "sface"
@@ -118,10 +118,10 @@ class FaceConfig:
         return Detector(Search(size, self.thresholds, self.factor), least, self.detect_every, device)
 
     def load(self, device: str = "cpu") -> None:
-        """Load what finds and knows faces, for settled options; weights are fetched where they are missing.
+        """Load the networks that find and recognise faces, for settled options; missing weights are downloaded.
 
         Raises:
-            MseError: Weights are missing and cannot be fetched, or damaged.
+            MseError: Weights are missing and cannot be downloaded, or damaged.
         """
         if self.detector == "yunet":
             load_yunet()
@@ -131,7 +131,7 @@ class FaceConfig:
             load_embedder()
 
     def weights_digest(self) -> str:
-        """Digest of the weights that find and know faces, for settled options; nothing is fetched for it.
+        """Digest of the weights that find and recognise faces, for settled options; nothing is downloaded for it.
 
         Raises:
             MseError: Weights in the models' folder are damaged.
@@ -151,20 +151,20 @@ class FaceConfig:
         return tuple(released.file for released in used if not is_here(released))
 
     def instead(self) -> tuple[str, ...]:
-        """What is done in place of the best, as sentences, for options that are not settled yet."""
+        """Sentences that say what is done instead, if the best weights are missing; for open options."""
         folder = models_folder()
-        told = []
+        sentences = []
         if self.detector == "auto" and not is_here(YUNET):
-            told.append(
-                f"Faces are found by MTCNN, as {YUNET.file} is not in {folder}: profiles and small faces are missed. "
-                "The option `detector: yunet` has it downloaded once; `detector: mtcnn` says that it is meant."
+            sentences.append(
+                f"MTCNN finds the faces, because {YUNET.file} is not in {folder}: it misses profiles and small faces. "
+                "Use the option `detector: yunet` to download the file once, or `detector: mtcnn` to keep MTCNN."
             )
         if self.identity == "auto" and not is_here(SFACE):
-            told.append(
-                f"A face is followed by its place alone and lost behind a cut, as {SFACE.file} is not in {folder}. "
-                "The option `identity: sface` has it downloaded once; `identity: none` says that it is meant."
+            sentences.append(
+                f"A face is followed only by its position and lost at a cut, because {SFACE.file} is not in {folder}. "
+                "Use the option `identity: sface` to download the file once, or `identity: none` to keep it so."
             )
-        return tuple(told)
+        return tuple(sentences)
 
 
 @plain_dataclass(frozen=True, eq=False)
@@ -223,7 +223,7 @@ class FaceSession:
         self._detector: FaceDetector | None = None
         self._shots = Shots()
         self._intervals: list[np.ndarray] = []
-        self._found: list[FrameFaces] = []
+        self._frames: list[FrameFaces] = []
         self._aspect = 1.0
         self.mouths = Mouths(config.width) if config.policy == "speaking" else None
 
@@ -236,15 +236,15 @@ class FaceSession:
         reduced = batch.reduced(config.width)
         self._shots.add(reduced)
         self._aspect = batch.frames[0].width / batch.frames[0].height
-        found = self._detector(reduced)
-        index = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
-        small = patches(reduced, np.concatenate([faces.boxes for faces in found]), index)
+        detections = self._detector(reduced)
+        index = np.repeat(np.arange(len(detections)), [len(faces) for faces in detections])
+        small = patches(reduced, np.concatenate([faces.boxes for faces in detections]), index)
         for k, frame in enumerate(batch.frames):
             known = config.identity != "none"
-            self._found.append(FrameFaces(frame, reduced.shape[1:3], found[k], small[index == k], known))
+            self._frames.append(FrameFaces(frame, reduced.shape[1:3], detections[k], small[index == k], known))
             if self.mouths is not None:
                 self.mouths.seen(
-                    batch.intervals[k], found[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
+                    batch.intervals[k], detections[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
                 )
 
     def finish(self, audio: Audio | None = None, face: int | None = None) -> Faces:
@@ -260,14 +260,16 @@ class FaceSession:
         intervals = np.concatenate(self._intervals) if self._intervals else np.zeros((0, 2))
         config = self._config
         tracks = people(
-            self._found, intervals, self._shots, float(config.min_probability or 0.0), config.identity != "none"
+            self._frames, intervals, self._shots, float(config.min_probability or 0.0), config.identity != "none"
         )
         if face is not None and not 0 <= face < len(tracks):
-            raise ClipError("no_face", f"The face {face} was asked for, but {len(tracks)} were found, counted from 0.")
+            raise ClipError(
+                "no_face", f"The face {face} was asked for, but {len(tracks)} faces were found, counted from 0."
+            )
         notes, first = self._decide(tracks, intervals, audio, face)
         chosen = choose(tracks, first)
-        told = sorted({*range(min(len(tracks), _TOLD)), *chosen})
-        followed = told if self._config.policy == "speaker" else chosen
+        listed = sorted({*range(min(len(tracks), _LISTED)), *chosen})
+        followed = listed if self._config.policy == "speaker" else chosen
         rows = [
             (index, pick, n) for n in followed for index, pick in zip(tracks[n].frames, tracks[n].picks, strict=True)
         ]
@@ -286,11 +288,11 @@ class FaceSession:
             patches=np.zeros((count, 48, 48, 3), np.uint8),
             crops=np.zeros((count, CROP, CROP, 3), np.uint8),
             track=np.full(count, -1, np.int64),
-            notes={**notes, **self._tell(tracks, notes.pop("scores"), chosen, told, intervals)},
+            notes={**notes, **self._track_notes(tracks, notes.pop("scores"), chosen, listed, intervals)},
             aspect=self._aspect,
         )
         for place, (index, pick, number) in zip(places, rows, strict=True):
-            frame = self._found[index]
+            frame = self._frames[index]
             faces.valid[place] = True
             faces.boxes[place] = frame.boxes[pick]
             faces.probabilities[place] = frame.probabilities[pick]
@@ -304,14 +306,14 @@ class FaceSession:
         self, tracks: list[Track], intervals: np.ndarray, audio: Audio | None, face: int | None
     ) -> tuple[dict[str, Any], int]:
         """What the notes tell of the choice, and a track of the person who is followed."""
-        policy, boxes = self._config.policy, [frame.boxes for frame in self._found]
+        policy, boxes = self._config.policy, [frame.boxes for frame in self._frames]
         notes: dict[str, Any] = {"policy": policy}
         agreements, activities = ([], []) if self.mouths is None else self.mouths.agreements(tracks, audio)
         ranking: Policy = policy
         if policy == "speaker":
             notes["fallback"] = "largest: not compared with other clips"
-        found = rank = scores(policy, tracks, boxes, intervals, agreements)
-        if policy == "speaking" and max(found, default=-1.0) <= MIN_AGREEMENT:
+        by_policy = rank = scores(policy, tracks, boxes, intervals, agreements)
+        if policy == "speaking" and max(by_policy, default=-1.0) <= MIN_AGREEMENT:
             if max(activities, default=0.0) > 0.0:
                 rank = activities
                 notes["fallback"] = "the mouth that moves most while there is a voice: none moves in time with it"
@@ -321,17 +323,17 @@ class FaceSession:
                 notes["fallback"] = f"largest: {reason}"
                 rank = scores(ranking, tracks, boxes, intervals, agreements)
         if policy == "speaking":
-            notes["confidence"] = confidence(tracks, found, activities)
+            notes["confidence"] = confidence(tracks, by_policy, activities)
         notes |= {"detector": self._config.detector, "identity": self._config.identity}
         if face is not None:
             notes["asked_for"] = face
-            return {**notes, "scores": found}, face
-        return {**notes, "scores": found}, favourite(ranking, tracks, rank) if tracks else 0
+            return {**notes, "scores": by_policy}, face
+        return {**notes, "scores": by_policy}, favourite(ranking, tracks, rank) if tracks else 0
 
-    def _tell(
-        self, tracks: list[Track], found: list[float], chosen: list[int], told: list[int], intervals: np.ndarray
+    def _track_notes(
+        self, tracks: list[Track], ranks: list[float], chosen: list[int], listed: list[int], intervals: np.ndarray
     ) -> dict[str, Any]:
-        """The tracks as plain JSON: those of the largest faces and those that are followed."""
+        """The notes' tracks, as plain JSON: those of the largest faces and those that are followed."""
         return {
             "tracks_found": len(tracks),
             "tracks": [
@@ -339,43 +341,43 @@ class FaceSession:
                     "track": number,
                     "from": round(float(intervals[tracks[number].frames[0], 0]), 3),
                     "to": round(float(intervals[tracks[number].frames[-1], 1]), 3),
-                    "score": round(found[number], 4),
+                    "score": round(ranks[number], 4),
                     "frames": len(tracks[number]),
                     "chosen": number in chosen,
                     **_who(tracks[number]),
                     "boxes": [
-                        [index, *np.round(self._found[index].boxes[pick], 3).tolist()]
+                        [index, *np.round(self._frames[index].boxes[pick], 3).tolist()]
                         for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
                     ],
                 }
-                for number in told
+                for number in listed
             ],
         }
 
 
 def _who(track: Track) -> dict[str, Any]:
-    """What the notes tell of a track where people are known again."""
+    """What the notes say about a track if people are recognised."""
     if track.identity is None:
         return {}
     return {"person": track.person, "probability": round(track.score, 3), "identity": to_text(track.identity)}
 
 
 class FrameFaces:
-    """What is kept of one frame: all its faces, with their small pictures.
+    """The faces of one frame, with their small pictures.
 
     Attributes:
         boxes: (N, 4) float64, relative to the frame, the largest first.
         probabilities: (N,) float64.
         landmarks: (N, 5, 2) float64, relative to the box.
         patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame.
-        aligned: (N, 112, 112, 3) uint8, as `identity.Embedder` wants them; None where nobody is to be known again.
+        aligned: (N, 112, 112, 3) uint8, as `people.Embedder` expects them; None if people are not recognised.
 
     Args:
         frame: The full-size frame.
         size: Height and width of the frame as the detector saw it.
-        found: What the detector found in it.
+        found: The detector's faces in it.
         patches: The faces' patches.
-        known: Whether people are to be known again.
+        known: Whether people are recognised.
     """
 
     def __init__(
@@ -389,7 +391,7 @@ class FrameFaces:
         full = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
         self._crops = [region(frame, box, CROP) for box in self.boxes * full]
         marks = found.landmarks * (full[:2] / (size[1], size[0]))
-        self.aligned = np.stack([straight(frame, one) for one in marks]) if known and len(marks) else None
+        self.aligned = np.stack([straight(frame, points) for points in marks]) if known and len(marks) else None
 
     def crop(self, pick: int) -> np.ndarray:
         """(160, 160, 3) uint8, one face's box from the full-size frame, stretched to a square."""

@@ -1,8 +1,8 @@
-"""MTCNN's three networks, from the weights that come with facenet-pytorch, arranged for speed.
+"""MTCNN's three networks, with the weights that come with facenet-pytorch, arranged for speed.
 
-facenet-pytorch's networks and torchvision's NMS without importing torchvision, which takes as long as torch itself.
-
-A host that works on its first clip four seconds earlier is what makes two workers pay on a small corpus.
+facenet-pytorch's networks and torchvision's NMS are used without the import of torchvision, which takes as long as that
+of torch. A host then starts with its first clip four seconds earlier; on a small corpus this decides whether two
+workers are faster than one.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ def inception_resnet_class() -> Any:
 
 
 def package_folder(package: str) -> Path:
-    """Folder of an installed package, which is not imported.
+    """Folder of an installed package; the package is not imported.
 
     Raises:
         ModuleNotFoundError: It is not installed.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{package} is not installed: pip install mse-pipeline brings it.", name=package)
+        raise ModuleNotFoundError(
+            f"{package} is not installed. Install it with: pip install mse-pipeline", name=package
+        )
     return Path(spec.origin).parent
 
 
@@ -51,12 +53,12 @@ def nms() -> Any:
     import torch
 
     if "torchvision" not in sys.modules:
-        # The library registers the operator; torchvision's own import does no more for it.
+        # The library registers the operator; that is all of torchvision's import that is needed here.
         for library in sorted(package_folder("torchvision").glob("_C*")):
             try:
                 torch.ops.load_library(str(library))
                 return torch.ops.torchvision.nms
-            except (OSError, AttributeError):  # another layout of torchvision: its import knows where things are
+            except (OSError, AttributeError):  # another layout of torchvision: import it as a whole
                 continue
     from torchvision.ops import nms
 
@@ -67,8 +69,8 @@ def nms() -> Any:
 def _facenet_module(name: str) -> Any:
     """A module of facenet-pytorch, read from its file under a package name of our own.
 
-    Under its own name it would be imported with its whole package, whose face cutting needs torchvision. Networks do
-    not cut faces, so the module of that is left empty.
+    Under its own name, the whole package would be imported, and its module that cuts faces needs torchvision. The
+    networks do not use that module, so it is left empty.
     """
     folder = package_folder("facenet_pytorch") / "models"
     for package, path in ((_PACKAGE, folder), (f"{_PACKAGE}.utils", folder / "utils")):
@@ -85,7 +87,7 @@ SIDES = {"pnet": 12, "rnet": 24, "onet": 48}
 """Side in pixels of the pictures that the networks look at; P-Net slides over larger ones."""
 
 _CHUNK = {"pnet": 4, "rnet": 64, "onet": 8}
-"""Pictures that go through a network at once on the CPU: more than that falls out of its caches."""
+"""Pictures in one batch on the CPU: a larger batch does not fit into its caches."""
 
 _CHUNK_ELSEWHERE = 512
 
@@ -96,8 +98,8 @@ class Networks:
 
     Attributes:
         pnet: Finds where faces might be.
-        rnet: Tells most of those apart from faces.
-        onet: Says what is a face, its exact box and five landmarks.
+        rnet: Rejects most candidates that are not faces.
+        onet: Decides what is a face, with its exact box and five landmarks.
         device: Torch device.
     """
 
@@ -107,7 +109,7 @@ class Networks:
     device: str
 
     def run(self, name: str, pictures: Any) -> tuple[Any, ...]:
-        """Put pictures through a network.
+        """Run a network on pictures.
 
         Args:
             name: "pnet", "rnet" or "onet".

@@ -1,8 +1,7 @@
-"""People: detections of a clip become tracks, each of one person; those of one person are joined, false faces die.
+"""People: the detections of a clip become tracks of one person each; tracks of one person are joined.
 
-Identity: who a face is, as a vector of SFace that is near for the same person and far for another.
-
-Zhong et al. 2021, "SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition"; run by OpenCV.
+False faces are removed. The identity of a face is a vector of SFace (Zhong et al. 2021, "SFace: Sigmoid-Constrained
+Hypersphere Loss for Robust Face Recognition"; run by OpenCV): near for the same person and far for another.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ SIDE = 112
 """Side in pixels of an aligned face."""
 
 SAME_PERSON = 0.36
-"""Cosine from which two faces are taken for the same person: the bound that SFace's authors chose for single
+"""Cosine from which two faces count as the same person: the bound that SFace's authors chose for single
 pictures, rounded down. On films the median is about 0.6 for the same person and 0.15 for another."""
 
 _TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
-"""Where SFace wants eyes, nose and corners of the mouth, in pixels of the aligned face."""
+"""Where SFace expects eyes, nose and corners of the mouth, in pixels of the aligned face."""
 
 
 class Embedder:
@@ -62,22 +61,22 @@ class Embedder:
         """
         if not len(faces):
             return np.zeros((0, 128), np.float32)
-        found = np.concatenate([self._network.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
+        vectors = np.concatenate([self._network.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 @functools.cache
 def load_embedder() -> Embedder:
-    """SFace; one for each process. Its weights are fetched where they are missing.
+    """SFace; one for each process. Its weights are downloaded if they are missing.
 
     Raises:
-        MseError: The weights are missing and cannot be fetched, or damaged.
+        MseError: The weights are missing and cannot be downloaded, or damaged.
     """
     return Embedder(fetched(SFACE))
 
 
 def aligned(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """A face turned and scaled so that its landmarks lie where SFace wants them.
+    """A face turned and scaled so that its landmarks are where SFace expects them.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -107,7 +106,7 @@ def around(landmarks: np.ndarray) -> np.ndarray:
 
 
 def similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift that brings points nearest to others (Umeyama 1991, without reflection).
+    """The turn, scale and shift that bring points nearest to others (Umeyama 1991, without reflection).
 
     Args:
         points: (N, 2).
@@ -146,22 +145,22 @@ def from_text(text: str) -> np.ndarray:
 
 
 _LOOKS = 3
-"""Rows of a track that are looked at for who it is."""
+"""Rows of a track from which its identity is computed."""
 
 _RETURNS = 2.0
-"""Seconds after which a face that comes back to its place within a shot is taken for the same person."""
+"""A face that returns to its place within a shot after at most so many seconds counts as the same person."""
 
 _SAME_PLACE = 0.4
-"""Intersection over union from which two boxes are one place."""
+"""Intersection over union from which two boxes count as the same place."""
 
 _SURE = 0.3
 """A person needs a face whose probability is at least that share of the way from the least probability to 1."""
 
 _ALONE = 3
-"""Rows in which a face that nothing else links must look alike to be a person's."""
+"""Rows in which a face must look alike to count as a person, if no track links them."""
 
 _STILL_SECONDS = 2.0
-"""A photograph is told from a face that rests by so many seconds without any motion."""
+"""A face without any motion for so many seconds counts as a photograph."""
 
 _Group = list[Track]
 
@@ -176,7 +175,7 @@ def people(
         intervals: (T, 2) seconds of the frames.
         shots: The frames' shots.
         min_probability: That of the detector.
-        known: Whether faces are known by their looks, and not by their places alone.
+        known: Whether faces are recognised by their looks, and not only by their places.
 
     Returns:
         The tracks, the largest first, each with its person, score and, where faces are known, identity.
@@ -227,7 +226,7 @@ def _lasts(group: _Group, shots: Shots) -> bool:
 
 
 def look(track: Track, found: Sequence[FrameFaces]) -> np.ndarray:
-    """Who a track is: the mean of what SFace makes of its best rows, the best of each third of the track."""
+    """The identity of a track: the mean of SFace's vectors of its best rows, one from each third of the track."""
     parts = [part for part in np.array_split(np.arange(len(track)), _LOOKS) if len(part)]
     best = [max((track.rows[k] for k in part), key=lambda row: quality(found[row[0]], row[1])) for part in parts]
     mean = load_embedder()(np.stack([found[f].aligned[p] for f, p in best])).mean(0)
@@ -235,7 +234,7 @@ def look(track: Track, found: Sequence[FrameFaces]) -> np.ndarray:
 
 
 def quality(frame: FrameFaces, pick: int) -> float:
-    """How well a face shows who it is: sure, large and seen from the front."""
+    """How well a face can be recognised: it should be certain, large and seen from the front."""
     left, right, nose = frame.landmarks[pick][:3]
     turned = abs(nose[0] - (left[0] + right[0]) / 2) / max(abs(float(right[0] - left[0])), 1e-6)
     height = frame.boxes[pick][3] - frame.boxes[pick][1]
@@ -243,9 +242,9 @@ def quality(frame: FrameFaces, pick: int) -> float:
 
 
 def join(tracks: Sequence[Track], boxes: Sequence[np.ndarray], intervals: np.ndarray, shots: Shots) -> list[_Group]:
-    """Group the tracks by person: those that go on at the same place, and then those that look alike.
+    """Group the tracks by person: first those that continue at the same place, then those that look alike.
 
-    Tracks that are seen side by side are of different people, however alike they look.
+    Tracks at the same time are of different people, even if they look alike.
 
     Args:
         tracks: All of them.

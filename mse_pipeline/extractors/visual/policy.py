@@ -1,15 +1,12 @@
-"""Policy: which of several faces is followed, as a score for each.
+"""Policy: which of several faces is followed, as a score for each; and who speaks, without any further model.
 
-Mouths: how far each face's mouth is open, frame by frame, between the frames in which faces are looked for.
+A talking mouth opens when the voice becomes louder and closes when it becomes softer. For each frame the darkness of
+the mouth's inside is measured, also in frames between those that are searched for faces, and the loudness of the sound.
+The changes of both from frame to frame are correlated. Changes are used, not values: two people who talk at the same
+time are loud at the same time, but their syllables differ.
 
-Speaking: how well a mouth's opening and closing agrees with the sound, without any further model.
-
-A talking mouth opens as the voice swells and closes as it fades. Of each frame the darkness of the mouth's inside
-is taken, of the sound its loudness; the changes of both from frame to frame are correlated. Changes, not values:
-two people who talk at the same time are alike in when they are loud, but not in each syllable's rise and fall.
-
-In films with music, short shots and heads that turn, that seldom says anything. There it counts how long and how much
-a mouth moves while there is a voice: of two people of whom one listens, the speaker's moves more.
+In films with music, short shots and turning heads, this correlation is often small. There it counts how long and how
+much a mouth moves while there is a voice: the mouth of a speaker moves more than that of a listener.
 """
 
 from __future__ import annotations
@@ -25,10 +22,10 @@ from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.frames import FrameBatch
 
 RATE = 25.0
-"""Frames a second at which mouths are looked at: half as many miss the syllables."""
+"""Frames a second at which mouths are measured; half as many would miss syllables."""
 
 MIN_SECONDS = 0.6
-"""Time that a face must be seen in all; less says nothing."""
+"""Seconds that a face must be seen in total; less is too little for a decision."""
 
 _SIZE = (32, 24)  # pixels, width and height, that the mouth's region is reduced to
 _DARKEST = 0.1  # share of the region's pixels that count as the mouth's inside
@@ -62,7 +59,7 @@ def opening(grey: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def openness(region: np.ndarray | None) -> float:
-    """The same of a region that `mouth` gave."""
+    """The same for a region that `mouth` returned."""
     if region is None:
         return 0.0
     values = region.ravel()
@@ -120,7 +117,7 @@ def motion(before: np.ndarray | None, after: np.ndarray | None) -> float:
 
 
 def voiced(voice: np.ndarray) -> np.ndarray:
-    """In which frames there is a voice, (T,) bool: those not much softer than the clip's loud ones.
+    """The frames with a voice, (T,) bool: those not much softer than the loudest ones of the clip.
 
     Args:
         voice: (T,) what `loudness` gave.
@@ -196,24 +193,24 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
         (0.7, None)
     """
     moved, changed = np.gradient(openings), np.gradient(voice)
-    found = [
+    correlations = [
         value
         for lag in range(-_LAG, _LAG + 1)
         if (value := _correlation(moved[max(lag, 0) : len(moved) + min(lag, 0)], changed[max(-lag, 0) :])) is not None
     ]
-    if not found:
+    if not correlations:
         return None
     movement = float(np.nanstd(moved))
     chance = 2.0 / np.sqrt(np.isfinite(moved).sum())
-    return float(max(found) * movement / (movement + _STILL) - chance)
+    return float(max(correlations) * movement / (movement + _STILL) - chance)
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    other = other[: len(one)]
-    known = np.isfinite(one)
+def _correlation(mouth: np.ndarray, sound: np.ndarray) -> float | None:
+    sound = sound[: len(mouth)]
+    known = np.isfinite(mouth)
     if known.sum() < MIN_SECONDS * RATE:
         return None
-    a, b = one[known] - one[known].mean(), other[known] - other[known].mean()
+    a, b = mouth[known] - mouth[known].mean(), sound[known] - sound[known].mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 1e-12 else None
 
@@ -243,7 +240,7 @@ class Mouths:
         self._count = 0
 
     def add(self, batch: FrameBatch) -> None:
-        """Take some more frames, `rate` a second, in the order of time."""
+        """Take the next frames, `rate` a second, in the order of time."""
         from PIL import Image
 
         for pixels in batch.reduced(self._width):
@@ -309,7 +306,7 @@ Policy = Literal["largest", "longest", "central", "speaking", "speaker"]
 """Which face is followed; see `FaceConfig`."""
 
 MIN_AGREEMENT = 0.0
-"""Agreement of a mouth with the sound above which its owner is taken to speak; what lies below is chance."""
+"""Agreement of a mouth with the sound; above it the person counts as the speaker, below it is chance."""
 
 
 def scores(
@@ -347,7 +344,7 @@ def scores(
         return [float(np.diff(intervals[track.frames], axis=1).sum()) for track in tracks]
     if policy == "central":
         return [_centrality(track, boxes) for track in tracks]
-    return [-1.0 if one is None else one for one in agreements]
+    return [-1.0 if agreement is None else agreement for agreement in agreements]
 
 
 def favourite(policy: Policy, tracks: Sequence[Track], found: Sequence[float]) -> int:

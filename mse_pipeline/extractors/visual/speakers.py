@@ -1,9 +1,9 @@
 """People: the faces of all clips of a corpus grouped by identity, and the groups tied to the speakers' names.
 
-No picture is labelled: who is seen when whose name stands in the label file decides. Faces are grouped dialogue by
+No picture is labelled: the label file only names the speaker of each clip. Faces are grouped dialogue by
 dialogue first, where light, hair and clothes are the same, and then over the corpus. A name and a group belong
 together if the group's face fills the picture when that name speaks, more than other names' groups do and more than
-when others speak; who gets whom is an assignment problem.
+when others speak. The best pairs of names and groups are an assignment problem.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Z = 3.0  # standard deviations above chance; fewer are asked of a corpus that i
 _SEEN = 0.15  # share of the picture that a speaker's face must have on average over the speaker's clips
 _UNKNOWN = 0.3  # the same in a single clip for a face that nothing but the clip's name speaks for
 NOBODY = ""
-"""Name of faces that are none of the speakers."""
+"""Name of faces that are not a speaker's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,12 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Utterance:
-    """A clip's faces and whose name stands beside it.
+    """A clip's faces and the name of its speaker.
 
     Attributes:
         clip: Its id.
-        speaker: Who speaks; None where that is not told.
-        dialogue: The conversation that it belongs to; None where there is none.
+        speaker: Who speaks; None if it is not known.
+        dialogue: The conversation that it belongs to; None if there is none.
         faces: Its tracks.
     """
 
@@ -74,12 +74,12 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Whom a clip shows.
+    """The chosen face of a clip.
 
     Attributes:
-        tracks: Numbers of the tracks of its speaker; none where the speaker is not seen.
-        doubt: From 0, as clear as can be, to 1.
-        code: ``no_speaker`` or ``unsure_speaker``; None where there is nothing to say.
+        tracks: Numbers of the tracks of its speaker; empty if the speaker is not seen.
+        doubt: From 0, certain, to 1.
+        code: ``no_speaker`` or ``unsure_speaker``; None without a remark.
         message: Why, as a sentence.
     """
 
@@ -112,11 +112,11 @@ class Person:
 
 @dataclass(frozen=True)
 class People:
-    """What was found in a corpus.
+    """The people of a corpus.
 
     Attributes:
-        chosen: By clip; clips whose speaker is not told are left out.
-        persons: The names' groups in the order of the names' clips, then those that are nobody's, the most seen first.
+        chosen: By clip; clips without a known speaker are left out.
+        persons: The names' groups in the order of the names' clips, then groups without a name, the most seen first.
         missing: Names that no group could be tied to.
     """
 
@@ -130,17 +130,17 @@ def find_people(utterances: Sequence[Utterance], told: Mapping[tuple[str, int], 
 
     Args:
         utterances: The clips.
-        told: What a person said of single faces: name by clip and track, `NOBODY` for someone who never speaks. It
-            holds for the whole group that the face is in.
+        told: The user's corrections: name by clip and track, `NOBODY` for someone who never speaks. Each holds for the
+            whole group of the face.
 
     Examples:
         >>> ann, bob = np.eye(2)
         >>> def clip(name, speaker, *seen):
-        ...     faces = (Face(k, np.arange(4), np.full(4, 0.1), one) for k, one in enumerate(seen))
+        ...     faces = (Face(k, np.arange(4), np.full(4, 0.1), vector) for k, vector in enumerate(seen))
         ...     return Utterance(name, speaker, "d", tuple(faces))
         >>> clips = [clip("1", "Ann", ann), clip("2", "Bob", bob), clip("3", "Ann", bob, ann), clip("4", "Ann", bob)]
-        >>> found = find_people([*clips, clip("5", "Bob", bob), clip("6", "Ann", ann)])
-        >>> found.chosen["3"].tracks, found.chosen["4"].tracks, found.chosen["4"].code
+        >>> people = find_people([*clips, clip("5", "Bob", bob), clip("6", "Ann", ann)])
+        >>> people.chosen["3"].tracks, people.chosen["4"].tracks, people.chosen["4"].code
         ((1,), (), 'no_speaker')
     """
     return _Search(utterances, told or {}).people()
@@ -152,7 +152,7 @@ def group(vectors: np.ndarray, weights: np.ndarray, apart: Iterable[tuple[int, i
     Args:
         vectors: (N, D) unit vectors.
         weights: (N,) how much is seen of each.
-        apart: Pairs that are two people, whatever they look like.
+        apart: Pairs that are different people, even if they look alike.
 
     Returns:
         (N,) int64, the number of each one's group, from 0.
@@ -212,18 +212,18 @@ class _Search:
     def __init__(self, utterances: Sequence[Utterance], told: Mapping[tuple[str, int], str]) -> None:
         self.utterances, self.told = utterances, told
         # Number of the utterance and track of each face; of each utterance the numbers of its faces.
-        self.faces = [(number, face) for number, one in enumerate(utterances) for face in one.faces]
+        self.faces = [(number, face) for number, utterance in enumerate(utterances) for face in utterance.faces]
         self.of_clip: list[list[int]] = [[] for _ in utterances]
         for place, (number, _) in enumerate(self.faces):
             self.of_clip[number].append(place)
         self.clips_of: dict[str, list[int]] = defaultdict(list)
-        for number, one in enumerate(self.utterances):
-            if one.speaker:
-                self.clips_of[one.speaker].append(number)
+        for number, utterance in enumerate(self.utterances):
+            if utterance.speaker:
+                self.clips_of[utterance.speaker].append(number)
 
     def people(self) -> People:
         if not self.faces:
-            lacking = {one.clip: _unseen(one) for one in self.utterances if one.speaker}
+            lacking = {clip.clip: _unseen(clip) for clip in self.utterances if clip.speaker}
             return People(lacking, (), tuple(self.clips_of))
         self.vectors = np.stack([face.identity for _, face in self.faces])
         self.weights = np.array([float(len(face.frames)) for _, face in self.faces])
@@ -231,13 +231,13 @@ class _Search:
         self.shares = self._shares()
         ties = self._tie()
         self._name_looks(ties)
-        chosen = {one.clip: self._choose(number) for number, one in enumerate(self.utterances) if one.speaker}
+        chosen = {clip.clip: self._choose(number) for number, clip in enumerate(self.utterances) if clip.speaker}
         return self._people(chosen, ties)
 
     def _group(self) -> None:
         """Looks, dialogue by dialogue, and the person of each look."""
         self.look = np.zeros(len(self.faces), np.int64)
-        self.scene = [one.dialogue or f"\0{one.clip}" for one in self.utterances]
+        self.scene = [clip.dialogue or f"\0{clip.clip}" for clip in self.utterances]
         scenes: dict[str, list[int]] = defaultdict(list)
         for place, (number, _) in enumerate(self.faces):
             scenes[self.scene[number]].append(place)
@@ -258,7 +258,7 @@ class _Search:
         self._take_apart()
 
     def _split(self, members: Sequence[int], found: np.ndarray) -> None:
-        """Split looks, in place, that someone has said are several people: each face joins the nearest named one."""
+        """Split, in place, looks that are several people by the user's names: each face joins the nearest named one."""
         named = {k: name for k, place in enumerate(members) if (name := self._said(place)) is not None}
         for look in {int(found[k]) for k in named}:
             pinned = [k for k in named if found[k] == look]
@@ -269,12 +269,12 @@ class _Search:
             found[own] = np.where(which == 0, look, found.max() + which)
 
     def _said(self, place: int) -> str | None:
-        """The name that someone has told of a face."""
+        """The name that the user gave to a face."""
         number, face = self.faces[place]
         return self.told.get((self.utterances[number].clip, face.track))
 
     def _apart(self) -> list[set[int]]:
-        """Of each face those that are seen at the same time."""
+        """For each face, the faces at the same time."""
         apart: list[set[int]] = [set() for _ in self.faces]
         for places in self.of_clip:
             for one, two in combinations(places, 2):
@@ -284,12 +284,12 @@ class _Search:
         return apart
 
     def _pins(self) -> dict[int, str]:
-        """Name by look, as someone has told."""
+        """Name by look, as the user gave it."""
         said = ((int(self.look[place]), self._said(place)) for place in range(len(self.faces)))
         return {look: name for look, name in said if name is not None}
 
     def _take_apart(self) -> None:
-        """Take persons apart that someone has said are several: each look goes to the nearest that was named."""
+        """Split persons that are several by the user's names: each look joins the nearest named one."""
         self.pins = self._pins()
         by_person: dict[int, list[int]] = defaultdict(list)
         for look in self.pins:
@@ -306,7 +306,7 @@ class _Search:
         self.pinned = {int(self.person[look]): name for look, name in self.pins.items()}
 
     def _shares(self) -> list[dict[int, float]]:
-        """Of each clip, by person: the share of all faces' area, averaged over the frames that show a face."""
+        """For each clip and person: the share of all faces' area, averaged over the frames with a face."""
         found: list[dict[int, float]] = []
         for places in self.of_clip:
             total: dict[int, float] = defaultdict(float)
@@ -324,7 +324,7 @@ class _Search:
         return found
 
     def _tie(self) -> dict[int, _Tie]:
-        """The tie of each person to a name, where there is one."""
+        """The tie of each person to a name, if there is one."""
         from scipy.optimize import linear_sum_assignment
 
         ties = {person: _Tie(name, True, 0.0) for person, name in self.pinned.items() if name != NOBODY}
@@ -393,13 +393,13 @@ class _Search:
         excess: np.ndarray,
         variance: np.ndarray,
     ) -> None:
-        """Add what one part of the clips says."""
+        """Add the excess and variance of one part of the clips."""
         count = len(members)
         if count < 2:
             return
         names = list(dict.fromkeys(str(self.utterances[number].speaker) for number in members))
         persons = sorted({person for number in members for person in self.shares[number] if person in column})
-        name_at, person_at = ({one: k for k, one in enumerate(some)} for some in (names, persons))
+        name_at, person_at = ({item: k for k, item in enumerate(items)} for items in (names, persons))
         spoken, total, square = np.zeros(len(names)), np.zeros(len(persons)), np.zeros(len(persons))
         together = np.zeros((len(names), len(persons)))
         for number in members:
@@ -413,12 +413,12 @@ class _Search:
         mean = total / count
         spread = np.maximum(square / count - mean**2, 0.0)
         own = [k for k, name in enumerate(names) if name in row]
-        place = np.ix_([row[names[k]] for k in own], [column[person] for person in persons])
-        excess[place] += together[own] - np.outer(spoken[own], mean)
-        variance[place] += np.outer(spoken[own] * (count - spoken[own]) / (count - 1), spread)
+        cells = np.ix_([row[names[k]] for k in own], [column[person] for person in persons])
+        excess[cells] += together[own] - np.outer(spoken[own], mean)
+        variance[cells] += np.outer(spoken[own] * (count - spoken[own]) / (count - 1), spread)
 
     def _name_looks(self, ties: Mapping[int, _Tie]) -> None:
-        """The name of each look: its person's, or that of the person whom it is by far most like."""
+        """The name of each look: that of its person, or of the person that it resembles by far the most."""
         self.names = sorted({tie.name for tie in ties.values()})
         self.sure = {name: all(tie.sure for tie in ties.values() if tie.name == name) for name in self.names}
         number = {name: k for k, name in enumerate(self.names)}
@@ -430,8 +430,8 @@ class _Search:
         self.nearness = self._nearness()
         beside = self._beside()
         here: dict[str, set[int]] = defaultdict(set)
-        for scene, one in zip(self.scene, self.utterances, strict=True):
-            here[scene] |= {number[one.speaker]} if one.speaker in number else set()
+        for scene, clip in zip(self.scene, self.utterances, strict=True):
+            here[scene] |= {number[clip.speaker]} if clip.speaker in number else set()
         for look in np.flatnonzero((self.name_of < 0) & ~self.strange).tolist():
             for among, alike, ahead in (
                 (set(range(len(self.names))), ALIKE, AHEAD),
@@ -445,7 +445,7 @@ class _Search:
                         self.name_of[look] = best
 
     def _beside(self) -> list[set[int]]:
-        """Of each look the names of those who are seen at the same time, and so are somebody else."""
+        """For each look, the names of people at the same time, who must be other people."""
         beside: list[set[int]] = [set() for _ in self.looks]
         for one, others in enumerate(self.apart):
             names = {int(self.name_of[self.look[other]]) for other in others}
@@ -473,17 +473,17 @@ class _Search:
 
     def _choose(self, number: int) -> Chosen:
         """The tracks of a clip's speaker."""
-        one = self.utterances[number]
+        utterance = self.utterances[number]
         places = self.of_clip[number]
         if not places:
-            return _unseen(one)
-        speaker = str(one.speaker)
+            return _unseen(utterance)
+        speaker = str(utterance.speaker)
         if speaker not in self.names:
             return self._guess(number)
         name = self.names.index(speaker)
         own = [place for place in places if self.name_of[self.look[place]] == name]
         if not own:
-            return _unseen(one)
+            return _unseen(utterance)
         near = self.nearness
         taken: list[int] = []
         frames: set[int] = set()
@@ -504,8 +504,8 @@ class _Search:
         return Chosen(tracks, round(doubt, 3), None, message)
 
     def _guess(self, number: int) -> Chosen:
-        """Where the name has no face: the tracks of the one that fills most of the picture, if it is nobody else's."""
-        one = self.utterances[number]
+        """For a name without a face: the tracks of the largest face that belongs to no other name."""
+        utterance = self.utterances[number]
         shares = self.shares[number]
         unknown = {
             int(self.person[self.look[place]])
@@ -514,14 +514,14 @@ class _Search:
         }
         best = max(unknown, key=lambda person: shares.get(person, 0.0), default=None)
         if best is None or shares[best] < _UNKNOWN:
-            return _unseen(one)
+            return _unseen(utterance)
         own = [place for place in self.of_clip[number] if self.person[self.look[place]] == best]
         tracks = tuple(sorted(self.faces[place][1].track for place in own))
-        message = f"No face could be tied to {one.speaker}: the largest face that is nobody else's was taken."
+        message = f"No face could be tied to {utterance.speaker}: the largest face that is nobody else's was taken."
         return Chosen(tracks, 0.9, "unsure_speaker", message)
 
     def _people(self, chosen: Mapping[str, Chosen], ties: Mapping[int, _Tie]) -> People:
-        """Persons as they are told: a name's groups are one person."""
+        """The persons of the result: all groups of a name are one person."""
         by_name: dict[str, list[int]] = defaultdict(list)
         nobody: dict[int, list[int]] = defaultdict(list)
         for place in range(len(self.faces)):
@@ -531,7 +531,7 @@ class _Search:
             else:
                 nobody[int(self.person[self.look[place]])].append(place)
         persons = []
-        for name in sorted(by_name, key=lambda one: -len(self.clips_of[one])):
+        for name in sorted(by_name, key=lambda name: -len(self.clips_of[name])):
             clips = [self.utterances[number].clip for number in self.clips_of[name]]
             seen = sum(bool(chosen[clip].tracks) for clip in clips)
             doubt = max(tie.doubt for tie in ties.values() if tie.name == name)
@@ -543,11 +543,11 @@ class _Search:
         return People(chosen, tuple(persons), missing)
 
     def _typical(self, places: Sequence[int]) -> tuple[tuple[str, int], ...]:
-        """Faces of a person, those first that are nearest to the mean, of which much is seen."""
+        """Faces of a person; first those that are near the mean and seen for long."""
         middle = _means(self.vectors[list(places)], self.weights[list(places)], np.zeros(len(places), np.int64))[0]
         order = sorted(places, key=lambda k: -float(self.vectors[k] @ middle) * np.log1p(self.weights[k]))
         return tuple((self.utterances[self.faces[k][0]].clip, self.faces[k][1].track) for k in order)
 
 
-def _unseen(one: Utterance) -> Chosen:
-    return Chosen((), 0.3, "no_speaker", f"The face of {one.speaker}, who speaks, is not seen.")
+def _unseen(utterance: Utterance) -> Chosen:
+    return Chosen((), 0.3, "no_speaker", f"The face of {utterance.speaker}, who speaks, is not seen.")

@@ -1,4 +1,4 @@
-"""Released weights: a given file, one in the models' folder, or fetched once with a checked digest."""
+"""Released weights: a file of the user, one in the models' folder, or downloaded once with a checked digest."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Released:
         file: Its name in the models' folder.
         url: Where it is published.
         sha256: Digest of its content.
-        size: How much is downloaded, in words.
-        used_by: What needs it, as messages name it.
-        otherwise: What to do instead of fetching it.
+        size: Size of the download, in words.
+        used_by: The name for messages of the part that needs it.
+        otherwise: What the user can do instead of the download.
     """
 
     file: str
@@ -48,7 +48,7 @@ YUNET = Released(
     "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
     "0.12 MB",
     "the face detector YuNet",
-    "take the option `detector: mtcnn`, which needs no file",
+    "use the option `detector: mtcnn`, which needs no file",
 )
 """YuNet (Wu et al. 2023), the int8 weights of OpenCV's model zoo; MIT."""
 
@@ -58,7 +58,7 @@ SFACE = Released(
     "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
     "11 MB",
     "the face embedding SFace",
-    "take the option `identity: none`, which knows people by their place alone",
+    "use the option `identity: none`, which recognises people only by their position",
 )
 """SFace (Zhong et al. 2021), the int8 weights of OpenCV's model zoo; Apache-2.0."""
 
@@ -69,62 +69,63 @@ _MOST_BYTES = 1 << 28
 
 def models_folder() -> Path:
     """Where models are kept: `$MSE_MODELS`, else ``~/.cache/mse/models``."""
-    given = os.environ.get("MSE_MODELS")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "mse" / "models"
+    folder = os.environ.get("MSE_MODELS")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "mse" / "models"
 
 
 def find_weights(given: str | None) -> Path:
     """The weights' file.
 
     Args:
-        given: Path of a file of one's own; None for the released weights, which are fetched where they are missing.
+        given: Path of the user's own file; None for the released weights, which are downloaded if they are missing.
 
     Raises:
         UsageError: The given file does not exist.
-        MseError: The released weights are damaged, or missing and cannot be fetched.
+        MseError: The released weights are damaged, or missing and cannot be downloaded.
     """
     if given is not None:
         path = Path(given).expanduser()
         if not path.is_file():
             raise UsageError(
-                f"The weights {path} of visual.facenet do not exist; leave the option out to fetch {NAME}."
+                f"The weights {path} of visual.facenet do not exist. Leave the option out to download {NAME}."
             )
         return path
     return fetched(_facenet())
 
 
 def fetched(released: Released) -> Path:
-    """Released weights in the models' folder; they are downloaded where they are missing.
+    """Released weights in the models' folder; they are downloaded if they are missing.
 
     Raises:
-        MseError: They are damaged, or missing and cannot be fetched.
+        MseError: They are damaged, or missing and cannot be downloaded.
     """
     path = models_folder() / released.file
     if not path.is_file():
         _fetch(path, released)
-    found = file_sha256(path)
-    if found != released.sha256:
+    sha256 = file_sha256(path)
+    if sha256 != released.sha256:
         raise MseError(
-            f"{path} is damaged or another file: its SHA-256 is {found}, that of the released weights "
-            f"{released.sha256}. Delete it to fetch it again, or {released.otherwise}."
+            f"{path} is damaged or another file: its SHA-256 is {sha256}, expected {released.sha256}. "
+            f"Delete it, so that it is downloaded again, or {released.otherwise}."
         )
     return path
 
 
 def is_here(released: Released) -> bool:
-    """Whether released weights lie in the models' folder, so that nothing needs to be downloaded."""
+    """Whether released weights are in the models' folder, so that nothing must be downloaded."""
     return (models_folder() / released.file).is_file()
 
 
 def unreadable(path: Path) -> str:
-    """What to do where this OpenCV cannot read weights, as a sentence."""
+    """The error for weights that the installed OpenCV cannot read, as a sentence."""
     import cv2
 
-    return f"OpenCV {cv2.__version__} cannot read {path}: pip install 'opencv-python-headless>=4.12,<5'."
+    install = "pip install 'opencv-python-headless>=4.12,<5'"
+    return f"OpenCV {cv2.__version__} cannot read {path}. Install another version: {install}."
 
 
 def _facenet() -> Released:
-    otherwise = "name a file of your own as option `weights` of visual.facenet"
+    otherwise = "give your own file as option `weights` of visual.facenet"
     return Released(NAME, URL, SHA256, "112 MB", "visual.facenet", otherwise)
 
 
@@ -153,11 +154,13 @@ def _fetch(path: Path, released: Released) -> None:
                 with temporary.open("wb") as out:
                     digest = _download(released.url, out)
                 if digest != released.sha256:
-                    expected = f"instead of {released.sha256}; it was thrown away"
-                    raise MseError(f"What {released.url} gave has SHA-256 {digest} {expected}.")
+                    raise MseError(
+                        f"The download of {released.url} has the SHA-256 {digest}, expected {released.sha256}. "
+                        f"It was deleted. Run the command again, or {released.otherwise}."
+                    )
         except OSError as error:
             raise MseError(
-                f"The weights of {released.used_by} could not be fetched ({error}); download {released.url} "
+                f"The weights of {released.used_by} could not be downloaded ({error}). Download {released.url} "
                 f"({released.size}) to {path}, or {released.otherwise}."
             ) from error
 
@@ -168,17 +171,17 @@ def _download(url: str, out: Any) -> str:
         while chunk := answer.read(_CHUNK):
             size += len(chunk)
             if size > _MOST_BYTES:
-                raise MseError(f"{url} gave more than {_MOST_BYTES} bytes; it was thrown away.")
+                raise MseError(f"The download of {url} is larger than {_MOST_BYTES} bytes. It was deleted.")
             digest.update(chunk)
             out.write(chunk)
     return digest.hexdigest()
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A state dict from a ``.safetensors`` or torch file, without running anything that a pickle may hold.
+    """A state dict from a ``.safetensors`` or torch file; code inside a pickle is never run.
 
     Raises:
-        UsageError: The file is no state dict.
+        UsageError: The file is not a state dict.
     """
     try:
         if path.suffix == ".safetensors":
@@ -188,9 +191,9 @@ def read_state(path: Path) -> dict[str, Any]:
         import torch
 
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises whatever its format's reader stumbles over
+    except Exception as error:  # a damaged file raises many types of errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"The weights {path} of visual.facenet cannot be read: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UsageError(f"The weights {path} of visual.facenet are no state dict: names with tensors were expected.")
+        raise UsageError(f"The weights {path} of visual.facenet are not a state dict, expected names with tensors.")
     return state
