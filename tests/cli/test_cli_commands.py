@@ -2,7 +2,7 @@
 
 import pytest
 
-from mse_pipeline import sample
+from mse_pipeline import sample, store
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,11 @@ def test_extract_train_report(mse, at_home):
     assert extracted.code == 0
     assert "visual.mtcnn" in extracted.out
     assert extracted.out.count("28") >= 2  # all clips have both streams
-    again = mse("extract", "sample", "--workers", 1, "--json", "--quiet")
+    again = mse("extract", "sample", "--workers", 1, "--json", "--quiet", "--set", "media.max_seconds=30")
     assert again.json["processed"] == 0
     assert again.err == ""
+    source = store.open(at_home / "cache")["sample"].manifest.source
+    assert (source["recipe"], source["settings"]) == ("sample", ["media.max_seconds=30"])
 
     trained = mse("train", "--backbone", "tiny", "--seed", 1, "--epochs", 2, "--json")
     assert trained.code == 0
