@@ -98,7 +98,7 @@ def number_of(cell: str, delimiter: str = ",") -> float | None:
 
 
 def is_like_a_number(cell: str) -> bool:
-    """Whether a cell that is no number may be meant as one: with a decimal comma, or with thousands parted.
+    """Whether a cell that is not a number may be meant as one: with a decimal comma, or with thousands parted.
 
     Examples:
         >>> is_like_a_number("1,5"), is_like_a_number("1'000.5"), is_like_a_number("joy"), is_like_a_number("2.0")

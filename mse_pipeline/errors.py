@@ -1,8 +1,9 @@
-"""The errors that a user may meet: whole sentences that name the thing, what was found and the mend.
+"""Errors that a user may see: whole sentences that name the thing, what was found and what to do.
 
-What the operating system refuses becomes one sentence with the path, the cause and the mend. A full disk, a folder that
-may not be written to, a network drive that has gone: none of it is a fault of a clip, a dataset or a run, and none of
-it is mended by extracting or training again.
+`MseError` and its subclasses are this package's own errors, with their exit codes. `explain` makes a sentence of what
+the operating system refuses, such as a full disk, a folder without write permission, or a lost network drive: the path,
+the cause and what to do. Such an error is not the fault of a clip, a dataset or a run, and extracting or training again
+does not help.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _GOES_ON = "What was done before is kept; the same command goes on from there."
 _SENTENCES: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "Free some space, or choose a folder on another disk."),
     errno.EDQUOT: ("your quota on this disk is used up", "Remove files, ask for more, or choose another folder."),
-    errno.EFBIG: ("the file would be larger than is allowed", "See `ulimit -f`, and whether the disk is FAT32."),
+    errno.EFBIG: ("the file would be larger than is allowed", "Check `ulimit -f`, and whether the disk is FAT32."),
     errno.EROFS: ("the disk is read-only", "Choose a folder that can be written to."),
     errno.EACCES: ("permission is denied", "Change the permissions of it or of its folder, or choose another."),
     errno.EPERM: ("it is not permitted", "Change the permissions of it or of its folder, or choose another."),
@@ -81,13 +82,13 @@ _SENTENCES: dict[int, tuple[str, str]] = {
     errno.ENOTEMPTY: ("the folder is not empty", "Choose another, or empty it."),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "Choose a shorter path."),
     errno.EINVAL: ("this disk does not allow such a name or operation", "Choose a folder on another disk."),
-    errno.ELOOP: ("links lead round in a circle", "Mend the symbolic links."),
+    errno.ELOOP: ("symbolic links lead in a circle", "Correct the symbolic links."),
     errno.EXDEV: ("two folders lie on different disks", "Choose folders on one disk."),
     errno.EMFILE: ("this process has too many open files", "Raise `ulimit -n`, or use fewer --workers."),
     errno.ENFILE: ("the system has too many open files", "End other programs, or use fewer --workers."),
     errno.ENOMEM: ("memory is used up", "Use fewer --workers, or end other programs."),
     errno.EAGAIN: ("the system has no more processes or locks to give", "Use fewer --workers, or see `ulimit -u`."),
-    errno.EIO: ("the disk reports an error of its own", "Check the disk and its cable, and copy the data elsewhere."),
+    errno.EIO: ("the disk reports an error", "Check the disk and its cable, and copy the data elsewhere."),
     errno.ESTALE: ("the network drive has lost the file", "Mount the drive again."),
     errno.ENOTCONN: ("the network drive is not connected", "Mount the drive again."),
     errno.EHOSTDOWN: ("the network drive does not answer", "Check the network and the drive."),
@@ -98,7 +99,7 @@ _SENTENCES: dict[int, tuple[str, str]] = {
     errno.EADDRINUSE: ("the network address is in use", "End the other program, or choose another port."),
     errno.ENODEV: ("the device has gone", "Connect and mount it again."),
     errno.ENXIO: ("the device has gone", "Connect and mount it again."),
-    errno.ENOLCK: ("this disk has no locks to give", "Put the cache on a local disk."),
+    errno.ENOLCK: ("this disk does not support locks", "Put the cache on a local disk."),
     errno.ENOTSUP: ("this disk does not support the operation", "Choose a folder on another disk."),
 }
 _OF_THE_MACHINE = frozenset(_SENTENCES) - {errno.ENOENT, errno.EINVAL}
@@ -127,8 +128,8 @@ def explain(error: OSError, path: str | Path | None = None) -> str:
     cause, mend = _SENTENCES.get(number or 0, (None, "Look at the path, its disk and its permissions."))
     if cause is None:
         cause = " ".join((error.strerror or str(error) or type(error).__name__).split()).rstrip(".")
-    told = f"{cause}. {mend}"
-    return f"{where}: {told}" if where else told[0].upper() + told[1:]
+    sentence = f"{cause}. {mend}"
+    return f"{where}: {sentence}" if where else sentence[0].upper() + sentence[1:]
 
 
 def number_of(error: BaseException) -> int | None:
@@ -141,8 +142,8 @@ def number_of(error: BaseException) -> int | None:
     number = getattr(error, "errno", None)
     if isinstance(number, int) and number:
         return number
-    found = _NUMBER.search(str(error))
-    return int(found[1]) if found else None
+    match = _NUMBER.search(str(error))
+    return int(match[1]) if match else None
 
 
 def of_the_machine(error: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, in words: broken downloads and other formats lie under any name."""
+"""What a file is by its first bytes, in words: a broken download or another format may have any name."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def _archive(file: object) -> FileKind:
 
 _AGAIN = "Download it again."
 _EMPTY = FileKind("empty: it has no bytes", _AGAIN)
-_ZEROS = FileKind("nothing but zero bytes, as a download that was cut off leaves it", _AGAIN)
+_ZEROS = FileKind("nothing but zero bytes, as after a download that was cut off", _AGAIN)
 _PAGE_KIND = FileKind(
     "a web page (HTML)", "A download that asks for a login or a confirmation leaves such a page: download it again."
 )
-_TEXT = FileKind("text", "Have a look at it in an editor: it may say what went wrong.", text=True)
-_JSON = FileKind("text (JSON)", "Have a look at it in an editor: it may say what went wrong.", text=True)
+_TEXT = FileKind("text", "Open it in an editor: it may say what went wrong.", text=True)
+_JSON = FileKind("text (JSON)", "Open it in an editor: it may say what went wrong.", text=True)
 _ZIP = FileKind("a zip archive", "Unpack it, and give what is in it.")
 _CUT_ZIP = FileKind("a zip archive that is cut off or damaged", _AGAIN)
 _TORCH = FileKind(
@@ -126,12 +126,12 @@ _XLSX = FileKind("an Excel workbook", "Save its sheet as CSV.")
 _TAR = FileKind("a tar archive", "Unpack it: tar xf.")
 _MEDIA = FileKind("a media file", "Give the file of features instead.")
 _PACKED = "Unpack it: {}."
-_OTHER = "It has another format than its name says: give it the right name, or give another file."
+_OTHER = "Its name says another format: rename it, or give another file."
 
 _BEGINNINGS = (
     (
         LFS_POINTER,
-        FileKind("a Git LFS pointer", "The file itself was not fetched: run `git lfs pull` in its repository."),
+        FileKind("a Git LFS pointer", "The file itself was not downloaded: run `git lfs pull` in its repository."),
     ),
     (b"/annex/objects/", FileKind("a git-annex pointer", "Run `git annex get` in its repository.")),
     (b"outs:\n- md5:", FileKind("a DVC pointer", "Run `dvc pull` in its repository.")),

@@ -1,4 +1,4 @@
-"""HDF5 files from strangers: nothing outside of the file is opened, and no claim of size is believed."""
+"""HDF5 files from strangers: nothing outside of the file is opened, and every claimed size is checked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         path: Local, or on a remote storage, of which the parts that are needed are fetched.
 
     Raises:
-        MseError: It is no HDF5 file, or is damaged.
+        MseError: It is not an HDF5 file, or is damaged.
     """
     try:
         with ExitStack() as stack:
@@ -50,14 +50,16 @@ def opened(path: Path) -> Iterator[h5py.File]:
         if kind is not None and kind.name != "an HDF5 file":
             raise MseError(f"{path} cannot be read as HDF5: it is {kind}") from error
         why = str(error).rstrip(".") or type(error).__name__
-        raise MseError(f"{path} cannot be read as HDF5: {why}. It is damaged or none; download it again.") from error
+        raise MseError(
+            f"{path} cannot be read as HDF5: {why}. It is damaged, or not an HDF5 file: download it again."
+        ) from error
 
 
 def keys(group: h5py.Group) -> list[str]:
     """Names of a group's members.
 
     Raises:
-        MseError: There are more than a dataset can have, or one is no text.
+        MseError: There are more than a dataset can have, or one is not text.
     """
     if len(group) > _MAX_NAMES:
         raise MseError(f"{_place(group)} has {len(group):,} members; at most {_MAX_NAMES:,} are read.")
@@ -65,7 +67,7 @@ def keys(group: h5py.Group) -> list[str]:
     for name in names:
         # Names become ids of clips, and so parts of tables and messages.
         if len(name) > _MAX_NAME or not name.isprintable():
-            raise MseError(f"{_place(group)} has a member called {name[:50]!a}, which is no plain name.")
+            raise MseError(f"{_place(group)} has a member called {name[:50]!a}, which is not a plain name.")
     return names
 
 
@@ -75,10 +77,10 @@ def child(group: h5py.Group, name: str) -> h5py.Group:
     Raises:
         MseError: There is none, or it is a link to another place.
     """
-    found = _member(group, name)
-    if not isinstance(found, h5py.Group):
-        raise MseError(f"{_place(group)}/{name} is no group, which it must be in a .csd file.")
-    return found
+    member = _member(group, name)
+    if not isinstance(member, h5py.Group):
+        raise MseError(f"{_place(group)}/{name} is not a group, which it must be in a .csd file.")
+    return member
 
 
 def numbers(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -92,11 +94,11 @@ def numbers(group: h5py.Group, name: str) -> h5py.Dataset:
         MseError: There is none; it lies outside of the file; it holds other values than numbers; or it claims more
             values than the file can hold.
     """
-    found, where = _dataset(group, name), f"{_place(group)}/{name}"
-    if found.dtype.kind not in "fiu":
-        raise MseError(f"{where} holds values of type {found.dtype}; only numbers are read.")
-    _check_storage(found, where)
-    return found
+    dataset, where = _dataset(group, name), f"{_place(group)}/{name}"
+    if dataset.dtype.kind not in "fiu":
+        raise MseError(f"{where} holds values of type {dataset.dtype}; only numbers are read.")
+    _check_storage(dataset, where)
+    return dataset
 
 
 def strings(group: h5py.Group, name: str) -> list[str]:
@@ -110,28 +112,28 @@ def strings(group: h5py.Group, name: str) -> list[str]:
         MseError: There is none; it lies outside of the file; it holds other values than texts; it has another shape;
             or it claims more than the file can hold.
     """
-    found, where = _dataset(group, name), f"{_place(group)}/{name}"
-    if h5py.check_string_dtype(found.dtype) is None:
-        raise MseError(f"{where} holds values of type {found.dtype}; only texts are read.")
-    shape = tuple(found.shape or ())
+    dataset, where = _dataset(group, name), f"{_place(group)}/{name}"
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        raise MseError(f"{where} holds values of type {dataset.dtype}; only texts are read.")
+    shape = tuple(dataset.shape or ())
     if not shape or len(shape) > 2 or (len(shape) == 2 and 1 not in shape and 0 not in shape):
-        raise MseError(f"{where} has the shape {shape}; expected is a text a row, (N,) or (N, 1).")
-    _check_storage(found, where)
-    if found.dtype.kind == "O" and Path(group.file.filename).is_file():
+        raise MseError(f"{where} has the shape {shape}; expected is one text for each row, (N,) or (N, 1).")
+    _check_storage(dataset, where)
+    if dataset.dtype.kind == "O" and Path(group.file.filename).is_file():
         _check_heaps(Path(group.file.filename))
     # Each row of variable length is a pointer into the file, and many may point to one long text.
     size = group.file.id.get_filesize()
-    step = max(4, _TEXTS_AT_ONCE // size) if found.dtype.kind == "O" else max(shape)
+    step = max(4, _TEXTS_AT_ONCE // size) if dataset.dtype.kind == "O" else max(shape)
     lying = len(shape) == 2 and shape[0] == 1
     texts: list[str] = []
     held = 0
     for start in range(0, max(shape), max(step, 1)):
-        part = found[0, start : start + step] if lying else found[start : start + step]
+        part = dataset[0, start : start + step] if lying else dataset[start : start + step]
         raw = part.reshape(-1).tolist()
         held += sum(map(len, raw))
-        if held > _SMALL + size * (_MAX_RATIO if found.dtype.kind == "S" else 1):
+        if held > _SMALL + size * (_MAX_RATIO if dataset.dtype.kind == "S" else 1):
             raise MseError(f"{where} has texts of {held:,} bytes and more, but the whole file has {size:,}.")
-        texts += [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in raw]
+        texts += [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in raw]
     return texts
 
 
@@ -140,24 +142,24 @@ def _check_heaps(path: Path) -> None:
     data = path.read_bytes()
     heap = data.find(b"GCOL")
     while heap >= 0:
-        place, end = heap + 16, heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
-        while place + 16 <= min(end, len(data)):
-            number, size = int.from_bytes(data[place : place + 2], "little"), data[place + 8 : place + 16]
+        position, end = heap + 16, heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+        while position + 16 <= min(end, len(data)):
+            number, size = int.from_bytes(data[position : position + 2], "little"), data[position + 8 : position + 16]
             length = int.from_bytes(size, "little")
             if number == 0 and length < 16:
-                raise MseError(f"{path} is damaged: a heap of its texts has no sound end. Download it again.")
-            place += length if number == 0 else 16 + (length + 7) // 8 * 8
+                raise MseError(f"{path} is damaged: a heap of its texts has no valid end. Download it again.")
+            position += length if number == 0 else 16 + (length + 7) // 8 * 8
         heap = data.find(b"GCOL", heap + 4)
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    found = _member(group, name)
+    member = _member(group, name)
     where = f"{_place(group)}/{name}"
-    if not isinstance(found, h5py.Dataset):
-        raise MseError(f"{where} is no dataset, which it must be in a .csd file.")
-    if found.is_virtual or found.external:
+    if not isinstance(member, h5py.Dataset):
+        raise MseError(f"{where} is not a dataset, which it must be in a .csd file.")
+    if member.is_virtual or member.external:
         raise MseError(f"{where} keeps its values in other files; that is refused. Copy them into the file.")
-    return found
+    return member
 
 
 def text_of(group: h5py.Group, name: str) -> Any:
@@ -168,14 +170,14 @@ def text_of(group: h5py.Group, name: str) -> Any:
     """
     if name not in group:
         return None
-    found = _member(group, name)
+    member = _member(group, name)
     where = f"{_place(group)}/{name}"
-    if not isinstance(found, h5py.Dataset) or h5py.check_string_dtype(found.dtype) is None or found.size != 1:
+    if not isinstance(member, h5py.Dataset) or h5py.check_string_dtype(member.dtype) is None or member.size != 1:
         raise MseError(f"{where} must be one string, as the metadata of a .csd file are.")
-    if found.is_virtual or found.external:
+    if member.is_virtual or member.external:
         raise MseError(f"{where} keeps its text in other files; that is refused.")
-    text = found.asstr(errors="replace")[()]
-    text = str(text if found.shape == () else text[0])
+    text = member.asstr(errors="replace")[()]
+    text = str(text if member.shape == () else text[0])
     if len(text) > _MAX_TEXT:
         raise MseError(f"{where} has {len(text):,} characters; at most {_MAX_TEXT:,} are read.")
     try:

@@ -40,13 +40,13 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         UsageError: There are none, some are missing, or an index leads out of the folder.
     """
-    found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if found is None:
+    first = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if first is None:
         raise UsageError(
             f"{folder} has a {CONFIG} but no weights (none of {', '.join(WEIGHT_FILES)}): download it again in full, "
             "or give the folder that holds them."
         )
-    files = _shards(found) if found.name.endswith(".index.json") else (found,)
+    files = _shards(first) if first.name.endswith(".index.json") else (first,)
     for path in files:
         with path.open("rb") as stream:
             if stream.read(len(LFS_POINTER)) == LFS_POINTER:
@@ -68,5 +68,5 @@ def _shards(index: Path) -> tuple[Path, ...]:
         if PurePosixPath(name).name != name or "\\" in name or not name.endswith(suffix):
             raise UsageError(f"{index} names {name!r}, which is not a {suffix} file of its own folder.")
         if not (index.parent / name).is_file():
-            raise UsageError(f"{index.parent} lacks {name}, a part of its weights: download it again in full.")
+            raise UsageError(f"{index.parent}: {name}, a part of the weights, is missing: download it again in full.")
     return tuple(index.parent / name for name in named)

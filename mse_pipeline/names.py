@@ -146,8 +146,8 @@ def same_on_disk(folder: Path, paths: Iterable[str]) -> list[tuple[str, str]]:
         one_case = os.path.exists(os.path.join(probe, "A"))
         one_form = os.path.exists(os.path.join(probe, "e\u0301"))
     return [
-        (one, other)
-        for one, other in alike
-        if (one_case and (one_form or one.casefold() == other.casefold()))
-        or (one_form and composed(one) == composed(other))
+        (path, other)
+        for path, other in alike
+        if (one_case and (one_form or path.casefold() == other.casefold()))
+        or (one_form and composed(path) == composed(other))
     ]

@@ -1,14 +1,12 @@
 """Places: where data lies, a local folder or any fsspec URL (``s3://bucket/set``), as one kind of path.
 
-Code works on paths; what is not local is a `upath.UPath`, which answers to the same methods. A request to a remote
-storage costs milliseconds, so that who touches many files asks the storage itself (`filesystem`) for many at once.
+Code works with paths. A path that is not local is a `upath.UPath`, which has the same methods. A request to a remote
+storage costs milliseconds: code that reads many files asks the storage itself (`filesystem`) for many at once.
 
-Links: which symbolic links below a root are read, and what is said of the others.
-
-A folder of a stranger may hold links to any file of this machine, so that a link is read only where it ends below the
-root, or in the repository that the root is part of, as Hugging Face's cache (``snapshots/COMMIT/x`` to ``blobs/SHA``),
-git-annex and DataLad (``.git/annex/objects``) and DVC (``.dvc/cache``) lay their files out. All other links are read
-only where the user says so.
+Links: a stranger's folder may hold links to any file of this machine. So a link is read only if it ends below the root,
+or in the repository that the root is part of. Repositories are laid out like this by Hugging Face's cache
+(``snapshots/COMMIT/x`` to ``blobs/SHA``), git-annex and DataLad (``.git/annex/objects``) and DVC (``.dvc/cache``). All
+other links are read only if the user allows it.
 """
 
 from __future__ import annotations
@@ -89,10 +87,10 @@ def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """
     top = address(folder).rstrip("/")
     try:
-        found = filesystem(folder).find(top, detail=True)
+        entries = filesystem(folder).find(top, detail=True)
     except Exception as error:  # storages have errors of their own
         raise UsageError(f"{folder} cannot be listed: {error}. Check the address and the credentials.") from error
-    below = {name[len(top) + 1 :]: entry for name, entry in found.items()}
+    below = {name[len(top) + 1 :]: entry for name, entry in entries.items()}
     # An empty object named "folder/" is what some programs make for a folder.
     return {path: entry for path, entry in below.items() if path and not path.endswith("/")}
 
@@ -131,12 +129,12 @@ class Refusal:
 
     def __str__(self) -> str:
         """The reason, and what mends it, as the end of a sentence that begins with the path."""
-        what = "is" if self.link == self.path else f"lies behind {self.link},"
+        position = "is" if self.link == self.path else f"lies behind {self.link},"
         if self.fetched_by is not None:
-            return f"{what} a symbolic link whose file is not here; {self.fetched_by} brings it"
+            return f"{position} a symbolic link whose file is not here; {self.fetched_by} brings it"
         if not self.there:
-            return f"{what} a symbolic link to {self.target!r}, where nothing is"
-        return f"{what} a symbolic link out of the root, to {self.target!r}; --follow-links allows it"
+            return f"{position} a symbolic link to {self.target!r}, which does not exist"
+        return f"{position} a symbolic link out of the root, to {self.target!r}; --follow-links allows it"
 
 
 def summarise(refusals: Iterable[Refusal]) -> list[str]:
@@ -144,12 +142,12 @@ def summarise(refusals: Iterable[Refusal]) -> list[str]:
     groups: dict[tuple[str | None, bool, str | None], list[Refusal]] = {}
     for refusal in refusals:
         groups.setdefault(refusal.cause, []).append(refusal)
-    told = []
+    sentences = []
     for same in groups.values():
         first = min(same, key=lambda refusal: refusal.path)
         more = "" if len(same) == 1 else f" ({len(same):,} such links, of which this is the first)"
-        told.append(f"{first.path} {first}{more}.")
-    return told
+        sentences.append(f"{first.path} {first}{more}.")
+    return sentences
 
 
 class Reach:
@@ -186,24 +184,24 @@ class Reach:
         link, target = self._first_link(path)
         if link is None:
             return None
-        there = os.path.exists(self.root / link)
-        if there and self.allows(link):
+        exists = os.path.exists(self.root / link)
+        if exists and self.allows(link):
             return None
         real = _real(self.root / link)
-        fetched_by = None if there else next((how for store, how in _NOT_FETCHED if store in real), None)
-        return Refusal(path, link, target, fetched_by, there)
+        fetched_by = None if exists else next((how for store, how in _NOT_FETCHED if store in real), None)
+        return Refusal(path, link, target, fetched_by, exists)
 
     def _first_link(self, path: str) -> tuple[str | None, str]:
         """The first link on a path's way that leads out or to nothing, or else the last one, and what it says."""
-        found, target = None, ""
+        link, target = None, ""
         parts = path.split("/")
         for end in range(1, len(parts) + 1):
             part = "/".join(parts[:end])
             if os.path.islink(self.root / part):
-                found, target = part, _target(self.root / part)
+                link, target = part, _target(self.root / part)
                 if not self.allows(part) or not os.path.exists(self.root / part):
                     break
-        return found, target
+        return link, target
 
     @cached_property
     def _tops(self) -> tuple[tuple[str, bool], ...]:

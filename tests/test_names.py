@@ -109,7 +109,7 @@ def test_word_times_behind_a_link_tell_the_link(tmp_path, target):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/a.align").symlink_to(target)
     there = target.startswith("..")
-    with pytest.raises(ClipError, match="--follow-links allows it" if there else "where nothing is"):
+    with pytest.raises(ClipError, match="--follow-links allows it" if there else "which does not exist"):
         create("text.word_times", {"path": "{id}.align"})(clip("a"), tmp_path / "root")
     if there:
         followed = create("text.word_times", {"path": "{id}.align", "follow_links": True})

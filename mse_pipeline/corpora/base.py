@@ -1,6 +1,6 @@
-"""Corpus: what a reader makes of a raw folder, and what readers share.
+"""Corpus: what a reader makes of a raw folder, and what all readers share.
 
-Label files -> bytes: read whole and bounded, from a local folder or a remote storage.
+Label files are read whole, with a limit of size, from a local folder or a remote storage.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ def read_each(root: Path, paths: Sequence[str], limit: int) -> Iterator[tuple[st
 
 def _beginnings(root: Path, paths: Sequence[str], count: int) -> Iterator[tuple[str, bytes | Exception]]:
     """The first bytes of each file on a remote storage, or why there are none; many are asked for at a time."""
-    for place in range(0, len(paths), _AT_ONCE):
-        part = paths[place : place + _AT_ONCE]
+    for start in range(0, len(paths), _AT_ONCE):
+        part = paths[start : start + _AT_ONCE]
         names = [address(root / path) for path in part]
-        found = filesystem(root).cat_ranges(names, [0] * len(part), [count] * len(part), on_error="return")
-        yield from zip(part, found, strict=True)
+        contents = filesystem(root).cat_ranges(names, [0] * len(part), [count] * len(part), on_error="return")
+        yield from zip(part, contents, strict=True)
 
 
 def _is_empty(file: Path) -> bool:
@@ -179,7 +179,7 @@ class Corpus:
         defects: What is wrong with clips, files or counts, as far as it shows without opening media.
         expected: Official number of clips a split; empty where there is none.
         sources: Label files that were read, below the root.
-        notes: What the reader chose or left aside, as sentences.
+        notes: What the reader chose or ignored, as sentences.
         media_root: The folder that media paths start from, where that is not the root; see `media_folder`.
     """
 
@@ -200,8 +200,8 @@ class Corpus:
 
     def counts(self) -> dict[Split, int]:
         """Number of clips a split, with or without media."""
-        found = Counter(clip.split for clip in self.clips)
-        return {split: found[split] for split in Split}
+        per_split = Counter(clip.split for clip in self.clips)
+        return {split: per_split[split] for split in Split}
 
     def with_media(self) -> int:
         """Number of clips that have a media file."""
@@ -217,8 +217,8 @@ def parse_options(corpus: str, model: type[OptionsT], options: Mapping[str, Any]
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        told = "; ".join(f"{place_name(place)}: {message}" for place, message in describe(error, model))
-        raise UsageError(f"Options of corpus {corpus} have errors: {told}.") from None
+        errors = "; ".join(f"{place_name(location)}: {message}" for location, message in describe(error, model))
+        raise UsageError(f"Options of corpus {corpus} have errors: {errors}.") from None
 
 
 def compare_counts(what: str, expected: Mapping[Any, int], found: Mapping[Any, int]) -> Iterable[Defect]:
@@ -243,6 +243,6 @@ def enumerate_some(items: Iterable[object], limit: int = 10) -> str:
         >>> enumerate_some([2, 5, 9, 11], limit=2)
         '2, 5 and 2 more'
     """
-    told = [str(item) for item in items]
-    more = f" and {len(told) - limit:,} more" if len(told) > limit else ""
-    return ", ".join(told[:limit]) + more
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

@@ -1,11 +1,8 @@
 """CHERMA (Sun et al. 2023): 28,717 Chinese utterances from films and shows, seven emotions, also one a modality.
 
-The media are not public: the reader takes a folder of those who have them. Everyone else has the features that the
-authors released (LFMIM), which are imported.
-
-CHERMA's label files: train.json, dev.json and test.json, as the released features (LFMIM) have them.
-
-CHERMA's media: a user's own folder, in which wav and mp4 files are found by their names.
+The media are not public: the reader takes a folder of those who have them. Everyone else imports the features that the
+authors released (LFMIM). This file reads the label files (train.json, dev.json and test.json, as in the released
+features), finds the wav and mp4 files by their names, and makes clips and defects of both.
 """
 
 from __future__ import annotations
@@ -93,7 +90,7 @@ def read_labels(root: Path, listing: Listing) -> tuple[dict[Split, LabelFile], l
     Raises:
         UsageError: A label file has entries that cannot be read.
     """
-    found: dict[Split, LabelFile] = {}
+    candidates: dict[Split, LabelFile] = {}
     notes = []
     for path in listing.files:
         match = _NAME.fullmatch(posixpath.basename(path))
@@ -102,28 +99,28 @@ def read_labels(root: Path, listing: Listing) -> tuple[dict[Split, LabelFile], l
             continue
         entries, encoding = _entries(root / path, path)
         if entries is None:
-            notes.append(f"{path} is left aside: it is no list of entries with {KEYS[0]} and {KEYS[-1]}.")
-        elif split in found:
-            notes.append(f"{path} is left aside for {found[split].path}, which is nearer to the root.")
+            notes.append(f"{path} is ignored: it is not a list of entries with {KEYS[0]} and {KEYS[-1]}.")
+        elif split in candidates:
+            notes.append(f"{path} is ignored: {candidates[split].path} is nearer to the root.")
         else:
             rows = _rows(root, path, entries)
-            found[split] = LabelFile(path, encoding, any(row.text for row in rows), rows)
-    return {split: found[split] for split in Split if split in found}, notes
+            candidates[split] = LabelFile(path, encoding, any(row.text for row in rows), rows)
+    return {split: candidates[split] for split in Split if split in candidates}, notes
 
 
 def _entries(file: Path, path: str) -> tuple[list[Mapping[str, Any]] | None, str]:
     """The entries of a label file and its encoding; None for a file of another kind.
 
     Raises:
-        UsageError: It cannot be read, or is no JSON.
+        UsageError: It cannot be read, or is not JSON.
     """
-    what = f"Label file {path}"
-    text, encoding = decode(read_bytes(file, what, _MAX_BYTES), what)
+    source = f"Label file {path}"
+    text, encoding = decode(read_bytes(file, source, _MAX_BYTES), source)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        told = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise UsageError(f"Label file {path} is no sound JSON: {told}. Get it anew.") from None
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise UsageError(f"Label file {path} is not valid JSON: {reason}. Download it again.") from None
     known = {"audio_file", "video_label"}
     if not isinstance(content, list) or not any(isinstance(entry, dict) and known <= entry.keys() for entry in content):
         return None, encoding
@@ -138,11 +135,11 @@ def _rows(root: Path, path: str, entries: list[Mapping[str, Any]]) -> tuple[Row,
         if row is not None:
             rows.append(row)
     if complaints.found:
-        told = "\n".join(
+        errors = "\n".join(
             f"  {what} ({'entry' if len(numbers) == 1 else 'entries'} {enumerate_some(numbers)})"
             for what, numbers in list(complaints.found.items())[:20]
         )
-        raise UsageError(f"Label file {path} has errors; its entries are counted from 1:\n{told}")
+        raise UsageError(f"Label file {path} has errors; its entries are counted from 1:\n{errors}")
     return tuple(rows)
 
 
@@ -154,7 +151,7 @@ def _row(root: Path, number: int, entry: object, complaints: Complaints) -> Row 
     for key in (*KEYS, *TEXT_KEYS):
         value = entry.get(key)
         if value is not None and not isinstance(value, str):
-            complaints.add(f"{key} is no text", number)
+            complaints.add(f"{key} is not text", number)
         cells[key] = value if isinstance(value, str) else ""
     paths = {}
     for key in ("audio_file", "video_file"):
@@ -166,7 +163,7 @@ def _row(root: Path, number: int, entry: object, complaints: Complaints) -> Row 
             paths[key] = ""
     name = re.sub(r"\.wav$", "", posixpath.basename(paths["audio_file"]), flags=re.I)
     if not _ID.fullmatch(name) or len(name) > _MAX_ID:
-        complaints.add(f"audio_file {cells['audio_file'][:_MAX_ID]!r} is no name of a .wav file", number)
+        complaints.add(f"audio_file {cells['audio_file'][:_MAX_ID]!r} is not a name of a .wav file", number)
     text = next((cells[key] for key in TEXT_KEYS if said(cells[key])), "")
     return Row(
         number=number,
@@ -301,7 +298,10 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
 def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     task = task or Classification(EMOTIONS)
     if not isinstance(task, Classification):
-        raise UsageError("CHERMA has classes, no numbers: its task is a classification, or is left out of the recipe.")
+        raise UsageError(
+            "CHERMA's labels are classes, but the task is not a classification. "
+            "Write a classification into the recipe, or leave task out."
+        )
     files, notes = read_labels(folder, listing)
     if not files:
         raise UsageError(
@@ -312,11 +312,11 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
     clips: list[Clip] = []
     defects: list[Defect] = []
     for split, file in files.items():
-        found, wrong = _clips(split, file, media, options, task)
-        clips += found
-        defects += wrong
+        split_clips, split_defects = _clips(split, file, media, options, task)
+        clips += split_clips
+        defects += split_defects
     for path in media.unnamed():
-        message = f"{path} is left aside: no label file names it."
+        message = f"{path} is ignored: no label file names it."
         defects.append(Defect(code="unlabelled_media", message=message, path=path))
     if options.official:
         defects += compare_counts("clips of", {"all splits": OFFICIAL_TOTAL}, {"all splits": len(clips)})
@@ -327,7 +327,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         clips=tuple(clips),
         defects=tuple(defects),
         sources=tuple(file.path for file in files.values()),
-        notes=(*notes, *_notes(files, clips, media, options), *(f"Left aside: {why}" for why in listing.refused)),
+        notes=(*notes, *_notes(files, clips, media, options), *(f"Ignored: {why}" for why in listing.refused)),
     )
 
 
@@ -365,7 +365,7 @@ def _clips(
             )
             defects.append(Defect(code="missing_media", message=message, clip=name))
         for path in paths[1:]:
-            message = f"{path} is left aside: {name} has another file, {paths[0]}, that is preferred."
+            message = f"{path} is ignored: {name} has another file, {paths[0]}, that is preferred."
             defects.append(Defect(code="duplicate", message=message, clip=name, path=path))
     return list(clips.values()), defects
 
@@ -405,11 +405,11 @@ def _labels(
         if names:
             known[kind] = names[0]
             continue
-        what = f"{kind} label" if kind else "label"
+        label_name = f"{kind} label" if kind else "label"
         message = (
-            f"Entry {row.number} of {source} has the {what} {value!r}; known are {', '.join(task.classes)}."
+            f"Entry {row.number} of {source} has the {label_name} {value!r}; known are {', '.join(task.classes)}."
             if value
-            else f"Entry {row.number} of {source} has no {what}."
+            else f"Entry {row.number} of {source} has no {label_name}."
         )
         wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
     return known.pop("", None), known, wrong

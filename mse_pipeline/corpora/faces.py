@@ -32,7 +32,7 @@ def with_faces(corpus: Corpus, written: str | None) -> Corpus:
     known = ByName({clip.id: None for clip in corpus.clips})
     strangers = [clip for clip in chosen if clip not in known]
     if strangers:
-        raise UsageError(f"{written} names clips that the corpus has not: {enumerate_some(strangers)}.")
+        raise UsageError(f"{written} names clips that are not in the corpus: {enumerate_some(strangers)}.")
     clips = tuple(replace(clip, face=chosen[clip.id]) if clip.id in chosen else clip for clip in corpus.clips)
     return replace(corpus, clips=clips)
 
@@ -76,7 +76,7 @@ def read_people(corpus: Corpus, written: str | None) -> Mapping[tuple[str, int],
         raise UsageError(f"{file}: a track is a number, counted from 0; lines {enumerate_some(wrong)} have none.")
     strangers = [row["clip"] for _, row in said if row["clip"] not in known]
     if strangers:
-        raise UsageError(f"{written} names clips that the corpus has not: {enumerate_some(strangers)}.")
+        raise UsageError(f"{written} names clips that are not in the corpus: {enumerate_some(strangers)}.")
     names = {row["name"].strip() for _, row in said} - speakers - {"-"}
     if names:
         raise UsageError(
@@ -84,12 +84,12 @@ def read_people(corpus: Corpus, written: str | None) -> Mapping[tuple[str, int],
             "Write a speaker's name as the corpus writes it, or - for somebody who never speaks."
         )
     nobody = {"-": ""}
-    told: dict[tuple[str, int], str] = {}
+    named: dict[tuple[str, int], str] = {}
     for n, row in said:
         face, name = (row["clip"], int(row["track"])), nobody.get(row["name"].strip(), row["name"].strip())
-        if told.setdefault(face, name) != name:
+        if named.setdefault(face, name) != name:
             raise UsageError(f"{written} gives track {face[1]} of {face[0]} two names; line {n} has the second.")
-    return told
+    return named
 
 
 def _below(corpus: Corpus, written: str, option: str) -> Path:
@@ -109,6 +109,6 @@ def _rows(file: Path, what: str, columns: tuple[str, ...]) -> list[dict[str, str
         raise UsageError(f"The table of {what} {file} cannot be read: {error}.") from error
     if rows and not set(columns) <= set(rows[0]):
         wanted = " and ".join([", ".join(columns[:-1]), columns[-1]])
-        there = ", ".join(str(name) for name in rows[0])
-        raise UsageError(f"The table of {what} {file} needs the columns {wanted}; it has {there}.")
+        header = ", ".join(str(name) for name in rows[0])
+        raise UsageError(f"The table of {what} {file} needs the columns {wanted}; it has {header}.")
     return rows

@@ -1,6 +1,7 @@
-"""Files below a root, a local folder or one on a remote storage: listed, and never outside of what may be read.
+"""Files below a root, a local folder or one on a remote storage: which there are, and which of them may be read.
 
-Reading a raw folder that holds links: one that is not followed costs its clips alone, and is told as the reason.
+`list_files` lists them, `relative` and `Folders` look up paths that a table names, and `read_folder` makes the corpus
+of a raw folder. A symbolic link that is not followed costs only its own clips; their defects name the link.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Listing:
 
     Attributes:
         files: Paths below the root, forward slashes, sorted by depth and name.
-        refused: What was left aside, each with its reason, as sentences; links of one reason share one.
+        refused: What was ignored, each with its reason, as sentences; links of one reason share one.
         withheld: Links that are not followed, or that lead to nothing, by their paths.
         complete: Whether everything was listed.
     """
@@ -54,7 +55,7 @@ class Listing:
 
 @contextmanager
 def telling(listing: Listing) -> Iterator[None]:
-    """Let an error about what is not there tell what was left aside.
+    """Let an error about what is not there tell what was ignored.
 
     Raises:
         UsageError: The block raised it.
@@ -65,7 +66,7 @@ def telling(listing: Listing) -> Iterator[None]:
         untold = [sentence for sentence in listing.refused if sentence not in str(error)]
         if not untold:
             raise
-        raise UsageError(f"{error} Left aside: {' '.join(untold[:3])}") from None
+        raise UsageError(f"{error} Ignored: {' '.join(untold[:3])}") from None
 
 
 def open_root(root: str | Path, option: str = "--root") -> Path:
@@ -76,18 +77,18 @@ def open_root(root: str | Path, option: str = "--root") -> Path:
         option: What names it, for the errors.
 
     Raises:
-        UsageError: It does not exist, is no folder, or cannot be reached.
+        UsageError: It does not exist, is not a folder, or cannot be reached.
     """
     folder = place(root)
     if is_local(folder):
         folder = folder.expanduser()
     try:
-        there, is_folder = folder.exists(), folder.is_dir()
+        exists, is_folder = folder.exists(), folder.is_dir()
     except Exception as error:  # storages have errors of their own: no credentials, no such host, access denied
         raise UsageError(
             f"{root} cannot be reached: {error}. Check the address and the credentials of {option}."
         ) from error
-    if not there:
+    if not exists:
         raise UsageError(f"Folder {root} does not exist. Give the folder of the raw data with {option}.")
     if not is_folder:
         raise UsageError(f"{root} is a file; give the folder of the raw data with {option}.")
@@ -122,7 +123,7 @@ def list_files(root: Path, follow_links: bool = False, most: int | None = None) 
 def _walk(
     root: Path, reach: Reach, withheld: dict[str, Refusal], most: int | None
 ) -> tuple[list[str], list[str], bool]:
-    """Files, sentences on what was left aside, and whether that is all; the nearest to the root first."""
+    """Files, sentences on what was ignored, and whether that is all; the nearest to the root first."""
     files: list[str] = []
     refused: list[str] = []
     entered: set[str] = set()  # folders outside of the root, so that links that go in circles end
@@ -135,11 +136,11 @@ def _walk(
         prefix = waiting.popleft()
         try:
             with os.scandir(root / prefix) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             refused.append(f"{prefix or '.'} cannot be listed: {error.strerror}.")
             continue
-        for entry in found:
+        for entry in ordered:
             if entry.name.startswith(".") or entry.name in _IGNORED or entry.path in _SYSTEM:
                 continue
             count += 1
@@ -298,10 +299,10 @@ class Folders:
         written = files.written(name)
         if written is None:
             return None
-        found = posixpath.join(home, written)
-        if files[written] and (refusal := self._reach.refusal(found)) is not None:
+        actual = posixpath.join(home, written)
+        if files[written] and (refusal := self._reach.refusal(actual)) is not None:
             raise Refused(refusal)
-        return found
+        return actual
 
     def hint(self, path: str) -> str:
         """What the neighbours of a file that is not there tell of it, as the end of a sentence; mostly nothing.
@@ -357,13 +358,13 @@ class Folders:
         written = folders.written(name)
         if written is None:
             return None
-        found = posixpath.join(home, written)
+        actual = posixpath.join(home, written)
         if folders[written]:
-            if found not in self._refused and (refusal := self._reach.refusal(found)) is not None:
-                self._refused[found] = refusal
-            if found in self._refused:
-                raise Refused(self._refused[found])
-        return found
+            if actual not in self._refused and (refusal := self._reach.refusal(actual)) is not None:
+                self._refused[actual] = refusal
+            if actual in self._refused:
+                raise Refused(self._refused[actual])
+        return actual
 
     def _list(self, folder: str) -> tuple[ByName[str, bool], ByName[str, bool]]:
         """Files and folders in a folder, by name: whether they are links. A link to nothing counts as both."""
@@ -388,7 +389,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
     except OSError:
-        # A link that leads to itself is no file.
+        # A link that leads to itself is not a file.
         return False
 
 
@@ -440,9 +441,9 @@ def _with_reasons(
     The reader itself says which clip a withheld file would be of: it is asked again, as if the file were there.
     """
     media = [path for path in listing.withheld if path.lower().endswith(_MEDIA)]
-    there = tuple(sorted((*listing.files, *media), key=lambda path: (path.count("/"), path)))
+    files = tuple(sorted((*listing.files, *media), key=lambda path: (path.count("/"), path)))
     try:
-        supposed = {clip.id: clip.media for clip in read(folder, replace(listing, files=there)).clips}
+        supposed = {clip.id: clip.media for clip in read(folder, replace(listing, files=files)).clips}
     except UsageError:
         supposed = {}
     folders = [path for path in listing.withheld if path not in media and not (folder / path).is_file()]

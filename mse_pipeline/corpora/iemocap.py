@@ -1,11 +1,9 @@
 """IEMOCAP (Busso et al. 2008): acted dialogues of ten speakers, six emotions, English.
 
-The raters' other codes (surprise, fear, disgust, other, no agreement) are no labels here, as the field's six-way task
-has it; their clips are kept without one.
-
-IEMOCAP's dialogues: the label file and the transcription of each, line by line.
-
-IEMOCAP comes without splits: whole sessions for the test, so that its two speakers are new to the model.
+The raters' other codes (surprise, fear, disgust, other, no agreement) are not labels here, as in the field's six-way
+task; their clips are kept without a label. This file reads the label file and the transcription of each dialogue,
+chooses the splits, and makes clips and defects. IEMOCAP has no splits of its own: whole sessions are the test split, so
+that the model has not seen their two speakers.
 """
 
 from __future__ import annotations
@@ -79,7 +77,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Files:
-    """Label files and transcriptions by dialogue, and what was left aside, as sentences."""
+    """Label files and transcriptions by dialogue, and what was ignored, as sentences."""
 
     labels: dict[str, str]
     transcriptions: dict[str, str]
@@ -102,7 +100,7 @@ def find(listing: Listing) -> Files:
             continue
         if kind.setdefault(stem, path) != path:
             twins.append(path)
-    notes = (f"Left aside, as others are nearer to the root: {enumerate_some(twins, 3)}.",) if twins else ()
+    notes = (f"Ignored, as others are nearer to the root: {enumerate_some(twins, 3)}.",) if twins else ()
     return Files(kinds["emoevaluation"], kinds["transcriptions"], notes)
 
 
@@ -225,20 +223,23 @@ def split_of_dialogues(
     chosen = {name: Split.TEST if session == test_session else Split.TRAIN for session, name in dialogues}
     if validation == "session":
         chosen |= {name: Split.VALID for session, name in dialogues if session == before}
-        told = f"session {before} is valid"
+        description = f"session {before} is valid"
     elif validation == "dialogues":
         for session in {session for session, _ in dialogues} - {test_session}:
             names = sorted(name for own, name in dialogues if own == session)
             chosen |= dict.fromkeys(names[-max(1, len(names) // 10) :] if len(names) > 1 else [], Split.VALID)
-        told = "the last tenth of each other session's dialogues is valid"
+        description = "the last tenth of each other session's dialogues is valid"
     else:
-        told = "nothing is valid"
-    return chosen, f"Session {test_session} is the test, {told}, and the rest is train (options test_session, valid)."
+        description = "nothing is valid"
+    return (
+        chosen,
+        f"Session {test_session} is the test, {description}, and the rest is train (options test_session, valid).",
+    )
 
 
 EMOTIONS = ("hap", "sad", "neu", "ang", "exc", "fru")
 OTHER = frozenset({"sur", "fea", "dis", "oth", "xxx"})
-"""Codes that are no class of the six-way task; ``xxx`` is written where the raters did not agree."""
+"""Codes without a class of the six-way task; ``xxx`` is written where the raters did not agree."""
 OFFICIAL = {"sessions 1 to 4": 7869, "session 5": 2170}
 OFFICIAL_SIX = {"sessions 1 to 4": 5810, "session 5": 1623}
 WHERE = "https://sail.usc.edu/iemocap"
@@ -310,7 +311,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         for utterance in read_dialogue(contents, files.labels[dialogue], files.transcriptions.get(dialogue))
     ]
     pairs = dict.fromkeys((utterance.session, utterance.dialogue) for utterance in utterances)
-    splits, told = split_of_dialogues(list(pairs), options.test_session, options.valid)
+    splits, description = split_of_dialogues(list(pairs), options.test_session, options.valid)
     clips, defects = _clips(utterances, splits, Media(listing), options, task)
     if options.official:
         defects += _official_counts(utterances)
@@ -322,7 +323,12 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         defects=tuple(defects),
         expected=_expected(options),
         sources=tuple(path for path in files.labels.values()),
-        notes=(told, *files.notes, *_notes(utterances, clips, options), *(f"Left aside: {x}" for x in listing.refused)),
+        notes=(
+            description,
+            *files.notes,
+            *_notes(utterances, clips, options),
+            *(f"Ignored: {x}" for x in listing.refused),
+        ),
     )
 
 
@@ -398,7 +404,7 @@ def _clips(
             defects.append(Defect(code="missing_media", message=message, clip=name))
         if not whole:
             for path in files[1:]:
-                message = f"{path} is left aside: {name} has another file, {files[0]}, that is preferred."
+                message = f"{path} is ignored: {name} has another file, {files[0]}, that is preferred."
                 defects.append(Defect(code="duplicate", message=message, clip=name, path=path))
     defects += _left_over(media, clips, {utterance.dialogue for utterance in utterances})
     return list(clips.values()), defects
@@ -409,15 +415,15 @@ def _labels(
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, the other annotations, and defects for those that cannot be."""
     ratings = {kind: getattr(utterance, kind) for kind in ("valence", "activation", "dominance")}
-    given: dict[str, Label] = {kind: value for kind, value in ratings.items() if value is not None}
+    labels: dict[str, Label] = {kind: value for kind, value in ratings.items() if value is not None}
     if not is_missing(utterance.emotion):
-        given = {"emotion": utterance.emotion, **given}
+        labels = {"emotion": utterance.emotion, **labels}
     defects = []
     if utterance.emotion not in {*EMOTIONS, *OTHER, *(task.classes if isinstance(task, Classification) else ())}:
         known = ", ".join([*EMOTIONS, *sorted(OTHER)])
         message = f"{utterance.source} has the emotion {utterance.emotion!r} for {utterance.name}; known are {known}."
         defects.append(Defect(code="label_out_of_range", message=message, clip=utterance.name, path=utterance.source))
-    value = given.get(options.target)
+    value = labels.get(options.target)
     if isinstance(task, Classification):
         fits = value in task.classes
     else:
@@ -426,9 +432,9 @@ def _labels(
             message = f"{utterance.source} has the {options.target} {value} for {utterance.name}; it goes without it."
             defects.append(Defect(code="label_out_of_range", message=message, clip=utterance.name))
     if not fits or value is None:
-        return None, given, defects
-    del given[options.target]
-    return value, given, defects
+        return None, labels, defects
+    del labels[options.target]
+    return value, labels, defects
 
 
 def _left_over(media: Media, clips: dict[str, Clip], dialogues: set[str]) -> Iterator[Defect]:
@@ -436,7 +442,7 @@ def _left_over(media: Media, clips: dict[str, Clip], dialogues: set[str]) -> Ite
     for stem, paths in [*media.sentences.items(), *media.videos.items()]:
         if stem not in clips and stem not in dialogues:
             for path in paths:
-                message = f"{path} is left aside: no label file is about {stem}."
+                message = f"{path} is ignored: no label file is about {stem}."
                 yield Defect(code="unlabelled_media", message=message, path=path)
 
 
@@ -460,8 +466,8 @@ def _official_counts(utterances: Sequence[Utterance]) -> Iterator[Defect]:
 def _notes(utterances: Sequence[Utterance], clips: Sequence[Clip], options: OptionsModel) -> Iterator[str]:
     others = Counter(utterance.emotion for utterance in utterances if utterance.emotion in OTHER)
     if others and options.target == "emotion":
-        told = ", ".join(f"{code} {number:,}" for code, number in others.most_common())
-        yield f"{others.total():,} of {len(utterances):,} utterances are of no class of the six-way task: {told}."
+        codes = ", ".join(f"{code} {number:,}" for code, number in others.most_common())
+        yield f"{others.total():,} of {len(utterances):,} utterances are of no class of the six-way task: {codes}."
     silent = [clip.id for clip in clips if not clip.text]
     if silent:
         yield f"{len(silent):,} utterances have no transcription: {enumerate_some(silent, 3)}."

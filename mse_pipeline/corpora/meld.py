@@ -1,15 +1,11 @@
 """MELD (Poria et al. 2019): dialogues of the series Friends, seven emotions, English.
 
+In the order of this file: the faults of the official archive that are known from the issues of declare-lab/MELD (they
+do not hold for other data in MELD's layout); where media and label files lie, in any of the known layouts; the label
+files and which of them is used for a split; clips and defects.
+
 The counts are those of declare-lab/MELD. Clips are never cut by the label files' StartTime and EndTime: those are times
 in the episode, and some are wrong by minutes.
-
-What is known to be wrong with MELD's clips, from the issues of its repository (declare-lab/MELD).
-
-Facts about the official archive; they do not hold for other data in MELD's layout.
-
-MELD's label files: which of those found is used for a split, and its rows.
-
-Where MELD's media and label files lie, in any of the layouts that are about.
 """
 
 from __future__ import annotations
@@ -132,7 +128,7 @@ class Layout:
         stray: Files named like clips whose folders do not tell a split.
         tables: CSV files.
         archives: Archives that are still packed.
-        refused: Entries that were left aside, with reasons.
+        refused: Entries that were ignored, with reasons.
     """
 
     media: dict[Key, list[MediaFile]] = field(default_factory=dict)
@@ -256,7 +252,7 @@ class LabelFile:
 
 
 def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], list[str]]:
-    """The label file of each split, and notes on those that were left aside.
+    """The label file of each split, and notes on those that were ignored.
 
     Of several files for a split the one without encoding damage is taken, then the one nearest to the root: copies of
     2018 hold the same labels as today's, with damaged text.
@@ -264,7 +260,7 @@ def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], lis
     Raises:
         UsageError: A label file has rows that cannot be read.
     """
-    found: dict[Split, list[LabelFile]] = {}
+    candidates: dict[Split, list[LabelFile]] = {}
     notes: list[str] = []
     # Label files are told by their content; what cannot be opened is none, and its absence is told.
     for path, head in read_heads(root, layout.tables, 4096):
@@ -274,16 +270,16 @@ def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], lis
         missing = [name for name in COLUMNS if name not in header]
         split = split_of_table(root, path)
         if _DYADIC in header:
-            notes.append(f"{path} is left aside: it is of MELD's dyadic selection, whose dialogues have other numbers.")
+            notes.append(f"{path} is ignored: it is of MELD's dyadic selection, whose dialogues have other numbers.")
         elif missing:
-            notes.append(f"{path} is left aside: it has no column {', '.join(missing)}.")
+            notes.append(f"{path} is ignored: it has no column {', '.join(missing)}.")
         elif split is None:
-            notes.append(f"{path} is left aside: neither its name nor its folders tell train, dev or test.")
+            notes.append(f"{path} is ignored: neither its name nor its folders tell train, dev or test.")
         else:
-            found.setdefault(split, []).append(_read_labels(root, path))
+            candidates.setdefault(split, []).append(_read_labels(root, path))
     chosen = {}
     for split in Split:
-        files = sorted(found.get(split, []), key=lambda file: (file.damage > 0, file.path.count("/"), file.path))
+        files = sorted(candidates.get(split, []), key=lambda file: (file.damage > 0, file.path.count("/"), file.path))
         if files:
             chosen[split] = files[0]
             notes += [_comparison(FOLDER[split], files[0], other) for other in files[1:]]
@@ -297,8 +293,8 @@ def _header(head: bytes) -> list[str]:
 
 
 def _read_labels(root: Path, path: str) -> LabelFile:
-    what = f"Label file {path}"
-    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
+    source = f"Label file {path}"
+    text, _ = decode(read_bytes(root / path, source, _MAX_BYTES), source)
     rows, bad = [], []
     try:
         for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):
@@ -308,11 +304,11 @@ def _read_labels(root: Path, path: str) -> LabelFile:
             else:
                 rows.append(row)
     except csv.Error as error:
-        raise UsageError(f"Label file {path} is no sound CSV: {error}. Get it anew.") from None
+        raise UsageError(f"Label file {path} is not valid CSV: {error}. Download it again.") from None
     if bad:
         raise UsageError(
-            f"Label file {path} has rows with missing cells, or with ids that are no numbers: rows "
-            f"{enumerate_some(bad)}. Get it anew, or mend them."
+            f"Label file {path} has rows with missing cells, or with ids that are not numbers: rows "
+            f"{enumerate_some(bad)}. Download it again, or correct these rows."
         )
     return LabelFile(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
 
@@ -339,7 +335,7 @@ def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
 
 
 def _comparison(split: str, used: LabelFile, other: LabelFile) -> str:
-    """How a label file that is left aside differs from the one in use."""
+    """How a label file that is ignored differs from the one in use."""
 
     def labels(file: LabelFile) -> dict[tuple[int, int], tuple[str, str]]:
         return {(row.dialogue, row.utterance): (row.emotion, row.sentiment) for row in file.rows}
@@ -347,7 +343,7 @@ def _comparison(split: str, used: LabelFile, other: LabelFile) -> str:
     ours, theirs = labels(used), labels(other)
     differing = sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs.keys())
     damage = f" and {other.damage:,} damaged characters" if other.damage else ""
-    return f"{other.path} is left aside for {used.path} ({split}): it has {differing or 'no'} other labels{damage}."
+    return f"{other.path} is ignored, {used.path} is used ({split}): it has {differing or 'no'} other labels{damage}."
 
 
 EMOTIONS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
@@ -422,17 +418,20 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         raise UsageError(f"Under {folder} there are MELD's label files but no clips. {packed}")
     task = task or Classification(EMOTIONS if options.target == "emotion" else SENTIMENTS)
     if not isinstance(task, Classification):
-        raise UsageError("MELD has classes, no numbers: its task is a classification, or is left out of the recipe.")
+        raise UsageError(
+            "MELD's labels are classes, but the task is not a classification. "
+            "Write a classification into the recipe, or leave task out."
+        )
     splits_with_media = {key[0] for key in layout.media}
     if layout.archives and len(splits_with_media) < len(files):
         notes.append(packed)
-    notes += [f"Left aside: {reason}" for reason in layout.refused]
+    notes += [f"Ignored: {reason}" for reason in layout.refused]
     clips: list[Clip] = []
     defects: list[Defect] = []
     for split, file in files.items():
-        found, wrong = _clips(split, file, layout, options, task)
-        clips += found
-        defects += wrong
+        split_clips, split_defects = _clips(split, file, layout, options, task)
+        clips += split_clips
+        defects += split_defects
     defects += _without_label(layout, {clip.id for clip in clips}, options)
     if options.official:
         defects += _official_counts(files)
@@ -503,11 +502,11 @@ def _media_defects(clip: str, paths: list[str], options: OptionsModel) -> Iterat
     if not paths:
         known = MISSING.get(clip) if options.official else None
         tail = f"; {known}" if known else ""
-        message = f"{clip} is annotated, but there is no file of it{tail}."
+        message = f"{clip} is annotated, but its file is missing{tail}."
         yield Defect(code="missing_media", message=message, clip=clip)
         return
     for path in paths[1:]:
-        message = f"{path} is left aside: {clip} has another file, {paths[0]}, that is preferred."
+        message = f"{path} is ignored: {clip} has another file, {paths[0]}, that is preferred."
         yield Defect(code="duplicate", message=message, clip=clip, path=path)
     if options.official and (reason := known_fault(clip)):
         yield Defect(code="known_bad", message=f"Known of {clip}: {reason}.", clip=clip, path=paths[0])
@@ -522,10 +521,10 @@ def _without_label(layout: Layout, annotated: set[str], options: OptionsModel) -
             continue
         known = "; nobody annotated it" if options.official and name in UNLABELLED else ""
         for file in files:
-            message = f"{file.path} is left aside: no label row is about {name}{known}."
+            message = f"{file.path} is ignored: no label row is about {name}{known}."
             yield Defect(code="unlabelled_media", message=message, path=file.path)
     for path in layout.stray:
-        message = f"{path} is left aside: no folder above it is named after a split (train, dev, test)."
+        message = f"{path} is ignored: no folder above it is named after a split (train, dev, test)."
         yield Defect(code="unlabelled_media", message=message, path=path)
 
 
@@ -538,9 +537,9 @@ def _official_counts(files: Mapping[Split, LabelFile]) -> Iterator[Defect]:
     rows = {split: {(row.dialogue, row.utterance): row for row in file.rows} for split, file in files.items()}
     yield from compare_counts("clips of split", OFFICIAL, {split: len(part) for split, part in rows.items()})
     for split, part in rows.items():
-        found = Counter(row.emotion for row in part.values())
+        counts = Counter(row.emotion for row in part.values())
         expected = dict(zip(EMOTIONS, OFFICIAL_EMOTIONS[split], strict=True))
-        yield from compare_counts(f"{FOLDER[split]} clips with emotion", expected, found)
+        yield from compare_counts(f"{FOLDER[split]} clips with emotion", expected, counts)
 
 
 def _no_labels(root: Path, layout: Layout, notes: list[str]) -> str:
@@ -561,5 +560,5 @@ def _no_labels(root: Path, layout: Layout, notes: list[str]) -> str:
         sentences.append(f"The archive is at {URL} (10,878,146,150 bytes, sha256 {SHA256}).")
     sentences += [f"Seen: {note}" for note in notes]
     if layout.refused:
-        sentences.append(f"Left aside: {enumerate_some(layout.refused, 3)}")
+        sentences.append(f"Ignored: {enumerate_some(layout.refused, 3)}")
     return " ".join(sentences)

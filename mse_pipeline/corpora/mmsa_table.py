@@ -90,12 +90,12 @@ def read_label_table(file: str | Path, name: str | None = None) -> list[LabelRow
         corpus's to judge.
 
     Raises:
-        UsageError: It cannot be read, lacks columns, has no rows, or rows that cannot be: ids that are no plain file
-            names, labels that are no numbers, too few or too many cells. All that is wrong is told, with the rows.
+        UsageError: It cannot be read, lacks columns, has no rows, or rows that cannot be: ids that are not plain file
+            names, labels that are not numbers, too few or too many cells. All that is wrong is told, with the rows.
     """
     name = name or str(file)
-    what = f"Label table {name}"
-    text, _ = decode(read_bytes(file, what, _MAX_BYTES), what)
+    source = f"Label table {name}"
+    text, _ = decode(read_bytes(file, source, _MAX_BYTES), source)
     columns, records, delimiter = _records(text, name)
     missing = [column for column in _NEEDED if column not in columns]
     if missing:
@@ -167,7 +167,7 @@ def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         records = [(number, cells) for number, cells in enumerate(reader, start=1) if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise UsageError(f"Label table {name} is no sound CSV: {error}. Get it anew.") from None
+        raise UsageError(f"Label table {name} is not valid CSV: {error}. Download it again.") from None
     if not records:
         raise UsageError(f"Label table {name} is empty.")
     header = records[0][1]
@@ -206,13 +206,13 @@ def _row(number: int, cells: dict[str, str], delimiter: str, complaints: Complai
     video, clip = cells["video_id"].strip(), cells["clip_id"].strip()
     for column, value in (("video_id", video), ("clip_id", clip)):
         if not _ID.fullmatch(value) or len(value) > _MAX_ID:
-            complaints.add(f"{column} {value[:_MAX_ID]!r} is no plain name, as the media of a clip have", number)
+            complaints.add(f"{column} {value[:_MAX_ID]!r} is not a plain name, as the media of a clip have", number)
     labels: dict[str, float | None] = {}
     for column in ("label", *MODALITIES):
         value = cells.get(column, "").strip()
         labels[column] = None if is_missing(value) else number_of(value, delimiter)
         if labels[column] is None and not is_missing(value):
-            complaints.add(f"{column} {value[:50]!r} is no number", number)
+            complaints.add(f"{column} {value[:50]!r} is not a number", number)
     mode, annotation = (
         "" if is_missing(value) else value.strip() for value in (cells.get("mode", ""), cells.get("annotation", ""))
     )

@@ -1,16 +1,11 @@
 """CMU-MOSEI (Zadeh et al. 2018): monologues from YouTube, sentiment and six emotions, English.
 
-It is read as CMU's archive (``Raw/Videos``, ``Raw/Transcript``, ``Raw/Labels``) and as MMSA has it (``label.csv``,
-``Raw/<video>/<clip>.mp4``). The counts are those of MMSA's table, which is what publications on it compare with.
+It is read as CMU's archive (``Raw/Videos``, ``Raw/Transcript``, ``Raw/Labels``) and in MMSA's layout (``label.csv``,
+``Raw/<video>/<clip>.mp4``). The counts are those of MMSA's table, which publications compare with.
 
-Where the files of CMU-MOSEI and CMU-MOSI lie, in CMU's old tree and in MMSA's layout, found by content.
-
-What is known to be wrong with CMU-MOSEI's media, from the issues of CMU-MultimodalSDK and of MMSA.
-
-Facts about the official archive and about the clips that MMSA cut from it; they do not hold for other data in these
-layouts.
-
-Segments and media of CMU-MOSEI -> clips and their defects.
+In the order of this file: where the files of CMU-MOSEI and CMU-MOSI lie, found by content; the faults of the media that
+are known from the issues of CMU-MultimodalSDK and of MMSA (they do not hold for other data in these layouts); segments
+and media -> clips and defects; the reader.
 """
 
 from __future__ import annotations
@@ -115,7 +110,7 @@ class Layout:
         csd: Computational sequences, of any content.
         folds: Files that may hold the standard folds, by their name.
         archives: Archives that are still packed.
-        refused: Entries that were left aside, with reasons.
+        refused: Entries that were ignored, with reasons.
     """
 
     media: Media
@@ -275,7 +270,7 @@ def make_clips(
             message = f"The text of {segment.id} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=segment.id))
     defects += _not_of_clips(segments, media, wanted)
-    notes = [f"Segments of videos in no split are left aside: {enumerate_some(homeless, 5)}."] if homeless else []
+    notes = [f"Segments of videos in no split are ignored: {enumerate_some(homeless, 5)}."] if homeless else []
     silent = sum(not clip.text.strip() for clip in clips.values())
     if silent:
         notes.append(f"Of {len(clips):,} clips {silent:,} have no text: neither labels nor transcripts tell it.")
@@ -308,7 +303,7 @@ def _own_file(segment: Segment, paths: list[str], media: Media, wanted: Wanted) 
     defects = [
         Defect(
             code="duplicate",
-            message=f"{other} is left aside: {segment.id} has another file, {path}, that is preferred.",
+            message=f"{other} is ignored: {segment.id} has another file, {path}, that is preferred.",
             clip=segment.id,
             path=other,
         )
@@ -365,12 +360,12 @@ def _not_of_clips(segments: list[Segment], media: Media, wanted: Wanted) -> Iter
     """Files that no label is about, and further copies of full videos."""
     videos = {segment.video: None for segment in segments}
     for path in media.others(videos_and_clips(segments), videos):
-        message = f"{path} is left aside: no label is about it."
+        message = f"{path} is ignored: no label is about it."
         yield Defect(code="unlabelled_media", message=message, path=path)
     for video in videos if wanted.full else ():
         first, *others = media.full(video) or [""]
         for other in others:
-            message = f"{other} is left aside: of video {video} there is another file, {first}, that is preferred."
+            message = f"{other} is ignored: of video {video} there is another file, {first}, that is preferred."
             yield Defect(code="duplicate", message=message, path=other)
 
 
@@ -451,28 +446,30 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
 
 def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | None) -> Corpus:
     layout = survey(folder, listing)
-    found, notes = _annotations(folder, layout, options)
-    source = found.choose(options.labels)
+    annotations, notes = _annotations(folder, layout, options)
+    source = annotations.choose(options.labels)
     if source is None:
         raise UsageError(_no_labels(folder, layout, options, notes))
     task = _task(options, task)
-    segments, told = list_segments(source, found)
-    notes += told
+    segments, messages = list_segments(source, annotations)
+    notes += messages
     if options.target in EMOTIONS and not any(options.target in segment.labels for segment in segments):
         raise UsageError(
             f"Target {options.target}: there are no emotions. {LABELS['mmsa']} has the sentiment alone; put "
             f"{LABELS['csd']} or {LABELS['mturk']} below {folder}."
         )
-    splits, split_source, told = _splits(folder, layout, found, source, options)
-    notes += told
+    splits, split_source, messages = _splits(folder, layout, annotations, source, options)
+    notes += messages
     full = options.media == "full" or (options.media == "auto" and _only_full(segments, layout))
-    clips, defects, told = make_clips(segments, splits, layout.media, _wanted(options, task, full))
-    notes += told
-    labelled_by = {"mmsa": found.table, "csd": found.csd, "mturk": enumerate_some(found.dumps)}[source]
+    clips, defects, messages = make_clips(segments, splits, layout.media, _wanted(options, task, full))
+    notes += messages
+    labelled_by = {"mmsa": annotations.table, "csd": annotations.csd, "mturk": enumerate_some(annotations.dumps)}[
+        source
+    ]
     notes += [
         f"Labels: {LABELS[source]}, read from {labelled_by}.",
         f"Media: {'spans of full videos' if full else 'segmented files'}{_filled(options, full)}.",
-        *(f"Left aside: {reason}" for reason in layout.refused),
+        *(f"Ignored: {reason}" for reason in layout.refused),
     ]
     expected = OFFICIAL if options.official and source == "mmsa" else {}
     if options.official and not expected:
@@ -485,7 +482,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         clips=tuple(clips),
         defects=(*defects, *compare_counts("clips of split", expected, found_counts)),
         expected=expected,
-        sources=tuple(dict.fromkeys(path for path in (*_paths(found), split_source) if path)),
+        sources=tuple(dict.fromkeys(path for path in (*_paths(annotations), split_source) if path)),
         notes=tuple(notes),
     )
 
@@ -493,13 +490,13 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
 def _annotations(root: Path, layout: Layout, options: OptionsModel) -> tuple[Annotations, list[str]]:
     """All label sources below a root; dumps and sequences also tell the emotions that MMSA's table lacks."""
     transcripts, notes = read_transcripts(root, layout.transcripts)
-    path, rows, told = choose_table(root, layout.tables, "mosei") or (None, [], [])
-    notes += told
-    csd, told = find_labels(root, layout.csd) if layout.csd else (None, [])
-    notes += told
-    ratings, dumps, told = read_dumps(root, layout.dumps)
-    notes += told
-    found = Annotations(
+    path, rows, messages = choose_table(root, layout.tables, "mosei") or (None, [], [])
+    notes += messages
+    csd, messages = find_labels(root, layout.csd) if layout.csd else (None, [])
+    notes += messages
+    ratings, dumps, messages = read_dumps(root, layout.dumps)
+    notes += messages
+    annotations = Annotations(
         rows=rows,
         table=path,
         sequences=read_csd(root, csd) if csd else {},
@@ -508,7 +505,7 @@ def _annotations(root: Path, layout: Layout, options: OptionsModel) -> tuple[Ann
         dumps=tuple(dumps),
         transcripts=transcripts,
     )
-    return found, notes
+    return annotations, notes
 
 
 def _paths(found: Annotations) -> tuple[str | None, ...]:

@@ -1,12 +1,9 @@
-"""Labels of CMU-MOSEI's segments from whichever source there is, brought to one form and one numbering.
+"""Label files and transcripts of CMU-MOSEI -> labelled segments in one form and one numbering.
 
-CMU's labels as a computational sequence (.csd): HDF5 with ``/<root>/data/<video>/{features, intervals}``.
-
-Such files come from strangers: `mse_pipeline.hdf5_guard` opens them, and nothing larger than labels are is read.
-
-CMU-MOSEI's labels as Mechanical Turk gave them: three raters a segment, whose mean is the label.
-
-CMU's segment transcripts: which part of a video a clip is, and what is said in it.
+The sources are CMU's computational sequence (.csd, HDF5 with ``/<root>/data/<video>/{features, intervals}``), the dumps
+of Mechanical Turk (three raters a segment; their mean is the label), MMSA's label table, and CMU's segment transcripts,
+which have the times of a clip in its video and its text. Files of strangers are opened by `mse_pipeline.hdf5_guard`,
+and nothing larger than labels is read.
 """
 
 from __future__ import annotations
@@ -71,7 +68,7 @@ def find_labels(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]
                 if isinstance(file.get(_ROOT, getlink=True), h5py.HardLink):
                     return path, notes
         except MseError as error:
-            notes.append(f"{path} is left aside: {error}")
+            notes.append(f"{path} is ignored: {error}")
     return None, notes
 
 
@@ -146,7 +143,7 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
         paths: Of the dumps, below the root.
 
     Returns:
-        Ratings, the dumps that were read, and notes on what was left aside.
+        Ratings, the dumps that were read, and notes on what was ignored.
 
     Raises:
         UsageError: A dump cannot be read.
@@ -155,7 +152,9 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
     stems = {posixpath.splitext(path)[0] for path in given}
     superseded = [path for path in given if posixpath.splitext(path)[0] + "_mod" in stems]
     used = [path for path in given if path not in superseded]
-    notes = [f"Dumps {enumerate_some(superseded)} are left aside for their corrected twins (_mod)."] * bool(superseded)
+    notes = [f"Dumps {enumerate_some(superseded)} are ignored: their corrected copies (_mod) are used."] * bool(
+        superseded
+    )
     answers: dict[tuple[str, str], dict[str, list[float]]] = {}
     first: dict[tuple[str, str], str] = {}
     assignments: set[str] = set()
@@ -185,7 +184,7 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
                 odd.append(number)
         if odd:
             notes.append(
-                f"Rows of {path} whose id is unusable are left aside, and so are answers that are no numbers: rows "
+                f"Rows of {path} whose id is unusable are ignored, and so are answers that are not numbers: rows "
                 f"{enumerate_some(odd)}."
             )
     if again:
@@ -198,12 +197,12 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
 
 
 def _records(root: Path, path: str) -> list[dict[str, str | None]]:
-    what = f"Dump {path}"
-    text, _ = decode(read_bytes(root / path, what, _MAX_MTURK_BYTES), what)
+    source = f"Dump {path}"
+    text, _ = decode(read_bytes(root / path, source, _MAX_MTURK_BYTES), source)
     try:
         return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise UsageError(f"Dump {path} is no sound CSV: {error}. Get it anew.") from None
+        raise UsageError(f"Dump {path} is not valid CSV: {error}. Download it again.") from None
 
 
 def _key(record: Mapping[str, str | None]) -> tuple[str, str] | None:
@@ -261,9 +260,9 @@ def read_transcripts(root: Path, paths: Iterable[str]) -> tuple[Transcripts, lis
         paths: Text files below the root. Of two segments of one clip the first counts.
 
     Returns:
-        The segments, and notes on lines and files that were left aside.
+        The segments, and notes on lines and files that were ignored.
     """
-    found: Transcripts = {}
+    transcripts: Transcripts = {}
     files, odd, differing, unread = 0, [], 0, []
     for path, content in read_each(root, tuple(paths), _MAX_TRANSCRIPT_BYTES):
         try:
@@ -277,14 +276,14 @@ def read_transcripts(root: Path, paths: Iterable[str]) -> tuple[Transcripts, lis
             if key is None or spoken is None:
                 odd.append(f"{path} line {number}")
                 continue
-            first = found.setdefault(key, spoken)
+            first = transcripts.setdefault(key, spoken)
             differing += (first.start, first.end, first.text) != (spoken.start, spoken.end, spoken.text)
-    notes = [f"Transcripts: {len(found):,} segments in {files:,} files."] if found else []
+    notes = [f"Transcripts: {len(transcripts):,} segments in {files:,} files."] if transcripts else []
     if odd:
-        notes.append(f"Lines of transcripts that tell no segment are left aside: {enumerate_some(odd, 5)}.")
+        notes.append(f"Lines of transcripts that tell no segment are ignored: {enumerate_some(odd, 5)}.")
     if differing:
         notes.append(f"{differing:,} segments are in several transcripts that differ; the first one counts.")
-    return ByName(found), notes + unread
+    return ByName(transcripts), notes + unread
 
 
 def _text(path: str, content: bytes | UsageError | None) -> str | None:
@@ -350,8 +349,8 @@ class Annotations:
 
     def choose(self, wanted: Literal["auto", "mmsa", "csd", "mturk"]) -> Source | None:
         """The source of the labels: the wanted one if it is there, or the first that is; None if there is none."""
-        there: dict[Source, bool] = {"mmsa": bool(self.table), "csd": bool(self.csd), "mturk": bool(self.dumps)}
-        return next((name for name, is_there in there.items() if is_there and wanted in (name, "auto")), None)
+        available: dict[Source, bool] = {"mmsa": bool(self.table), "csd": bool(self.csd), "mturk": bool(self.dumps)}
+        return next((name for name, is_there in available.items() if is_there and wanted in (name, "auto")), None)
 
 
 @dataclass(frozen=True)
@@ -491,7 +490,7 @@ def _number(found: Annotations) -> tuple[dict[tuple[str, str], _Sequenced], list
     in_order = 0
     for video, sequence in found.sequences.items():
         if not video.isprintable() or video.startswith(".") or "/" in video or "\\" in video or len(video) > 100:
-            raise UsageError(f"{found.csd} names a video {video[:100]!r}, which is no plain name.")
+            raise UsageError(f"{found.csd} names a video {video[:100]!r}, which is not a plain name.")
         if video in spans:
             clips = numbers_by_time(sequence, spans[video])
         else:
@@ -519,15 +518,15 @@ def numbers_by_time(sequence: LabelSequence, spans: Mapping[str, tuple[float, fl
     clips = list(spans)
     # Either side may have clamped a negative start.
     theirs = np.maximum(np.array([spans[clip] for clip in clips], dtype=np.float64), 0.0)
-    found: dict[int, str] = {}
+    numbers: dict[int, str] = {}
     taken: set[str] = set()
     for index, ours in enumerate(np.maximum(sequence.intervals, 0.0)):
         distance = np.abs(theirs - ours).max(axis=1)
         clip = clips[int(distance.argmin())]
         if distance.min() <= _SAME_TIME and clip not in taken:
-            found[index] = clip
+            numbers[index] = clip
             taken.add(clip)
-    return found
+    return numbers
 
 
 def numbers_by_order(sequence: LabelSequence, rows: list[LabelRow]) -> dict[int, str]:

@@ -41,7 +41,7 @@ def choose_table(root: Path, tables: list[str], corpus: str) -> tuple[str, list[
     named = re.compile(rf"(?<![a-z]){corpus}(?![a-z])", re.I)
     ranked = sorted(tables, key=lambda path: (not named.search(path), path.count("/"), path))
     path, *others = ranked
-    notes = [f"Label tables {enumerate_some(others, 3)} are left aside for {path}."] if others else []
+    notes = [f"Label tables {enumerate_some(others, 3)} are ignored: {path} is used."] if others else []
     return path, read_label_table(root / path, path), notes
 
 
@@ -54,15 +54,15 @@ def splits_of_table(rows: Sequence[LabelRow], table: str) -> tuple[dict[str, Spl
     odd = [f"{row.mode!r} in row {row.number}" for row in rows if row.split is None]
     if odd:
         raise UsageError(f"Column mode of {table} must be train, valid or test; found {enumerate_some(odd, 5)}.")
-    found: dict[str, Split] = {}
+    splits: dict[str, Split] = {}
     leaks: dict[str, None] = {}
     for row in rows:
-        if row.split is not None and found.setdefault(row.video_id, row.split) != row.split:
+        if row.split is not None and splits.setdefault(row.video_id, row.split) != row.split:
             leaks[row.video_id] = None
     notes = [f"Splits: MMSA's list, column mode of {table}."]
     if leaks:
         notes.append(f"Videos are in several splits, which lets speakers leak: {enumerate_some(leaks, 5)}.")
-    return found, notes
+    return splits, notes
 
 
 def choose_folds(root: Path, option: str | None, found: list[str], follow_links: bool = False) -> str:
@@ -80,8 +80,10 @@ def choose_folds(root: Path, option: str | None, found: list[str], follow_links:
     if option is None:
         if len(found) == 1:
             return found[0]
-        there = f"several are there: {enumerate_some(found)}" if found else "none is there"
-        raise UsageError(f"Splits std_folds need a file of video ids, and {there}. Name it with std_folds: {_FORMS}.")
+        candidates = f"several are there: {enumerate_some(found)}" if found else "none is there"
+        raise UsageError(
+            f"Splits std_folds need a file of video ids, and {candidates}. Name it with std_folds: {_FORMS}."
+        )
     try:
         path = relative(root, "", option)
     except ValueError as error:
@@ -105,8 +107,8 @@ def read_folds(root: Path, path: str) -> dict[str, Split]:
     Raises:
         UsageError: It is none of the forms, lacks a split, or has a video in two.
     """
-    what = f"File of folds {path}"
-    text, _ = decode(read_bytes(root / path, what, _MAX_BYTES), what)
+    source = f"File of folds {path}"
+    text, _ = decode(read_bytes(root / path, source, _MAX_BYTES), source)
     lists = _lists(path, text)
     absent = [split for split in Split if not lists.get(split)]
     if absent:
@@ -146,7 +148,7 @@ def _lists(path: str, text: str) -> dict[Split, list[str]]:
         if word is None:
             continue
         if not isinstance(videos, list | tuple) or not all(isinstance(video, str) for video in videos):
-            raise UsageError(f"In file of folds {path}, {name} is no list of video ids in quotes.")
+            raise UsageError(f"In file of folds {path}, {name} is not a list of video ids in quotes.")
         split = split_of(word[0], {})
         if split in lists:
             raise UsageError(f"File of folds {path} has two lists for {split}; keep one.")
@@ -157,11 +159,11 @@ def _lists(path: str, text: str) -> dict[Split, list[str]]:
 
 def _assignments(text: str) -> dict[str, object]:
     """Names and the literal values that a Python file assigns to them; nothing of it runs."""
-    found: dict[str, object] = {}
+    lists: dict[str, object] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.List):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    return found
+            lists[node.targets[0].id] = ast.literal_eval(node.value)
+    return lists
 
 
 def _table(path: str, text: str) -> dict[Split, list[str]]:

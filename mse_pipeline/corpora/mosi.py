@@ -86,12 +86,12 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         raise UsageError(_no_labels(folder, layout))
     table, rows, notes = chosen
     task = _task(options, task)
-    transcripts, told = read_transcripts(folder, layout.transcripts)
-    notes += told
-    segments, told = list_segments("mmsa", Annotations(rows=rows, table=table, transcripts=transcripts))
-    notes += told
-    _, told = splits_of_table(rows, table)
-    notes += told
+    transcripts, messages = read_transcripts(folder, layout.transcripts)
+    notes += messages
+    segments, messages = list_segments("mmsa", Annotations(rows=rows, table=table, transcripts=transcripts))
+    notes += messages
+    _, messages = splits_of_table(rows, table)
+    notes += messages
     sentiment = (task.low, task.high) if isinstance(task, Regression) else SENTIMENT
     wanted = Wanted(
         target=options.target,
@@ -102,11 +102,11 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         # What is known of MOSEI's videos is not about these.
         official=False,
     )
-    clips, defects, told = make_clips(segments, None, layout.media, wanted)
-    notes += [*told, *(f"Left aside: {reason}" for reason in layout.refused)]
+    clips, defects, messages = make_clips(segments, None, layout.media, wanted)
+    notes += [*messages, *(f"Ignored: {reason}" for reason in layout.refused)]
     if options.official:
-        found = {split: sum(clip.split == split for clip in clips) for split in Split}
-        defects += [*_bad_full_videos(layout), *compare_counts("clips of split", OFFICIAL, found)]
+        counts = {split: sum(clip.split == split for clip in clips) for split in Split}
+        defects += [*_bad_full_videos(layout), *compare_counts("clips of split", OFFICIAL, counts)]
     return Corpus(
         name="mosi",
         root=folder,

@@ -65,14 +65,14 @@ class Overview:
             language if len(self.languages) == 1 else f"{language} {count:,}"
             for language, count in self.languages.items()
         )
-        told = [f"Understood: {describe(self.task)}"]
-        told += [f"splits {splits}"] if labelled else [f"{self.clips:,} clips"]
-        told.append(f"language of the texts {languages}")
+        parts = [f"Understood: {describe(self.task)}"]
+        parts += [f"splits {splits}"] if labelled else [f"{self.clips:,} clips"]
+        parts.append(f"language of the texts {languages}")
         if labelled:
-            told.append(f"{_share(self.unlabelled, self.clips)} without a label")
+            parts.append(f"{_share(self.unlabelled, self.clips)} without a label")
         if self.textless:
-            told.append(f"{_share(self.textless, self.clips)} without a text")
-        return "; ".join(told) + "."
+            parts.append(f"{_share(self.textless, self.clips)} without a text")
+        return "; ".join(parts) + "."
 
     def to_dict(self, labelled: bool = True) -> dict[str, Any]:
         """Plain values for `--json`.
@@ -139,7 +139,11 @@ def foreign_texts(clips: Iterable[Clip]) -> list[str]:
         if script == "LATIN" and len(ids) < _LATIN_TOO * texts[language]:
             continue
         name = _NAMES.get(script, f"{script.capitalize()} letters")
-        likely = "en" if script == "LATIN" else next((one for one, signs in _SCRIPTS.items() if script in signs), "")
+        likely = (
+            "en"
+            if script == "LATIN"
+            else next((language for language, signs in _SCRIPTS.items() if script in signs), "")
+        )
         other = f", as {likely}," if likely else ","
         remarks.append(
             f"{len(ids):,} of {texts[language]:,} texts of language {language} {'is' if len(ids) == 1 else 'are'} "

@@ -1,9 +1,8 @@
 """CH-SIMS (Yu et al. 2020): 2,281 clips of Chinese films and shows, sentiment from -1 to 1 a modality and in all.
 
-The older tree of CH-SIMS: four label files and three lists of row numbers in a folder metadata.
-
-``metadata/sentiment/label_{M,T,A,V}.csv`` have the columns video_id, clip_id, label and, in one of them at least,
-text; ``{train,val,test}_index.csv`` have one column with numbers of rows, counted from 0.
+The older release has a folder metadata instead of one label table: ``metadata/sentiment/label_{M,T,A,V}.csv`` with the
+columns video_id, clip_id, label and, in at least one of them, text; ``{train,val,test}_index.csv`` with one column of
+row numbers, counted from 0.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ def _ids(table: Table) -> list[tuple[str, str]]:
     ]
     bad = [row for row, pair in zip(table.rows, pairs, strict=True) if not all(map(_NAME.fullmatch, pair))]
     if bad:
-        raise UsageError(f"{table.path} has ids that are no plain names, in rows {enumerate_some(bad)}.")
+        raise UsageError(f"{table.path} has ids that are not plain names, in rows {enumerate_some(bad)}.")
     return pairs
 
 
@@ -140,7 +139,7 @@ def _labels(table: Table) -> list[float | None]:
     numbers = [number_of(value, table.delimiter) if value else None for value in values]
     bad = [row for row, value, number in zip(table.rows, values, numbers, strict=True) if value and number is None]
     if bad:
-        raise UsageError(f"{table.path} has labels that are no numbers, in rows {enumerate_some(bad)}.")
+        raise UsageError(f"{table.path} has labels that are not numbers, in rows {enumerate_some(bad)}.")
     return numbers
 
 
@@ -154,7 +153,7 @@ def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
         for row, value in zip(table.rows, column, strict=True):
             number = number_of(value)
             if number is None or not number.is_integer() or not 0 <= number < count:
-                raise UsageError(f"{path}, row {row}: {value!r} is no number of a row from 0 to {count - 1}.")
+                raise UsageError(f"{path}, row {row}: {value!r} is not a number of a row from 0 to {count - 1}.")
             other = found.setdefault(int(number), name)
             if other != name:
                 raise UsageError(f"{path}, row {row}: clip {int(number)} is of split {other} already.")
@@ -220,7 +219,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         defects=tuple(defects),
         expected=OFFICIAL if options.official else {},
         sources=sources,
-        notes=(*notes, *told, *(f"Left aside: {reason}" for reason in listing.refused)),
+        notes=(*notes, *told, *(f"Ignored: {reason}" for reason in listing.refused)),
     )
 
 
@@ -237,7 +236,7 @@ def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[Label
     table, notes = choose(tables, sum(OFFICIAL.values()) if options.official else 0, "label")
     if table is not None:
         if "M" in older:
-            notes.append(f"{older['M']} is left aside for {table.path}.")
+            notes.append(f"{older['M']} is ignored: {table.path} is used.")
         return table, (table.path,), notes
     if "M" not in older:
         raise UsageError(_no_table(folder, listing))
@@ -261,5 +260,5 @@ def _no_table(root: Path, listing: Listing) -> str:
         sentences.append(f"Archives are still packed; unpack {enumerate_some(packed, 3)}.")
     if media := media_below(listing):
         sentences.append(f"Clips are there ({len(media):,}); put the label table beside their folder Raw.")
-    sentences.append("https://github.com/thuiar/MMSA tells where CH-SIMS is to be had.")
+    sentences.append("https://github.com/thuiar/MMSA says where CH-SIMS is available from.")
     return " ".join(sentences)

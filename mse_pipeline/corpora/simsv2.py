@@ -1,8 +1,7 @@
 """CH-SIMS v2 (Liu et al. 2022): clips of Chinese films and shows, sentiment from -1 to 1, with an unlabelled part.
 
-Rows of a label table of CH-SIMS v2 or CH-SIMS -> clips and their defects.
-
-Where the label tables and clips of CH-SIMS v2 and CH-SIMS lie, in any of the trees that are about.
+`mse_pipeline.corpora.sims` shares this file's code: where label tables and clips lie in the known trees, and how rows
+of a label table become clips and defects.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def find_tables(root: Path, listing: Listing) -> list[LabelTable]:
 
 
 def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTable | None, list[str]]:
-    """The table to use, and a note on each that is left aside.
+    """The table to use, and a note on each that is ignored.
 
     CH-SIMS v2 takes up the clips of CH-SIMS, so that people keep both under one folder, in tables of one form. The
     table with the corpus's own number of rows is taken, then the one that is named as the corpus names it, then the
@@ -85,7 +84,7 @@ def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTa
         return None, []
     used = ordered[0]
     return used, [
-        f"{other.path} ({len(other.rows):,} rows) is left aside for {used.path} ({len(used.rows):,} rows)."
+        f"{other.path} ({len(other.rows):,} rows) is ignored: {used.path} ({len(used.rows):,} rows) is used."
         for other in ordered[1:]
     ]
 
@@ -192,7 +191,7 @@ def restore_zeros(rows: Sequence[LabelRow], media: Mapping[Key, object]) -> tupl
         return restored, []
     return restored, [
         f"{len(examples):,} clip ids had lost their leading zeros and have them back from the media's names, as in: "
-        f"{examples[0]}. Spreadsheets do that; get the label table anew."
+        f"{examples[0]}. Spreadsheets do that; download the label table again."
     ]
 
 
@@ -248,9 +247,9 @@ def make_clips(
             defects.append(Defect(code="text_repaired", message=message, clip=name, path=source))
         defects += _media_defects(row, files)
     if lost:
-        told = ", ".join(f"{mode!r} ({number:,} rows)" for mode, number in lost.most_common(5))
+        modes = ", ".join(f"{mode!r} ({number:,} rows)" for mode, number in lost.most_common(5))
         raise UsageError(
-            f"Label table {source} names splits that are none of train, valid (also val) and test: {told}."
+            f"Label table {source} names splits that are none of train, valid (also val) and test: {modes}."
         )
     return list(clips.values()), defects
 
@@ -266,7 +265,7 @@ def without_label(media: Mapping[Key, Iterable[str]], known: set[Key]) -> Iterat
     for key, files in media.items():
         if key not in annotated:
             for path in files:
-                message = f"{path} is left aside: no label row is about {key[0]}$_${key[1]}."
+                message = f"{path} is ignored: no label row is about {key[0]}$_${key[1]}."
                 yield Defect(code="unlabelled_media", message=message, path=path)
 
 
@@ -274,17 +273,17 @@ def _labels(row: LabelRow, clip: str, source: str, task: Regression) -> tuple[di
     """``label`` and the labels by modality, and a defect for each that is out of range."""
     known: dict[str, Label] = {}
     wrong = []
-    given = {"label": row.label, **row.modality_labels}
-    for kind, value in given.items():
+    values = {"label": row.label, **row.modality_labels}
+    for kind, value in values.items():
         if value is None:
             continue
         if task.low <= value <= task.high:
             known[kind] = value
             continue
-        what = kind if kind == "label" else f"{kind} label"
+        label_name = kind if kind == "label" else f"{kind} label"
         message = (
-            f"Row {row.number} of {source} has the {what} {value:g}; the range is {task.low:g} to {task.high:g}. "
-            "The clip goes without it."
+            f"Row {row.number} of {source} has the {label_name} {value:g}; the range is {task.low:g} to {task.high:g}. "
+            "The clip has no such label."
         )
         wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
     return known, wrong
@@ -295,7 +294,7 @@ def _media_defects(row: LabelRow, files: Sequence[str]) -> Iterator[Defect]:
         message = f"{row.id} is annotated, but there is no file {row.video_id}/{row.clip_id}.mp4."
         yield Defect(code="missing_media", message=message, clip=row.id)
     for path in files[1:]:
-        message = f"{path} is left aside: {row.id} has another file, {files[0]}, that is preferred."
+        message = f"{path} is ignored: {row.id} has another file, {files[0]}, that is preferred."
         yield Defect(code="duplicate", message=message, clip=row.id, path=path)
 
 
@@ -310,7 +309,7 @@ OFFICIAL_BINS = {  # in the order of BINS
     Split.TEST: (227, 261, 123, 282, 141),
 }
 OFFICIAL_UNSUPERVISED = 10_161
-WHERE = "https://github.com/thuiar/ch-sims-v2 tells where the supervised and the unsupervised part are to be had"
+WHERE = "https://github.com/thuiar/ch-sims-v2 says where the supervised and the unsupervised part are available from"
 
 FACTS = Facts(
     title="CH-SIMS v2.0: films, series and shows in Mandarin (Liu et al. 2022)",
@@ -375,18 +374,18 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
         notes += told
         known |= {(row.video_id, row.clip_id) for row in rows}
         without_mode = None if table.labelled else Split(options.unlabelled_split)
-        found, wrong = make_clips(rows, table.path, media, number, without_mode)
-        for twin in (clip.id for clip in found if clip.id in clips):
+        table_clips, table_defects = make_clips(rows, table.path, media, number, without_mode)
+        for twin in (clip.id for clip in table_clips if clip.id in clips):
             message = f"{table.path} lists {twin} again; the row of {used[0].path} counts."
-            wrong.append(Defect(code="duplicate", message=message, clip=twin, path=table.path))
-        clips = {clip.id: clip for clip in found} | clips
-        defects += [*wrong, *without_label(media, known)]
+            table_defects.append(Defect(code="duplicate", message=message, clip=twin, path=table.path))
+        clips = {clip.id: clip for clip in table_clips} | clips
+        defects += [*table_defects, *without_label(media, known)]
     if options.part == "supervised" and other_media:
         notes.append(
-            f"{len(other_media):,} clips in folders of the unsupervised part are left aside; the option part: both "
+            f"{len(other_media):,} clips in folders of the unsupervised part are ignored; the option part: both "
             "takes them as well."
         )
-    notes += [f"Left aside: {reason}" for reason in listing.refused]
+    notes += [f"Ignored: {reason}" for reason in listing.refused]
     if options.official:
         defects += _official_counts(clips.values(), options)
         notes += _count_story(clips.values(), options)
@@ -405,7 +404,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
 def _tables(
     root: Path, listing: Listing, tables: Sequence[LabelTable], options: OptionsModel
 ) -> tuple[list[LabelTable], list[str]]:
-    """The tables of the parts that are asked for, and notes on those that are left aside.
+    """The tables of the parts that are asked for, and notes on those that are ignored.
 
     Raises:
         UsageError: There is none of a part.
@@ -441,7 +440,7 @@ def _no_table(root: Path, listing: Listing, part: str, others: Sequence[str]) ->
         sentences.append(f"Clips are there ({len(media):,}); put the label table beside their folder Raw.")
     sentences.append(f"{WHERE}.")
     if listing.refused:
-        sentences.append(f"Left aside: {enumerate_some(listing.refused, 3)}")
+        sentences.append(f"Ignored: {enumerate_some(listing.refused, 3)}")
     return " ".join(sentences)
 
 
@@ -467,9 +466,9 @@ def _official_counts(clips: Collection[Clip], options: OptionsModel) -> Iterator
     if options.part == "unsupervised":
         return
     for split, numbers in OFFICIAL_BINS.items():
-        found = Counter(bin_of(float(clip.label)) for clip in clips if clip.split == split and clip.label is not None)
+        counts = Counter(bin_of(float(clip.label)) for clip in clips if clip.split == split and clip.label is not None)
         expected = dict(zip(BINS, numbers, strict=True))
-        yield from compare_counts(f"{split} clips whose label is", expected, found)
+        yield from compare_counts(f"{split} clips whose label is", expected, counts)
 
 
 def _count_story(clips: Collection[Clip], options: OptionsModel) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Anyone's dataset: a table with the columns id, media, split, text and label beside the media it names.
+"""A user's own dataset: a table with the columns id, media, split, text and label, beside the media that it names.
 
-Rows of a table -> clips and their defects.
+Each row of the table becomes a clip, and what is wrong with it becomes defects.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
         split = split_of(cell["split"], cells.splits)
         if split is None:
             known = "train, valid (also dev, val) or test; the option splits maps other names"
-            complaints.add(f"split {cell['split']!r} is none of {known}", row)
+            complaints.add(f"split {cell['split']!r} is not one of {known}", row)
         start, end = _span(cell["start"], cell["end"], row, cells.delimiter, complaints)
         label, wrong = _label(written["label"].strip(), row, task, cells.delimiter, name)
         labels: dict[str, Label] = {}
@@ -152,10 +152,10 @@ def lost_row(row: int, what: str, source: str | None) -> Defect:
 def _damage(row: int, names: Sequence[str], written: Mapping[str, str], clip: str) -> Defect:
     which = " and ".join(names).capitalize()
     if any(REPLACED in written[name] for name in names):
-        told = f"{which} in row {row} held damaged bytes, in whose place U+FFFD stands; mend the row in the table."
+        message = f"{which} in row {row} held damaged bytes, in whose place U+FFFD stands; mend the row in the table."
     else:
-        told = f"{which} in row {row} held encoding damage, which is repaired."
-    return Defect(code="text_repaired", message=told, clip=clip)
+        message = f"{which} in row {row} held encoding damage, which is repaired."
+    return Defect(code="text_repaired", message=message, clip=clip)
 
 
 def _check_id(name: str, row: int, first_row: dict[str, int], complaints: Complaints) -> None:
@@ -172,7 +172,7 @@ def _span(start: str, end: str, row: int, delimiter: str, complaints: Complaints
     for name, value in (("start", start), ("end", end)):
         number = number_of(value, delimiter) if value else None
         if value and number is None:
-            complaints.add(f"{name} {value!r} is no number of seconds{_notation(value)}", row)
+            complaints.add(f"{name} {value!r} is not a number of seconds{_notation(value)}", row)
         values.append(number)
     begin, finish = values
     if finish is not None and finish <= max(begin or 0.0, 0.0):
@@ -183,7 +183,7 @@ def _span(start: str, end: str, row: int, delimiter: str, complaints: Complaints
 def _turn(value: str, row: int, delimiter: str, complaints: Complaints) -> int | None:
     number = number_of(value, delimiter) if value else None
     if value and (number is None or not number.is_integer()):
-        complaints.add(f"turn {value!r} is no whole number", row)
+        complaints.add(f"turn {value!r} is not a whole number", row)
         return None
     return None if number is None else int(number)
 
@@ -382,16 +382,16 @@ def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
     for name, theirs in renamed.items():
         if name not in ours and not re.fullmatch(FURTHER + r"\w+", name):
             near = did_you_mean(name, ours)
-            wrong.append(f"option columns: {name} is none of {', '.join(ours)} and label_NAME{near}")
+            wrong.append(f"option columns: {name} is not one of {', '.join(ours)} and label_NAME{near}")
         if theirs not in table.columns:
             wrong.append(f"option columns: the table has no column {theirs}{did_you_mean(theirs, table.columns)}")
     for name in REQUIRED:
         if name not in renamed and name not in table.columns:
             wrong.append(f"there is no column {name}{did_you_mean(name, table.columns)}")
     if wrong:
-        told = "\n".join(f"  {sentence}" for sentence in wrong)
+        lines = "\n".join(f"  {sentence}" for sentence in wrong)
         raise UsageError(
-            f"Table {table.path} does not fit:\n{told}\nIts columns are {', '.join(table.columns)}. Rename them, or "
+            f"Table {table.path} does not fit:\n{lines}\nIts columns are {', '.join(table.columns)}. Rename them, or "
             "write columns: {id: THEIRS, ...} into the options of the recipe's corpus."
         )
     cells = {

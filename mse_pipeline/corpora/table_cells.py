@@ -1,4 +1,4 @@
-"""Cells of a table -> values, the rows that are wrong gathered so that all are told at once."""
+"""Cells of a table -> values and the task. All rows that are wrong are collected and reported in one error."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def kind_of(values: Iterable[str], delimiter: str = ",") -> Kind:
         >>> kind_of(["joy", "anger", "0.5"]), kind_of(["1", "2.5", "", "?"]), kind_of(["1", "joy"])
         ('texts', 'numbers', 'mixed')
     """
-    given = [value for value in values if is_sound(value)]
-    numbers = sum(number_of(value, delimiter) is not None for value in given)
-    texts = len(given) - numbers
+    sound = [value for value in values if is_sound(value)]
+    numbers = sum(number_of(value, delimiter) is not None for value in sound)
+    texts = len(sound) - numbers
     if 2 * min(numbers, texts) > max(numbers, texts):
         return "mixed"
     return "numbers" if numbers > texts else "texts"
@@ -131,28 +131,28 @@ def infer_task(labels: Sequence[str], column: str, delimiter: str = ",") -> tupl
         >>> infer_task(["-2.4", "1", "NA"], "label")[0]
         Regression(low=-3.0, high=1.0)
     """
-    given = [label.strip() for label in labels if is_sound(label)]
-    if not given:
+    sound = [label.strip() for label in labels if is_sound(label)]
+    if not sound:
         raise UsageError(f"Column {column} has no label at all; name the column of the labels with columns.label.")
-    numbers = {label: number for label in given if (number := number_of(label, delimiter)) is not None}
-    alike = [label for label in given if label not in numbers and is_like_a_number(label)]
-    count = sum(label in numbers for label in given)
-    if 2 * len(alike) > count and 2 * (len(alike) + count) > len(given):
+    numbers = {label: number for label in sound if (number := number_of(label, delimiter)) is not None}
+    alike = [label for label in sound if label not in numbers and is_like_a_number(label)]
+    count = sum(label in numbers for label in sound)
+    if 2 * len(alike) > count and 2 * (len(alike) + count) > len(sound):
         raise UsageError(
             f"Column {column} holds {alike[0]!r}, which reads like a number with a decimal comma or with thousands "
             "parted. Write numbers with a decimal point and nothing else, as in 1234.5, or part the cells with "
             "semicolons, where a comma is a decimal sign."
         )
-    kind = kind_of(given, delimiter)
-    texts = sorted({label for label in given if label not in numbers})
+    kind = kind_of(sound, delimiter)
+    texts = sorted({label for label in sound if label not in numbers})
     if kind == "mixed":
         raise UsageError(
             f"Column {column} holds numbers, as {next(iter(numbers))!r}, and words, as {texts[0]!r}, and many of both. "
             "Write task into the recipe with the classes or the range, or name another column with columns.label."
         )
     if kind == "numbers":
-        return _range(sorted(set(numbers.values())), given, texts)
-    return _classes(texts, given, list(numbers), column)
+        return _range(sorted(set(numbers.values())), sound, texts)
+    return _classes(texts, sound, list(numbers), column)
 
 
 def told_missing(columns: Mapping[str, Sequence[str]], classes: Sequence[str] = ()) -> list[str]:
@@ -166,36 +166,37 @@ def told_missing(columns: Mapping[str, Sequence[str]], classes: Sequence[str] = 
         >>> told_missing({"label": ["1", "nan", "nan", ""], "text": ["None", "none"]})
         ["Read as absent values: 'nan' in column label (2 cells), 'None' in column text (1 cell). ..."]
     """
-    told = []
+    notes = []
     for name, cells in columns.items():
         absent = is_unsaid if name in SAID else is_missing
         words = Counter(cell.strip() for cell in cells if absent(cell))
         kept = {"", *(classes if name == "label" else ())}
-        told += [
+        notes += [
             f"{word!r} in column {name} ({count:,} cell{'s' * (count > 1)})"
             for word, count in words.items()
             if word not in kept
         ]
-    if not told:
+    if not notes:
         return []
     tail = "A class of such a name is kept where the recipe's task names it; a text where it ends with a full stop."
-    return [f"Read as absent values: {enumerate_some(told)}. {tail}"]
+    return [f"Read as absent values: {enumerate_some(notes)}. {tail}"]
 
 
 def _range(values: Sequence[float], given: Sequence[str], strays: Sequence[str]) -> tuple[Task, str]:
     low, high = float(math.floor(values[0])), float(math.ceil(values[-1]))
     range_ = Regression(low, high if high > low else low + 1)
-    told = f"a regression from {range_.low:g} to {range_.high:g}"
+    description = f"a regression from {range_.low:g} to {range_.high:g}"
     if len(values) <= _MAX_CODES and all(value.is_integer() for value in values):
         codes = ", ".join(f"{value:g}" for value in values)
         quoted = ", ".join(f'"{value:g}"' for value in values)
         note = (
-            f"The labels are whole numbers ({codes}): they are taken as {told}. If they stand for classes, write task: "
-            f"{{kind: classification, classes: [{quoted}]}} into the recipe; write task for another range, too."
+            f"The labels are whole numbers ({codes}): they are taken as {description}. If they stand for classes, "
+            f"write task: {{kind: classification, classes: [{quoted}]}} into the recipe; write task "
+            "for another range, too."
         )
     else:
-        note = f"The labels are numbers: {told}; write task into the recipe for another range, or for classes."
-    return range_, note + _told_strays(strays, given, "are no numbers")
+        note = f"The labels are numbers: {description}; write task into the recipe for another range, or for classes."
+    return range_, note + _told_strays(strays, given, "are not numbers")
 
 
 def _classes(

@@ -1,6 +1,6 @@
 """A table file -> columns of text: CSV and TSV in any usual encoding, and Parquet.
 
-Columns of Arrow types, as Parquet holds them -> cells of text, or why a column holds none.
+A Parquet column becomes text by its Arrow type. `Unreadable` says why a column cannot be read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def to_cells(column: Any, encoding: str = "utf-8") -> list[str]:  # noqa: PLR091
         ['1.5', '']
         >>> to_cells(pa.chunked_array([pa.array([[1.0]])]))
         Traceback (most recent call last):
-        mse_pipeline.corpora.table_file.Unreadable: is of the type list<item: double>, which is no text and no number
+        mse_pipeline.corpora.table_file.Unreadable: is of the type list<item: double>, which is not text or a number
     """
     import pyarrow as pa
 
@@ -83,7 +83,7 @@ def to_cells(column: Any, encoding: str = "utf-8") -> list[str]:  # noqa: PLR091
         return _seconds(_integers(column), _UNITS[kind.unit], 0)
     if types.is_timestamp(kind):
         return _timestamps(column)
-    raise Unreadable(f"is of the type {kind}, which is no text and no number")
+    raise Unreadable(f"is of the type {kind}, which is not text or a number")
 
 
 def _decoded(column: Any, encoding: str, padded: bool = False) -> list[str]:
@@ -96,7 +96,7 @@ def _decoded(column: Any, encoding: str, padded: bool = False) -> list[str]:
     # A few damaged cells are defects of their rows; bytes that are mostly none are something else, as a picture.
     if damaged * 2 > full:
         raise Unreadable(
-            f"is of the type {column.type}, whose bytes are no text in {encoding}; the option encoding names another"
+            f"is of the type {column.type}, whose bytes are not text in {encoding}; the option encoding names another"
         )
     return cells
 
@@ -129,22 +129,22 @@ def _timestamps(column: Any) -> list[str]:
 
     unit = _UNITS[column.type.unit]
     instants = _integers(column)
-    given = [value for value in instants if value is not None]
-    if not given:
+    known = [value for value in instants if value is not None]
+    if not known:
         return [""] * len(instants)
-    if min(given) >= 0 and max(given) // unit < _LONGEST:
+    if min(known) >= 0 and max(known) // unit < _LONGEST:
         return _seconds(instants, unit, 0)
     if column.type.tz is not None:
         try:
             instants = _integers(pc.local_timestamp(column))
         except pa.ArrowException as error:
             raise Unreadable(f"is of the type {column.type}, whose time zone is not known: {error}") from None
-        given = [value for value in instants if value is not None]
-    first, last = min(given) // unit // _DAY * _DAY, max(given) // unit
+        known = [value for value in instants if value is not None]
+    first, last = min(known) // unit // _DAY * _DAY, max(known) // unit
     one_day = last < first + _DAY
     if not one_day and (first not in _ZERO_DAYS or last >= first + _LONGEST):
         raise Unreadable(
-            f"is of the type {column.type} and holds points in time of several days, which are no seconds of a file; "
+            f"is of the type {column.type} and holds points in time of several days, which are not seconds of a file; "
             "write seconds"
         )
     return _seconds(instants, unit, first)
@@ -174,7 +174,7 @@ class Table:
         rows: Number of each row in the file, the header being row 1.
         encoding: Of the file, as in ``utf-8`` or ``parquet``.
         delimiter: What parts its cells, which tells whether numbers have a decimal comma; empty of Parquet.
-        unread: Name of a column that is left aside -> why, as the end of a sentence about it.
+        unread: Name of a column that is ignored -> why, as the end of a sentence about it.
         lost: Rows without a sound number of cells that damaged bytes have cost.
         notes: What should be known of the reading, as sentences.
     """
@@ -207,14 +207,14 @@ def read_table(root: Path, path: str, encoding: str | None = None) -> Table:
             raise UsageError(f"Table {path} is {what}, whatever its name says. {_AS_CSV}")
     kind = kind_of_bytes(content[:4096])
     if content and kind is not None and not kind.text and not content.startswith(b"PAR1"):
-        raise UsageError(f"Table {path} is no table: it is {kind}")
+        raise UsageError(f"Table {path} is not a table: it is {kind}")
     if content.startswith(b"PAR1") or path.lower().endswith(".parquet"):
         table = _parquet(content, path, encoding)
     else:
         table = _delimited(content, path, encoding)
     if not table.rows:
         raise UsageError(f"Table {path} has no rows.")
-    aside = [f"Table {path}: the column {name} is left aside; it {why}." for name, why in table.unread.items()]
+    aside = [f"Table {path}: the column {name} is ignored; it {why}." for name, why in table.unread.items()]
     return replace(table, notes=(*table.notes, *aside))
 
 
@@ -228,7 +228,7 @@ def refuse_others(path: str) -> None:
     """Refuse a table of another kind by its name.
 
     Raises:
-        UsageError: It is a spreadsheet or another file that is no table here; how to save it is told.
+        UsageError: It is a spreadsheet or another file that is not a table here; how to save it is told.
 
     Examples:
         >>> refuse_others("labels.xlsx")
@@ -240,7 +240,7 @@ def refuse_others(path: str) -> None:
         raise UsageError(f"{path} is a spreadsheet, which is not read: save its sheet as a .csv file. {_AS_CSV}")
     if suffix in _BINARY:
         raise UsageError(
-            f"{path} is no table that is read here: save it as one of {', '.join(SUFFIXES)}, in pandas with "
+            f"{path} is not a table that is read here: save it as one of {', '.join(SUFFIXES)}, in pandas with "
             'df.to_parquet("clips.parquet").'
         )
 
@@ -251,21 +251,21 @@ def refuse_unread(table: Table, names: Iterable[str]) -> None:
     Raises:
         UsageError: One of the names is one of `Table.unread`.
     """
-    told = [f"column {name} {table.unread[name]}" for name in dict.fromkeys(names) if name in table.unread]
-    if told:
-        raise UsageError(f"Table {table.path} cannot be read: {'; '.join(told)}. Mend or rename what is named.")
+    unreadable = [f"column {name} {table.unread[name]}" for name in dict.fromkeys(names) if name in table.unread]
+    if unreadable:
+        raise UsageError(f"Table {table.path} cannot be read: {'; '.join(unreadable)}. Mend or rename what is named.")
 
 
 def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
     decoded = decode_file(content, f"Table {path}", encoding)
     text = decoded.text.lstrip("\r\n")
-    told = _SEPARATOR_LINE.match(text)
-    if told:
-        # Excel's own line, which tells how the cells are parted; it is no row.
-        text = text[told.end() :]
+    separator = _SEPARATOR_LINE.match(text)
+    if separator:
+        # Excel's own line, which tells how the cells are parted; it is not a row.
+        text = text[separator.end() :]
     header_line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     usual = "\t" if path.lower().endswith(".tsv") else max(_DELIMITERS, key=header_line.count)
-    delimiter = told["sign"] if told else usual
+    delimiter = separator["sign"] if separator else usual
     try:
         rows = _rows(text, delimiter, path)
     except UsageError:
@@ -274,7 +274,7 @@ def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
         # A damaged byte may have been a quote, without which the rows behind it are taken for one text.
         rows = _rows(_without_broken_lines(text), delimiter, path)
     names = [name.strip().lstrip("\ufeff") for name in rows[0]] if rows else []
-    named = max((place for place, name in enumerate(names, start=1) if name), default=0)
+    named = max((number for number, name in enumerate(names, start=1) if name), default=0)
     records: list[list[str]] = []
     numbers: list[int] = []
     uneven: list[int] = []
@@ -315,7 +315,7 @@ def _rows(text: str, delimiter: str, path: str) -> list[list[str]]:
     """All rows from the header on, blank ones among them.
 
     Raises:
-        UsageError: It is no CSV.
+        UsageError: It is not CSV.
     """
     rows: list[list[str]] = []
     try:
@@ -324,7 +324,7 @@ def _rows(text: str, delimiter: str, path: str) -> list[list[str]]:
             if rows or any(cells):
                 rows.append(cells)
     except csv.Error as error:
-        raise UsageError(f"Table {path} is no sound CSV: {error} (about row {len(rows) + 1}).") from None
+        raise UsageError(f"Table {path} is not valid CSV: {error} (about row {len(rows) + 1}).") from None
     return rows
 
 
@@ -366,7 +366,7 @@ def _named(
                 f"Table {path} has cells in a column without a name, in rows {enumerate_some(full)}. Put texts with "
                 "the delimiter in them into double quotes, or name the column."
             )
-        notes.append(f"Table {path}: the column {name or 'without a name'} is left aside.")
+        notes.append(f"Table {path}: the column {name or 'without a name'} is ignored.")
     return kept, notes
 
 
@@ -377,7 +377,7 @@ def _parquet(data: bytes, path: str, encoding: str | None) -> Table:
     try:
         content = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"Table {path} is no sound Parquet file: {str(error).splitlines()[0]}.") from None
+        raise UsageError(f"Table {path} is not a valid Parquet file: {str(error).splitlines()[0]}.") from None
     kept: list[tuple[str, list[str]]] = []
     unread: dict[str, str] = {}
     for name, column in zip(content.column_names, content.columns, strict=True):
@@ -401,9 +401,9 @@ def _parquet(data: bytes, path: str, encoding: str | None) -> Table:
 
 def _without_twins(columns: Iterable[tuple[str, list[str]]]) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Columns by name, and names of several columns that differ, with the words that tell it."""
-    found: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     differing: dict[str, str] = {}
     for name, cells in columns:
-        if found.setdefault(name, cells) != cells:
+        if by_name.setdefault(name, cells) != cells:
             differing[name] = f"is ambiguous: there are several columns named {name}; rename all but one"
-    return {name: cells for name, cells in found.items() if name not in differing}, differing
+    return {name: cells for name, cells in by_name.items() if name not in differing}, differing

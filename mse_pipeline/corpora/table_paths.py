@@ -1,8 +1,8 @@
 """Where a table and the media that it names lie.
 
-A table may lie anywhere, and so may its media. What the user says himself, on the command line or in a recipe, says
-which folders may be read: the root, and ``media_root``. A table is anyone's, so that nothing it says leads out of them:
-an absolute path is read where it lies below them, and nowhere else.
+Both may lie anywhere. Only the user says which folders may be read, on the command line or in a recipe: the root, and
+``media_root``. A table may come from a stranger, so its paths cannot lead out of these folders: an absolute path is
+read only if it lies below them.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def find_table(root: Path, table: str | None, columns: Sequence[str], follow_lin
         return _named_table(root, table, follow_links)
     listing = list_files(root, follow_links, _MOST_SEARCHED)
     tables = [path for path in listing.files if path.lower().endswith(SUFFIXES)]
-    found = [path for path in tables if posixpath.splitext(posixpath.basename(path))[0].lower() == "clips"]
-    if len(found) == 1:
-        return root, found[0]
-    if found:
+    candidates = [path for path in tables if posixpath.splitext(posixpath.basename(path))[0].lower() == "clips"]
+    if len(candidates) == 1:
+        return root, candidates[0]
+    if candidates:
         raise UsageError(
-            f"There are several tables below {root}: {enumerate_some(found)}. Choose one with the option table of the "
-            "recipe's corpus."
+            f"There are several tables below {root}: {enumerate_some(candidates)}. Choose one with the option table of "
+            "the recipe's corpus."
         )
     others = f" These tables are there: {enumerate_some(tables, 5)}; name one with the option table." if tables else ""
     searched = "" if listing.complete else f" in the {_MOST_SEARCHED:,} folders that were searched"
@@ -90,7 +90,9 @@ def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]
     except ValueError as error:
         file = _absolute(root, table)
         if not file.is_file():
-            raise UsageError(f"Option table: there is no file {table}: {error}, and nothing is there.") from None
+            raise UsageError(
+                f"Option table: there is no file {table}: {error}, and this path does not exist."
+            ) from None
         home = file.parent.resolve() if is_local(file) else file.parent
         if is_local(home) and is_local(root) and below(str(home), str(root)):
             return root, (home / file.name).relative_to(root).as_posix()
@@ -99,12 +101,12 @@ def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]
         if not is_local(root) and (root / path).is_file():
             return root, path
         folders = Folders(root, follow_links)
-        found = folders.find(path)
+        existing_file = folders.find(path)
     except Refused as error:
         raise UsageError(f"Option table: {error}.") from None
-    if found is None:
+    if existing_file is None:
         raise UsageError(f"Option table: there is no file {table} below {root}{folders.hint(path)}.")
-    return root, found
+    return root, existing_file
 
 
 def find_media(
@@ -140,9 +142,9 @@ def find_media(
         media = search.all(table.rows, values)
         if home != root and not any(media.paths):
             other = _Search(open_root(home), [""], follow_links)
-            found = other.all(table.rows, values)
-            if any(found.paths):
-                search, media = other, found
+            other_media = other.all(table.rows, values)
+            if any(other_media.paths):
+                search, media = other, other_media
     else:
         folder, start, outside = _media_root(root, media_root)
         search = _Search(folder, [start, root, beside] if outside else [start], follow_links)
@@ -228,12 +230,12 @@ class _Search:
                 outside.append(str(error).removeprefix(f"{value!r} "))
                 continue
             try:
-                found = self._folders.find(path)
+                file = self._folders.find(path)
             except Refused as error:
                 refusals.append(f"which {replace(error.refusal, path=path)}")
                 continue
-            if found is not None:
-                return found, ""
+            if file is not None:
+                return file, ""
             if hint := self._folders.hint(path):
                 hints.append(f"which is not there{hint}")
         # `../video/a.mp4` may lead out of the folder from one start and be right from another.
@@ -261,9 +263,9 @@ class _Search:
     def complain(self, complaints: Complaints, beside: Path) -> None:
         """Note the rows whose paths lead out of the folder: one complaint a reason, with what mends it."""
         for cause, found in self._outside.items():
-            what = f"media {found[0][1]!r} {cause}; {self._mend([value for _, value in found], beside)}"
+            message = f"media {found[0][1]!r} {cause}; {self._mend([value for _, value in found], beside)}"
             for row, _ in found:
-                complaints.add(what, row)
+                complaints.add(message, row)
 
     def _mend(self, values: Sequence[str], beside: Path) -> str:
         if not is_local(self._folder) or not is_local(beside):

@@ -1,10 +1,8 @@
-"""Bytes of label files -> text, with the damage of past conversions repaired.
+"""Bytes of label files -> text: the encoding is detected, and the damage of earlier conversions is repaired.
 
-Which encoding text from strangers is in, where nothing but its bytes tells.
-
-charset-normalizer measures how disordered a text looks when it is decoded (`mess_ratio`). That alone does not tell the
-East Asian encodings apart, whose bytes are valid in each other, so that the share of characters that the languages of
-an encoding use most decides with it. Tables are short: a few words of a text must do.
+charset-normalizer measures how disordered a text looks when it is decoded (`mess_ratio`). This does not separate the
+East Asian encodings, since bytes of one are valid in the others. So the share of characters that are frequent in the
+languages of an encoding counts, too. Tables are short: a few words must be enough.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from functools import lru_cache
 from mse_pipeline.errors import UsageError, did_you_mean
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
-"""What stands in a text for bytes that are no text."""
+"""What stands in a text for bytes that are not text."""
 
 _HANZI = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方"
@@ -115,15 +113,15 @@ def check_encoding(name: str) -> str:
         ('euc_kr', 'utf-8')
     """
     try:
-        found = codecs.lookup(name)
+        codec = codecs.lookup(name)
     except (LookupError, ValueError):
-        found = None
+        codec = None
     # Python also calls base64 and zip codecs, which make bytes of bytes.
-    if found is None or found.name.replace("_", "-") in _NO_TEXT or not getattr(found, "_is_text_encoding", True):
+    if codec is None or codec.name.replace("_", "-") in _NO_TEXT or not getattr(codec, "_is_text_encoding", True):
         raise ValueError(
             f"there is no encoding {name!r}{did_you_mean(name, _OFTEN)}; often met are {', '.join(_OFTEN)}"
         )
-    return found.name
+    return codec.name
 
 
 def guess_encoding(data: bytes, source: str) -> Guess:
@@ -147,8 +145,8 @@ def guess_encoding(data: bytes, source: str) -> Guess:
         return Guess("utf-8", "", _as(name, sample) if best > 0.6 and signs < _FEW else "")
     if best < -0.5:
         raise UsageError(
-            f"{source} is text in none of the usual encodings. Save it as UTF-8, or name its encoding with the option "
-            "encoding."
+            f"{source} cannot be decoded in any of the usual encodings. Save it as UTF-8, or name its encoding with "
+            "the option encoding."
         )
     few = sum(not sign.isascii() for sign in sample.decode(name, "replace")) < _FEW
     if few and _is_western(sample):
@@ -169,9 +167,9 @@ def _is_western(sample: bytes) -> bool:
     """Whether all signs beyond ASCII are what Western Europe writes, capitals at the begin of a word alone."""
     usual = _CANDIDATES["cp1252"].familiar
     return not _CUT_SHORT.search(sample) and all(
-        sign.isascii() or (_fits(word, place, "cp1252") and (sign in usual or (place == 0 and sign.lower() in usual)))
+        sign.isascii() or (_fits(word, index, "cp1252") and (sign in usual or (index == 0 and sign.lower() in usual)))
         for word in sample.decode("cp1252", "replace").split()
-        for place, sign in enumerate(word)
+        for index, sign in enumerate(word)
     )
 
 
@@ -217,7 +215,7 @@ def utf8_signs(data: bytes) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def _is_usual(sign: str) -> bool:
     # Three bytes that follow UTF-8's rule are no accident, two may be: hence the letters that languages use.
-    return ord(sign) > 0x7FF or any(sign in one.familiar for one in _CANDIDATES.values())
+    return ord(sign) > 0x7FF or any(sign in candidate.familiar for candidate in _CANDIDATES.values())
 
 
 def _sample(data: bytes) -> bytes:
@@ -239,10 +237,10 @@ def _score(sample: bytes, encoding: str) -> float:
     text = sample.decode(encoding, "replace")
     signs, weight = 0, 0.0
     for word in text.split():
-        for place, sign in enumerate(word):
+        for index, sign in enumerate(word):
             if not sign.isascii():
                 signs += 1
-                weight += _weight(sign, encoding) if _fits(word, place, encoding) else 0.0
+                weight += _weight(sign, encoding) if _fits(word, index, encoding) else 0.0
     if not signs:
         return -1.0
     return weight / signs - mess_ratio(text, 1.0) - 3.0 * text.count(REPLACED) / signs
@@ -344,7 +342,7 @@ def decode(data: bytes, source: str) -> tuple[str, str]:
         The text, and the name of the encoding it was in.
 
     Raises:
-        UsageError: It is no text.
+        UsageError: It is not text.
 
     Examples:
         >>> decode("平静".encode("gb18030"), "a.csv"), decode(b"don\x92t", "b.csv")
@@ -365,7 +363,7 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
         encoding: That it is in, where someone tells; None to find out.
 
     Raises:
-        UsageError: It is no text, or not in the encoding that was told.
+        UsageError: It is not text, or not in the encoding that was told.
     """
     if encoding is not None:
         return _as_told(data, source, encoding)
@@ -377,7 +375,7 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
         return _wide(data, source, wide)
     zeros = data.count(b"\0")
     if zeros * 50 > len(data) or (zeros > 1 and zeros * 1000 > len(data)):
-        raise UsageError(f"{source} is no text file: it holds zero bytes. A table is a .csv, .tsv or .parquet file.")
+        raise UsageError(f"{source} is not a text file: it holds zero bytes. A table is a .csv, .tsv or .parquet file.")
     # A few zero bytes, as a disk leaves them that was not unmounted, are damage like any other.
     data = data.replace(b"\0", REPLACED.encode())
     if data.isascii():
@@ -386,8 +384,8 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
     if guess.encoding == "utf-8":
         text = data.decode("utf-8", "replace").lstrip(_MARK)
         damaged = text.count(REPLACED) > data.count(REPLACED.encode())
-        told = f"{source} was read as utf-8; it holds bytes that are none, which are told as defects of their rows."
-        note = told if damaged or guess.doubt else ""
+        message = f"{source} was read as utf-8; some bytes are not UTF-8, and each is a defect of its row."
+        note = message if damaged or guess.doubt else ""
     else:
         text = data.decode(guess.encoding, "replace")
         note = f"{source} was read as {guess.encoding} ({guess.language})."
@@ -419,9 +417,9 @@ def _as_told(data: bytes, source: str, encoding: str) -> Decoded:
     if lost * 4 > beyond:
         raise UsageError(
             f"{source} is not in the encoding {encoding}: {lost:,} of its {beyond:,} signs beyond ASCII cannot be "
-            "read. Give another --encoding, or none to have it found out."
+            "read. Give another --encoding, or leave it out to have the encoding detected."
         )
-    return Decoded(text, name.removesuffix("-sig"), f"{source} was read as {encoding}, as it was told.")
+    return Decoded(text, name.removesuffix("-sig"), f"{source} was read as {encoding}, as requested.")
 
 
 def _escaped(data: bytes, source: str) -> Decoded | None:

@@ -1,8 +1,8 @@
 """Imported: what a reader makes of a foreign file, and how it enters the cache.
 
-The recipe of an imported dataset: the settings of its corpus, if one is known, else defaults in its language.
-
-Values as strangers stored them -> rows of finite float32, with a count of what had to be repaired.
+`Repairs` makes finite float32 rows of a stranger's values and counts what it repaired. `bring_in` writes the clips and
+streams as a dataset. Its recipe has the settings of the corpus, if the corpus is known, else defaults in the language
+of the clips.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def recipe_for(name: str, corpus: str | None, clips: Sequence[Clip]) -> dict[str
     (language, _), *_ = Counter("zh" if clip.language.startswith("zh") else "en" for clip in clips).most_common(1) or [
         ("en", 0)
     ]
-    made = recipe.Recipe.model_validate(
+    plain_recipe = recipe.Recipe.model_validate(
         {"version": 1, "name": name, "corpus": {"name": "table"}, "prompt": {"language": language}}
     )
-    return made.to_dict()
+    return plain_recipe.to_dict()
 
 
 ROWS_CLOCK = {"clock": "rows"}
@@ -74,7 +74,7 @@ def row_clock(rows: int) -> np.ndarray:
 
 @dataclass
 class Repairs:
-    """Counts the values of one stream that are no finite numbers, and puts 0 in their place.
+    """Counts the values of one stream that are not finite numbers, and puts 0 in their place.
 
     Attributes:
         stream: As in ``acoustic.covarep``.
@@ -177,7 +177,7 @@ def bring_in(imported: Imported, cache: Cache, name: str, *, replace_clips: bool
             known = dict(dataset.manifest.source)
             known.setdefault("corpus", imported.source.get("corpus", name))
             this = {**imported.source, "streams": list(imported.streams), "notes": list(imported.notes)}
-            earlier = [one for one in known.get("imports", []) if one.get("streams") != this["streams"]]
+            earlier = [entry for entry in known.get("imports", []) if entry.get("streams") != this["streams"]]
             dataset.set_manifest(replace(dataset.manifest, source={**known, "imports": [*earlier, this]}))
             for stream in imported.streams:
                 pack_stream(dataset, stream)
@@ -191,7 +191,7 @@ def _is_part(imported: Imported, dataset: Dataset) -> bool:
 
 
 def _compare(imported: Imported, dataset: Dataset) -> None:
-    """See to it that a dataset is about the same clips with the same labels.
+    """Check that a dataset has the same clips with the same labels.
 
     Raises:
         UsageError: It is not.
@@ -202,7 +202,7 @@ def _compare(imported: Imported, dataset: Dataset) -> None:
     if strangers:
         raise UsageError(
             f"The cache has a dataset {name} with other clips: {len(strangers):,} of the {len(imported.clips):,} "
-            f"clips are not of it, the first is {strangers[0]!r}. Give another --name, or --replace to have the file's "
+            f"clips are not in it, the first is {strangers[0]!r}. Give another --name, or --replace to have the file's "
             "clips in its place."
         )
     for clip in imported.clips:

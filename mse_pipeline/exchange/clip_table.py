@@ -1,15 +1,12 @@
-"""The clips beside a folder of features: clips.csv and about.json, as we write them, or a user's label table.
+"""The clips of a folder of features: clips.csv and about.json, as this package writes them, or a user's label table.
 
-MERBench's label.npz is one too; what is said in its clips stands in a transcription.csv beside it.
-
-MERBench's label.npz: an archive of dictionaries by split, of what annotators said of each clip.
-
+MERBench's label.npz is a label table, too; the texts of its clips are in a transcription.csv beside it. In the archive,
 ``train_corpus``, ``val_corpus``, ``test_corpus`` (MER2023 has ``test1_corpus`` to ``test3_corpus``, IEMOCAP
-``whole_corpus``) each hold ``{name: {"emo": a class, "val": a number}}``, wrapped into an array and pickled; the pickle
-is read without running anything of it. Where a dataset has no emotions ``emo`` is 0 throughout, and where it has no
-numbers ``val`` is -10.
+``whole_corpus``) each hold ``{name: {"emo": a class, "val": a number}}``, wrapped into an array and pickled. The pickle
+is read without running anything of it. ``emo`` is 0 throughout if a dataset has no emotions, and ``val`` is -10 if it
+has no numbers.
 
-Which split a clip is of, for formats that do not tell: from a user's list.
+Formats that do not contain the splits get them from a user's list of splits.
 """
 
 from __future__ import annotations
@@ -79,26 +76,30 @@ def read_label_npz(path: Path) -> tuple[list[LabelOf], list[str]]:
     notes: list[str] = []
     others = []
     for member, data in _members(path).items():
-        found = _CORPUS.fullmatch(member)
-        if found is None or found["name"] not in (*_SPLITS, "whole"):
+        match = _CORPUS.fullmatch(member)
+        if match is None or match["name"] not in (*_SPLITS, "whole"):
             others.append(member)
             continue
         clips = _clips(data, path, member)
-        made = [_label(path, member, name, told, _SPLITS.get(found["name"])) for name, told in clips.items()]
-        if found["name"] == "test" and made and all(one.emo == "neutral" and not one.val for one in made):
+        labels_of_part = [_label(path, member, name, told, _SPLITS.get(match["name"])) for name, told in clips.items()]
+        if (
+            match["name"] == "test"
+            and labels_of_part
+            and all(label.emo == "neutral" and not label.val for label in labels_of_part)
+        ):
             notes.append(
-                f"All {len(made):,} clips of {member.removesuffix('.npy')} are neutral and have no number, as MERBench "
-                "fills in where labels are not published: they count as not labelled."
+                f"All {len(labels_of_part):,} clips of {member.removesuffix('.npy')} are neutral and have no number, "
+                "as MERBench fills in where labels are not published: they count as not labelled."
             )
-            made = [LabelOf(one.name, one.split, "", "") for one in made]
-        labels += made
+            labels_of_part = [LabelOf(label.name, label.split, "", "") for label in labels_of_part]
+        labels += labels_of_part
     if not labels:
         there = ", ".join(repr(name[:40]) for name in others[:5]) or "nothing"
         raise MseError(
             f"{path} has no labels: expected train_corpus, val_corpus and test_corpus as MERBench writes them, found "
             f"{there}."
         )
-    names = [one.name for one in labels]
+    names = [label.name for label in labels]
     if len(set(names)) < len(names):
         twice = next(name for name in dict.fromkeys(names) if names.count(name) > 1)
         raise MseError(f"{path} has the clip {twice[:60]!r} in several of its parts.")
@@ -120,7 +121,7 @@ def _members(path: Path) -> dict[str, bytes]:
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, EOFError, MemoryError) as error:
         kind = kind_of(path)
         zipped = kind is None or "zip" in kind.name or "npz" in kind.name
-        what = f"{str(error).rstrip('.')}. Get it anew." if zipped else f"it is {kind}"
+        what = f"{str(error).rstrip('.')}. Download it again." if zipped else f"it is {kind}"
         raise MseError(f"{path} cannot be read as .npz: {what}") from error
 
 
@@ -130,7 +131,7 @@ def _clips(data: bytes, path: Path, member: str) -> Mapping[Any, Any]:
         file = io.BytesIO(data)
         _, dtype = read_header(file)
     except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
-        raise MseError(f"{path}: {member} is no array of numpy ({str(error)[:200]}). Get it anew.") from error
+        raise MseError(f"{path}: {member} is not an array of numpy ({str(error)[:200]}). Download it again.") from error
     value = unpickle(memoryview(data)[file.tell() :], path) if dtype.hasobject else None
     value = value.item() if value is not None and getattr(value, "shape", None) == () else value
     if not isinstance(value, Mapping):
@@ -153,11 +154,13 @@ def _is(value: Any, number: float) -> bool:
 
 def _named(labels: list[LabelOf], notes: list[str]) -> list[LabelOf]:
     """Labels with the names of MELD's emotions in the place of MERBench's indices of them."""
-    indices = {one.emo for one in labels if one.emo}
-    if not all(_MELD_NAME.fullmatch(one.name) for one in labels) or not indices <= {str(i) for i in range(len(_MELD))}:
+    indices = {label.emo for label in labels if label.emo}
+    if not all(_MELD_NAME.fullmatch(label.name) for label in labels) or not indices <= {
+        str(i) for i in range(len(_MELD))
+    }:
         return labels
     notes.append(f"The clips are MELD's: the numbers of emo are {', '.join(f'{i} {e}' for i, e in enumerate(_MELD))}.")
-    return [LabelOf(one.name, one.split, _MELD[int(one.emo)] if one.emo else "", one.val) for one in labels]
+    return [LabelOf(label.name, label.split, _MELD[int(label.emo)] if label.emo else "", label.val) for label in labels]
 
 
 HELP = (
@@ -194,7 +197,7 @@ def read_splits(path: Path) -> dict[str, Split]:
             raise UsageError(f"{path} has the columns {', '.join(table.columns)}; a list of splits is {HELP}.")
         pairs = list(zip(ids, splits, strict=True))
     else:
-        raise UsageError(f"{path} is no list of splits; it is {HELP}.")
+        raise UsageError(f"{path} is not a list of splits; it is {HELP}.")
     return _mapping(path, pairs)
 
 
@@ -215,10 +218,10 @@ def _json_pairs(path: Path) -> list[tuple[str, str]]:
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no JSON ({error}); a list of splits is {HELP}.") from None
+        raise UsageError(f"{path} is not JSON ({error}); a list of splits is {HELP}.") from None
     if not isinstance(value, dict) or not all(isinstance(ids, list) for ids in value.values()):
         raise UsageError(f"{path} does not map splits to lists of ids; a list of splits is {HELP}.")
-    return [(str(one), name) for name, ids in value.items() for one in ids]
+    return [(str(split), name) for name, ids in value.items() for split in ids]
 
 
 def _mapping(path: Path, pairs: list[tuple[str, str]]) -> dict[str, Split]:
@@ -338,7 +341,7 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
 
 
 def _columns(path: Path, table: Table, split: str | None, label_column: str | None) -> dict[str, list[str]]:
-    used = [one for aliases in _ALIASES.values() for one in aliases]
+    used = [alias for aliases in _ALIASES.values() for alias in aliases]
     refuse_unread(table, [*used, *OPTIONAL, *filter(None, [label_column])])
     there = {name.lower(): name for name in table.columns}
     columns = {name: cells for name, cells in table.columns.items() if name in OPTIONAL or name.startswith(FURTHER)}
@@ -390,13 +393,15 @@ def _from_npz(path: Path, split: str | None, column: str | None) -> LabelTable:
         raise UsageError(f"{path} has the labels emo and val; the option label_column asks for {column!r}.")
     if split is not None and split not in set(Split):
         raise UsageError(f"Option split must be train, valid or test; got {split!r}.")
-    without = [one.name for one in labels if one.split is None]
+    without = [item.name for item in labels if item.split is None]
     if without and split is None:
         raise UsageError(
             f"{path} tells no split of {enumerate_some(without, 5)}. Set the option split for all clips, or give the "
             "option labels a table with the columns id, split and label."
         )
-    classes = sorted({one.emo for one in labels if one.emo}, key=lambda emo: emo.zfill(9) if emo.isdecimal() else emo)
+    classes = sorted(
+        {item.emo for item in labels if item.emo}, key=lambda emo: emo.zfill(9) if emo.isdecimal() else emo
+    )
     chosen = column or ("emo" if len(classes) > 1 else "val")
     if chosen == "emo":
         if len(classes) < 2:
@@ -404,20 +409,20 @@ def _from_npz(path: Path, split: str | None, column: str | None) -> LabelTable:
         task: Task = Classification(tuple(classes))
         told = f"The labels are emo: {len(classes)} classes, {', '.join(classes)}."
     else:
-        task, told = infer_task([one.val for one in labels], "val")
+        task, told = infer_task([item.val for item in labels], "val")
     texts, told_of_texts = _transcripts(path.parent)
     clips = []
-    for one in labels:
-        val = number_of(one.val) if one.val else None
-        if one.val and val is None:
-            raise UsageError(f"{path} has the val {one.val[:40]!r} for {one.name}, which is no number.")
-        both: dict[str, Label | None] = {"emo": one.emo or None, "val": val}
+    for item in labels:
+        val = number_of(item.val) if item.val else None
+        if item.val and val is None:
+            raise UsageError(f"{path} has the val {item.val[:40]!r} for {item.name}, which is not a number.")
+        both: dict[str, Label | None] = {"emo": item.emo or None, "val": val}
         label = both.pop(chosen)
         clips.append(
             Clip(
-                id=one.name,
-                split=one.split or Split(str(split)),
-                text=texts.get(one.name, ""),
+                id=item.name,
+                split=item.split or Split(str(split)),
+                text=texts.get(item.name, ""),
                 label=label,
                 labels={kind: value for kind, value in both.items() if value is not None and len(classes) > 1},
             )

@@ -1,12 +1,11 @@
 """CMU's computational sequences (.csd): HDF5 files of features and intervals by video, and of labels and words.
 
-A file holds ``/<root>/data/<video>/{features (N, d), intervals (N, 2)}`` and ``/<root>/metadata``; files are known by
-their root, whatever they are called. Clips are the intervals of the label file, named ``<video>[k]`` as the SDK names
-them after alignment; a clip's rows are those that overlap with its interval, on the clip's own clock.
+A file holds ``/<root>/data/<video>/{features (N, d), intervals (N, 2)}`` and ``/<root>/metadata``; a file is identified
+by its root, not by its name. Clips are the intervals of the label file, named ``<video>[k]`` as the SDK names them
+after alignment. A clip's rows are those that overlap with its interval, on the clip's own clock.
 
-The label file of a .csd folder -> clips: one per annotated interval of a video.
-
-A dataset of the cache -> .csd files that CMU's SDK opens, one a stream and one of labels.
+In the order of this file: the label file -> clips; the export of a dataset to files that CMU's SDK opens, one a stream
+and one of labels; the import.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ def make_segments(
     """
     task = task_of(target)
     segments: list[Segment] = []
-    found = _Findings()
+    findings = _Findings()
     for entry, sequence in labelled.items():
         names = MOSEI_LABELS[: sequence.labels.shape[1]]
         if target not in names:
@@ -154,21 +153,21 @@ def make_segments(
             clip = entry if aligned else f"{entry}[{index}]"
             split = split_for(clip, video, splits) or splits.get(video_of(video) or video)
             if split is None:
-                found.unlisted.append(clip)
+                findings.unlisted.append(clip)
                 continue
             if not math.isfinite(start) or not math.isfinite(end) or end - max(start, 0.0) < _SHORTEST:
-                found.empty.append(clip)
+                findings.empty.append(clip)
                 continue
             if start < 0:
-                found.negative.append(clip)
+                findings.negative.append(clip)
             labels = {name: _label(value) for name, value in zip(names, row, strict=True)}
             label = labels.pop(target)
             if label is None or not task.low - _SLACK <= label <= task.high + _SLACK:
-                found.outside.append(f"{clip} ({label})")
+                findings.outside.append(f"{clip} ({label})")
                 continue
             kept: dict[str, Label] = {name: value for name, value in labels.items() if value is not None}
             begin = max(float(start), 0.0)
-            one = Clip(
+            new_clip = Clip(
                 id=clip,
                 split=split,
                 start=begin,
@@ -176,14 +175,14 @@ def make_segments(
                 label=min(max(label, task.low), task.high),
                 labels=kept,
             )
-            segments.append(Segment(one, video, begin, float(end), None if aligned else index, len(spans)))
-    return segments, _settle(segments, found, target, task)
+            segments.append(Segment(new_clip, video, begin, float(end), None if aligned else index, len(spans)))
+    return segments, _settle(segments, findings, target, task)
 
 
 def _settle(segments: list[Segment], found: _Findings, target: str, task: Regression) -> list[str]:
     if found.outside:
         raise UsageError(
-            f"{len(found.outside):,} labels {target} are no numbers from {task.low:g} to {task.high:g}: "
+            f"{len(found.outside):,} labels {target} are not numbers from {task.low:g} to {task.high:g}: "
             f"{enumerate_some(found.outside, 5)}. Is this the label file of CMU-MOSEI or CMU-MOSI?"
         )
     if not segments:
@@ -418,7 +417,7 @@ def read(
             raise UsageError(f"Option ids is index or number; got {ids!r}.")
         segments, numbers, found, list_path = _segments(folder, listing.files, files, splits, target)
         notes += found
-        places = [_place(one, numbers) for one in segments]
+        places = [_place(segment, numbers) for segment in segments]
         if ids == "number":
             places, segments = _by_number(places, segments)
         if target == "sentiment":
@@ -446,10 +445,10 @@ def _files(folder: Path, listed: Sequence[str]) -> list[_File]:
     if not files:
         raise UsageError(f"There is no .csd file below {folder}.")
     by_kind: dict[str, _File] = {}
-    for one in files:
-        other = by_kind.setdefault(one.kind, one)
-        if other is not one:
-            raise UsageError(f"{other.name} and {one.name} both have the root {one.root}; keep one of them.")
+    for csd_file in files:
+        other = by_kind.setdefault(csd_file.kind, csd_file)
+        if other is not csd_file:
+            raise UsageError(f"{other.name} and {csd_file.name} both have the root {csd_file.root}; keep one of them.")
     return files
 
 
@@ -496,18 +495,20 @@ def _segments(
         )
     tables = [name for name in listed if name.lower().endswith(".csv") and is_label_table(folder / name)]
     if splits is None and len(tables) != 1:
-        found = f"several tables there could be: {enumerate_some(tables, 5)}" if tables else "there is no label.csv"
-        raise UsageError(f".csd files do not tell splits, and below {folder} {found}. Give the option splits: {HELP}.")
+        candidates = f"several tables were found: {enumerate_some(tables, 5)}" if tables else "there is no label.csv"
+        raise UsageError(
+            f".csd files do not tell splits, and below {folder} {candidates}. Give the option splits: {HELP}."
+        )
     list_path = Path(splits).expanduser() if splits is not None else folder / tables[0]
     known = read_splits(list_path)
     with opened(labels[0].path) as file:
         labelled = read_labels(child(child(file, labels[0].root), "data"))
     rows = read_label_table(folder / tables[0]) if len(tables) == 1 else []
     texts = [name for name in listed if name.lower().endswith((".txt", ".annotprocessed"))]
-    numbers, told = find_numbers(labelled, folder, texts, rows, known)
+    numbers, messages = find_numbers(labelled, folder, texts, rows, known)
     known, lost = by_index(known, labelled, numbers)
     segments, notes = make_segments(labelled, known, target)
-    return segments, numbers, [f"Splits are those of {list_path.name}.", *told, *lost, *notes], list_path
+    return segments, numbers, [f"Splits are those of {list_path.name}.", *messages, *lost, *notes], list_path
 
 
 def _place(segment: Segment, numbers: Numbers) -> Place:
@@ -532,7 +533,7 @@ def _by_number(places: Sequence[Place], segments: Sequence[Segment]) -> tuple[li
     called = [place.names[1] for place in places]
     return (
         [replace(place, clip=name) for place, name in zip(places, called, strict=True)],
-        [replace(one, clip=replace(one.clip, id=name)) for one, name in zip(segments, called, strict=True)],
+        [replace(segment, clip=replace(segment.clip, id=name)) for segment, name in zip(segments, called, strict=True)],
     )
 
 
@@ -542,7 +543,7 @@ def _with_words(
     words = next((file for file in files if file.kind in _WORDS), None)
     if words is None:
         notes.append("There is no file with the root 'words' (TimestampedWords): clips have no text.")
-        return tuple(one.clip for one in segments)
-    texts, found = read_texts(words.path, words.root, places)
-    notes += found
-    return tuple(replace(one.clip, text=texts[one.clip.id]) for one in segments)
+        return tuple(segment.clip for segment in segments)
+    texts, text_notes = read_texts(words.path, words.root, places)
+    notes += text_notes
+    return tuple(replace(segment.clip, text=texts[segment.clip.id]) for segment in segments)

@@ -1,10 +1,8 @@
 """Rows of a .csd file -> features and text of clips, one clip after the other.
 
-Numbers of CMU's segments <-> their places in the label file, which are not the same.
-
-The label file of CMU-MOSEI lists the intervals of a video; the SDK counts them from 0, as in ``<video>[2]``.
-Transcripts, media files, MMSA (``<video>$_$3``) and MERBench (``<video>_3``) have the number of the segment in its
-video, and segments that nobody labelled have numbers too.
+CMU numbers segments in two ways. The SDK counts the intervals of a video in the label file from 0, as in
+``<video>[2]``. Transcripts, media files, MMSA (``<video>$_$3``) and MERBench (``<video>_3``) have the number of the
+segment in its video, and segments without labels have numbers, too. This file converts one into the other.
 """
 
 from __future__ import annotations
@@ -52,8 +50,8 @@ def names_of_clip(entry: str) -> tuple[str, ...]:
         >>> names_of_clip("a[3]")
         ('a[3]', 'a$_$3', 'a_3', 'a/3', 'a[3]')
     """
-    found = _BRACKETS.fullmatch(entry)
-    return (entry, *(_by_number(found["video"], found["number"]) if found else ()))
+    match = _BRACKETS.fullmatch(entry)
+    return (entry, *(_by_number(match["video"], match["number"]) if match else ()))
 
 
 def _by_number(video: str, number: str) -> tuple[str, ...]:
@@ -67,8 +65,8 @@ def video_of(name: str) -> str | None:
         >>> video_of("-3g5yACwYnA_3"), video_of("a$_$0"), video_of("a")
         ('-3g5yACwYnA', 'a', None)
     """
-    found = _NUMBERED.fullmatch(name)
-    return found["video"] if found else None
+    match = _NUMBERED.fullmatch(name)
+    return match["video"] if match else None
 
 
 def counted_by_number(names: Iterable[str], counts: Mapping[str, int]) -> set[str]:
@@ -78,8 +76,8 @@ def counted_by_number(names: Iterable[str], counts: Mapping[str, int]) -> set[st
         >>> counted_by_number(["a[0]", "a[4]", "b[1]"], {"a": 2, "b": 2})
         {'a'}
     """
-    found = filter(None, map(_BRACKETS.fullmatch, names))
-    return {one["video"] for one in found if int(one["number"]) >= counts.get(one["video"], 1 << 30)}
+    matches = filter(None, map(_BRACKETS.fullmatch, names))
+    return {match["video"] for match in matches if int(match["number"]) >= counts.get(match["video"], 1 << 30)}
 
 
 def find_numbers(
@@ -112,11 +110,11 @@ def find_numbers(
     of_video: dict[str, list[LabelRow]] = {}
     for row in rows:
         of_video.setdefault(row.video_id, []).append(row)
-    given = [one for one in ids if one not in labelled]
-    by_number = counted_by_number(given, {video: len(one.intervals) for video, one in labelled.items()})
+    unlabelled = [entry for entry in ids if entry not in labelled]
+    by_number = counted_by_number(unlabelled, {video: len(entry.intervals) for video, entry in labelled.items()})
     listed: dict[str, set[str]] = {}
-    for one in given:
-        found = _BRACKETS.fullmatch(one) if _bracketed(one) in by_number else _NUMBERED.fullmatch(one)
+    for entry in unlabelled:
+        found = _BRACKETS.fullmatch(entry) if _bracketed(entry) in by_number else _NUMBERED.fullmatch(entry)
         if found and found["video"] in labelled:
             listed.setdefault(found["video"], set()).add(found["number"])
     numbers: Numbers = {}
@@ -141,7 +139,7 @@ def by_index(
     """
     counts = {video: len(sequence.intervals) for video, sequence in labelled.items()}
     by_number = counted_by_number(splits, counts)
-    found = {one: split for one, split in splits.items() if _bracketed(one) not in by_number}
+    found = {entry: split for entry, split in splits.items() if _bracketed(entry) not in by_number}
     called: dict[str, str] = {}
     for video, count in counts.items():
         for index in range(count):
@@ -149,11 +147,11 @@ def by_index(
             name, *others = names_of_clip(video) if aligned else names_of(video, index, numbers)
             called |= dict.fromkeys(others if video in by_number else others[:-1], name)
     lost = []
-    for one, split in splits.items():
-        if one in called:
-            found[called[one]] = split
-        elif one not in labelled and (video_of(one) in labelled or _bracketed(one) in by_number):
-            lost.append(one)
+    for entry, split in splits.items():
+        if entry in called:
+            found[called[entry]] = split
+        elif entry not in labelled and (video_of(entry) in labelled or _bracketed(entry) in by_number):
+            lost.append(entry)
     if not lost:
         return found, []
     return found, [
@@ -164,8 +162,8 @@ def by_index(
 
 
 def _bracketed(name: str) -> str | None:
-    found = _BRACKETS.fullmatch(name)
-    return found["video"] if found else None
+    match = _BRACKETS.fullmatch(name)
+    return match["video"] if match else None
 
 
 _OVERLAP = 1e-5  # seconds; what overlaps less belongs to the neighbour
@@ -225,14 +223,14 @@ def read_rows(
     with opened(path) as file:
         home = child(file, root)
         data = child(home, "data")
-        there = set(keys(data))
-        owned = _owned(places, there)
+        videos = set(keys(data))
+        owned = _owned(places, videos)
         names: tuple[str, ...] = ()
         entry_name, entry = "", None
         for place in places:
             own = owned.get(place.clip)
             name = own or place.entry
-            if name not in there:
+            if name not in videos:
                 absent += 1
                 continue
             if entry is None or name != entry_name:
@@ -271,8 +269,8 @@ def read_texts(path: Path, root: str, places: Sequence[Place]) -> tuple[dict[str
     damaged = silent = timeless = 0
     with opened(path) as file:
         data = child(child(file, root), "data")
-        there = set(keys(data))
-        owned = _owned(places, there)
+        videos = set(keys(data))
+        owned = _owned(places, videos)
         current, words, spoken = None, np.zeros(0, object), np.zeros((0, 2))
         for place in places:
             own = owned.get(place.clip)
@@ -280,7 +278,7 @@ def read_texts(path: Path, root: str, places: Sequence[Place]) -> tuple[dict[str
             start, end = place.span or (-np.inf, np.inf)
             if name != current:
                 current, words, spoken = name, np.zeros(0, object), np.zeros((0, 2))
-                if name in there:
+                if name in videos:
                     group = child(data, name)
                     words = np.array(strings(group, "features"), object)
                     spoken = np.asarray(numbers(group, "intervals")[:], np.float64)
@@ -307,7 +305,7 @@ def _owned(places: Sequence[Place], there: set[str]) -> dict[str, str]:
     owned = {}
     for place in places:
         names = place.names[1:] if place.entry in by_number else place.names[:1] + place.names[1:-1]
-        own = next((one for one in names if one in there), None)
+        own = next((name for name in names if name in there), None)
         if own is not None:
             owned[place.clip] = own
     return owned
@@ -346,7 +344,7 @@ def _cut(entry: _Entry, chosen: np.ndarray, place: Place, names: tuple[str, ...]
     values = repairs.finite(entry.values[low:high][chosen - low])
     intervals = entry.intervals[chosen]
     if not np.isfinite(intervals).all():
-        raise MseError(f"{entry.file}: {place.clip} has intervals that are no finite numbers of seconds.")
+        raise MseError(f"{entry.file}: {place.clip} has intervals that are not finite numbers of seconds.")
     intervals = intervals - place.offset
     if place.span is not None:
         intervals = np.clip(intervals, 0.0, place.span[1] - place.span[0])
@@ -354,8 +352,8 @@ def _cut(entry: _Entry, chosen: np.ndarray, place: Place, names: tuple[str, ...]
 
 
 def _names(home: h5py.Group, stream: str, width: int) -> tuple[str, ...]:
-    told = text_of(child(home, "metadata"), "dimension names") if "metadata" in home else None
-    if isinstance(told, list) and len(told) == width and len(set(map(str, told))) == width:
-        return tuple(map(str, told))
+    names = text_of(child(home, "metadata"), "dimension names") if "metadata" in home else None
+    if isinstance(names, list) and len(names) == width and len(set(map(str, names))) == width:
+        return tuple(map(str, names))
     # Published files hold placeholders there.
     return tuple(f"{stream.partition('.')[2]}_{index}" for index in range(width))

@@ -61,7 +61,7 @@ def read(path: Path, *, target: str = "video_label", follow_links: bool = False)
     listing = list_files(root, follow_links)
     with telling(listing):
         home, stages = _home(root, listing.files)
-    there = ByName({name: name for name in listing.files})
+    by_name = ByName({name: name for name in listing.files})
     clips: list[Clip] = []
     files: dict[str, dict[str, str]] = {stream: {} for stream in _FOLDERS}
     for stage in stages:
@@ -69,8 +69,8 @@ def read(path: Path, *, target: str = "video_label", follow_links: bool = False)
             clips.append(clip)
             for stream, (folder, suffix) in _FOLDERS.items():
                 name = f"{home}{folder}/{stage}/{bare}{suffix}"
-                if name in there:
-                    files[stream][clip.id] = there[name]
+                if name in by_name:
+                    files[stream][clip.id] = by_name[name]
     notes = [*listing.refused]
     notes += [f"There is no {stage}.json; the dataset has no such split." for stage in STAGES if stage not in stages]
     if not any(clip.text for clip in clips):
@@ -100,8 +100,8 @@ def _home(root: Path, listed: Sequence[str]) -> tuple[str, list[str]]:
         posixpath.dirname(name) for name in listed if posixpath.basename(name) in {f"{stage}.json" for stage in STAGES}
     }
     if len(homes) != 1:
-        told = f"in several folders: {enumerate_some(sorted(homes), 5)}" if homes else "nowhere"
-        raise UsageError(f"train.json, dev.json and test.json must lie in one folder below {root}; they are {told}.")
+        message = f"in several folders: {enumerate_some(sorted(homes), 5)}" if homes else "nowhere"
+        raise UsageError(f"train.json, dev.json and test.json must lie in one folder below {root}; they are {message}.")
     home = homes.pop()
     prefix = f"{home}/" if home else ""
     return prefix, [stage for stage in STAGES if f"{prefix}{stage}.json" in listed]
@@ -116,7 +116,7 @@ def _clips(root: Path, name: str, stage: str, target: str) -> Iterator[tuple[Cli
         audio = row.get("audio_file")
         bare = audio.removesuffix(".wav") if isinstance(audio, str) else ""
         if not bare or "/" in bare or "\\" in bare or not bare.isprintable() or bare.startswith("."):
-            wrong.append(f"entry {number} has the audio_file {str(audio)[:80]!r}, which is no plain file name")
+            wrong.append(f"entry {number} has the audio_file {str(audio)[:80]!r}, which is not a plain file name")
         elif bare in seen:
             wrong.append(f"entry {number} has the audio_file {audio!r} of an entry before it")
         elif row.get(target) not in CLASSES:
@@ -148,7 +148,7 @@ def _rows(path: Path, name: str) -> list[Mapping[str, Any]]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is no JSON: {error}. Download it again.") from None
+        raise UsageError(f"{name} is not JSON: {error}. Download it again.") from None
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise UsageError(f"{name} must be a list of entries with the keys audio_file, {', '.join(_TARGETS)}.")
     return value

@@ -1,6 +1,6 @@
 """Entries of a file without ids -> the clips of a corpus, by their order, their texts and their labels.
 
-The emotions of MELD, CHERMA and IEMOCAP in the order of their indices, and how files spell them.
+It also has the emotions of MELD, CHERMA and IEMOCAP in the order of their indices, and the spellings in files.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def spelling(corpus: str, label: str, classes: Sequence[str], where: str) -> str
         '高兴'
     """
     plain = label.strip()
-    for one in (plain, plain.lower(), *(cherma.names_of(plain) if corpus == "cherma" else ())):
-        if one in classes:
-            return one
+    for spelled in (plain, plain.lower(), *(cherma.names_of(plain) if corpus == "cherma" else ())):
+        if spelled in classes:
+            return spelled
     raise MseError(
         f"{where} has the label {label[:40]!r}{did_you_mean(plain, classes)}; known are {', '.join(classes)}."
     )

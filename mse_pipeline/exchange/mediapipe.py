@@ -1,6 +1,6 @@
 """MediaPipe's Face Landmarker: blendshapes, pose and landmarks become a stream of a dataset that is in the cache.
 
-One file of the Face Landmarker's results -> the track of one face.
+Each file of results becomes the track of one face.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ def read_track(path: Path, name: str, kept: Kept, fps: float) -> FaceTrack:
     order = np.argsort(times, kind="stable")
     values = np.full((len(frames), len(kept.names)), np.nan)
     for row, place in enumerate(order):
-        told = frames[place].values
-        values[row] = [told.get(one, np.nan) for one in kept.names]
+        measured = frames[place].values
+        values[row] = [measured.get(column, np.nan) for column in kept.names]
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     valid = np.isfinite(values).all(axis=1)
-    shown = np.array([frames[place].faces > 0 for place in order], bool)
+    shown = np.array([frames[index].faces > 0 for index in order], bool)
     if shown.any() and not valid.any():
         _refuse(name, kept, [frame.values for frame in frames if frame.faces])
     values[~valid] = 0.0
@@ -136,22 +136,22 @@ class _Clock:
         self._key = key
         time = _number(lowered[key])
         if not np.isfinite(time):
-            raise MseError(f"{self._name} has a {key} that is no number: {lowered[key]!r}.")
+            raise MseError(f"{self._name} has a {key} that is not a number: {lowered[key]!r}.")
         return time
 
     def seconds(self, times: Sequence[float]) -> np.ndarray:
         """All of them in seconds."""
-        told = np.array(times, np.float64)
+        frame_times = np.array(times, np.float64)
         if self._key in _FRAMES:
             if not self._fps:
                 raise MseError(
                     f"{self._name} numbers its frames and tells no times; give --option fps=25, or what it was."
                 )
-            return told / self._fps
-        steps = np.abs(np.diff(np.sort(told)))
+            return frame_times / self._fps
+        steps = np.abs(np.diff(np.sort(frame_times)))
         # Nobody looks for faces less than once a second: steps over 1 are milliseconds.
         apart = self._key in _MILLISECONDS or (len(steps) > 0 and float(np.median(steps)) > 1.0)
-        return told / 1000.0 if apart else told
+        return frame_times / 1000.0 if apart else frame_times
 
 
 def _table(text: str, name: str) -> Iterator[Mapping[str, Any]]:
@@ -166,24 +166,26 @@ def _table(text: str, name: str) -> Iterator[Mapping[str, Any]]:
                 raise MseError(f"{name} has another number of cells in line {reader.line_num} than in its header.")
             yield {column.strip(): cell for column, cell in row.items()}
     except csv.Error as error:
-        raise MseError(f"{name} is no sound CSV: {error}.") from error
+        raise MseError(f"{name} is not valid CSV: {error}.") from error
 
 
 def _objects(text: str, name: str) -> list[Mapping[str, Any]]:
     """The frames of a JSON file: a list, an object with a list, or an object a line."""
-    found: Any
+    frames: Any
     try:
         try:
-            found = json.loads(text)
+            frames = json.loads(text)
         except json.JSONDecodeError:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            frames = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        raise MseError(f"{name} is no sound JSON: {error}.") from error
-    if isinstance(found, Mapping):
-        found = next((found[key] for key in ("frames", "results", "detections") if key in found), [found])
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
-        raise MseError(f"{name} is no list of frames; expected objects with a time and the Face Landmarker's result.")
-    return found
+        raise MseError(f"{name} is not valid JSON: {error}.") from error
+    if isinstance(frames, Mapping):
+        frames = next((frames[key] for key in ("frames", "results", "detections") if key in frames), [frames])
+    if not isinstance(frames, list) or not all(isinstance(frame, Mapping) for frame in frames):
+        raise MseError(
+            f"{name} is not a list of frames; expected objects with a time and the Face Landmarker's result."
+        )
+    return frames
 
 
 def _frame(row: Mapping[str, Any], clock: _Clock, name: str) -> _Frame:
@@ -282,17 +284,17 @@ def _refuse(name: str, kept: Kept, faces: Sequence[Mapping[str, float]]) -> None
     Raises:
         MseError: Always.
     """
-    there = {key for face in faces for key, value in face.items() if np.isfinite(value)}
+    known = {key for face in faces for key, value in face.items() if np.isfinite(value)}
     parts = {
         "blendshapes (output_face_blendshapes)": BLENDSHAPES if kept.blendshapes else (),
         "pose (output_facial_transformation_matrixes)": POSE if kept.pose else (),
         f"{kept.landmarks} landmarks": tuple(f"x_{k}" for k in range(kept.landmarks)),
     }
-    lacking = [part for part, names in parts.items() if set(names) - there]
-    what = ", ".join(lacking) or "finite values"
+    lacking = [part for part, names in parts.items() if set(names) - known]
+    missing = ", ".join(lacking) or "finite values"
     raise MseError(
-        f"{name} shows faces, but no frame has all of: {what}. Run the Face Landmarker with these results, or choose "
-        "others by --option blendshapes=false, pose=true, landmarks=478."
+        f"{name} shows faces, but no frame has all of: {missing}. Run the Face Landmarker with these results, or "
+        "choose others by --option blendshapes=false, pose=true, landmarks=478."
     )
 
 

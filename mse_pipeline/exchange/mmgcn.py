@@ -1,11 +1,9 @@
-"""Pickles of the conversation models (DialogueGCN, MMGCN and their kin): a tuple of dictionaries by dialogue.
+"""Pickles of conversation models (DialogueGCN, MMGCN and related): a tuple of dictionaries by dialogue.
 
-Which member is what, the number of members tells: ten (MELD) and nine (IEMOCAP) are ids, speakers, labels, text,
-acoustic, visual, sentences, train and test dialogues; nine whose sixth are sentences (MELD) lack the visual ones;
-eleven are ids, speakers, labels, four RoBERTa layers, sentences, train, test and valid dialogues. Features are one
-vector an utterance.
-
-The members of a dialogue pickle's tuple, and which dialogues are in which split.
+The number of members says what each member is. Ten (MELD) and nine (IEMOCAP): ids, speakers, labels, text, acoustic,
+visual, sentences, train and test dialogues. Nine with sentences as the sixth (MELD): the visual ones are missing.
+Eleven: ids, speakers, labels, four RoBERTa layers, sentences, train, test and valid dialogues. Features are one vector
+an utterance.
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ class Members:
         array = np.asarray(given) if _is_flat(given, int) else given
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
             raise MseError(f"{self.name}: labels of dialogue {key!r} must be whole numbers, one an utterance.")
-        return [int(one) for one in array]
+        return [int(label) for label in array]
 
     def sentences(self, key: Any) -> list[str]:
         """The text of each utterance."""
@@ -84,8 +82,8 @@ class Members:
         given = self._member(field, key)
         rows: Any = given
         if isinstance(given, list | tuple):
-            each = [np.asarray(one) if _is_flat(one, int | float) else one for one in given]
-            fits = each and all(isinstance(one, np.ndarray) and one.shape == each[0].shape for one in each)
+            each = [np.asarray(row) if _is_flat(row, int | float) else row for row in given]
+            fits = each and all(isinstance(row, np.ndarray) and row.shape == each[0].shape for row in each)
             rows = np.stack(each) if fits else None
         if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
             raise MseError(f"{self.name}: {field} of dialogue {key!r} must be numbers, as many for each utterance.")
@@ -109,7 +107,7 @@ def members_of(path: Path, value: Any) -> Members:
     """
     if not isinstance(value, tuple | list) or len(value) not in (9, 10, 11):
         raise _strange(path, value)
-    dictionaries = [isinstance(one, Mapping) for one in value]
+    dictionaries = [isinstance(member, Mapping) for member in value]
     if len(value) == 11 and all(dictionaries[:8]):
         names: tuple[str, ...] = ("ids", "speakers", "labels", "r1", "r2", "r3", "r4", "sentences")
         streams = {f"text.roberta_{layer}": f"r{layer}" for layer in range(1, 5)}
@@ -155,20 +153,20 @@ def split_dialogues(members: Members, corpus: str, share: float, notes: list[str
                 f"The file has no valid split: of {len(train):,} train dialogues it is the last {len(train) - first:,}."
             )
         train, valid = train[:first], train[first:]
-    made = {Split.TRAIN: train, Split.VALID: list(valid), Split.TEST: list(members.test)}
-    every = [key for keys in made.values() for key in keys]
+    splits = {Split.TRAIN: train, Split.VALID: list(valid), Split.TEST: list(members.test)}
+    every = [key for keys in splits.values() for key in keys]
     if len(set(every)) < len(every):
         raise MseError(f"{members.name} names a dialogue in two splits, or twice in one.")
-    return made
+    return splits
 
 
 def _is_flat(value: Any, kind: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(one, kind) for one in value)
+    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
 def _strings_speak(speakers: Mapping[Any, Any]) -> bool:
     """Whether speakers are letters, as IEMOCAP's are; MELD's are rows of zeros and a one."""
-    return any(_is_flat(one, str) for one in speakers.values())
+    return any(_is_flat(speaker, str) for speaker in speakers.values())
 
 
 def _keys(value: Any) -> list[Any] | None:
@@ -179,18 +177,18 @@ def _keys(value: Any) -> list[Any] | None:
         value = sorted(value, key=lambda one: (str(type(one)), one))
     if not isinstance(value, Iterable) or not _is_flat(value, int | str):
         return None
-    if any(isinstance(one, int) and abs(one) > _MAX_KEY for one in value):
+    if any(isinstance(key, int) and abs(key) > _MAX_KEY for key in value):
         return None
     return list(value)
 
 
 def _strange(path: Path, value: Any) -> MseError:
-    told = f"a {type(value).__name__}"
+    got = f"a {type(value).__name__}"
     if isinstance(value, tuple | list):
-        told += f" of {len(value)}: {', '.join(type(one).__name__ for one in value[:12])}"
+        got += f" of {len(value)}: {', '.join(type(one).__name__ for one in value[:12])}"
     return MseError(
-        f"{path} is no pickle of dialogues: expected a tuple of 9, 10 or 11 members, dictionaries by dialogue and then "
-        f"lists of dialogues, found {told}."
+        f"{path} is not a pickle of dialogues: expected a tuple of 9, 10 or 11 members, dictionaries by dialogue and "
+        f"then lists of dialogues, found {got}."
     )
 
 
@@ -228,10 +226,12 @@ def read(path: Path, *, corpus: str = "", labels: str = "", valid: float = 0.1, 
     corpus = corpus or members.corpus
     notes: list[str] = []
     dialogues = split_dialogues(members, corpus, valid, notes)
-    made = {split: _clips(members, split, keys, CLASSES[corpus]) for split, keys in dialogues.items()}
+    clips_of = {split: _clips(members, split, keys, CLASSES[corpus]) for split, keys in dialogues.items()}
     if labels:
-        told = {split: [Entry(clip.text, str(clip.label)) for clip in clips] for split, clips in made.items() if clips}
-        made |= rebuild(str(path), told, corpus, labels, notes)
+        entries = {
+            split: [Entry(clip.text, str(clip.label)) for clip in clips] for split, clips in clips_of.items() if clips
+        }
+        clips_of |= rebuild(str(path), entries, corpus, labels, notes)
     else:
         notes.append("Ids are made of dialogue and place in it; --option labels= rebuilds them from label files.")
     source = {
@@ -241,8 +241,10 @@ def read(path: Path, *, corpus: str = "", labels: str = "", valid: float = 0.1, 
         **({"corpus": corpus} if corpus == "meld" else {}),
         **_NOTES,
     }
-    streams = {name: _Stream(name, members, field, dialogues, made, notes) for name, field in members.streams.items()}
-    clips = tuple(clip for split in Split for clip in made[split])
+    streams = {
+        name: _Stream(name, members, field, dialogues, clips_of, notes) for name, field in members.streams.items()
+    }
+    clips = tuple(clip for split in Split for clip in clips_of[split])
     return Imported(task=Classification(CLASSES[corpus]), clips=clips, streams=streams, source=source, notes=notes)
 
 
@@ -291,7 +293,7 @@ class _Stream:
             clips = iter(self.clips[split])
             for key in keys:
                 rows = self.members.vectors(self.field, key)
-                names = names or tuple(f"{modality}_{place}" for place in range(rows.shape[1]))
+                names = names or tuple(f"{modality}_{index}" for index in range(rows.shape[1]))
                 if rows.shape[1] != len(names):
                     raise MseError(
                         f"{self.members.name}: dialogue {key!r} has {rows.shape[1]} {modality} values; others "

@@ -1,16 +1,12 @@
 """MMSA's pickles (Mao et al. 2022): features of CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, also those of MMSA-FET.
 
-A dictionary by split of dictionaries: ``raw_text``, ``id`` (``video$_$clip``), ``audio`` (N, La, Da), ``vision``
-(N, Lv, Dv), ``audio_lengths``, ``vision_lengths``, ``regression_labels``, ``regression_labels_T`` and ``_A``, ``_V``,
+A dictionary by split of dictionaries: ``raw_text``, ``id`` (``video$_$clip``), ``audio`` (N, La, Da), ``vision`` (N,
+Lv, Dv), ``audio_lengths``, ``vision_lengths``, ``regression_labels``, ``regression_labels_T`` and ``_A``, ``_V``,
 ``annotations``, ``text`` (N, Lt, 768) and ``text_bert`` (N, 3, Lt). Aligned files have no lengths.
 
-One split of an MMSA pickle: its fields, each checked when it is asked for.
-
-A dataset as an MMSA pickle, which plain numpy code opens as MMSA's README describes.
-
-Feature files that were published, by the digest of their bytes.
-
-Digests are those that MMSA (github.com/thuiar/MMSA) and the authors of MSE-Adapter (Hugging Face, AZYoung) give.
+In the order of this file: one split, each field checked when it is used; the published feature files, identified by the
+digests that MMSA (github.com/thuiar/MMSA) and the authors of MSE-Adapter (Hugging Face, AZYoung) give; import; export
+to a pickle that plain numpy code opens as MMSA's README describes.
 """
 
 from __future__ import annotations
@@ -94,7 +90,7 @@ class Part:
         """A number a clip; from float32 the nearest one of six digits, which is what thirds were written with.
 
         Raises:
-            MseError: One is no number, or lies outside of the scale.
+            MseError: One is not a number, or lies outside of the scale.
         """
         given = self._get(field)
         digits = 6 if isinstance(given, np.ndarray) and given.dtype.itemsize <= 4 else 15
@@ -122,8 +118,8 @@ class Part:
         """
         array = self._get(field)
         if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "fiu":
-            told = f"one of {array.dtype} and shape {array.shape}" if isinstance(array, np.ndarray) else "none"
-            raise MseError(f"{self.name}: {field} must be an array of numbers (clips, rows, dimensions), found {told}.")
+            got = f"one of {array.dtype} and shape {array.shape}" if isinstance(array, np.ndarray) else "none"
+            raise MseError(f"{self.name}: {field} must be an array of numbers (clips, rows, dimensions), found {got}.")
         if len(array) != len(self):
             raise MseError(f"{self.name} has {len(self):,} ids and {len(array):,} clips in {field}.")
         if not array.shape[2]:
@@ -147,24 +143,24 @@ def padded_fields(fields: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
     Raises:
         MseError: Padded, they would take many times what they take now.
     """
-    made = dict(fields)
+    padded = dict(fields)
     for field in _ROWS:
         given = fields.get(field)
         rows = given.tolist() if isinstance(given, np.ndarray) and given.dtype.hasobject else given
-        if not isinstance(rows, list) or not rows or not all(_is_rows(one, rows[0]) for one in rows):
+        if not isinstance(rows, list) or not rows or not all(_is_rows(clip_rows, rows[0]) for clip_rows in rows):
             continue
         longest, dim = max(map(len, rows)), rows[0].shape[1]
-        dtype = np.result_type(*{one.dtype for one in rows})
-        size, held = len(rows) * longest * dim * dtype.itemsize, sum(one.nbytes for one in rows)
+        dtype = np.result_type(*{clip_rows.dtype for clip_rows in rows})
+        size, held = len(rows) * longest * dim * dtype.itemsize, sum(clip_rows.nbytes for clip_rows in rows)
         if size > _SMALL + _MAX_PADDING * held:
             raise MseError(
                 f"{name}: padded to {longest:,} rows a clip, {field} would take {size:,} bytes for {held:,}."
             )
-        made[field] = np.zeros((len(rows), longest, dim), dtype)
-        for place, one in enumerate(rows):
-            made[field][place, : len(one)] = one
-        made.setdefault(f"{field}_lengths", [len(one) for one in rows])
-    return made
+        padded[field] = np.zeros((len(rows), longest, dim), dtype)
+        for place, clip_rows in enumerate(rows):
+            padded[field][place, : len(clip_rows)] = clip_rows
+        padded.setdefault(f"{field}_lengths", [len(clip_rows) for clip_rows in rows])
+    return padded
 
 
 def _is_rows(one: Any, first: Any) -> bool:
@@ -187,7 +183,7 @@ def lengths_of(part: Part, field: str) -> list[int] | None:
     """The number of rows of each clip in a field; None if the file does not tell.
 
     Raises:
-        MseError: Lengths are no whole numbers, or more than the array has rows.
+        MseError: Lengths are not whole numbers, or more than the array has rows.
     """
     array = part.array(field)
     given: Any = part.fields.get(f"{field}_lengths")
@@ -220,7 +216,7 @@ def _text_lengths(part: Part, array: np.ndarray) -> np.ndarray | None:
 def _texts(part: Part, field: str, count: int | None) -> list[str]:
     given = part._get(field)
     values = given.reshape(-1).tolist() if isinstance(given, np.ndarray) else given
-    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
+    if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
         raise MseError(
             f"{part.name}: {field} must be texts. In a file of Python 2 that may be another encoding: "
             "--option encoding=latin1."
@@ -292,7 +288,7 @@ def recognise(digest: str) -> Published | None:
         >>> recognise("0" * 64) is None
         True
     """
-    return next((one for one in PUBLISHED if digest.startswith(one.digest)), None)
+    return next((file for file in PUBLISHED if digest.startswith(file.digest)), None)
 
 
 def by_counts(counts: Mapping[Split, int]) -> str | None:
@@ -302,7 +298,7 @@ def by_counts(counts: Mapping[Split, int]) -> str | None:
         >>> by_counts({Split.TRAIN: 1284, Split.VALID: 229, Split.TEST: 686})
         'mosi'
     """
-    return next((one.corpus for one in PUBLISHED if dict(one.counts) == dict(counts)), None)
+    return next((file.corpus for file in PUBLISHED if dict(file.counts) == dict(counts)), None)
 
 
 SPLITS = {"train": Split.TRAIN, "valid": Split.VALID, "val": Split.VALID, "dev": Split.VALID, "test": Split.TEST}
@@ -346,11 +342,11 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
     digest = file_digest(path)
     published = recognise(digest)
     counts = {split: len(part) for split, part in parts.items()}
-    found = corpus or (published.corpus if published else by_counts(counts))
+    corpus_name = corpus or (published.corpus if published else by_counts(counts))
     if published and corpus and corpus != published.corpus:
         raise UsageError(f"{path} is {published.name}, of the corpus {published.corpus}; got {corpus!r}.")
-    scale, told = _scale(found, parts)
-    notes.append(told)
+    scale, note = _scale(corpus_name, parts)
+    notes.append(note)
     clips = tuple(clip for split, part in parts.items() for clip in _clips(split, part, scale))
     _unique(path, clips)
     source = {
@@ -358,7 +354,7 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
         "files": [path.name],
         "sha256": digest,
         "published": published.name if published else None,
-        **({"corpus": found} if found else {}),
+        **({"corpus": corpus_name} if corpus_name else {}),
         **ROWS_CLOCK,
     }
     wanted = [*MODALITIES.items(), *([("text", "text")] if text else [])]
@@ -375,7 +371,7 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
 def _parts(file: PickleFile, notes: list[str]) -> dict[Split, Part]:
     if not isinstance(file.value, Mapping) or not any(key in SPLITS for key in file.value):
         raise MseError(
-            f"{file.path} is no MMSA pickle: expected a dictionary with the keys train, valid and test, found "
+            f"{file.path} is not an MMSA pickle: expected a dictionary with the keys train, valid and test, found "
             f"{_kind(file.value)}."
         )
     parts: dict[Split, Part] = {}
@@ -406,9 +402,9 @@ def _scale(corpus: str | None, parts: Mapping[Split, Part]) -> tuple[float, str]
         return SCALES[corpus], f"Taken for the corpus {corpus}: labels from {-SCALES[corpus]:g} to {SCALES[corpus]:g}."
     sims = any(part.has(name) for part in parts.values() for name in LABELS.values())
     scale = 1.0 if sims else 3.0
-    told = "SIMS has, labels a modality" if sims else "MOSI and MOSEI have, one label a clip"
+    reason = "SIMS has, labels a modality" if sims else "MOSI and MOSEI have, one label a clip"
     return scale, (
-        f"The corpus is not known; the file has, as {told}: labels are taken to be from {-scale:g} to {scale:g}. "
+        f"The corpus is not known; the file has, as {reason}: labels are taken to be from {-scale:g} to {scale:g}. "
         f"If that is wrong, give --option corpus= with one of {', '.join(SCALES)}."
     )
 

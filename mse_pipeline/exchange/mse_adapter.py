@@ -1,9 +1,8 @@
 """MSE-Adapter's own pickles of MELD, CHERMA and IEMOCAP: a list of dictionaries a split.
 
 An entry is ``{"label": str, "features": {"text": str, "audio": (La, Da), "video": (Lv, Dv), "audio_len": int,
-"video_len": int}}``, all of one file padded to the same shape. There are no ids.
-
-A dataset as MSE-Adapter's pickles, a file a split, which its own loader opens.
+"video_len": int}}``. All entries of a file are padded to the same shape. There are no ids. The export writes a file a
+split, which MSE-Adapter's own loader opens.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
     """
     files = _files(path)
     corpus = corpus or _corpus(path, files)
-    known = tuple(one.strip() for one in classes.split(",") if one.strip()) or CLASSES.get(corpus, ())
+    known = tuple(name.strip() for name in classes.split(",") if name.strip()) or CLASSES.get(corpus, ())
     if not known:
         raise UsageError(
             f"Nothing tells which labels {path} has: give --option corpus= with one of {', '.join(CLASSES)}, or "
@@ -63,15 +62,17 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
         )
     notes: list[str] = []
     entries = {split: _entries(read_pickle(file, encoding=encoding)) for split, file in files.items()}
-    told = {
+    by_split = {
         split: [Entry(repair(said(one.text)), spelling(corpus, one.label, known, one.name)) for one in given]
         for split, given in entries.items()
     }
     if labels:
-        clips = rebuild(str(path), told, corpus, labels, notes)
+        clips = rebuild(str(path), by_split, corpus, labels, notes)
     else:
         language = LANGUAGES.get(corpus, "en")
-        clips = {split: [_clip(split, i, one, language) for i, one in enumerate(part)] for split, part in told.items()}
+        clips = {
+            split: [_clip(split, i, one, language) for i, one in enumerate(part)] for split, part in by_split.items()
+        }
         notes.append("The files have no ids: they were made by order, as in train/00000.")
     digests = {file.name: file_digest(file) for file in files.values()}
     own = corpus in CLASSES and known == CLASSES[corpus]
@@ -94,10 +95,10 @@ def _files(path: Path) -> dict[Split, Path]:
     candidates = sorted(path.iterdir()) if path.is_dir() else [path]
     files: dict[Split, Path] = {}
     for file in candidates:
-        found = _NAME.fullmatch(file.name)
-        if found is None or not file.is_file():
+        match = _NAME.fullmatch(file.name)
+        if match is None or not file.is_file():
             continue
-        split = _SPLITS[found["split"].lower()]
+        split = _SPLITS[match["split"].lower()]
         if split in files:
             raise UsageError(
                 f"{path} has two files of split {split}: {files[split].name} and {file.name}. Give a folder "
@@ -111,8 +112,8 @@ def _files(path: Path) -> dict[Split, Path]:
 
 def _corpus(path: Path, files: Mapping[Split, Path]) -> str:
     for file in files.values():
-        found = _NAME.fullmatch(file.name)
-        name = (found["corpus"] or "").lower() if found else ""
+        match = _NAME.fullmatch(file.name)
+        name = (match["corpus"] or "").lower() if match else ""
         if name in CLASSES:
             return name
     return next((name for name in CLASSES if path.resolve().name.lower().startswith(name)), "")
@@ -133,14 +134,14 @@ class _One:
 def _entries(file: PickleFile) -> list[_One]:
     if not isinstance(file.value, list):
         raise MseError(f"{file.path} holds a {type(file.value).__name__}; expected a list of entries, one a clip.")
-    made = [_one(f"entry {index} of {file.path.name}", entry, file) for index, entry in enumerate(file.value)]
+    entries = [_one(f"entry {index} of {file.path.name}", entry, file) for index, entry in enumerate(file.value)]
     for field in MODALITIES.values():
-        widths = {one.arrays[field].shape[1] for one in made}
+        widths = {item.arrays[field].shape[1] for item in entries}
         if len(widths) > 1:
             raise MseError(
                 f"{file.path}: {field} has rows of {len(widths)} different widths, of which one is expected."
             )
-    return made
+    return entries
 
 
 def _one(name: str, entry: Any, file: PickleFile) -> _One:
@@ -156,8 +157,8 @@ def _one(name: str, entry: Any, file: PickleFile) -> _One:
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
             raise MseError(f"{name}: {field} must be an array of numbers (rows, dimensions).")
         if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= len(array):
-            told = length if isinstance(length, int | float) else f"a {type(length).__name__}"
-            raise MseError(f"{name}: {field}_len is {told}; the array has {len(array)} rows.")
+            length_found = length if isinstance(length, int | float) else f"a {type(length).__name__}"
+            raise MseError(f"{name}: {field}_len is {length_found}; the array has {len(array)} rows.")
         arrays[field], lengths[field] = array, length
     return _One(name, text, label, arrays, lengths, file)
 
@@ -183,7 +184,7 @@ class _Stream:
         for split, entries in self.entries.items():
             for index, (clip, one) in enumerate(zip(self.clips[split], entries, strict=True)):
                 array, length = one.arrays[self.field], one.lengths[self.field]
-                names = names or tuple(f"{self.field}_{place}" for place in range(array.shape[1]))
+                names = names or tuple(f"{self.field}_{index}" for index in range(array.shape[1]))
                 if array.shape[1] != len(names):
                     raise MseError(f"{one.name}: {self.field} has {array.shape[1]} values a row; others {len(names)}.")
                 if length:

@@ -22,7 +22,7 @@ def read_npy(path: Path) -> np.ndarray:
         path: The file.
 
     Raises:
-        MseError: It is no .npy file, is damaged, holds Python objects or other things than numbers, or claims more
+        MseError: It is not an .npy file, is damaged, holds Python objects or other things than numbers, or claims more
             or fewer values than it has bytes for.
     """
     try:

@@ -111,7 +111,7 @@ def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
         streams: Name of the stream by modality.
 
     Raises:
-        UsageError: The path is a file, no stream is given, or an id is no path below a folder.
+        UsageError: The path is a file, no stream is given, or an id is not a path below a folder.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; .npy files are written into a folder.")
@@ -152,15 +152,15 @@ def _table(folder: Path, listed: Sequence[str], labels: str | None) -> Path:
         if not given.is_file():
             raise UsageError(f"There is no label table {given}.")
         return given
-    found = [name for name in listed if posixpath.basename(name).lower() in _TABLES]
-    found = found or [name for name in listed if _NPZ.fullmatch(posixpath.basename(name).lower())]
-    if len(found) != 1:
-        told = f"several: {enumerate_some(found, 5)}" if found else "none"
+    candidates = [name for name in listed if posixpath.basename(name).lower() in _TABLES]
+    candidates = candidates or [name for name in listed if _NPZ.fullmatch(posixpath.basename(name).lower())]
+    if len(candidates) != 1:
+        message = f"several: {enumerate_some(candidates, 5)}" if candidates else "none"
         raise UsageError(
             f"A label table with the columns id, label and split is needed; called {', '.join(_TABLES)} or label.npz "
-            f"there is {told} below {folder}. Name one with the option labels."
+            f"there is {message} below {folder}. Name one with the option labels."
         )
-    return folder / found[0]
+    return folder / candidates[0]
 
 
 def _folders(folder: Path, files: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _folders(folder: Path, files: Sequence[str], asked: Mapping[str, str | None]
                 home = relative(folder, "", name)
             except ValueError as error:
                 raise UsageError(f"Option {modality}: {error}; it must lie below {folder}.") from None
-            if not any(one.startswith(f"{home}/") for one in files):
+            if not any(file.startswith(f"{home}/") for file in files):
                 raise UsageError(f"Option {modality}: there is no .npy file in {name} below {folder}.")
             folders[_stream(modality, home)] = home
             continue

@@ -1,10 +1,7 @@
 """OpenFace 2.x: the CSV files of FeatureExtraction become a stream of a dataset that is in the cache.
 
-One CSV file of OpenFace's FeatureExtraction -> the track of one face.
-
-A folder of face tracks, one file a video -> a stream of a dataset that is in the cache.
-
-Files of a folder, one a video -> the clips of a dataset that they are of.
+Each CSV file becomes the track of one face. The matching of files with clips, and the way of tracks into a stream, are
+shared with `mse_pipeline.exchange.mediapipe`.
 """
 
 from __future__ import annotations
@@ -53,7 +50,7 @@ class FaceTrack:
         names: The D columns.
         faces: How many faces the file has.
         face: `face_id` of the one that was taken.
-        repaired: Frames that held values that are no finite numbers.
+        repaired: Frames that held values that are not finite numbers.
     """
 
     values: np.ndarray
@@ -75,7 +72,7 @@ def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> Fac
         landmarks: Whether landmarks and shape parameters are kept, beside gaze, pose and action units.
 
     Raises:
-        MseError: It is no output of FeatureExtraction, or is damaged.
+        MseError: It is not an output of FeatureExtraction, or is damaged.
     """
     columns, table = _table(path, name)
     lacking = [column for column in _NEEDED if column not in columns]
@@ -85,12 +82,12 @@ def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> Fac
         if _KEPT.fullmatch(column) or (landmarks and _FURTHER.fullmatch(column))
     ]
     if lacking or not kept:
-        what = f"no column {', '.join(lacking)}" if lacking else "no column of gaze, pose or action units"
-        raise MseError(f"{name} is no output of OpenFace's FeatureExtraction: it has {what}.")
+        fault = f"no column {', '.join(lacking)}" if lacking else "no column of gaze, pose or action units"
+        raise MseError(f"{name} is not an output of OpenFace's FeatureExtraction: it has {fault}.")
     at = {column: index for index, column in enumerate(columns)}
     times, sure = table[:, at["timestamp"]], table[:, at["confidence"]]
     if not np.isfinite(times).all():
-        raise MseError(f"{name} has timestamps that are no numbers of seconds; run FeatureExtraction again.")
+        raise MseError(f"{name} has timestamps that are not numbers of seconds; run FeatureExtraction again.")
     good = (table[:, at["success"]] == 1) & (sure >= confidence)
     ids = table[:, at["face_id"]] if "face_id" in at else np.zeros(len(table))
     faces = np.unique(ids)
@@ -159,7 +156,7 @@ def _table(path: Path, name: str) -> tuple[list[str], np.ndarray]:
                 raise MseError(f"{name} has {len(cells)} cells in row {number}, its header {len(columns)}.")
             rows.append(np.array(cells, dtype=np.float64))
     except csv.Error as error:
-        raise MseError(f"{name} is no sound CSV: {error}.") from error
+        raise MseError(f"{name} is not valid CSV: {error}.") from error
     except ValueError as error:
         raise MseError(f"{name} holds something else than numbers in row {number}: {error}.") from error
     twins = sorted({column for column in columns if columns.count(column) > 1})
@@ -366,7 +363,7 @@ def _read_stream(
     if outside:
         notes.append(f"{form.stream}: {outside:,} clips have no frame within their span, and no features.")
     if repaired:
-        notes.append(f"{form.stream}: {repaired:,} frames held values that are no numbers; they are not valid.")
+        notes.append(f"{form.stream}: {repaired:,} frames held values that are not numbers; they are not valid.")
     notes.append(f"{form.stream}: {invalid:,} of {total:,} frames are not valid ({form.rule}).")
 
 

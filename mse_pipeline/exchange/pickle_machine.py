@@ -4,9 +4,8 @@ A pickle is a program for a stack machine (documented in the standard library's 
 out the steps that build data. It has no step that imports, calls or sets attributes: the calls that numpy writes for
 its arrays are recognised by name and carried out by this package's own code, and every other name is refused.
 
-The stack, the memory and the bytes of a pickle while it is read; every size is held against what is there.
-
-Which step of a pickle has which code; codes and names are those of the standard library's ``pickletools``.
+In the order of this file: the stack, the memo and the bytes, where every size is compared with the bytes of the file;
+the steps; the table of codes and steps, with the names of ``pickletools``.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class Stack:
         end = self.position + size
         if size < 0 or end > len(self._data):
             left = len(self._data) - self.position
-            raise Refused(f"it is cut off, or lies about sizes: {size:,} bytes are announced, {left:,} are left.")
+            raise Refused(f"it is cut off, or a size in it is wrong: {size:,} bytes are announced, {left:,} are left.")
         part = self._data[self.position : end]
         self.position = end
         return part
@@ -98,12 +97,12 @@ class Stack:
     def line(self) -> bytes:
         """The bytes up to the next line feed, which is passed over."""
         for start in range(self.position, len(self._data), _PIECE):
-            found = bytes(self._data[start : start + _PIECE]).find(b"\n")
-            if found >= 0:
-                line = bytes(self.take(start + found - self.position))
+            end = bytes(self._data[start : start + _PIECE]).find(b"\n")
+            if end >= 0:
+                line = bytes(self.take(start + end - self.position))
                 self.position += 1
                 if line.endswith(b"\r"):
-                    raise Refused("its lines end as those of Windows do, which is no pickle's way.")
+                    raise Refused("its lines end with the line ends of Windows, which a pickle never has.")
                 return line
         raise Refused("it is cut off: a line has no end.")
 
@@ -114,13 +113,13 @@ class Stack:
     def pop(self) -> Any:
         """Take the value on top of the stack."""
         if self._marks and len(self._stack) <= self._marks[-1]:
-            raise Refused("it takes a value where there is none.")
+            raise Refused("it takes a value from an empty stack.")
         return filled(self._stack.pop())
 
     def top(self) -> Any:
         """The value on top of the stack, which stays; an array that is not filled yet as `Blank`."""
         if not self._stack or (self._marks and len(self._stack) <= self._marks[-1]):
-            raise Refused("it changes a value where there is none.")
+            raise Refused("it changes a value of an empty stack.")
         return self._stack[-1]
 
     def replace(self, value: Any) -> None:
@@ -134,7 +133,7 @@ class Stack:
     def since_mark(self) -> list[Any]:
         """Take all values since the last mark."""
         start = self._marks.pop()
-        items = [filled(one) for one in self._stack[start:]]
+        items = [filled(value) for value in self._stack[start:]]
         del self._stack[start:]
         return items
 
@@ -158,7 +157,7 @@ class Stack:
     def get(self, index: int) -> None:
         """Put a remembered value on the stack."""
         if index not in self._memo:
-            raise Refused(f"it asks for the value {index:,} of its memory, where there is none.")
+            raise Refused(f"it asks for the value {index:,} of its memo, which has no such value.")
         self.push(filled(self._memo[index]))
 
     def result(self) -> Any:
@@ -245,7 +244,7 @@ class Machine(Stack):
         self.push(self._decoded(codecs.escape_decode(line[1:-1])[0]))
 
     def _decoded(self, data: bytes) -> str | bytes:
-        """What is no text in the encoding, as the data of arrays, stays bytes."""
+        """What is not text in the encoding, as the data of arrays, stays bytes."""
         try:
             return data.decode(self.encoding)
         except UnicodeDecodeError:
@@ -338,10 +337,10 @@ class Machine(Stack):
                 pairs = self._copied(arguments[0] if arguments else [])
                 if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
                     raise Refused("it makes an OrderedDict of other things than pairs.")
-                made: dict[Any, Any] = {}
-                for key, (_, value) in zip(self._keys.enter(made, [key for key, _ in pairs]), pairs, strict=True):
-                    made[key] = value
-                return made
+                ordered: dict[Any, Any] = {}
+                for key, (_, value) in zip(self._keys.enter(ordered, [key for key, _ in pairs]), pairs, strict=True):
+                    ordered[key] = value
+                return ordered
             case "defaultdict", () | (Allowed() | None,):
                 return {}
             case "Counter", () | (dict(),):
@@ -405,8 +404,8 @@ def run(machine: Machine) -> Any:
             return machine.result()
         step = STEPS.get(code)
         if step is None:
-            place = "does not begin like a pickle" if machine.position == 1 else "is damaged"
-            raise Refused(f"it {place}: {code:#04x} is no step of one.")
+            fault = "does not begin like a pickle" if machine.position == 1 else "is damaged"
+            raise Refused(f"it {fault}: {code:#04x} is not a step of a pickle.")
         machine.count(1)
         step(machine)
 

@@ -1,12 +1,9 @@
-"""Arrays, dtypes and scalars from what a pickle says of them, every claim held against the bytes that are there.
+"""Arrays, dtypes, scalars, globals and keys of a pickle; every claim of size is compared with the bytes of the file.
 
-The globals that a pickle may name: those that numpy and Python write for arrays and plain containers.
-
-Keys of dictionaries and members of sets: plain, and never so many of one hash that a lookup takes long.
-
-Python finds a key by its hash. The hash of a whole number is the number modulo 2**61 - 1, and that of a tuple follows
-from its members': a file can hold thousands of keys with one hash, and each new one would be compared with all before.
-Texts and bytes have hashes that nobody can foresee.
+Only the globals that numpy and Python write for arrays and plain containers are allowed. Keys of dictionaries and
+members of sets are plain, and only few may share one hash. Python finds a key by its hash. The hash of a whole number
+is the number modulo 2**61 - 1, and that of a tuple follows from its members': a file can hold thousands of keys with
+one hash, and each new key would be compared with all earlier ones. Hashes of texts and bytes cannot be predicted.
 """
 
 from __future__ import annotations
@@ -78,8 +75,8 @@ def dtype_of(arguments: tuple[Any, ...]) -> Blank:
     """
     code = arguments[0]
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        told = repr(code[:40]) if isinstance(code, str) else f"a {type(code).__name__}"
-        raise Refused(f"it asks for the dtype {told}; arrays of numbers, truth values and texts are read.")
+        name = repr(code[:40]) if isinstance(code, str) else f"a {type(code).__name__}"
+        raise Refused(f"it asks for the dtype {name}; arrays of numbers, truth values and texts are read.")
     return Blank("dtype", code)
 
 
@@ -217,7 +214,7 @@ def allowed(module: Any, name: Any, *, makes: bool = False) -> Allowed:
         Allowed(module='numpy.core.multiarray', name='_reconstruct')
     """
     if not isinstance(module, str) or not isinstance(name, str):
-        raise Refused("it asks for a global whose name is no text.")
+        raise Refused("it asks for a global whose name is not text.")
     plain = _OTHER_VERSIONS.get(module, module)
     if (plain, name) not in _KNOWN and not (makes and plain == "builtins" and name in _MADE):
         raise Refused(
@@ -267,13 +264,13 @@ class Keys:
 def _check(key: Any) -> None:
     """Nested tuples are refused: a few steps make one whose hash takes centuries."""
     flat = key if isinstance(key, tuple) else (key,)
-    if len(flat) > 8 or not all(isinstance(one, _SCALARS) for one in flat):
+    if len(flat) > 8 or not all(isinstance(part, _SCALARS) for part in flat):
         raise Refused(f"it has a {type(key).__name__} as a key; texts and numbers are read.")
 
 
 def _is_spread(key: Any) -> bool:
     """Whether nobody can make many different keys of this kind with one hash."""
     if isinstance(key, tuple):
-        return all(isinstance(one, _UNFORESEEN) for one in key)
+        return all(isinstance(part, _UNFORESEEN) for part in key)
     # Smaller whole numbers are their own hash.
     return isinstance(key, _UNFORESEEN) or (isinstance(key, int) and abs(key) < sys.hash_info.modulus)

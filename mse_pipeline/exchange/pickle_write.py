@@ -1,9 +1,8 @@
 """Writes pickles of plain values and arrays, the arrays piece by piece.
 
-Python's own pickler wants every array whole in memory, and names numpy's functions where the numpy at hand has them.
-This one names them where every numpy since 1.0 finds them, so that a file opens with old and new ones alike.
-
-What formats of one padded array need to know of a stream: its longest clip, its dimensions, a clip's padded rows.
+Python's own pickler needs every array whole in memory, and uses the names of numpy's functions in the installed numpy.
+This one uses names that every numpy since 1.0 has, so that old and new versions open the file. Formats of one padded
+array get from here the longest clip of a stream, its dimensions, and a clip's padded rows.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ class Padded:
 
     def rows(self, clip: Clip) -> np.ndarray:
         """(longest, dim) float32."""
-        made = np.zeros((self.longest, self.dim), np.float32)
+        padded = np.zeros((self.longest, self.dim), np.float32)
         if self._lengths.get(clip.id):
             values = self._features[clip.id].values
-            made[: len(values)] = values
-        return made
+            padded[: len(values)] = values
+        return padded
 
     def blocks(self, clips: Sequence[Clip]) -> Iterator[np.ndarray]:
         """The clips' rows one after the other."""
@@ -134,19 +133,19 @@ def _write(value: Any, file: BinaryIO) -> None:  # noqa: PLR0912 - a kind a bran
         file.write(b"\x8e" + struct.pack("<Q", len(value)) + value)
     elif isinstance(value, Mapping):
         file.write(b"}(")
-        for key, one in value.items():
+        for key, item in value.items():
             _write(key, file)
-            _write(one, file)
+            _write(item, file)
         file.write(b"u")
     elif isinstance(value, list | tuple):
         file.write(b"](" if isinstance(value, list) else b"(")
-        for one in value:
-            _write(one, file)
+        for item in value:
+            _write(item, file)
         file.write(b"e" if isinstance(value, list) else b"t")
     elif isinstance(value, Iterator):
         file.write(b"](")
-        for one in value:
-            _write(one, file)
+        for item in value:
+            _write(item, file)
         file.write(b"e")
     elif isinstance(value, np.ndarray):
         whole = np.ascontiguousarray(value)

@@ -1,8 +1,8 @@
-"""The pickle reader of this package: numpy arrays and builtins alone, and nothing of the file runs.
+"""The pickle reader of this package: it reads numpy arrays and builtins only, and runs nothing of the file.
 
-Python's own unpickler calls what a file names, so that a downloaded feature file may do whatever its author likes. This
-one has no calls to make: it knows by name the few functions that numpy writes for arrays, and builds arrays itself.
-Arrays are views into the mapped file: a file of 13 GB costs no memory until its rows are looked at.
+Python's own unpickler calls what a file names, so a downloaded feature file could run any code. This reader makes no
+calls: it knows the few functions that numpy writes for arrays by name, and builds the arrays itself. Arrays are views
+into the mapped file: a file of 13 GB needs no memory until its rows are read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PickleFile:
     _map: mmap.mmap = field(repr=False)
 
     def release(self) -> None:
-        """Give back the memory of the file's parts that were read; they are read anew when they are looked at."""
+        """Give back the memory of the file's parts that were read; they are read again when they are looked at."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
@@ -97,8 +97,8 @@ def unpickle(data: memoryview, path: Path, encoding: str = "utf-8") -> Any:
         raise PickleRefused(f"{path} is refused at byte {machine.position:,}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise PickleRefused(
-            f"{path} is no sound pickle: its step before byte {machine.position:,} cannot be carried out "
-            f"({type(error).__name__}). Get it anew."
+            f"{path} is not a valid pickle: its step before byte {machine.position:,} cannot be carried out "
+            f"({type(error).__name__}). Download it again."
         ) from error
     return value
 
@@ -127,7 +127,7 @@ def _ends_like_a_pickle(path: Path) -> bool:
 
 
 def _check(value: Any) -> None:
-    """See to it that plain values alone are left, at a depth that a data file has.
+    """Check that only plain values are left, at a depth that a data file has.
 
     Raises:
         Refused: There is something else.
@@ -136,26 +136,26 @@ def _check(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
-        for one in level:
-            held = _held(one)
-            if held is None:
-                _check_plain(one)
-            elif id(one) not in seen:
-                seen.add(id(one))
-                below.extend(held)
+        for item in level:
+            members = _held(item)
+            if members is None:
+                _check_plain(item)
+            elif id(item) not in seen:
+                seen.add(id(item))
+                below.extend(members)
         if not below:
             return
         level = below
-    raise Refused(f"its values are nested more than {MAX_DEPTH} deep, which no data file is.")
+    raise Refused(f"its values are nested more than {MAX_DEPTH} deep, deeper than any data file.")
 
 
-def _held(one: Any) -> Iterable[Any] | None:
+def _held(value: Any) -> Iterable[Any] | None:
     """What a container holds; None for what is none."""
-    if isinstance(one, np.ndarray) and one.dtype.hasobject:
-        values: list[Any] = one.reshape(-1).tolist()
-        return values
-    if isinstance(one, _CONTAINERS):
-        return one.values() if isinstance(one, dict) else one
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        members: list[Any] = value.reshape(-1).tolist()
+        return members
+    if isinstance(value, _CONTAINERS):
+        return value.values() if isinstance(value, dict) else value
     return None
 
 
@@ -168,6 +168,6 @@ def _check_plain(one: Any) -> None:
         raise Refused("it holds an array that is begun and never filled.")
     if isinstance(one, memoryview):
         if len(one) > _MOST_BYTES:
-            raise Refused(f"it holds {len(one):,} bytes that are no array's.")
+            raise Refused(f"it holds {len(one):,} bytes that do not belong to an array.")
     elif not isinstance(one, _PLAIN):
         raise Refused(f"it holds a {type(one).__name__}, which is neither an array nor a builtin.")

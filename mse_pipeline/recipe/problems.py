@@ -24,27 +24,27 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[t
         (place, message), as in ``(("training", "epocs"), "unknown key; did you mean epochs?")``.
     """
     for finding in error.errors(include_url=False):
-        place, known = _locate(model, finding["loc"])
+        location, known = _locate(model, finding["loc"])
         kind, context = finding["type"], finding.get("ctx", {})
         if kind == "extra_forbidden":
-            name = str(place[-1])
+            name = str(location[-1])
             near = did_you_mean(name, known)
             message = f"unknown key{near}" if near else f"unknown key; the known ones are {', '.join(known)}"
         elif kind == "missing":
             message = "is missing"
         elif kind in ("union_tag_invalid", "union_tag_not_found"):
             field = str(context["discriminator"]).strip("'")
-            place = (*place, field)
-            tags = context.get("expected_tags", "") or ", ".join(_tags(model, place[:-1], field))
-            found = f", got {context['tag']!r}" if "tag" in context else ""
-            message = f"must be one of {tags}{found}" if found else f"is missing; it must be one of {tags}"
+            location = (*location, field)
+            tags = context.get("expected_tags", "") or ", ".join(_tags(model, location[:-1], field))
+            got = f", got {context['tag']!r}" if "tag" in context else ""
+            message = f"must be one of {tags}{got}" if got else f"is missing; it must be one of {tags}"
         elif kind in ("dict_type", "model_type"):
             message = "must be a mapping" + _found(finding["input"])
         elif kind == "value_error":
             message = str(context["error"])
         else:
             message = _sentence(finding["msg"]) + _found(finding["input"])
-        yield place, message
+        yield location, message
 
 
 def place_name(place: Sequence[str | int]) -> str:

@@ -213,14 +213,14 @@ def test_chinese_arrives_unharmed_in_every_encoding(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"[", "train.json is no sound JSON"),
-        (b"[" * 100_000, "train.json is no sound JSON: it is nested too deep"),
+        (b"[", "train.json is not valid JSON"),
+        (b"[" * 100_000, "train.json is not valid JSON: it is nested too deep"),
         (b"\0\0", "zero bytes"),
         (labels(entry(), entry(audio_file="../../etc/passwd.wav")), r"leads out of the root \(entry 2\)"),
         (labels(entry(video_file="/etc/passwd")), r"video_file: .*absolute path outside of the root \(entry 1\)"),
         (labels(entry(audio_file="C:\\x.wav")), "absolute path"),
-        (labels(entry(), entry(audio_file="")), r"is no name of a .wav file \(entry 2\)"),
-        (labels(entry(video_label=3)), r"video_label is no text \(entry 1\)"),
+        (labels(entry(), entry(audio_file="")), r"is not a name of a .wav file \(entry 2\)"),
+        (labels(entry(video_label=3)), r"video_label is not text \(entry 1\)"),
         (labels(entry(), 7, 8), r"the entry is no mapping \(entries 2, 3\)"),
     ],
 )
@@ -240,8 +240,8 @@ def test_json_files_of_other_things_are_left_aside(tmp_path):
     files = {"train.json": labels(), "deep/train.json": labels(entry("z")), "test.json": b'{"a": 1}', "x.json": b"["}
     corpus = small(tmp_path, files)
     assert [clip.id for clip in corpus.clips] == ["train/qyz_0001"]
-    assert corpus.notes[0].startswith("test.json is left aside: it is no list of entries")
-    assert corpus.notes[1] == "deep/train.json is left aside for train.json, which is nearer to the root."
+    assert corpus.notes[0].startswith("test.json is ignored: it is not a list of entries")
+    assert corpus.notes[1] == "deep/train.json is ignored: train.json is nearer to the root."
 
 
 def test_a_folder_without_label_files_says_what_was_looked_for(tmp_path):
@@ -255,11 +255,11 @@ def test_a_label_file_that_is_a_folder_or_link_out_is_none(tmp_path):
     (root / "train.json").symlink_to(tmp_path / "outside.json")
     corpus = corpora.read("cherma", root, {"official": False})
     assert corpus.sources == ("dev.json",)
-    assert any(note.startswith("Left aside: train.json is a symbolic link out of the root") for note in corpus.notes)
+    assert any(note.startswith("Ignored: train.json is a symbolic link out of the root") for note in corpus.notes)
 
 
 def test_numbers_are_no_task_for_cherma(tmp_path):
-    with pytest.raises(UsageError, match="CHERMA has classes"):
+    with pytest.raises(UsageError, match="CHERMA's labels are classes"):
         corpora.read("cherma", tree(tmp_path, THREE), task=Regression(-1, 1))
 
 

@@ -149,7 +149,7 @@ def test_what_is_no_text_is_refused(data):
 
 def test_what_no_encoding_reads_is_refused():
     data = bytes(range(128, 256)) * 8
-    with pytest.raises(UsageError, match="text in none of the usual encodings"):
+    with pytest.raises(UsageError, match="in any of the usual encodings"):
         guess_encoding(data, "Table a.csv")
 
 

@@ -27,7 +27,7 @@ def test_a_name_holds_for_a_face_a_dash_for_nobody_and_an_empty_one_says_nothing
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("clip,track,name\nzzz,0,Ann\n", "names clips that the corpus has not: zzz"),
+        ("clip,track,name\nzzz,0,Ann\n", "names clips that are not in the corpus: zzz"),
         ("clip,track,name\na,first,Ann\nb,,Bob\n", "lines 2, 3 have none"),
         ("clip,track,name\na\nb,-1,Bob\n", "lines 3 have none"),
         ("clip,track,name\na,0,Zoe\nb,0,ann\n", "names of nobody who speaks in the corpus: Zoe, ann"),

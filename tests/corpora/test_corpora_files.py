@@ -49,7 +49,7 @@ def test_links_out_of_the_root_are_refused_and_named(root):
     assert listing.files == ("a.mp4", "inside.mp4", "sub/b.mp4", "sub/deep/c.mp4")
     there = root.parent
     assert listing.refused == (
-        f"loop.mp4 is a symbolic link to '{root}/loop.mp4', where nothing is.",
+        f"loop.mp4 is a symbolic link to '{root}/loop.mp4', which does not exist.",
         f"out.mp4 is a symbolic link out of the root, to '{there}/secret.mp4'; --follow-links allows it (2 such links, "
         "of which this is the first).",
     )

@@ -269,7 +269,7 @@ def test_of_two_copies_the_one_nearest_to_the_root_is_read(tmp_path):
     other = {f"backup/{name}": text for name, text in ONE.items() if "EmoEvaluation" in name}
     corpus = small(tmp_path, ONE | other)
     assert corpus.sources == (EVALUATION,)
-    assert f"Left aside, as others are nearer to the root: backup/{EVALUATION}." in corpus.notes
+    assert f"Ignored, as others are nearer to the root: backup/{EVALUATION}." in corpus.notes
 
 
 def test_official_counts_are_compared(tmp_path):

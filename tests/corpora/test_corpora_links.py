@@ -171,7 +171,7 @@ def test_a_table_that_is_a_link_to_elsewhere_is_the_reason_that_is_told(tmp_path
         (".git/annex/objects/aa/bb/SHA256E-1/SHA256E-1", "git annex get (or datalad get) brings it"),
         (".dvc/cache/files/md5/aa/bb", "dvc pull brings it"),
         ("blobs/0123", "hf download brings it"),
-        ("gone/a.mp4", "where nothing is"),
+        ("gone/a.mp4", "which does not exist"),
     ],
 )
 @pytest.mark.parametrize("name", ["table", "meld", "simsv2"])
@@ -198,7 +198,7 @@ def test_links_of_one_cause_are_one_sentence_with_their_number(tmp_path):
     tree(tmp_path / "share", {f"{n}.mp4": "" for n in range(100)})
     for n in range(100):
         link(root / f"Raw/v_1/{n:04}.mp4", tmp_path / f"share/{n}.mp4")
-    told = [note for note in read("simsv2", root).notes if note.startswith("Left aside")]
+    told = [note for note in read("simsv2", root).notes if note.startswith("Ignored")]
     assert len(told) == 1
     assert "100 such links" in told[0]
 

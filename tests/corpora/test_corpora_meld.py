@@ -163,8 +163,8 @@ def test_the_undamaged_label_file_is_preferred_and_the_other_told(tmp_path):
     assert corpus.sources == ("deep/er/train_sent_emo.csv",)
     assert corpus.clips[0].label == "fear"
     assert corpus.notes == (
-        "train_sent_emo.csv is left aside for deep/er/train_sent_emo.csv (train): it has 1 other labels and 2 damaged "
-        "characters.",
+        "train_sent_emo.csv is ignored, deep/er/train_sent_emo.csv is used (train): it has 1 other labels and 2 "
+        "damaged characters.",
     )
 
 
@@ -213,7 +213,7 @@ def test_label_files_that_are_left_aside_are_told(tmp_path, files, note):
         (HEADER + "\r\n1,Hi,Joey\r\n", "rows 2"),
         (rows(("a", 0), (0, 0), (0, -1)), "rows 2, 4"),
         (rows((0, "9" * 5000)), "rows 2"),
-        (HEADER + '\r\n1,"Hi,Joey\r\n', "no sound CSV"),
+        (HEADER + '\r\n1,"Hi,Joey\r\n', "not valid CSV"),
         (HEADER.encode() + b"\r\n\x00\x00", "zero bytes"),
     ],
 )
@@ -251,10 +251,10 @@ def test_links_out_of_the_root_are_named(tmp_path):
     (root / "train_splits").symlink_to(tmp_path)
     corpus = corpora.read("meld", root, {"official": False})
     reason = f"train_splits is a symbolic link out of the root, to '{tmp_path}'; --follow-links allows it"
-    assert corpus.notes == (f"Left aside: {reason}.",)
+    assert corpus.notes == (f"Ignored: {reason}.",)
     assert f"it may lie in train_splits, which {reason.removeprefix('train_splits ')}." in corpus.defects[0].message
     (root / "train_sent_emo.csv").unlink()
-    with pytest.raises(UsageError, match="Left aside: train_splits is a symbolic link"):
+    with pytest.raises(UsageError, match="Ignored: train_splits is a symbolic link"):
         corpora.read("meld", root, {"official": False})
 
 
@@ -278,7 +278,7 @@ def test_one_packed_split_is_told_as_a_note(tmp_path):
 
 def test_numbers_are_no_task_for_meld(tmp_path):
     tree(tmp_path, {"train_sent_emo.csv": rows((0, 0))})
-    with pytest.raises(UsageError, match="MELD has classes"):
+    with pytest.raises(UsageError, match="MELD's labels are classes"):
         corpora.read("meld", tmp_path, task=Regression(-1, 1))
 
 

@@ -225,9 +225,9 @@ def test_lines_and_files_that_are_no_transcripts_are_told(tmp_path, monkeypatch)
     monkeypatch.setattr("mse_pipeline.corpora.mosei_files._MAX_TRANSCRIPT_BYTES", 1000)
     notes = "\n".join(small(tmp_path, files).notes)
     assert "Transcripts: 1 segments in 2 files." in notes
-    assert "are left aside: t/v.txt line 2, t/v.txt line 4." in notes
+    assert "are ignored: t/v.txt line 2, t/v.txt line 4." in notes
     assert "1 segments are in several transcripts that differ" in notes
-    assert "b/bad.txt is no text file" in notes
+    assert "b/bad.txt is not a text file" in notes
     assert "readme" not in notes
     assert "big" not in notes
 
@@ -271,14 +271,14 @@ def test_words_for_absent_values_are_no_answers_of_raters(tmp_path, word):
     rows = (f"a,x,12,{word},1,0,0,0,0,0", "b,x,12,2,0,0,0,0,0,0")
     corpus = small(tmp_path, {"label.csv": LABELS, "d.csv": dump(*rows)}, labels="mturk")
     assert [(clip.label, clip.labels["anger"]) for clip in corpus.clips] == [(2.0, 0.5)]
-    assert not any("left aside" in note for note in corpus.notes)
+    assert not any("ignored" in note for note in corpus.notes)
 
 
 def test_mturk_emotions_complete_mmsa_labels(tmp_path):
     files = {"label.csv": LABELS, "l/d.csv": dump("a,x,12,-3,1,0,0,0,0,0"), "l/d_mod.csv": dump("a,x,12,3,2,0,0,0,0,0")}
     corpus = small(tmp_path, files)
     assert (corpus.clips[2].label, corpus.clips[2].labels["anger"]) == (0.0, 2.0)
-    assert "Dumps l/d.csv are left aside for their corrected twins (_mod)." in corpus.notes
+    assert "Dumps l/d.csv are ignored: their corrected copies (_mod) are used." in corpus.notes
     assert corpus.sources == ("label.csv", "l/d_mod.csv")
 
 
@@ -327,10 +327,10 @@ def test_folds_written_as_code_are_not_run(tmp_path):
         ("f.py", "train = [", "cannot be read"),
         ("f.py", "train = ['a']\nvalid = ['b']\n", "has no list for test"),
         ("f.py", "train = ['a']\nvalid = ['b']\ntest = ['a']\n", "videos in several splits: a"),
-        ("f.py", "train = [1]\n", "train is no list of video ids"),
+        ("f.py", "train = [1]\n", "train is not a list of video ids"),
         ("f.py", "train = ['a']\ntrain_fold = ['b']\n", "has two lists for train"),
         ("f.json", "[1, 2]", "holds no lists by split"),
-        ("f.json", '{"train": "a"}', "train is no list"),
+        ("f.json", '{"train": "a"}', "train is not a list"),
         ("f.json", "[" * 100_000, "cannot be read"),
         ("f.csv", "a,b\n", "has no columns video_id and split"),
         ("f.csv", "video_id,split\nx,fold1\n", "Row 2 of file of folds f.csv has no video id, or the split 'fold1'"),
@@ -407,7 +407,7 @@ def test_the_table_of_this_corpus_is_taken_of_several(tmp_path):
     files = {"MOSI/label.csv": table(("m", 1, 0, "train")), "data/MOSEI/label.csv": LABELS}
     corpus = small(tmp_path, files)
     assert corpus.sources == ("data/MOSEI/label.csv",)
-    assert "Label tables MOSI/label.csv are left aside for data/MOSEI/label.csv." in corpus.notes
+    assert "Label tables MOSI/label.csv are ignored: data/MOSEI/label.csv is used." in corpus.notes
 
 
 def test_links_out_of_the_root_are_left_aside_and_told(tmp_path):
@@ -417,12 +417,12 @@ def test_links_out_of_the_root_are_left_aside_and_told(tmp_path):
     corpus = corpora.read("mosei", tmp_path / "root", {"official": False})
     assert corpus.with_media() == 0
     reason = f"is a symbolic link out of the root, to '{tmp_path}/outside/12.mp4'; --follow-links allows it."
-    assert f"Left aside: Raw/x/12.mp4 {reason}" in corpus.notes
+    assert f"Ignored: Raw/x/12.mp4 {reason}" in corpus.notes
     assert f"The file of x$_$12, Raw/x/12.mp4, {reason}" in [defect.message for defect in corpus.defects]
 
 
 def test_paths_in_the_label_file_are_refused_and_named(tmp_path):
-    with pytest.raises(UsageError, match=r"video_id '\.\./\.\./etc' is no plain name"):
+    with pytest.raises(UsageError, match=r"video_id '\.\./\.\./etc' is not a plain name"):
         small(tmp_path, {"label.csv": table(("../../etc", "passwd", 0, "train"))})
 
 

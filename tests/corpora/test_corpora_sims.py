@@ -72,7 +72,7 @@ def test_all_releases_give_the_same_clips(tmp_path, files):
 def test_the_newer_table_is_preferred_over_the_older_release(tmp_path):
     corpus = small(tmp_path, {"label.csv": "\n".join([HEADER, *ROWS])} | OLD | MEDIA)
     assert corpus.sources == ("label.csv",)
-    assert corpus.notes == ("metadata/sentiment/label_M.csv is left aside for label.csv.",)
+    assert corpus.notes == ("metadata/sentiment/label_M.csv is ignored: label.csv is used.",)
 
 
 def test_the_table_of_the_second_version_beside_it_is_left_aside(tmp_path):
@@ -91,18 +91,18 @@ def test_texts_that_no_file_has_are_a_note(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("train_index.csv", "index\n7\n", "train_index.csv, row 2: '7' is no number of a row from 0 to 2"),
-        ("train_index.csv", "index\nx\n", "'x' is no number of a row"),
+        ("train_index.csv", "index\n7\n", "train_index.csv, row 2: '7' is not a number of a row from 0 to 2"),
+        ("train_index.csv", "index\nx\n", "'x' is not a number of a row"),
         ("train_index.csv", "index\n0\n1\n", "clip 1 is of split train already"),
-        ("train_index.csv", "index\n1.5\n", "'1.5' is no number of a row"),
+        ("train_index.csv", "index\n1.5\n", "'1.5' is not a number of a row"),
         ("sentiment/label_A.csv", f"{IDS},label\nvideo_0001,1,0\n", "label_A.csv does not have the clips of"),
         ("sentiment/label_M.csv", "video_id,label\nvideo_0001,0\n", "label_M.csv has no column clip_id"),
         (
             "sentiment/label_V.csv",
             OLD["metadata/sentiment/label_V.csv"].replace("0.6", "much"),
-            "no numbers, in rows 4",
+            "not numbers, in rows 4",
         ),
-        ("sentiment/label_M.csv", f"{IDS},label\n../etc,1,0\n", "ids that are no plain names, in rows 2"),
+        ("sentiment/label_M.csv", f"{IDS},label\n../etc,1,0\n", "ids that are not plain names, in rows 2"),
     ],
 )
 def test_broken_files_of_the_older_release_are_refused_by_name_and_row(tmp_path, name, content, says):

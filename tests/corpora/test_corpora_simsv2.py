@@ -120,7 +120,7 @@ def test_clips_of_the_unsupervised_folder_are_a_note_and_no_defect(tmp_path):
     files = {name: content for name, content in BOTH.items() if name != "CH-SIMS v2(u)/meta.csv"}
     corpus = small(tmp_path, files)
     assert corpus.defects == ()
-    assert any("2 clips in folders of the unsupervised part are left aside" in note for note in corpus.notes)
+    assert any("2 clips in folders of the unsupervised part are ignored" in note for note in corpus.notes)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_the_first_version_beside_it_is_left_aside(tmp_path):
     corpus = small(tmp_path, files | {f"v2/Raw/{name}": b"" for name in CLIPS})
     assert corpus.sources == ("v2/meta.csv",)
     assert corpus.defects == ()
-    assert "v1/label.csv (1 rows) is left aside for v2/meta.csv (3 rows)." in corpus.notes
+    assert "v1/label.csv (1 rows) is ignored: v2/meta.csv (3 rows) is used." in corpus.notes
 
 
 def test_a_clip_of_both_tables_counts_as_labelled(tmp_path):
@@ -194,7 +194,7 @@ def test_a_clip_of_both_tables_counts_as_labelled(tmp_path):
 
 @pytest.mark.parametrize("written", ["../../etc/passwd", "/etc/passwd", "..", "a/b"])
 def test_ids_that_are_paths_are_refused_and_named(tmp_path, written):
-    with pytest.raises(UsageError, match=r"meta.csv(?s:.*)is no plain name(?s:.*)row 2"):
+    with pytest.raises(UsageError, match=r"meta.csv(?s:.*)is not a plain name(?s:.*)row 2"):
         small(tmp_path, {"meta.csv": table(f"{written},0001,好,0.2,,,,Positive,train")})
 
 
@@ -206,10 +206,10 @@ def test_links_out_of_the_root_are_named(tmp_path):
     corpus = corpora.read("simsv2", root, {"official": False})
     assert corpus.clips[0].media is None
     reason = f"is a symbolic link out of the root, to '{tmp_path}/0035.mp4'; --follow-links allows it."
-    assert f"Left aside: Raw/video_0013/0035.mp4 {reason}" in corpus.notes
+    assert f"Ignored: Raw/video_0013/0035.mp4 {reason}" in corpus.notes
     assert [defect.path for defect in corpus.defects if reason in defect.message] == ["Raw/video_0013/0035.mp4"]
     (root / "meta.csv").unlink()
-    with pytest.raises(UsageError, match=r"Left aside: Raw/video_0013/0035.mp4"):
+    with pytest.raises(UsageError, match=r"Ignored: Raw/video_0013/0035.mp4"):
         corpora.read("simsv2", root)
 
 

@@ -216,7 +216,7 @@ def test_missing_columns_are_told_at_once_with_the_nearest(tmp_path):
         table(tmp_path, "1,2,3", header="clip,Media,labels", columns={"id": "klip", "txet": "Media"})
     for part in (
         "has no column klip; did you mean clip?",
-        "txet is none of",
+        "txet is not one of",
         "did you mean text?",
         "no column media; did you mean Media?",
         "no column split",
@@ -244,13 +244,13 @@ def test_wrong_rows_are_told_at_once(tmp_path):
     told = str(error.value)
     for part in (
         "id a is there already in row 2; ids are unique (row 3)",
-        "split 'fold' is none of train, valid (also dev, val) or test; the option splits maps other names (row 4)",
+        "split 'fold' is not one of train, valid (also dev, val) or test; the option splits maps other names (row 4)",
         "end must be after start and after 0, both in seconds (rows 5, 10)",
-        "start 'zero' is no number of seconds (row 6)",
-        "end 'inf' is no number of seconds (row 6)",
-        "turn '1.5' is no whole number (row 6)",
+        "start 'zero' is not a number of seconds (row 6)",
+        "end 'inf' is not a number of seconds (row 6)",
+        "turn '1.5' is not a whole number (row 6)",
         "an id must have 1 to 200 characters and no control characters (row 7)",
-        "turn 'one' is no whole number (row 7)",
+        "turn 'one' is not a whole number (row 7)",
         "media '../a.mp4' leads out of the root",
         "(row 8)",
         "media '/etc/passwd' is an absolute path outside of the root",
@@ -357,11 +357,11 @@ def test_a_table_that_is_a_link_out_of_the_root_is_refused(tmp_path):
         ("clips.csv", HEADER.encode(), "has no rows"),
         ("clips.csv", b"\x00\x00\x01", "zero bytes"),
         ("clips.csv", f"{HEADER}\na,a.mp4,train,x\nb,b.mp4,train,Hi, you,joy\n".encode(), "5 columns.*rows 2, 3"),
-        ("clips.csv", f'{HEADER}\na,a.mp4,train,"x,joy\nb,b.mp4,train,x,joy\n'.encode(), "no sound CSV"),
+        ("clips.csv", f'{HEADER}\na,a.mp4,train,"x,joy\nb,b.mp4,train,x,joy\n'.encode(), "not valid CSV"),
         ("clips.csv", b"id,id,media\n1,2,3\n", "several columns named id"),
-        ("clips.csv", HEADER.encode() + b"\na,a.mp4,train," + b"x" * 200_000 + b",joy\n", "no sound CSV"),
-        ("clips.parquet", b"PAR1 not really", "no sound Parquet"),
-        ("clips.parquet", b"", "no sound Parquet"),
+        ("clips.csv", HEADER.encode() + b"\na,a.mp4,train," + b"x" * 200_000 + b",joy\n", "not valid CSV"),
+        ("clips.parquet", b"PAR1 not really", "not a valid Parquet"),
+        ("clips.parquet", b"", "not a valid Parquet"),
     ],
 )
 def test_broken_tables_are_refused_by_name(tmp_path, name, content, says):

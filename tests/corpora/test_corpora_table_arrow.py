@@ -158,7 +158,7 @@ def test_truth_values_are_classes(tmp_path):
         (pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)), "fixed_size_list<"),
         (pa.array([{"a": 1}, {"a": 2}]), "struct<"),
         (pa.array([[("a", 1)], [("b", 2)]], pa.map_(pa.string(), pa.int64())), "map<"),
-        (pa.array([b"\xff\xd8\xff\xe0", b"\x89PNG\xff"]), "binary, whose bytes are no text in utf-8"),
+        (pa.array([b"\xff\xd8\xff\xe0", b"\x89PNG\xff"]), "binary, whose bytes are not text in utf-8"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -177,7 +177,7 @@ def test_a_renamed_column_is_refused_by_its_type(tmp_path):
 
 def test_a_column_that_nobody_needs_is_left_aside_and_told(tmp_path):
     corpus = read(tmp_path, {"embedding": [[1.0], [2.0]], "text": ["a", "b"]})
-    assert any("column embedding is left aside; it is of the type list<" in note for note in corpus.notes)
+    assert any("column embedding is ignored; it is of the type list<" in note for note in corpus.notes)
 
 
 def test_points_in_time_of_several_days_are_no_seconds(tmp_path):
@@ -197,7 +197,7 @@ def test_a_damaged_byte_in_a_text_costs_its_row_alone(tmp_path):
 
 def test_bytes_are_read_in_the_encoding_that_is_told(tmp_path):
     column = pa.array(["안녕".encode("euc-kr"), "네".encode("euc-kr")])
-    with pytest.raises(UsageError, match="no text in utf-8"):
+    with pytest.raises(UsageError, match="not text in utf-8"):
         read(tmp_path, {"text": column})
     assert read(tmp_path, {"text": column}, encoding="euc-kr").clips[0].text == "안녕"
 

@@ -117,7 +117,7 @@ def test_numbers_of_an_unclear_notation_are_asked_about(tmp_path, cells):
 
 
 def test_a_time_of_an_unclear_notation_is_told_with_the_mend(tmp_path):
-    with pytest.raises(UsageError, match=r"start '1,000' is no number of seconds; write it with a decimal point"):
+    with pytest.raises(UsageError, match=r"start '1,000' is not a number of seconds; write it with a decimal point"):
         table(tmp_path, '1,a.wav,train,x,joy,"1,000"', "2,b.wav,test,y,anger,0", header=HEADER + ",start")
 
 
@@ -264,7 +264,7 @@ def test_the_encoding_can_be_told(tmp_path, encoding):
     content = "\n".join([HEADER, "1,a.wav,train,네,joy", "2,b.wav,test,x,anger"]).encode(encoding)
     corpus = read(tmp_path, content, encoding=encoding)
     assert corpus.clips[0].text == "네"
-    assert corpus.notes[0] == f"Table clips.csv was read as {encoding.replace('euc-kr', 'euc_kr')}, as it was told."
+    assert corpus.notes[0] == f"Table clips.csv was read as {encoding.replace('euc-kr', 'euc_kr')}, as requested."
 
 
 def test_an_unknown_encoding_is_refused_with_the_nearest():

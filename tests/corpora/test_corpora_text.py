@@ -45,7 +45,7 @@ def test_encodings_are_told_apart(data, text, encoding):
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [(b"\x00\x01\x02", "no text file"), (b"\xff\xfeabc", "UTF-16")],
+    [(b"\x00\x01\x02", "not a text file"), (b"\xff\xfeabc", "UTF-16")],
 )
 def test_what_is_no_text_is_refused_by_name(data, says):
     with pytest.raises(UsageError, match=says) as error:

@@ -41,5 +41,5 @@ def test_a_heap_of_texts_without_an_end_is_refused(tmp_path):
     heap = data.find(b"GCOL")
     data[heap + 16 : heap + 80] = bytes(64)
     path.write_bytes(data)
-    with pytest.raises(ClipError, match="heap of its texts has no sound end"):
+    with pytest.raises(ClipError, match="heap of its texts has no valid end"):
         read_csd(path, ["a"])

@@ -182,13 +182,13 @@ def test_clips_outside_of_the_list_are_left_out_and_counted(mosei, tmp_path):
     ("name", "content", "says"),
     [
         ("s.json", "[1, 2]", "does not map splits"),
-        ("s.json", "{", "is no JSON"),
+        ("s.json", "{", "is not JSON"),
         ("s.json", "{}", "names no id"),
         ("s.json", '{"fold0": ["a"]}', "other than train, valid and test: 'fold0' of a"),
         ("s.json", '{"train": ["a"], "test": ["a"]}', "two splits: a"),
         ("s.json", '{"train": ["nobody"]}', "No annotated clip is in the list"),
         ("s.csv", "id,label\na,1\n", "has the columns id, label"),
-        ("s.txt", "a train", "is no list of splits"),
+        ("s.txt", "a train", "is not a list of splits"),
         (None, "", "There is no list of splits"),
     ],
 )
@@ -207,7 +207,7 @@ def relabel(folder, intervals, features):
     ("spoil", "options", "says"),
     [
         (lambda f: (f / "label.csv").unlink(), {}, "do not tell splits.*there is no label.csv.*option splits"),
-        (lambda f: (f / "b.csv").write_text((f / "label.csv").read_text()), {}, "several tables there could be"),
+        (lambda f: (f / "b.csv").write_text((f / "label.csv").read_text()), {}, "several tables were found"),
         (lambda f: (f / "labels/CMU_MOSEI_Labels.csd").unlink(), {}, "root 'All Labels'.*COVAREP"),
         (lambda f: None, {"target": "hapy"}, "did you mean happy"),
         (lambda f: None, {"roots": "Nothing=visual.x"}, "no root 'Nothing'"),
@@ -362,7 +362,7 @@ HOSTILE = {
         swap("features", lambda g, f: g.create_dataset("features", data=np.ones((200, 74), "i4"), scaleoffset=4)),
         "HDF5 filter 6",
     ),
-    "a group in place of values": (swap("features", lambda g, f: g.create_group("features")), "is no dataset"),
+    "a group in place of values": (swap("features", lambda g, f: g.create_group("features")), "is not a dataset"),
     "no features": (swap("features", lambda g, f: None), "features is missing"),
     "three axes": (
         swap("features", lambda g, f: g.create_dataset("features", data=np.ones((200, 2, 3)))),
@@ -378,15 +378,15 @@ HOSTILE = {
     ),
     "infinite times": (
         swap("intervals", lambda g, f: g.create_dataset("intervals", data=np.full((200, 2), [-np.inf, np.inf]))),
-        "no finite numbers of seconds",
+        "not finite numbers of seconds",
     ),
     "names with control signs": (
         hostile(lambda g, f: g.parent.create_group("a\nb")),
-        r"'a\\nb', which is no plain name",
+        r"'a\\nb', which is not a plain name",
     ),
     "a dataset in place of a video": (
         hostile(number_for_video),
-        "is no group",
+        "is not a group",
     ),
     "no HDF5": (lambda f: (f / COVAREP).write_bytes(b"import os"), "cannot be read as HDF5"),
     "empty": (lambda f: (f / COVAREP).write_bytes(b""), "cannot be read as HDF5"),

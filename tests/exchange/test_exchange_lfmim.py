@@ -92,9 +92,9 @@ def test_another_annotation_can_be_the_target(release):
     [
         ([entry("0001", label="快乐")], "entry 1 has the video_label '快乐'; the classes are 愤怒"),
         ([entry("0001", label=3)], "the video_label '3'"),
-        ([entry("../../etc/passwd")], "'../../etc/passwd.wav', which is no plain file name"),
-        ([entry("a\\b")], "no plain file name"),
-        ([entry("")], "no plain file name"),
+        ([entry("../../etc/passwd")], "'../../etc/passwd.wav', which is not a plain file name"),
+        ([entry("a\\b")], "not a plain file name"),
+        ([entry("")], "not a plain file name"),
         ([{"video_label": "高兴"}], "audio_file 'None'"),
         ([entry("0001"), entry("0001")], "entry 2 has the audio_file '0001.wav' of an entry before it"),
         ({"a": 1}, "must be a list of entries"),
@@ -111,7 +111,7 @@ def test_entries_with_errors_are_told(release, rows, says):
 @pytest.mark.parametrize("text", ["[", "[" * 100_000])
 def test_a_damaged_json_is_told(release, text):
     (release / "dev.json").write_text(text)
-    with pytest.raises(UsageError, match=r"dev\.json is no JSON"):
+    with pytest.raises(UsageError, match=r"dev\.json is not JSON"):
         lfmim.read(release)
 
 

@@ -158,12 +158,12 @@ def test_the_stream_joins_the_dataset_and_several_faces_are_told(tmp_path, datas
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.json", "[1, 2]", "is no list of frames"),
-        ("a.json", "{", "is no sound JSON"),
-        ("a.json", "[" * 100_000, "is no sound JSON"),
+        ("a.json", "[1, 2]", "is not a list of frames"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.json", "[" * 100_000, "is not valid JSON"),
         ("a.json", '[{"faceBlendshapes": []}]', "does not tell every frame's time"),
         ("a.json", '[{"timestamp": 0}, {"frame": 1}]', "does not tell every frame's time"),
-        ("a.json", '[{"timestamp": "soon"}]', "has a timestamp that is no number: 'soon'"),
+        ("a.json", '[{"timestamp": "soon"}]', "has a timestamp that is not a number: 'soon'"),
         ("a.json", '[{"frame": 0}, {"frame": 1}]', "give --option fps=25"),
         ("a.json", '[{"timestamp": 0, "faceLandmarks": [[{"x": 1}]]}]', "no frame has all of: blendshapes"),
         ("a.csv", "timestamp,jawOpen\n0,1,2\n", "another number of cells in line 2"),

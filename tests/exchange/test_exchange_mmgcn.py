@@ -127,10 +127,13 @@ WRONG = {
     "sentences": (meld(sentences=by_dialogue(lambda n: ["x"] * 5)), "sentences of dialogue 0"),
     "dialogue without labels": (meld(train=[0, 9]), "no labels of dialogue 9"),
     "dialogue in two splits": (meld(test=[0]), "in two splits"),
-    "dialogues whose numbers hash alike": (meld(train=[n * (2**61 - 1) for n in range(9)]), "no pickle of dialogues"),
-    "splits that are none": (meld(train=5), "no pickle of dialogues"),
+    "dialogues whose numbers hash alike": (
+        meld(train=[n * (2**61 - 1) for n in range(9)]),
+        "not a pickle of dialogues",
+    ),
+    "splits that are none": (meld(train=5), "not a pickle of dialogues"),
     "another tuple": ((1, 2, 3), "found a tuple of 3"),
-    "members that are no dictionaries": (tuple(range(9)), "int, int"),
+    "members that are not dictionaries": (tuple(range(9)), "int, int"),
     "a dictionary": ({"a": 1}, "found a dict"),
 }
 WRONG_FEATURES = {

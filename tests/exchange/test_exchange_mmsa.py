@@ -149,7 +149,7 @@ def change(split, **fields):
 
 WRONG = {
     "label beyond the scale": (change("test", regression_labels=[3.5, 0]), "3.5 among regression_labels"),
-    "label that is no number": (change("test", regression_labels=[np.nan, 0]), "nan among"),
+    "label that is not a number": (change("test", regression_labels=[np.nan, 0]), "nan among"),
     "label in words": (change("test", regression_labels=["Positive", "x"]), "not all numbers"),
     "too few labels": (change("test", regression_labels=[0]), "2 ids and 1 regression_labels"),
     "unknown annotation": (change("test", annotations=["Bored", "Neutral"]), "annotation 'Bored'"),
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_arrays_is_told(given, content, cache, name):
 
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}, {}, 5])
 def test_another_pickle_is_told(given, value):
-    with pytest.raises(MseError, match="no MMSA pickle"):
+    with pytest.raises(MseError, match="not an MMSA pickle"):
         mmsa.read(given(value))
 
 

@@ -146,7 +146,7 @@ def test_classes_of_ones_own_can_be_given(folder):
 WRONG = {
     "unknown label": ([entry("joyful", "x")], "label 'joyful'; did you mean joy"),
     "label as a number": ([entry(3, "x")], "no label or no text"),
-    "no text": ([entry("joy", None)], "no label or no text"),
+    "not text": ([entry("joy", None)], "no label or no text"),
     "no features": ([{"label": "joy"}], "not of the form"),
     "no dictionary": (["joy"], "not of the form"),
     "no list": ({"train": []}, "expected a list"),

@@ -413,9 +413,9 @@ UNFIT = {
     "no dictionaries": (lambda p, t: corpora(p, train={"a": 3}), "no dictionary with emo and val"),
     "names that are numbers": (lambda p, t: corpora(p, train={3: emotion("happy")}), "no dictionary with emo and val"),
     "a clip twice": (lambda p, t: corpora(p, train={"a": emotion("x")}, test={"a": emotion("y")}), "'a' in several"),
-    "a val that is no number": (
+    "a val that is not a number": (
         lambda p, t: corpora(p, train={"a": emotion("x", "high"), "b": emotion("y")}),
-        "val 'high' for a, which is no number",
+        "val 'high' for a, which is not a number",
     ),
     "a page": (lambda p, t: p.write_bytes(b"<html>"), "cannot be read as .npz: it is a web page"),
     "cut off": (lambda p, t: p.write_bytes(zipped()[:40]), "cannot be read as .npz"),

@@ -84,7 +84,7 @@ def test_failures_and_low_confidence_are_not_valid(tmp_path, dataset):
     assert features.valid.tolist() == [True, False, False, False]
     assert not features.values[1:].any()
     assert "visual.openface: 3 of 4 frames are not valid (failure, or confidence under 0.8)." in notes
-    assert "visual.openface: 1 frames held values that are no numbers; they are not valid." in notes
+    assert "visual.openface: 1 frames held values that are not numbers; they are not valid." in notes
     rows_by_clip, _ = stream_of(tmp_path / "of", dataset, confidence=0.4)
     assert rows_by_clip["train/dia0_utt0"].valid.tolist() == [True, False, True, False]
 
@@ -196,9 +196,9 @@ def test_a_file_without_frames_or_face_ids(tmp_path):
         ("frame, timestamp\n1, 2\n", "no column confidence, success"),
         ("frame, timestamp, confidence, success, x_0\n", "no column of gaze, pose or action units"),
         (f"{HEADER}\n1, 2\n", "has 2 cells in row 2, its header 14"),
-        (f"{HEADER}\n{row(1, float('nan'))}\n", "timestamps that are no numbers"),
+        (f"{HEADER}\n{row(1, float('nan'))}\n", "timestamps that are not numbers"),
         (f"{HEADER}, AU01_r\n", "several columns named AU01_r"),
-        ("a" * 200_000, "no sound CSV"),
+        ("a" * 200_000, "not valid CSV"),
         ("", "no column frame"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_face_that_is_not_there_fails_that_clip_with_words(pairs, recipe, run)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("clip,face\nzzz,1\n", "names clips that the corpus has not: zzz"),
+        ("clip,face\nzzz,1\n", "names clips that are not in the corpus: zzz"),
         ("clip,face\na,first\n", r"lines 2 are not"),
         ("id,face\na,1\n", "needs the columns clip and face"),
     ],
