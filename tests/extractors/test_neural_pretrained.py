@@ -90,7 +90,7 @@ def test_half_a_download_is_not_taken_for_a_model(models: Path, tmp_path: Path, 
         ("some/..", None, "does not exist"),
         ("what is this?", None, "does not exist"),
         (__file__, None, "is a file: give the folder"),
-        (str(Path(__file__).parent), "main", "is a folder, which has no revision 'main'"),
+        (str(Path(__file__).parent), "main", "is a folder and has no revision 'main'"),
         (str(Path(__file__).parent), None, "has no config.json: a model is a folder with"),
     ],
 )
