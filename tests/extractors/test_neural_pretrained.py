@@ -90,7 +90,7 @@ def test_half_a_download_is_not_taken_for_a_model(models: Path, tmp_path: Path, 
         ("some/..", None, "does not exist"),
         ("what is this?", None, "does not exist"),
         (__file__, None, "is a file: give the folder"),
-        (str(Path(__file__).parent), "main", "is a folder, which has no revision 'main'"),
+        (str(Path(__file__).parent), "main", "is a folder and has no revision 'main'"),
         (str(Path(__file__).parent), None, "has no config.json: a model is a folder with"),
     ],
 )
@@ -274,7 +274,7 @@ def test_wrong_options_are_told_by_name() -> None:
         )
     )
     assert "has no default; give it a value" in problems["acoustic.a.model"]
-    assert "`layer` is given as well" in problems["acoustic.b.last"]
+    assert "give either `layer` or `last`" in problems["acoustic.b.last"]
     assert "can overlap by half of that at most" in problems["acoustic.c.overlap"]
     assert "pools its output alone" in problems["visual.d.pooling"]
     assert "text.e.precision" in problems
@@ -286,7 +286,7 @@ def test_wrong_options_are_told_by_name() -> None:
     [
         ({"layer": 4}, "has 4 hidden states, 0 to 3 or -4 to -1: there is no layer 4"),
         ({"layer": -5}, "there is no layer -5"),
-        ({"last": 5}, "has 4 hidden states, and `last` asks for the mean of 5"),
+        ({"last": 5}, "has 4 hidden states, but `last` is 5"),
     ],
 )
 def test_layers_that_the_model_has_not_are_refused_before_it_is_loaded(speech: Path, options: dict, words: str) -> None:
