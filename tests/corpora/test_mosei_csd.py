@@ -154,7 +154,7 @@ def hostile(path: Path, kind: str) -> None:
         ("text", "holds values of type object; only numbers are read"),
         ("uneven", "1 intervals but 2 labels of video x"),
         ("missing", "data/x/features is missing"),
-        ("name", r"names a video '\.\.', which is no plain name"),
+        ("name", r"names a video '\.\.', which is not a plain name"),
     ],
 )
 def test_hostile_csd_files_are_refused(tmp_path, kind, message):
