@@ -267,7 +267,7 @@ def placed(
 
 
 def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
-    from mse_pipeline import corpora, recipe
+    from mse_pipeline import corpora, metrics, recipe
     from mse_pipeline.corpora.table import named_table
     from mse_pipeline.corpora.table_file import refuse_others
     from mse_pipeline.corpora.text import check_encoding
@@ -296,9 +296,39 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
             f"--encoding is of a clip table that is named itself, as clips.csv; {target} is none. In a recipe about a "
             "table write encoding into corpus.options."
         )
-    found = recipe.load(target, checks=(corpora.check, _check_streams))
     home = os.environ.get("MSE_DATA", "data")
+    known = recipe.names()
+    if target not in known and target in {*corpora.available(), *corpora.refused()}:
+        plain = _recipe_for(target)
+        return recipe.Recipe.model_validate(plain), place(home) / target
+    near = did_you_mean(target, [*known, *corpora.available()])
+    if not path.suffix and near != did_you_mean(target, known):  # the nearest is a corpus of another package
+        raise UsageError(f"There is no dataset {target}{near}")
+    found = recipe.load(target, checks=(corpora.check, _check_streams, metrics.check, _check_model))
     return found, place(home) / found.name
+
+
+def _recipe_for(corpus: str) -> dict[str, Any]:
+    """A recipe of defaults for a corpus that none is about, in its language.
+
+    Raises:
+        UsageError: The package that brings the corpus does not fit.
+    """
+    from mse_pipeline import corpora
+
+    language = "zh" if corpora.facts(corpus).language == "zh" else "en"
+    streams: dict[str, Any] = {stream: {} for stream in _TABLE_STREAMS}
+    section = {"name": corpus}
+    return {"version": 1, "name": corpus, "corpus": section, "streams": streams, "prompt": {"language": language}}
+
+
+def _check_model(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the model that a recipe's training names; without one, PyTorch is not loaded."""
+    if "model" not in (plain.get("training") or {}):
+        return []
+    from mse_pipeline.adapter import models
+
+    return [("training.model", problem) for problem in models.check(plain["training"]["model"])]
 
 
 def _check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
