@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -11,12 +11,17 @@ from typing import Any
 class Classification:
     """One of several classes; a class's index is its place in `classes`.
 
+    Attributes:
+        classes: Their names.
+        metrics: Family of the metrics that are reported, see `mse_pipeline.metrics`; empty for the dataset's usual ones.
+
     Examples:
         >>> Classification(("neutral", "joy")).index("joy")
         1
     """
 
     classes: tuple[str, ...]
+    metrics: str = field(default="", kw_only=True, repr=False)
 
     def index(self, label: object) -> int:
         """Index of a label.
@@ -32,10 +37,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class Regression:
-    """A number between `low` and `high`, both included."""
+    """A number between `low` and `high`, both included; `metrics` as in `Classification`."""
 
     low: float
     high: float
+    metrics: str = field(default="", kw_only=True, repr=False)
 
 
 Task = Classification | Regression
@@ -48,9 +54,10 @@ def to_plain(task: Task) -> dict[str, Any]:
         >>> from_plain(to_plain(Regression(-1.0, 1.0)))
         Regression(low=-1.0, high=1.0)
     """
+    chosen = {"metrics": task.metrics} if task.metrics else {}
     if isinstance(task, Classification):
-        return {"kind": "classification", "classes": list(task.classes)}
-    return {"kind": "regression", "low": task.low, "high": task.high}
+        return {"kind": "classification", "classes": list(task.classes), **chosen}
+    return {"kind": "regression", "low": task.low, "high": task.high, **chosen}
 
 
 def from_plain(value: Mapping[str, Any]) -> Task:
@@ -59,9 +66,10 @@ def from_plain(value: Mapping[str, Any]) -> Task:
     Raises:
         KeyError, TypeError, ValueError: It wrote something else.
     """
+    chosen = str(value.get("metrics") or "")
     if value["kind"] == "classification":
-        return Classification(tuple(map(str, value["classes"])))
-    return Regression(float(value["low"]), float(value["high"]))
+        return Classification(tuple(map(str, value["classes"])), metrics=chosen)
+    return Regression(float(value["low"]), float(value["high"]), metrics=chosen)
 
 
 def describe(task: Task) -> str:

@@ -15,13 +15,16 @@ Examples:
 from __future__ import annotations
 
 from mse_pipeline.adapter.config import AdapterConfig
-from mse_pipeline.adapter.model import MSEAdapter
+from mse_pipeline.adapter.model import MSEAdapter, TrainedModel
+from mse_pipeline.adapter.models import build
 from mse_pipeline.adapter.reference import load_reference_state, reference_names, reference_state
 from mse_pipeline.adapter.save import load, save
 
 __all__ = [
     "AdapterConfig",
     "MSEAdapter",
+    "TrainedModel",
+    "build",
     "load",
     "load_reference_state",
     "reference_names",

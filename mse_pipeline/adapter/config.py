@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mse_pipeline.errors import UsageError
 
-FORMAT = 2
-"""Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out."""
+FORMAT = 3
+"""Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out, format 2 no other
+model than the MSE-Adapter."""
 _LARGEST = 1 << 20
 """Of any size; far beyond any adapter."""
 _MOST_SCALES = 64
 """The paper has three; a configuration that asks for thousands is damaged or hostile."""
-_SINCE = {"mixer": 2, "fusion": 2, "text": 2}
+_SINCE = {"mixer": 2, "fusion": 2, "text": 2, "model": 3, "options": 3}
 """Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
 
 
@@ -48,6 +50,9 @@ class AdapterConfig:
         mixer: Whether the text guides the modalities (TGM), or is added to them.
         fusion: Whether the fused vector goes through the bottlenecks of several widths (MSF).
         text: Whether the adapter reads the text. It has no text weights otherwise.
+        model: Which model it is, see `mse_pipeline.adapter.models`. Another than the MSE-Adapter takes of the sizes
+            those that it has a use for.
+        options: Of that model, as plain JSON values.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.
@@ -70,6 +75,8 @@ class AdapterConfig:
     mixer: bool = True
     fusion: bool = True
     text: bool = True
+    model: str = "mse-adapter"
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
@@ -88,9 +95,15 @@ class AdapterConfig:
             raise UsageError(f"The adapter has {len(self.scales)} scales; {_MOST_SCALES} are the most.")
         for scale in self.scales:
             _check_size("scales", scale)
-        for name in _SINCE:
+        for name in ("mixer", "fusion", "text"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
+        if not isinstance(self.model, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", self.model):
+            raise UsageError(f"The adapter's model must be a name as mse-adapter, but is {self.model!r}.")
+        if not isinstance(self.options, Mapping) or not all(isinstance(name, str) for name in self.options):
+            raise UsageError(f"The adapter's options must be values by name, but are {self.options!r}.")
+        if self.options and self.model == "mse-adapter":
+            raise UsageError(f"The model mse-adapter has no options; remove {', '.join(self.options)}.")
         if not self.text and self.acoustic_dim is None and self.visual_dim is None:
             raise UsageError(
                 "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
@@ -103,7 +116,10 @@ class AdapterConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""
-        return {"format": FORMAT, **asdict(self), "scales": list(self.scales)}
+        plain = {"format": FORMAT, **asdict(self), "scales": list(self.scales)}
+        if self.model == "mse-adapter":  # as versions before format 3 read it
+            plain = {name: value for name, value in plain.items() if _SINCE.get(name, 1) < FORMAT} | {"format": 2}
+        return plain
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> AdapterConfig:
@@ -121,7 +137,7 @@ class AdapterConfig:
                 "If it was written by a newer mse-pipeline, upgrade: pip install -U mse-pipeline."
             )
         sizes = {name: item for name, item in value.items() if name != "format"}
-        known = {field.name for field in fields(cls) if _SINCE.get(field.name, 1) <= found}
+        known = {one.name for one in fields(cls) if _SINCE.get(one.name, 1) <= found}
         unknown, missing = sorted(set(sizes) - known), sorted(known - set(sizes))
         if unknown or missing:
             raise UsageError(

@@ -180,7 +180,43 @@ class Projector(nn.Module):
         return tokens.transpose(1, 2)
 
 
-class MSEAdapter(nn.Module):
+class TrainedModel(nn.Module):
+    """What is trained beside a frozen backbone: rows of streams and text embeddings in, pseudo tokens out.
+
+    Subclasses are made of the configuration alone, so that a folder of weights beside that configuration restores them;
+    `state_dict` holds all that they learn. Their own options are in ``config.options``.
+
+    Args:
+        config: Its sizes and options.
+    """
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(  # noqa: PLR0917 - three pairs of values and where they end
+        self,
+        acoustic: torch.Tensor | None,
+        acoustic_lengths: torch.Tensor | None,
+        visual: torch.Tensor | None,
+        visual_lengths: torch.Tensor | None,
+        text_embeddings: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Make the pseudo tokens of a batch of clips, (B, pseudo_tokens, hidden_size) float32.
+
+        Args:
+            acoustic: (B, Ta, Da) rows, padded behind.
+            acoustic_lengths: (B,) true numbers of rows; 0 for a clip without this stream.
+            visual: (B, Tv, Dv) rows, padded behind.
+            visual_lengths: (B,) true numbers of rows.
+            text_embeddings: (B, L, hidden_size) token embeddings of the text, of any float type.
+            text_mask: (B, L), nonzero where a token is.
+        """
+        raise NotImplementedError
+
+
+class MSEAdapter(TrainedModel):
     """The trained part beside a frozen backbone (MSE-Adapter, arXiv 2502.12478).
 
     It stays in float32 whatever the backbone's number format: inputs are converted on the way in.
@@ -197,8 +233,7 @@ class MSEAdapter(nn.Module):
     """
 
     def __init__(self, config: AdapterConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width = config.fusion_dim
         self.acoustic = _encoder(config.acoustic_dim, config.acoustic_hidden, config)
         self.visual = _encoder(config.visual_dim, config.visual_hidden, config)

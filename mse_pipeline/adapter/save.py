@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from mse_pipeline import __version__
 from mse_pipeline.adapter.config import AdapterConfig
-from mse_pipeline.adapter.model import MSEAdapter
+from mse_pipeline.adapter.model import TrainedModel
+from mse_pipeline.adapter.models import build
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.storage import aside, write_json
 
@@ -27,7 +28,7 @@ LARGEST = 32 << 20
 _PACKAGES = ("torch", "transformers", "safetensors")
 
 
-def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
+def save(adapter: TrainedModel, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
     """Write an adapter to a folder, each file whole or not at all.
 
     The description comes last and holds the weights' SHA-256, so that `load` notices a pair that a kill left
@@ -47,7 +48,7 @@ def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | Non
     Examples:
         >>> from tempfile import mkdtemp
         >>> config = AdapterConfig(hidden_size=64, acoustic_dim=25, visual_dim=None)
-        >>> folder = save(MSEAdapter(config), mkdtemp(), {"seed": 1111})
+        >>> folder = save(build(config), mkdtemp(), {"seed": 1111})
         >>> adapter, extra = load(folder)
         >>> adapter.config == config, extra
         (True, {'seed': 1111})
@@ -71,7 +72,7 @@ def save(adapter: MSEAdapter, folder: str | Path, extra: Mapping[str, Any] | Non
     return folder
 
 
-def load(folder: str | Path) -> tuple[MSEAdapter, dict[str, Any]]:
+def load(folder: str | Path) -> tuple[TrainedModel, dict[str, Any]]:
     """Read an adapter that `save` wrote: on the CPU, in evaluation mode, with its `extra`.
 
     The folder may come from a stranger: nothing in it runs, and no more memory is taken than its files are large.
@@ -93,7 +94,7 @@ def load(folder: str | Path) -> tuple[MSEAdapter, dict[str, Any]]:
         )
     try:
         _require_plausible(config, weights.stat().st_size)
-        adapter = MSEAdapter(config)
+        adapter = build(config)
         adapter.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise MseError(f"{weights} does not hold the weights of its configuration: {error}") from error
@@ -135,7 +136,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
 def _require_plausible(config: AdapterConfig, size: int) -> None:
     """Refuse sizes that a file of so many bytes cannot hold, before memory is taken for them."""
     with torch.device("meta"):
-        wanted = sum(parameter.numel() * parameter.element_size() for parameter in MSEAdapter(config).parameters())
+        wanted = sum(parameter.numel() * parameter.element_size() for parameter in build(config).parameters())
     if wanted > size:
         raise RuntimeError(f"its {size} bytes cannot hold the {wanted} that these sizes need.")
 

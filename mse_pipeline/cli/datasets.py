@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.extract import checks, placed, resolve
+from mse_pipeline.cli.extract import resolve
 from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root, Set, Target, Workers
 from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.clip import Split
-from mse_pipeline.places import is_local, place
+from mse_pipeline.places import is_local
 from mse_pipeline.task import to_plain
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from mse_pipeline.checking.catalogue import Entry
     from mse_pipeline.checking.report import Report, Spread
-    from mse_pipeline.recipe import Recipe
 
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
@@ -94,7 +92,14 @@ def check(
     from mse_pipeline.checking.report import write_csv
     from mse_pipeline.cli.progress import bar
 
-    recipe, folder = _resolve(target, changes or (), root, encoding, media_root, follow_links)
+    recipe, folder = resolve(
+        target,
+        changes=changes or (),
+        encoding=encoding,
+        root=root,
+        media_root=media_root,
+        follow_links=follow_links,
+    )
     with bar("files") as progress:
         report = run.check(
             recipe,
@@ -135,7 +140,14 @@ def export(
     from mse_pipeline.checking.clip_table import export as write
     from mse_pipeline.corpora.overview import overview
 
-    recipe, folder = _resolve(target, changes or (), root, encoding, media_root, follow_links)
+    recipe, folder = resolve(
+        target,
+        changes=changes or (),
+        encoding=encoding,
+        root=root,
+        media_root=media_root,
+        follow_links=follow_links,
+    )
     corpus = run.read(recipe, folder)
     understood = overview(corpus.clips, corpus.task)
     notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
@@ -205,27 +217,6 @@ def show_entry(entry: Entry, console: Console) -> None:
     ):
         _add(table, (name, text))
     console.print(table)
-
-
-def _resolve(
-    target: str,
-    changes: Sequence[str],
-    root: str | None,
-    encoding: str | None,
-    media_root: str | None,
-    follow_links: bool,
-) -> tuple[Recipe, str | Path]:
-    """As `mse extract` resolves it; a corpus that no recipe is about is read with its reader's own defaults."""
-    from mse_pipeline import corpora, recipe
-
-    if encoding is None and target in corpora.available() and target not in recipe.names():
-        plain = {"version": 1, "name": target, "corpus": {"name": target}}
-        folder = root or place(os.environ.get("MSE_DATA", "data")) / target
-        made = recipe.with_settings(recipe.Recipe.model_validate(plain), changes, checks())
-        return placed(made, folder, Path(), media_root=media_root, follow_links=follow_links), folder
-    return resolve(
-        target, changes=changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
-    )
 
 
 class CheckBar:

@@ -16,7 +16,7 @@ from rich.table import Table
 from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
-from mse_pipeline.metrics import ERRORS
+from mse_pipeline.metrics import errors
 from mse_pipeline.metrics.coverage import told
 
 if TYPE_CHECKING:
@@ -220,8 +220,9 @@ def _metrics(found: Evaluation) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("seed")
     names = list(found.seeds[0].metrics)
+    lower = errors(found.metric_kind)
     for name in names:
-        table.add_column(f"{escape(name)} {'↓' if name in ERRORS else '↑'}", justify="right")
+        table.add_column(f"{escape(name)} {'↓' if name in lower else '↑'}", justify="right")
     for seed in found.seeds:
         table.add_row(str(seed.seed), *(_number(seed.metrics[name]) for name in names))
     if len(found.seeds) > 1:

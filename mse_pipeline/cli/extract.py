@@ -27,7 +27,7 @@ from mse_pipeline.cli.options import (
     Target,
 )
 from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.places import is_local, place
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def resolve(
 
 
 def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
-    from mse_pipeline import recipe
+    from mse_pipeline import corpora, recipe
     from mse_pipeline.corpora.table import named_table
     from mse_pipeline.corpora.table_file import refuse_others
     from mse_pipeline.corpora.text import check_encoding
@@ -251,16 +251,45 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
             f"--encoding is of a clip table that is named itself, as clips.csv; {target} is none. In a recipe about a "
             "table write encoding into corpus.options."
         )
-    found = recipe.load(target, checks())
     home = os.environ.get("MSE_DATA", "data")
+    known = recipe.names()
+    if target not in known and target in {*corpora.available(), *corpora.refused()}:
+        return recipe.Recipe.model_validate(_recipe_for(target)), place(home) / target
+    near = did_you_mean(target, [*known, *corpora.available()])
+    if not path.suffix and near != did_you_mean(target, known):  # the nearest is a corpus of another package
+        raise UsageError(f"There is no dataset {target}{near}")
+    found = recipe.load(target, checks())
     return found, place(home) / found.name
 
 
-def checks() -> tuple[Check, Check]:
-    """What the layers above recipes know to be wrong with one."""
+def _recipe_for(corpus: str) -> dict[str, Any]:
+    """A recipe of defaults for a corpus of another package, in its language.
+
+    Raises:
+        UsageError: The package that brings the corpus does not fit.
+    """
     from mse_pipeline import corpora
 
-    return corpora.check, check_streams
+    language = "zh" if corpora.facts(corpus).language == "zh" else "en"
+    streams: dict[str, Any] = {stream: {} for stream in _TABLE_STREAMS}
+    section = {"name": corpus}
+    return {"version": 1, "name": corpus, "corpus": section, "streams": streams, "prompt": {"language": language}}
+
+
+def checks() -> tuple[Check, ...]:
+    """What the layers above recipes know to be wrong with one."""
+    from mse_pipeline import corpora, metrics
+
+    return corpora.check, check_streams, metrics.check, check_model
+
+
+def check_model(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the model that a recipe's training names; without one, PyTorch is not loaded."""
+    if "model" not in (plain.get("training") or {}):
+        return []
+    from mse_pipeline.adapter import models
+
+    return [("training.model", problem) for problem in models.check(plain["training"]["model"])]
 
 
 def check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:

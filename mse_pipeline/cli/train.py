@@ -59,6 +59,12 @@ def command(
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="What is trained beside the backbone. [default: the recipe's, mse-adapter]", show_default=False
+        ),
+    ] = None,
     decoding: Decoding = None,
     class_weights: Annotated[
         str | None,
@@ -118,6 +124,7 @@ def command(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "model": model,
         "decoding": decoding,
         "class_weights": class_weights,
     }

@@ -1,10 +1,34 @@
 """Every number that the field reports, with the reference implementation's semantics, one function a family.
 
 The keys are those of the MSE-Adapter and MMSA code (``Has0_acc_2``, ``Mult_acc_7``, ``R_squre``, ``weight_F1``), so
-that a row of ours can stand beside one of theirs. All values but the errors (`ERRORS`) are fractions, not percentages.
+that a row of ours can stand beside one of theirs. All values but the errors (`errors`) are fractions, not percentages.
 """
 
-from mse_pipeline.metrics.evaluation import ERRORS, alarms, evaluate, kind, primary
+from mse_pipeline.metrics.evaluation import (
+    ERRORS,
+    KIND,
+    Family,
+    alarms,
+    check,
+    errors,
+    evaluate,
+    kind,
+    of_classes,
+    primary,
+)
 from mse_pipeline.metrics.families import ClassScores, class_scores
 
-__all__ = ["ERRORS", "ClassScores", "alarms", "class_scores", "evaluate", "kind", "primary"]
+__all__ = [
+    "ERRORS",
+    "KIND",
+    "ClassScores",
+    "Family",
+    "alarms",
+    "check",
+    "class_scores",
+    "errors",
+    "evaluate",
+    "kind",
+    "of_classes",
+    "primary",
+]

@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.metrics.families import (
     ClassScores,
     class_scores,
@@ -25,18 +28,51 @@ from mse_pipeline.metrics.families import (
     pair,
     sims,
 )
+from mse_pipeline.plugins import Kind
 from mse_pipeline.task import Classification, Task
 
 ERRORS = frozenset({"MAE", "RMSE"})
 """Metrics in the unit of the labels, of which less is better; all others are shares, and more is better."""
 
-_Family = Callable[[np.ndarray, np.ndarray], dict[str, float]]
-_REGRESSION: dict[str, _Family] = {"mosei": mosei, "mosi": mosei, "simsv2": sims, "sims": sims}
-_CLASSIFICATION: dict[str, _Family] = {
-    "meld": emotions,
-    "cherma": emotions,
-    "classification": own_classes,
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that belong together, as the papers on a dataset report them.
+
+    Attributes:
+        score: Predictions (N,) and targets (N,) -> metric name -> value. They are class indices (int64) or class names
+            where `classes`, else numbers (float32).
+        main: The metric by which the best epoch is chosen, and runs are ranked.
+        classes: Whether classes are scored; else numbers.
+        errors: Metrics of which less is better, told in the unit of the labels. All others are shares from 0 to 1 of
+            which more is better, told in percent.
+    """
+
+    score: Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+    main: str
+    classes: bool
+    errors: frozenset[str] = ERRORS
+
+
+_FAMILIES = {
+    "mosei": Family(mosei, "MAE", False),
+    "mosi": Family(mosei, "MAE", False),
+    "simsv2": Family(sims, "MAE", False),
+    "sims": Family(sims, "MAE", False),
+    "meld": Family(emotions, "weight_F1", True),
+    "cherma": Family(emotions, "weight_F1", True),
+    "classification": Family(own_classes, "weight_F1", True),
 }
+"""By the dataset that they are of, or by their own name."""
+
+
+def _problem_of(found: Any) -> str:
+    """What is wrong with what a package offers; empty where nothing is."""
+    return "" if isinstance(found, Family) else "is no mse_pipeline.metrics.Family"
+
+
+KIND = Kind("mse_pipeline.metrics", "metric family", _problem_of)
+"""Other packages add a family by an entry point that is a `Family`; named as a corpus, it is that corpus's."""
 _RANGE = re.compile(r"regression\(\s*([^\s,]+)\s*,\s*([^\s,]+)\s*\)")
 
 
@@ -45,7 +81,7 @@ def evaluate(dataset: str, predictions: Any, targets: Any) -> dict[str, float]:
 
     Args:
         dataset: ``mosei``, ``mosi``, ``simsv2``, ``sims``, ``meld``, ``cherma``; for other data ``classification``,
-            ``regression``, or ``regression(low, high)`` with the range of the labels.
+            ``regression``, or ``regression(low, high)`` with the range of the labels; or a family of another package.
         predictions: (N,) numbers, or class indices or names. Lists, arrays and CPU tensors will do.
         targets: (N,) of the same sort.
 
@@ -61,13 +97,14 @@ def evaluate(dataset: str, predictions: Any, targets: Any) -> dict[str, float]:
         >>> evaluate("mosei", [1.2, -0.4, 0.0], [1.0, -2.0, -0.333333])["Has0_acc_2"]
         0.6667
     """
-    if dataset in _CLASSIFICATION:
-        p, t = pair(labels(predictions, "prediction"), labels(targets, "target"))
-        return _CLASSIFICATION[dataset](p, t)
-    p, t = pair(numbers(predictions, "prediction"), numbers(targets, "target"))
-    if dataset in _REGRESSION:
-        return _REGRESSION[dataset](p, t)
-    return own_scale(p, t, _label_range(dataset))
+    family = _family(dataset)
+    read = labels if family.classes else numbers
+    scored = family.score(*pair(read(predictions, "prediction"), read(targets, "target")))
+    if family.main not in scored:
+        raise ValueError(
+            f"The metrics {dataset} gave {', '.join(scored) or 'nothing'}, but not {family.main}, the main."
+        )
+    return {name: float(value) for name, value in scored.items()}
 
 
 def primary(dataset: str) -> tuple[str, bool]:
@@ -80,11 +117,30 @@ def primary(dataset: str) -> tuple[str, bool]:
         >>> primary("meld"), primary("simsv2")
         (('weight_F1', True), ('MAE', False))
     """
-    if dataset in _CLASSIFICATION:
-        return "weight_F1", True
-    if dataset not in _REGRESSION:
-        _label_range(dataset)
-    return "MAE", False
+    family = _family(dataset)
+    return family.main, family.main not in family.errors
+
+
+def errors(dataset: str) -> frozenset[str]:
+    """The metrics of which less is better.
+
+    Raises:
+        ValueError: The dataset is unknown.
+    """
+    return _family(dataset).errors
+
+
+def of_classes(dataset: str) -> bool:
+    """Whether classes are scored; else numbers.
+
+    Raises:
+        ValueError: The dataset is unknown.
+
+    Examples:
+        >>> of_classes("meld"), of_classes("regression")
+        (True, False)
+    """
+    return _family(dataset).classes
 
 
 def kind(dataset: str, task: Task) -> str:
@@ -95,9 +151,73 @@ def kind(dataset: str, task: Task) -> str:
         >>> kind("mosei", Regression(-3, 3)), kind("my_table", Regression(1, 5))
         ('mosei', 'regression(1.0, 5.0)')
     """
-    if isinstance(task, Classification):
-        return dataset if dataset in _CLASSIFICATION else "classification"
-    return dataset if dataset in _REGRESSION else f"regression({float(task.low)}, {float(task.high)})"
+    classes = isinstance(task, Classification)
+    if task.metrics:
+        for problem in _problems(task.metrics, classes):
+            raise UsageError(f"The task cannot be scored: {problem}.")
+        return task.metrics
+    own = _named(dataset)
+    if own is not None and own.classes == classes:
+        return dataset
+    return (
+        "classification" if isinstance(task, Classification) else f"regression({float(task.low)}, {float(task.high)})"
+    )
+
+
+def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the metrics of a recipe's `task`; one of the checks that `mse_pipeline.recipe.load` takes.
+
+    Yields:
+        (place, message).
+
+    Examples:
+        >>> list(check({"task": {"kind": "classification", "metrics": "sims"}}))
+        [('task.metrics', 'the metrics sims are of numbers, and the task has classes')]
+    """
+    section = recipe.get("task") or {}
+    if section.get("metrics"):
+        for problem in _problems(section["metrics"], section["kind"] == "classification"):
+            yield "task.metrics", problem
+
+
+def _problems(name: str, classes: bool) -> Iterator[str]:
+    """Why a task cannot be scored by a family."""
+    try:
+        family = _named(name)
+    except UsageError as error:
+        yield str(error).removesuffix(".")
+        return
+    if family is None:
+        known = _known()
+        yield f"there are no metrics {name}{did_you_mean(name, known)}; there are {', '.join(known)}"
+    elif family.classes != classes:
+        sorts = ("classes", "numbers") if family.classes else ("numbers", "classes")
+        yield f"the metrics {name} are of {sorts[0]}, and the task has {sorts[1]}"
+
+
+def _known() -> list[str]:
+    return [*_FAMILIES, *KIND.discover(_FAMILIES).plugins]
+
+
+def _named(name: str) -> Family | None:
+    """The family of a name; None where there is none.
+
+    Raises:
+        UsageError: The package that brings it does not fit.
+    """
+    return _FAMILIES.get(name) or KIND.find(name, _FAMILIES)
+
+
+def _family(dataset: str) -> Family:
+    """The family of a name, or that of a range."""
+    try:
+        found = _named(dataset)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    if found is not None:
+        return found
+    limits = _label_range(dataset)
+    return Family(partial(own_scale, limits=limits), "MAE", False)
 
 
 def _label_range(dataset: str) -> tuple[float, float] | None:
@@ -106,7 +226,7 @@ def _label_range(dataset: str) -> tuple[float, float] | None:
         return None
     found = _RANGE.fullmatch(dataset)
     if found is None:
-        known = [*_REGRESSION, *_CLASSIFICATION, "regression", "regression(low, high)"]
+        known = [*_known(), "regression", "regression(low, high)"]
         near = difflib.get_close_matches(dataset, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(known)}.{hint}")
@@ -136,7 +256,7 @@ def alarms(dataset: str, predictions: Any, targets: Any, classes: Sequence[str] 
         All 4 predictions are the class neutral: the model has collapsed.
         This answer alone gives acc 50.00, weight_F1 33.33.
     """
-    if primary(dataset)[0] == "weight_F1":
+    if of_classes(dataset):
         scores = class_scores(predictions, targets)
         return _class_alarms(scores, classes)
     scored = evaluate(dataset, predictions, targets)

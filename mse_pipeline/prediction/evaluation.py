@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,6 +146,7 @@ class Evaluation:
         seeds: One for each training.
         coverage: How many of the split's clips are scored, or where none has a label are predicted, and how many of
             these have each stream.
+        metric_kind: Name under which `metrics.evaluate` knows the numbers.
     """
 
     stored: Stored
@@ -156,6 +157,7 @@ class Evaluation:
     remarks: tuple[str, ...]
     seeds: tuple[SeedEvaluation, ...]
     coverage: Coverage = NOT_TOLD
+    metric_kind: str = field(kw_only=True)
 
     @property
     def predictions(self) -> list[ClipPrediction]:
@@ -216,7 +218,9 @@ def evaluate(
     remarks += coverage.shortcomings()
     absent = _absent(dataset, streams, [one.clip for one in jobs[0].examples[split]])
     found = tuple(_seed(stored, job, split, absent) for stored, job in zip(trainings, jobs, strict=True))
-    return Evaluation(first, dataset.name, split, used, len(known[split]), tuple(remarks), found, coverage)
+    labelled = len(known[split])
+    kind = jobs[0].metric_kind
+    return Evaluation(first, dataset.name, split, used, labelled, tuple(remarks), found, coverage, metric_kind=kind)
 
 
 def _since_training(stored: Stored, data: Data) -> list[str]:

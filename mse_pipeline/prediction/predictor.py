@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mse_pipeline import adapter, store
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
@@ -48,7 +48,7 @@ class Predictor:
                 print(found.clip, found.prediction, found.confidence, [remark.code for remark in found.remarks])
     """
 
-    def __init__(self, stored: Stored, recipes: Sequence[Recipe], backbone: Backbone, trained: MSEAdapter) -> None:
+    def __init__(self, stored: Stored, recipes: Sequence[Recipe], backbone: Backbone, trained: TrainedModel) -> None:
         self.stored = stored
         self.recipes = tuple(recipes)
         self.backbone = backbone

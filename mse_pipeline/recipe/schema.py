@@ -103,10 +103,16 @@ Alignment = Annotated[NoAlignment | GridAlignment | WordsAlignment | EqualBinsAl
 
 
 class ClassificationSection(Section):
-    """One of several classes; their order is their index."""
+    """One of several classes; their order is their index.
+
+    Attributes:
+        classes: Their names.
+        metrics: Family of the metrics that are reported, as in ``meld``; empty for the usual ones of the corpus.
+    """
 
     kind: Literal["classification"]
     classes: tuple[str, ...]
+    metrics: Annotated[str, Field(strict=True)] = ""
 
     @field_validator("classes")
     @classmethod
@@ -122,11 +128,18 @@ class ClassificationSection(Section):
 
 
 class RegressionSection(Section):
-    """A number between `low` and `high`, both included."""
+    """A number between `low` and `high`, both included.
+
+    Attributes:
+        low: Of the range.
+        high: Of the range.
+        metrics: As in `ClassificationSection`.
+    """
 
     kind: Literal["regression"]
     low: Number
     high: Number
+    metrics: Annotated[str, Field(strict=True)] = ""
 
     @model_validator(mode="after")
     def _ordered(self) -> RegressionSection:
@@ -172,6 +185,8 @@ class Training(Section):
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
             ``none``: all clips do.
+        model: What is trained beside the backbone, see `mse_pipeline.adapter.models`.
+        model_options: Options of that model; the MSE-Adapter has none.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -193,6 +208,8 @@ class Training(Section):
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
+    model: Annotated[str, Field(strict=True)] = "mse-adapter"
+    model_options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("seeds")
     @classmethod
@@ -202,6 +219,13 @@ class Training(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError("the same seed is there twice; each seed is one training")
         return seeds
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, without a model that is the usual one: what was written before it stays the same."""
+        plain = self.model_dump(mode="json")
+        if self.model == Training.model_fields["model"].default and not self.model_options:
+            del plain["model"], plain["model_options"]
+        return plain
 
 
 class Recipe(Section):
@@ -254,8 +278,8 @@ class Recipe(Section):
         if section is None:
             return None
         if isinstance(section, RegressionSection):
-            return Regression(section.low, section.high)
-        return Classification(section.classes)
+            return Regression(section.low, section.high, metrics=section.metrics)
+        return Classification(section.classes, metrics=section.metrics)
 
     def training_for(self, backbone: str) -> Training:
         """Settings for one backbone: those of `training`, changed by what `backbones` says of it.
@@ -278,6 +302,9 @@ class Recipe(Section):
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON values, defaults written out; `Recipe.model_validate` reads it back."""
         plain = self.model_dump(mode="json", by_alias=True)
+        plain["training"] = self.training.to_dict()
+        if plain["task"] is not None and not plain["task"]["metrics"]:
+            del plain["task"]["metrics"]  # recipes that were written before it keep their digests
         plain["backbones"] = {
             name: changes.model_dump(mode="json", exclude_unset=True) for name, changes in self.backbones.items()
         }

@@ -348,7 +348,7 @@ def class_table(run: RunGroup) -> tuple[ClassTable | None, list[str]]:
         The table, or None if no seed's predictions can be read or the run predicts numbers; and sentences on
         files that could not be read.
     """
-    if metrics.primary(run.kind)[0] != "weight_F1":
+    if not metrics.of_classes(run.kind):
         return None, []
     rows: dict[int, tuple[list[Any], list[Any]]] = {}
     warnings = []

@@ -269,7 +269,7 @@ def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | 
 def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> Table:
     rows = [Row(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
     keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
-    columns = tuple(Column(key, key in metrics.ERRORS) for key in keys)
+    columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.run.labelled, []).append(replace(row, other_data=len({r.run.labelled for r in rows}) > 1))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mse_pipeline.adapter import AdapterConfig, MSEAdapter
+from mse_pipeline.adapter import AdapterConfig, build
 from mse_pipeline.backbones.answers import Token, example
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
@@ -121,7 +121,7 @@ def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpoin
     kept = layers * number * width + token if checkpointing else layers * token
     encoders = sum(load.clips * rows * 4 * (dims + 7 * hidden) for rows, dims, hidden in load.rows)
     with torch.device("meta"):
-        adapter = sum(parameter.numel() for parameter in MSEAdapter(config).parameters())
+        adapter = sum(parameter.numel() for parameter in build(config).parameters())
     read = load.tokens - load.answer_tokens + load.nodes
     copies = number if number == 4 else number + 4
     scored = max(1, min(MOST_TOKENS_ELSEWHERE // read, MOST_LOGITS // ((load.nodes + 1) * vocabulary)))
@@ -374,7 +374,7 @@ def dry_run(
 def adapter_parts(job: Job) -> dict[str, int]:
     """Trainable parameters by part of the adapter, in the order in which a clip passes them."""
     with torch.device("meta"):
-        adapter = MSEAdapter(job.config)
+        adapter = build(job.config)
     return {
         name: sum(parameter.numel() for parameter in part.parameters())
         for name, part in adapter.named_children()

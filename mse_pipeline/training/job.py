@@ -242,6 +242,8 @@ def prepare(
         mixer="tgm" not in choice.parts,
         fusion="msf" not in choice.parts,
         text=not silent,
+        model=settings.model,
+        options=settings.model_options,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
     by_name = {str(choice.names[modality]): stream for modality, stream in streams.items()}
@@ -250,7 +252,7 @@ def prepare(
         **_about_inputs(dataset, choice, normalisers),
         "backbone": _about_backbone(backbone),
         "prompt": wording.model_dump(mode="json"),
-        "training": settings.model_dump(mode="json", exclude={"seeds"}),
+        "training": {name: value for name, value in settings.to_dict().items() if name != "seeds"},
         "clips": {split.value: len(by_split[split]) for split in Split},
         "data": data.digests(),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.clip import Split
 from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
@@ -53,8 +53,8 @@ class Trained:
         scores: Metrics by split, of the best epoch.
     """
 
-    adapter: MSEAdapter
-    last: MSEAdapter
+    adapter: TrainedModel
+    last: TrainedModel
     best_epoch: int
     history: list[dict[str, Any]]
     predicted: dict[Split, Predicted]
@@ -129,7 +129,7 @@ def learn_epoch(job: Job, learner: Learner, batches: Sequence[Sequence[int]], pr
         yield loss
 
 
-def _conclude(job: Job, adapter: MSEAdapter, progress: Progress, processes: Processes) -> Trained:
+def _conclude(job: Job, adapter: TrainedModel, progress: Progress, processes: Processes) -> Trained:
     """Go back to the best epoch's weights and predict with them; the test split is read here for the first time."""
     last = deepcopy(adapter).eval()
     if progress.best_state:
@@ -146,7 +146,7 @@ def _score(job: Job, scores: dict[str, float]) -> float:
     return scores[name] if higher_is_better else -scores[name]
 
 
-def predict_split(job: Job, adapter: MSEAdapter, split: Split, processes: Processes = ALONE) -> Predicted:
+def predict_split(job: Job, adapter: TrainedModel, split: Split, processes: Processes = ALONE) -> Predicted:
     """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back."""
     adapter.eval()
     chosen = job.examples[split]

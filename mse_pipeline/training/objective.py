@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
@@ -23,7 +23,7 @@ NO_TARGET = -100
 
 def answer_loss(  # noqa: PLR0917 - what reads, what is read
     backbone: Backbone,
-    adapter: MSEAdapter,
+    adapter: TrainedModel,
     prompt: Prompt,
     answers: Answers,
     batch: Batch,

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
@@ -101,7 +101,7 @@ class Reading:
         return (self.mask.cumsum(1) - 1).clamp(min=0)
 
 
-def read(backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, batch: Batch) -> Reading:
+def read(backbone: Backbone, adapter: TrainedModel, prompt: Prompt, batch: Batch) -> Reading:
     """Embed start, opening tag, context, pseudo tokens, text, closing tag and task prompt of each clip.
 
     The context is read by the backbone alone: the adapter sees the clip's own text. The pseudo tokens carry the

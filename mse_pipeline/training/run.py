@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import MSEAdapter, hub, save
+from mse_pipeline.adapter import build, hub, save
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError, writing
@@ -287,6 +287,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "dataset": job.about["dataset"],
         "metrics": job.metric_kind,
         "backbone": job.about["backbone"]["name"],
+        "model": job.config.model,
         "variant": job.about["variant"],
         "streams": {modality: stream and stream["name"] for modality, stream in job.about["streams"].items()},
         "classes": list(job.answers.task.classes) if isinstance(job.answers.task, Classification) else None,
@@ -294,7 +295,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "places": dict(job.places),
         "recipe": dict(job.recipe),
         "config_digest": config_digest(job),
-        "trainable_parameters": sum(parameter.numel() for parameter in MSEAdapter(job.config).parameters()),
+        "trainable_parameters": sum(parameter.numel() for parameter in build(job.config).parameters()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

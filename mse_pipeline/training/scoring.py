@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.backbones.answers import Answers, Trie, answer_values
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
@@ -152,7 +152,7 @@ _NORMALISED = 1 << 22
 
 def score_examples(
     backbone: Backbone,
-    adapter: MSEAdapter,
+    adapter: TrainedModel,
     prompt: Prompt,
     answers: Answers,
     *,
@@ -188,7 +188,7 @@ def score_examples(
 
 
 def score_answers(
-    backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
+    backbone: Backbone, adapter: TrainedModel, prompt: Prompt, answers: Answers, batch: Batch
 ) -> torch.Tensor:
     """Log-likelihood of every answer to every clip, (B, A) float32: the sums of what `score_steps` gives."""
     return sum_steps(score_steps(backbone, adapter, prompt, answers, batch), answers.trie, len(answers))
@@ -196,7 +196,7 @@ def score_answers(
 
 @torch.no_grad()
 def score_steps(
-    backbone: Backbone, adapter: MSEAdapter, prompt: Prompt, answers: Answers, batch: Batch
+    backbone: Backbone, adapter: TrainedModel, prompt: Prompt, answers: Answers, batch: Batch
 ) -> torch.Tensor:
     """Log-probability of each token of every answer; no text is generated, so there is none to parse.
 

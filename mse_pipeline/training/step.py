@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.batches import ahead
@@ -104,7 +104,7 @@ class Learner:
         self._job, self._seed, self._options, self._processes = job, seed, options, processes
         settings = job.settings
         torch.manual_seed(seed)
-        self.adapter = MSEAdapter(job.config).to(job.backbone.device)
+        self.adapter = build(job.config).to(job.backbone.device)
         self.optimiser = torch.optim.AdamW(
             self.adapter.parameters(),
             settings.learning_rate,

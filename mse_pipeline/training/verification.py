@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mse_pipeline import backbones
-from mse_pipeline.adapter import MSEAdapter
+from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.adapter import load as load_adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import read_checkpoint
@@ -145,7 +145,7 @@ def _logits(model: Any, tokenizer: Any, run: RunFolder, texts: Sequence[str]) ->
     return found
 
 
-def _use(backbone: Backbone, adapter: MSEAdapter, run: RunFolder) -> None:
+def _use(backbone: Backbone, adapter: TrainedModel, run: RunFolder) -> None:
     """One pass as in training, with features of zeros."""
     prompt = Prompt.build(
         backbone.tokenizer, family=backbone.family, task_prompt=run.prompt["task"], language=run.prompt["language"]

@@ -167,9 +167,7 @@ def test_csd_files_are_told_by_their_content(tmp_path, monkeypatch):
     csd(tmp_path / "words.csd", SEQUENCE, root="words")
     tree(tmp_path, {"label.csv": LABELS, "broken_labels.csd": b"none"})
     corpus = small(tmp_path, {})
-    assert any(
-        "broken_labels.csd is ignored: " in note and "cannot be read as HDF5" in note for note in corpus.notes
-    )
+    assert any("broken_labels.csd is ignored: " in note and "cannot be read as HDF5" in note for note in corpus.notes)
     assert all(set(clip.labels) == set() for clip in corpus.clips)
     csd(tmp_path / "all.csd", SEQUENCE)
     monkeypatch.setattr("mse_pipeline.corpora.mosei_files._MAX_VIDEOS", 2)
