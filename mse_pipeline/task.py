@@ -13,7 +13,7 @@ class Classification:
 
     Attributes:
         classes: Their names.
-        metrics: Family of the metrics that are reported, see `mse_pipeline.metrics`; empty for the dataset's usual ones.
+        metrics: Family of the reported metrics, see `mse_pipeline.metrics`; empty for those usual for the dataset.
 
     Examples:
         >>> Classification(("neutral", "joy")).index("joy")

@@ -88,22 +88,11 @@ class AdapterConfig:
             raise UsageError(f"The adapter's dropout must be a number, but is {self.dropout!r}.")
         if not (math.isfinite(self.dropout) and 0 <= self.dropout < 1):
             raise UsageError(f"The adapter's dropout must be at least 0 and below 1, but is {self.dropout!r}.")
-        if isinstance(self.scales, str) or not isinstance(self.scales, tuple | list) or not self.scales:
-            raise UsageError(f"The adapter's scales must be a list of whole numbers, but are {self.scales!r}.")
-        object.__setattr__(self, "scales", tuple(self.scales))
-        if len(self.scales) > _MOST_SCALES:
-            raise UsageError(f"The adapter has {len(self.scales)} scales; {_MOST_SCALES} are the most.")
-        for scale in self.scales:
-            _check_size("scales", scale)
+        self._check_scales()
         for name in ("mixer", "fusion", "text"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
-        if not isinstance(self.model, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", self.model):
-            raise UsageError(f"The adapter's model must be a name as mse-adapter, but is {self.model!r}.")
-        if not isinstance(self.options, Mapping) or not all(isinstance(name, str) for name in self.options):
-            raise UsageError(f"The adapter's options must be values by name, but are {self.options!r}.")
-        if self.options and self.model == "mse-adapter":
-            raise UsageError(f"The model mse-adapter has no options; remove {', '.join(self.options)}.")
+        self._check_model()
         if not self.text and self.acoustic_dim is None and self.visual_dim is None:
             raise UsageError(
                 "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
@@ -113,6 +102,23 @@ class AdapterConfig:
                 f"The adapter's scale {max(self.scales)} leaves no width: the backbone's hidden_size is only "
                 f"{self.hidden_size}. Take a wider backbone or smaller scales."
             )
+
+    def _check_scales(self) -> None:
+        if isinstance(self.scales, str) or not isinstance(self.scales, tuple | list) or not self.scales:
+            raise UsageError(f"The adapter's scales must be a list of whole numbers, but are {self.scales!r}.")
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if len(self.scales) > _MOST_SCALES:
+            raise UsageError(f"The adapter has {len(self.scales)} scales; {_MOST_SCALES} are the most.")
+        for scale in self.scales:
+            _check_size("scales", scale)
+
+    def _check_model(self) -> None:
+        if not isinstance(self.model, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", self.model):
+            raise UsageError(f"The adapter's model must be a name as mse-adapter, but is {self.model!r}.")
+        if not isinstance(self.options, Mapping) or not all(isinstance(name, str) for name in self.options):
+            raise UsageError(f"The adapter's options must be values by name, but are {self.options!r}.")
+        if self.options and self.model == "mse-adapter":
+            raise UsageError(f"The model mse-adapter has no options; remove {', '.join(self.options)}.")
 
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""
