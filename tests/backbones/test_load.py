@@ -284,7 +284,10 @@ def test_a_large_file_pointer_is_not_taken_for_weights(checkpoint):
         ({"a": "../outside.safetensors"}, "not a .safetensors file of its own folder"),
         ({"a": "..\\outside.safetensors"}, "not a .safetensors file of its own folder"),
         ({"a": "weights.bin"}, "not a .safetensors file of its own folder"),
-        ({"a": "model-00001-of-00002.safetensors"}, "lacks model-00001-of-00002.safetensors"),
+        (
+            {"a": "model-00001-of-00002.safetensors"},
+            "model-00001-of-00002.safetensors, a part of the weights, is missing",
+        ),
         ({"a": 3}, "no weight_map"),
         ({}, "no weight_map"),
         ([], "no weight_map"),

@@ -84,7 +84,7 @@ def test_check_tells_counts_streams_and_defects(meld):
     assert "train 2 0.400 0.400 0.400 0.400 0.00" in lines
     assert "streams sound+video (1), video (1)" in lines
     assert "frame size 32x32 (2)" in lines
-    assert "missing_media 1 train/dia0_utt2 is annotated, but there is no file of it." in lines
+    assert "missing_media 1 train/dia0_utt2 is annotated, but its file is missing." in lines
     assert "no_audio 1 train_splits/dia0_utt1.mp4 has no sound." in lines
 
 

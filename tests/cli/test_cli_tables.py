@@ -76,7 +76,7 @@ def test_the_encoding_of_a_table_can_be_told(mse, folder):
     guessed = mse(*export).json["notes"]
     assert "doubtful guess" in guessed[0]
     told = mse(*export, "--encoding", "euc-kr").json["notes"]
-    assert told[0] == "Table clips.csv was read as euc_kr, as it was told."
+    assert told[0] == "Table clips.csv was read as euc_kr, as requested."
 
 
 @pytest.mark.parametrize("command", [("extract",), ("datasets", "check"), ("datasets", "export", "--out", "o.csv")])

@@ -369,7 +369,7 @@ def test_words_of_other_shapes_are_refused(tmp_path, read, shape):
     with h5py.File(tmp_path / "words.csd", "w") as file:
         file["words/data/a/features"] = np.full(shape, b"so", "S4")
         file["words/data/a/intervals"] = np.zeros((2, 2))
-    with pytest.raises(ClipError, match="expected is a text a row"):
+    with pytest.raises(ClipError, match="expected is one text for each row"):
         read("words.csd")
 
 

@@ -220,7 +220,7 @@ def test_a_name_that_is_no_text_is_refused(predictor, tmp_path):
 def test_a_table_is_told_as_it_was_understood(mse, heard, predictor):
     strange = heard.root / "strange.csv"
     strange.write_bytes("id;media;text;start\n1;tone1.wav;안녕하세요 정말;0,0\n2;none.wav;nan;\n".encode("euc-kr"))
-    assert predictor.gather([strange], encoding="euc-kr").notes[0].endswith("as it was told.")
+    assert predictor.gather([strange], encoding="euc-kr").notes[0].endswith("as requested.")
     done = mse("predict", heard.run, strange, "--seed", 1, "--workers", 1, "--json")
     assert done.json["understood"]["clips"] == 2
     assert done.json["understood"]["textless"] == 1
