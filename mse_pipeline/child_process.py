@@ -155,7 +155,10 @@ class Child:
             self.stop()
             raise MseError(f"The models were not loaded within {_START_SECONDS / 60:g} minutes.") from None
         if kind == "end":
-            raise MseError(f"A worker process {self._collect()} That was before it could begin.")
+            how = self._collect()
+            if self._process.returncode < 0:  # someone ended it; a fresh one may well begin
+                raise ChildLost(None, how, begun=False)
+            raise MseError(f"A worker process {how} That was before it could begin.")
         if kind == "refused":
             self.stop()
             raise MseError(value)
