@@ -8,6 +8,7 @@ backbone's embedding space.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -180,7 +181,7 @@ class Projector(nn.Module):
         return tokens.transpose(1, 2)
 
 
-class TrainedModel(nn.Module):
+class TrainedModel(nn.Module, ABC):
     """What is trained beside a frozen backbone: rows of streams and text embeddings in, pseudo tokens out.
 
     Subclasses are made of the configuration alone, so that a folder of weights beside that configuration restores them;
@@ -194,6 +195,7 @@ class TrainedModel(nn.Module):
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
         self,
         acoustic: torch.Tensor | None,
@@ -213,7 +215,6 @@ class TrainedModel(nn.Module):
             text_embeddings: (B, L, hidden_size) token embeddings of the text, of any float type.
             text_mask: (B, L), nonzero where a token is.
         """
-        raise NotImplementedError
 
 
 class MSEAdapter(TrainedModel):

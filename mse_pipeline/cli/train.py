@@ -141,6 +141,7 @@ def command(
         seeds=tuple(seeds or ()),
         origin=origin,
     )
+    require_model(request.training.model)
     options = Options(
         accumulation=accumulate,
         checkpointing=gradient_checkpointing,
@@ -151,6 +152,18 @@ def command(
         show_outline(outline_of(request, options, runs), request, overwrite)
     else:
         show_results(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
+
+
+def require_model(name: str) -> None:
+    """Refuse a model that there is not, before a run folder is made.
+
+    Raises:
+        UsageError: There is none of that name, or the package that brings it does not fit.
+    """
+    from mse_pipeline.adapter import models
+
+    for problem in models.check(name):
+        raise UsageError(f"--model {name}: {problem}.")
 
 
 def pick(cache: Cache, name: str | None) -> Dataset:

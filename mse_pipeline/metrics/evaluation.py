@@ -17,8 +17,6 @@ import numpy as np
 
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.metrics.families import (
-    ClassScores,
-    class_scores,
     emotions,
     labels,
     mosei,
@@ -256,68 +254,70 @@ def alarms(dataset: str, predictions: Any, targets: Any, classes: Sequence[str] 
         All 4 predictions are the class neutral: the model has collapsed.
         This answer alone gives acc 50.00, weight_F1 33.33.
     """
-    if of_classes(dataset):
-        scores = class_scores(predictions, targets)
-        return _class_alarms(scores, classes)
-    scored = evaluate(dataset, predictions, targets)
-    p, t = numbers(predictions, "prediction"), numbers(targets, "target")
-    found = _number_alarms(p, t)
-    zeros, expected = float((p == 0).mean()), float((t == 0).mean())
-    if zeros > max(0.05, 2 * expected):
-        if "Has0_acc_2" in scored:
-            meaning = "Has0 counts them as positive and Non0 as negative, so the two drift apart"
-        elif "Mult_acc_2" in scored:
-            meaning = "the two-class metrics count them as negative"
-        else:
-            meaning = "make sure that 0 does not stand for answers that could not be read"
-        found.append(
-            f"{100 * zeros:.2f} % of the predictions are exactly 0 (of the targets {100 * expected:.2f} %): {meaning}."
-        )
-    return found
+    family = _family(dataset)
+    read = labels if family.classes else numbers
+    p, t = pair(read(predictions, "prediction"), read(targets, "target"))
+    scored = evaluate(dataset, p, t)
+    if family.classes:
+        return _class_alarms(dataset, scored, p, t, classes)
+    return [*_number_alarms(dataset, scored, p, t), *_zero_alarms(scored, p, t)]
 
 
-def _class_alarms(scores: ClassScores, names: Sequence[str] | None) -> list[str]:
-    support, predicted = scores.support, scores.confusion.sum(axis=0)
-    if np.count_nonzero(support) < 2:
+def _class_alarms(
+    dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray, names: Sequence[str] | None
+) -> list[str]:
+    known, support = np.unique(t, return_counts=True)
+    if len(known) < 2:
         return []  # One class is all that there was to be found.
-    total = int(support.sum())
 
-    def name(place: int) -> str:
-        label = scores.classes[place]
-        known = names is not None and isinstance(label, int) and 0 <= label < len(names)
-        return names[label] if names is not None and known else str(label)
+    def name(label: Any) -> str:
+        listed = names is not None and not isinstance(label, str) and 0 <= label < len(names)
+        return names[label] if names is not None and listed else str(label)
 
-    def always(place: int) -> tuple[float, float]:
-        share = support[place] / total
-        return share, share * 2 * share / (1 + share)
-
-    if np.count_nonzero(predicted) == 1:
-        only = int(predicted.argmax())
-        acc, f1 = always(only)
+    if len(np.unique(p)) == 1:
+        reported = [key for key in ("acc", "weight_F1") if key in scored] or [_family(dataset).main]
+        values = ", ".join(f"{key} {_shown(dataset, key, scored[key])}" for key in reported)
         return [
-            f"All {total} predictions are the class {name(only)}: the model has collapsed. "
-            f"This answer alone gives acc {100 * acc:.2f}, weight_F1 {100 * f1:.2f}."
+            f"All {len(p)} predictions are the class {name(p[0])}: the model has collapsed. "
+            f"This answer alone gives {values}."
         ]
-    largest = int(support.argmax())
-    _, f1 = always(largest)
-    if scores.weighted_f1 <= f1:
-        return [
-            f"weight_F1 {100 * scores.weighted_f1:.2f} is no better than that of always answering "
-            f"{name(largest)}, the largest class ({100 * f1:.2f})."
-        ]
-    return []
+    largest = known[support.argmax()]
+    return _no_better(dataset, scored, t, largest, f"{name(largest)}, the largest class")
 
 
-def _number_alarms(p: np.ndarray, t: np.ndarray) -> list[str]:
-    found = []
-    if np.ptp(t) > 0:
-        middle = float(np.median(t))
-        error, trivial = float(np.abs(p - t).mean()), float(np.abs(t - np.float32(middle)).mean())
-        if np.ptp(p) == 0:
-            found.append(f"All {len(p)} predictions are {p[0]:g}: the model has collapsed, and Corr is undefined.")
-        elif error >= trivial:
-            found.append(
-                f"MAE {error:.4f} is no better than that of always answering {middle:g}, "
-                f"the median of the targets ({trivial:.4f})."
-            )
-    return found
+def _number_alarms(dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray) -> list[str]:
+    if np.ptp(t) == 0:
+        return []
+    if np.ptp(p) == 0:
+        undefined = ", and Corr is undefined" if "Corr" in scored else ""
+        return [f"All {len(p)} predictions are {p[0]:g}: the model has collapsed{undefined}."]
+    middle = np.median(t)
+    return _no_better(dataset, scored, t, middle, f"{middle:g}, the median of the targets")
+
+
+def _no_better(dataset: str, scored: Mapping[str, float], t: np.ndarray, answer: Any, told: str) -> list[str]:
+    """Whether one answer to all clips would do as well, by the main metric."""
+    key, more = primary(dataset)
+    trivial = evaluate(dataset, np.full(t.shape, answer, t.dtype), t)[key]
+    if scored[key] > trivial if more else scored[key] < trivial:
+        return []
+    own, other = (_shown(dataset, key, value) for value in (scored[key], trivial))
+    return [f"{key} {own} is no better than that of always answering {told} ({other})."]
+
+
+def _shown(dataset: str, key: str, value: float) -> str:
+    """A value as reports show it: errors in the unit of the labels, all others in percent."""
+    return f"{value:.4f}" if key in errors(dataset) else f"{100 * value:.2f}"
+
+
+def _zero_alarms(scored: Mapping[str, float], p: np.ndarray, t: np.ndarray) -> list[str]:
+    zeros, expected = float((p == 0).mean()), float((t == 0).mean())
+    if zeros <= max(0.05, 2 * expected):
+        return []
+    if "Has0_acc_2" in scored:
+        meaning = "Has0 counts them as positive and Non0 as negative, so the two drift apart"
+    elif "Mult_acc_2" in scored:
+        meaning = "the two-class metrics count them as negative"
+    else:
+        meaning = "make sure that 0 does not stand for answers that could not be read"
+    return [f"{100 * zeros:.2f} % of the predictions are exactly 0 (of the targets {100 * expected:.2f} %): {meaning}."]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.backbones.original.layout import Layout, Plan, Section
+from mse_pipeline.backbones.original.layout import Layout, Plan, Section, last_merge
 from mse_pipeline.errors import MseError, UsageError
 
 MAX_BYTES = 64 * 2**20
@@ -124,19 +124,14 @@ def merges(pieces: Pieces) -> Iterator[tuple[str, str]]:
     long = sorted((text for text in score if len(text) > 1), key=score.__getitem__, reverse=True)
     if len({score[text] for text in long}) < len(long):
         raise UsageError("Two pieces of the tokenizer have the same score, so that their order is not known.")
+    cost = {text: -value for text, value in score.items()}
     for text in long:
         parts = list(text)
         if any(letter not in score for letter in parts):
             raise UsageError(f"The tokenizer's piece {text!r} is made of letters that are no pieces.")
-        while len(parts) > 2:
-            joint = [score.get(parts[place] + parts[place + 1]) for place in range(len(parts) - 1)]
-            known = [one for one in joint if one is not None]
-            if not known:
-                break
-            at = joint.index(max(known))
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        if len(parts) == 2:
-            yield parts[0], parts[1]
+        pair = last_merge(parts, cost)
+        if pair is not None:
+            yield pair
 
 
 def _require_plain(path: Path, trainer: Mapping[int, Any], normalizer: Mapping[int, Any], kinds: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,3 +101,24 @@ class Section:
             found = self._values.get(key)
             if found is not None and found != value:
                 raise UsageError(f"{self.path} says {key} = {found!r}, and mse reads {value!r} only: {why}.")
+
+
+def last_merge(parts: list[Any], cost: Mapping[Any, float]) -> tuple[Any, Any] | None:
+    """The two parts that byte-pair encoding (Sennrich et al. 2016) joins last to make a token of its letters.
+
+    Args:
+        parts: The letters; consumed.
+        cost: Of each token; the cheapest pair is joined first.
+
+    Examples:
+        >>> last_merge(["a", "b", "c"], {"ab": 1, "bc": 0, "abc": 2})
+        ('a', 'bc')
+    """
+    while len(parts) > 2:
+        joint = [cost.get(left + right) for left, right in itertools.pairwise(parts)]
+        known = [value for value in joint if value is not None]
+        if not known:
+            return None
+        at = joint.index(min(known))
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return (parts[0], parts[1]) if len(parts) == 2 else None

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.backbones.original.layout import Layout, Plan, Section
+from mse_pipeline.backbones.original.layout import Layout, Plan, Section, last_merge
 from mse_pipeline.errors import MseError, UsageError
 
 MAX_BYTES = 64 * 2**20
@@ -66,18 +66,10 @@ def merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
         [(b'b', b'c'), (b'a', b'b'), (b'a', b'bc')]
     """
     for token in ranks:
-        if len(token) > 1:
-            parts = [token[place : place + 1] for place in range(len(token))]
-            while len(parts) > 2:
-                joint = [ranks.get(parts[place] + parts[place + 1]) for place in range(len(parts) - 1)]
-                known = [rank for rank in joint if rank is not None]
-                if not known:
-                    break
-                at = joint.index(min(known))
-                parts[at : at + 2] = [parts[at] + parts[at + 1]]
-            # What never becomes one token is found only where it is a whole piece of text (`ignore_merges`).
-            if len(parts) == 2:
-                yield parts[0], parts[1]
+        # What never becomes one token is found only where it is a whole piece of text (`ignore_merges`).
+        pair = last_merge([token[place : place + 1] for place in range(len(token))], ranks)
+        if pair is not None:
+            yield pair
 
 
 def letters(token: bytes) -> str:
