@@ -32,7 +32,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.hosts import kept_hosts
 from mse_pipeline.extraction.repair import repair
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.integrity import verify
 from mse_pipeline.store.pack import Pack
@@ -47,7 +47,7 @@ KINDS = {
     "identity": "streams/*/*/stream.json",
     "state": "streams/*/*/pack-*.json",
 }
-_OPTIONS = Options(workers=1)
+_OPTIONS = ExtractionOptions(workers=1)
 _BATCH = 32
 _ROUNDS = 7
 

@@ -10,7 +10,7 @@ import numpy as np
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.task import Regression
@@ -57,7 +57,7 @@ def build(folder: Path, count: int = CLIPS) -> store.Dataset:
         entry = StreamEntry(f"{dim:012x}", {"stream": stream})
         commit = Commit(dataset, "made")
         for index, (clip, features) in enumerate(zip(dataset.clips, sequences(count, dim, step), strict=True), 1):
-            row = Row(clip=clip.id, stream=stream, version=entry.version, status="done", key=f"{index:032x}")
+            row = JournalRow(clip=clip.id, stream=stream, version=entry.version, status="done", key=f"{index:032x}")
             commit.add(row, features)
             if index % _PER_SHARD == 0:
                 commit.write()

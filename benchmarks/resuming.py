@@ -60,7 +60,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
     from mse_pipeline.media.fetching import media_digest
     from mse_pipeline.recipe import Recipe
     from mse_pipeline.store.commit import Commit
-    from mse_pipeline.store.journal import Row
+    from mse_pipeline.store.journal import JournalRow
 
     asked = Recipe.model_validate(plain)
     read = corpora.read("table", root, asked.corpus.options, asked.task)
@@ -75,7 +75,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
             digest = media_digest(root / str(clip.media))
             for spec in specs:
                 key = spec.key(clip, digest, asked.media.max_seconds)
-                row = Row(
+                row = JournalRow(
                     clip=clip.id, stream=spec.stream, version=spec.version, status="done", key=key, digest=digest,
                     size=status.st_size, mtime_ns=status.st_mtime_ns,
                 )  # fmt: skip

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.extractors.visual.tracking import affinity
 from mse_pipeline.recipe import Recipe
 
@@ -94,7 +94,7 @@ def followed(folder: Path, clips: Mapping[str, Any], options: Mapping[str, Any])
                 row = [name, media.name, "train", clip.get("text", ""), clip.get("emotion", "neutral")]
                 writer.writerow([*row, clip["speaker"], name.partition("_")[0]])
         plain = {"version": 1, "name": "faces", "corpus": {"name": "table"}, "streams": {STREAM: dict(options)}}
-        extract(Recipe.model_validate(plain), root, store.open(root / "cache"), Options(workers=1))
+        extract(Recipe.model_validate(plain), root, store.open(root / "cache"), ExtractionOptions(workers=1))
         dataset = store.open(root / "cache")["faces"]
         counts = {}
         for name, clip in clips.items():

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.recipe import Recipe
@@ -161,7 +161,7 @@ def measure(folder: Path, count: int, seed: int) -> None:
         streams = {STREAM: {"policy": "speaker", "identity": "sface", "width": SIZE[0]}}
         plain = {"version": 1, "name": "series", "corpus": {"name": "table"}, "streams": streams}
         begun = time.monotonic()
-        extract(Recipe.model_validate(plain), root, store.open(root / "cache"), Options(workers=2))
+        extract(Recipe.model_validate(plain), root, store.open(root / "cache"), ExtractionOptions(workers=2))
         console = Console(width=140)
         console.print(f"{count} clips extracted in {time.monotonic() - begun:.0f} s")
         dataset = store.open(root / "cache")["series"]

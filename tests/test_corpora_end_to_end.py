@@ -10,7 +10,7 @@ import pytest
 
 from mse_pipeline import backbones, corpora, metrics, store
 from mse_pipeline.cli.train import recipe_of
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.extractors.registry import check
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.recipe import load
@@ -108,7 +108,7 @@ def test_a_raw_tree_becomes_a_trained_adapter(build, shared, tmp_path):
     root.mkdir()
     build(root, shared / "data/grid")
     recipe = load(build.__name__, checks=(corpora.check, lambda plain: check(plain.get("streams", {}))))
-    summary = extract(recipe, root, store.open(tmp_path / "cache"), Options(workers=1))
+    summary = extract(recipe, root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     assert summary.failed_clips == 0
     assert summary.found == {"train": 2, "valid": 2, "test": 2}
     dataset = store.open(tmp_path / "cache")[build.__name__]
@@ -151,7 +151,7 @@ def test_a_span_of_the_full_video_has_the_features_of_the_segmented_file(shared,
     recipe, features = load("mosei"), {}
     for root in (full, segmented):
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-        assert extract(recipe, root, store.open(tmp_path / "cache"), Options(workers=1)).failed_clips == 0
+        assert extract(recipe, root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1)).failed_clips == 0
         dataset = store.open(tmp_path / "cache")["mosei"]
         features[root] = {stream: dict(dataset.native(stream)) for stream in dataset}
     for clip in ("-abc_d$_$0", "-abc_d$_$1"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.media.decode import decode
 from mse_pipeline.recipe import Recipe
 
@@ -42,7 +42,7 @@ def real_clips(shared, tmp_path_factory):
     streams = {"acoustic.egemaps": {}, "acoustic.librosa": {}, "visual.mtcnn": {}}
     streams["visual.facenet"] = {"weights": str(home / "random.pt")}
     recipe = Recipe.model_validate({"version": 1, "name": "real", "corpus": {"name": "table"}, "streams": streams})
-    summary = extract(recipe, home, store.open(home / "cache"), Options(workers=1))
+    summary = extract(recipe, home, store.open(home / "cache"), ExtractionOptions(workers=1))
     return home, summary, store.open(home / "cache")["real"]
 
 
@@ -99,6 +99,6 @@ def test_speech_without_pictures_keeps_its_sound(shared, tmp_path):
     write_table(tmp_path, rows)
     streams = {"acoustic.egemaps": {}, "visual.mtcnn": {}}
     recipe = Recipe.model_validate({"version": 1, "name": "real", "corpus": {"name": "table"}, "streams": streams})
-    summary = extract(recipe, tmp_path, store.open(tmp_path / "cache"), Options(workers=1))
+    summary = extract(recipe, tmp_path, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     assert summary.streams["acoustic.egemaps"].done == 6
     assert summary.streams["visual.mtcnn"].failed == {"no_video": 6}

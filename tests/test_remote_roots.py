@@ -11,7 +11,7 @@ import pytest
 from mse_pipeline import corpora, store
 from mse_pipeline.checking.run import check
 from mse_pipeline.extraction.hosts import dismiss
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.recipe import Recipe
 from tests.checking.trees import write_clip
@@ -126,8 +126,8 @@ def test_a_reader_says_of_a_bucket_what_it_says_of_a_folder(s3, tmp_path, name, 
 def test_a_table_is_extracted_from_a_bucket_to_the_bit(s3, tmp_path):
     root = table_tree(tmp_path / "raw")
     url = s3.upload(root, "table")
-    extract(recipe("table"), root, store.open(tmp_path / "here"), Options(workers=1))
-    summary = extract(recipe("table"), url, store.open(tmp_path / "there"), Options(workers=1))
+    extract(recipe("table"), root, store.open(tmp_path / "here"), ExtractionOptions(workers=1))
+    summary = extract(recipe("table"), url, store.open(tmp_path / "there"), ExtractionOptions(workers=1))
     assert (summary.processed, summary.failed_clips) == (5, 0)
     assert features(tmp_path / "there") == features(tmp_path / "here")
 
@@ -136,16 +136,16 @@ def test_a_second_run_asks_for_no_media_and_a_changed_object_is_made_anew(s3, tm
     root = table_tree(tmp_path / "raw")
     url = s3.upload(root, "again")
     cache = store.open(tmp_path / "cache")
-    extract(recipe("table"), url, cache, Options(workers=1))
+    extract(recipe("table"), url, cache, ExtractionOptions(workers=1))
     s3.requests.seen.clear()
-    assert extract(recipe("table"), url, cache, Options(workers=1)).processed == 0
+    assert extract(recipe("table"), url, cache, ExtractionOptions(workers=1)).processed == 0
     assert s3.requests.objects(".wav") == []
     assert s3.requests.listings() <= 6
     before = features(tmp_path / "cache")
     write_wav(root / "media/clip3.wav", 0.3, seed=99)
     (root / "clips.csv").unlink()
     s3.upload(root, "again")
-    summary = extract(recipe("table"), url, cache, Options(workers=1))
+    summary = extract(recipe("table"), url, cache, ExtractionOptions(workers=1))
     after = features(tmp_path / "cache")
     # The other four were written again with the same content, and their version tells it.
     assert summary.processed == 1
@@ -154,7 +154,7 @@ def test_a_second_run_asks_for_no_media_and_a_changed_object_is_made_anew(s3, tm
 
 def test_meld_is_extracted_from_a_bucket(s3, tmp_path):
     url = s3.upload(meld_tree(tmp_path / "raw"), "MELD.Raw")
-    summary = extract(recipe("meld"), url, store.open(tmp_path / "cache"), Options(workers=1))
+    summary = extract(recipe("meld"), url, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     assert (summary.processed, summary.failed_clips) == (6, 0)
     assert sorted(features(tmp_path / "cache"))[:2] == ["dev/dia0_utt0", "dev/dia0_utt1"]
     assert len(s3.requests.objects(".mp4")) == 6
@@ -163,9 +163,9 @@ def test_meld_is_extracted_from_a_bucket(s3, tmp_path):
 def test_the_spans_of_a_long_video_share_one_fetching(s3, tmp_path):
     root = mosei_tree(tmp_path / "raw")
     url = s3.upload(root, "mosei")
-    extract(recipe("mosei", media="full"), root, store.open(tmp_path / "here"), Options(workers=1))
+    extract(recipe("mosei", media="full"), root, store.open(tmp_path / "here"), ExtractionOptions(workers=1))
     s3.requests.seen.clear()
-    summary = extract(recipe("mosei", media="full"), url, store.open(tmp_path / "there"), Options(workers=1))
+    summary = extract(recipe("mosei", media="full"), url, store.open(tmp_path / "there"), ExtractionOptions(workers=1))
     assert (summary.processed, summary.failed_clips) == (4, 0)
     assert sorted(s3.requests.objects(".mp4")) == [f"/bucket/mosei/{FULL}/{name}.mp4" for name in ("-aB", "x")]
     assert features(tmp_path / "there") == features(tmp_path / "here")
@@ -183,7 +183,7 @@ def temporary(tmp_path, monkeypatch):
 
 def test_workers_leave_no_fetched_files_behind(s3, tmp_path, temporary):
     url = s3.upload(table_tree(tmp_path / "raw", 8), "left")
-    extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=2))
+    extract(recipe("table"), url, store.open(tmp_path / "cache"), ExtractionOptions(workers=2))
     dismiss(all_of_them=True)  # as a command does at its end; the tests keep them
     end = time.monotonic() + 60  # the run's processes end a moment after it, and the next one sweeps what they left
     while list(temporary.glob("mse-media-*")) and time.monotonic() < end:
@@ -197,7 +197,7 @@ def test_what_is_wrong_with_remote_media_is_told_by_their_address(s3, tmp_path):
     (root / "media/clip1.wav").write_bytes(b"this is a text")
     (root / "media/clip2.wav").write_bytes(b"")
     url = s3.upload(root, "broken")
-    summary = extract(recipe("table"), url, store.open(tmp_path / "cache"), Options(workers=1))
+    summary = extract(recipe("table"), url, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     assert {row.clip: row.code for row in summary.failures} == dict.fromkeys(("c1", "c2"), "undecodable")
     [text, empty] = sorted(row.message for row in summary.failures)
     assert text.startswith(f"{url}/media/clip1.wav cannot be opened as media")

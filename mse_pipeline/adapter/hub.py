@@ -40,7 +40,7 @@ class _Written(str):
     __slots__ = ()
 
 
-def write(folder: str | Path, result: Mapping[str, Any] | None = None) -> Path:
+def write_card(folder: str | Path, result: Mapping[str, Any] | None = None) -> Path:
     """Write the card of an adapter that `save` wrote, and keep its results with it.
 
     Args:
@@ -61,11 +61,11 @@ def write(folder: str | Path, result: Mapping[str, Any] | None = None) -> Path:
         kept = ("valid", "test", "best_epoch", "epochs", "alarms")
         description["results"] = {key: result[key] for key in kept if key in result}
         write_json(folder / DESCRIPTION, description)
-    write_text(folder / CARD, render(description))
+    write_text(folder / CARD, render_card(description))
     return folder / CARD
 
 
-def render(description: Mapping[str, Any]) -> str:
+def render_card(description: Mapping[str, Any]) -> str:
     """The card's text.
 
     Args:
@@ -85,11 +85,11 @@ def render(description: Mapping[str, Any]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def plain(value: object) -> str:
+def plain_text(value: object) -> str:
     r"""A value as Markdown that shows it as it stands: on one line, no markup, no link, no HTML.
 
     Examples:
-        >>> print(plain("[joy](http://a.b) <b>|`x`"))
+        >>> print(plain_text("[joy](http://a.b) <b>|`x`"))
         \[joy\]\(http\://a\.b\) &lt;b&gt;\|\`x\`
     """
     text = _line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -98,7 +98,7 @@ def plain(value: object) -> str:
 
 
 def _finalize(value: object) -> str:
-    return value if isinstance(value, _Written) else plain(value)
+    return value if isinstance(value, _Written) else plain_text(value)
 
 
 def _values(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "head": _Written(_head(description)),
-        "title": title(description),
+        "title": card_title(description),
         "imported": bool(about.get("imported_from")),
         "dataset": dataset,
         "parameters": f"{description['parameters']:,}" if isinstance(description.get("parameters"), int) else "some",
@@ -140,11 +140,11 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def title(description: Mapping[str, Any]) -> str:
+def card_title(description: Mapping[str, Any]) -> str:
     """What an adapter is called: dataset, backbone, variant.
 
     Examples:
-        >>> title({"extra": {"dataset": "meld", "backbone": {"name": "models/qwen"}, "variant": "without visual"}})
+        >>> card_title({"extra": {"dataset": "meld", "backbone": {"name": "models/qwen"}, "variant": "without visual"}})
         'meld-qwen-without-visual'
     """
     about = _mapping(description.get("extra"))
@@ -155,7 +155,7 @@ def title(description: Mapping[str, Any]) -> str:
     return "-".join(_line(part).replace(" ", "-") for part in parts if part) or "MSE-Adapter"
 
 
-def summary(description: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+def card_summary(description: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     """What a card tells, in a few rows for a terminal; control characters of strangers are replaced."""
     values = _values(description)
     rows: list[tuple[str, object]] = [
@@ -235,7 +235,7 @@ def _head(description: Mapping[str, Any]) -> str:
         head["metrics"] = list(test)
         head["model-index"] = [
             {
-                "name": title(description),
+                "name": card_title(description),
                 "results": [
                     {
                         "task": {"type": "other", "name": "multimodal emotion and sentiment recognition"},
@@ -348,7 +348,7 @@ def push(folder: str | Path, repository: str, *, private: bool = False, token: s
             repo_id=repository,
             folder_path=prepared,
             allow_patterns=list(FILES),
-            commit_message=f"Adapter {title(describe(prepared))}",
+            commit_message=f"Adapter {card_title(describe(prepared))}",
         )
     return str(commit.commit_url)
 
@@ -441,7 +441,7 @@ def _prepared(folder: Path) -> Iterator[Path]:
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, copy / CARD)
         else:
-            write(copy)
+            write_card(copy)
         yield copy
 
 

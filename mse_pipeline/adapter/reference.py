@@ -88,7 +88,7 @@ PUBLISHED = AdapterConfig.scales
 
 
 @dataclass(frozen=True, eq=False)
-class Imported:
+class ImportedAdapter:
     """What a checkpoint held.
 
     Attributes:
@@ -100,7 +100,7 @@ class Imported:
     ignored: int
 
 
-def read_checkpoint(path: str | Path) -> Imported:
+def read_checkpoint(path: str | Path) -> ImportedAdapter:
     """Read a checkpoint of the authors' implementation.
 
     Nothing in the file runs: of the pickle, only tensors are taken.
@@ -131,7 +131,7 @@ def read_checkpoint(path: str | Path) -> Imported:
             "a changed implementation, whose results this adapter would not give."
         )
     load_reference_state(adapter, weights)
-    return Imported(adapter.eval(), len(backbone))
+    return ImportedAdapter(adapter.eval(), len(backbone))
 
 
 def infer_config(weights: Mapping[str, torch.Tensor]) -> AdapterConfig:

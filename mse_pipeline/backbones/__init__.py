@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from mse_pipeline.backbones.backbone import Backbone as Backbone
     from mse_pipeline.backbones.conversion import convert as convert
     from mse_pipeline.backbones.loading import load, load_tokenizer
-    from mse_pipeline.backbones.registry import Availability, Entry, describe
+    from mse_pipeline.backbones.registry import Availability, BackboneEntry, describe
 
 _HOMES = {
     "Availability": "mse_pipeline.backbones.registry",
     "Backbone": "mse_pipeline.backbones.backbone",
-    "Entry": "mse_pipeline.backbones.registry",
+    "BackboneEntry": "mse_pipeline.backbones.registry",
     "convert": "mse_pipeline.backbones.conversion",
     "describe": "mse_pipeline.backbones.registry",
     "load": "mse_pipeline.backbones.loading",
     "load_tokenizer": "mse_pipeline.backbones.loading",
 }
-__all__ = ["Availability", "Backbone", "Entry", "convert", "describe", "load", "load_tokenizer"]
+__all__ = ["Availability", "Backbone", "BackboneEntry", "convert", "describe", "load", "load_tokenizer"]
 
 
 def __getattr__(name: str) -> Any:

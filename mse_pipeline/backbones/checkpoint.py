@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mse_pipeline.backbones.original import LAYOUTS
-from mse_pipeline.backbones.original.layout import Layout, Plan, Section
+from mse_pipeline.backbones.original.layout import CheckpointLayout, ConfigSection, Plan
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.model_files import CONFIG, TOKENIZER_FILES, weight_files
 
@@ -125,7 +125,7 @@ class Checkpoint:
     weights: tuple[Path, ...]
 
     @property
-    def layout(self) -> Layout | None:
+    def layout(self) -> CheckpointLayout | None:
         """The original layout of 2023 that it has; None for a folder that transformers reads itself."""
         return LAYOUTS.get(self.model_type)
 
@@ -260,7 +260,7 @@ SHOWN = 3
 """Names of each kind of misfit that an error tells."""
 
 
-def load_weights(checkpoint: Checkpoint, layout: Layout, dtype: torch.dtype, device: torch.device) -> Any:
+def load_weights(checkpoint: Checkpoint, layout: CheckpointLayout, dtype: torch.dtype, device: torch.device) -> Any:
     """The model, on its device and in its number format, never in memory twice.
 
     Raises:
@@ -281,7 +281,7 @@ def load_weights(checkpoint: Checkpoint, layout: Layout, dtype: torch.dtype, dev
     return model
 
 
-def empty_model(checkpoint: Checkpoint, layout: Layout) -> tuple[Any, Plan]:
+def empty_model(checkpoint: Checkpoint, layout: CheckpointLayout) -> tuple[Any, Plan]:
     """The model without memory for its weights, and where each tensor goes, once the files have been found to fit.
 
     Raises:
@@ -290,7 +290,7 @@ def empty_model(checkpoint: Checkpoint, layout: Layout) -> tuple[Any, Plan]:
     import transformers
 
     path = checkpoint.folder / CONFIG
-    config = layout.configure(Section(path, read_json(path, checkpoint.folder)))
+    config = layout.configure(ConfigSection(path, read_json(path, checkpoint.folder)))
     plan = layout.plan(config)
     found = {name: shape for name, shape in shapes(checkpoint.weights).items() if not name.endswith(layout.skipped)}
     # Before the model is made: one of a thousand layers takes a while even without memory.
@@ -336,7 +336,7 @@ def _everything(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_buffers()
 
 
-def _require(folder: Path, layout: Layout, **misfits: list[str]) -> None:
+def _require(folder: Path, layout: CheckpointLayout, **misfits: list[str]) -> None:
     """Tell all misfits in one sentence."""
     said = {"lacks": "lack", "unknown": "have unknown", "misshapen": "have misshapen"}
     told = [f"{said[kind]} {len(names)} ({_some(names)})" for kind, names in misfits.items() if names]

@@ -34,7 +34,7 @@ from mse_pipeline.backbones.checkpoint import (
 from mse_pipeline.backbones.devices import QUANTIZATIONS, number_format, quantization_config
 from mse_pipeline.backbones.devices import device as find_device
 from mse_pipeline.backbones.original import LAYOUTS
-from mse_pipeline.backbones.original.layout import Section
+from mse_pipeline.backbones.original.layout import ConfigSection
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.model_files import CONFIG
 
@@ -76,7 +76,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelSource:
     """Where a name leads.
 
     Attributes:
@@ -145,7 +145,7 @@ def load(
     return frozen(model, tokenizer, name, place, quantization)
 
 
-def frozen(model: Any, tokenizer: Any, name: str, place: Place, quantization: str | None = None) -> Backbone:
+def frozen(model: Any, tokenizer: Any, name: str, place: ModelSource, quantization: str | None = None) -> Backbone:
     """A backbone of its parts: in evaluation mode, and no parameter of it trainable."""
     entry = registry.find(name)
     return Backbone(
@@ -180,7 +180,7 @@ def load_tokenizer(name_or_path: str | Path, *, revision: str | None = None) -> 
     return read_tokenizer(place.folder, model_type), family
 
 
-def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = False) -> Place:
+def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = False) -> ModelSource:
     """Find what a name means; what only the hub has is fetched.
 
     Raises:
@@ -193,12 +193,12 @@ def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = Fal
         _refuse_revision(name, revision)
         from mse_pipeline.backbones import tiny
 
-        return Place(None, "built-in", tiny.VERSION)
+        return ModelSource(None, "built-in", tiny.VERSION)
     if entry is None:
         folder = Path(name).expanduser()
         if folder.is_dir():
             _refuse_revision(name, revision)
-            return Place(folder, str(folder), None)
+            return ModelSource(folder, str(folder), None)
         if folder.is_file():
             raise UsageError(
                 f"Backbone {name} is a file: give the folder that holds {folder.name} with its config.json."
@@ -212,7 +212,7 @@ def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = Fal
     wanted = revision or (entry.revision if entry else None)
     read_model_type(hub.fetch_config(hub_id, name, wanted))
     folder = (hub.fetch_tokenizer if tokenizer_only else hub.fetch_all)(hub_id, name, wanted)
-    return Place(folder, hub_id, folder.name if _COMMIT.fullmatch(folder.name) else None)
+    return ModelSource(folder, hub_id, folder.name if _COMMIT.fullmatch(folder.name) else None)
 
 
 def _refuse_revision(name: str, revision: str | None) -> None:
@@ -376,7 +376,7 @@ def _shapes(folder: Path, model_type: str) -> Any:
     try:
         if model_type in LAYOUTS:
             layout = LAYOUTS[model_type]
-            config = layout.configure(Section(path, written))
+            config = layout.configure(ConfigSection(path, written))
             config._attn_implementation = "sdpa"
             with torch.device("meta"):
                 return getattr(transformers, layout.model_class)(config)

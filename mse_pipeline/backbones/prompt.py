@@ -19,7 +19,7 @@ PADDED_FROM = 11
 
 
 @dataclass(frozen=True)
-class Segment:
+class PromptSegment:
     """A fixed part of the prompt.
 
     Attributes:
@@ -68,7 +68,7 @@ class Prompt:
 
 def segments(
     tokenizer: Any, *, family: str, task_prompt: str, language: str = "en"
-) -> tuple[Segment, Segment, Segment, Segment]:
+) -> tuple[PromptSegment, PromptSegment, PromptSegment, PromptSegment]:
     """The four fixed parts in their order; pseudo tokens and text stand between the second and the third.
 
     Args and Raises: those of `Prompt.build`.
@@ -81,10 +81,10 @@ def segments(
     if not asked:
         raise UsageError(f"The task prompt {task_prompt!r} has no tokens. Name in it what the backbone is to predict.")
     return (
-        Segment("start", start_ids(tokenizer, family)),
-        Segment("opening tag", encode(tokenizer, opening)),
-        Segment("closing tag", encode(tokenizer, closing)),
-        Segment("task prompt", asked),
+        PromptSegment("start", start_ids(tokenizer, family)),
+        PromptSegment("opening tag", encode(tokenizer, opening)),
+        PromptSegment("closing tag", encode(tokenizer, closing)),
+        PromptSegment("task prompt", asked),
     )
 
 

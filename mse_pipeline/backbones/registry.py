@@ -18,7 +18,7 @@ TINY = "tiny"
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackboneEntry:
     """One backbone that has a short name.
 
     Attributes:
@@ -59,7 +59,7 @@ class Availability:
         needs: What is missing, as a sentence with the line that mends it; empty where nothing is.
     """
 
-    entry: Entry
+    entry: BackboneEntry
     ready: bool
     needs: str
 
@@ -67,44 +67,44 @@ class Availability:
 _ZH_EN, _EN = ("zh", "en"), ("en",)
 
 
-def _llama3(name: str, hub_id: str, hidden_size: int, parameters: int, licence: str) -> Entry:
+def _llama3(name: str, hub_id: str, hidden_size: int, parameters: int, licence: str) -> BackboneEntry:
     languages = ("en", "de", "fr", "it", "pt", "hi", "es", "th")
-    return Entry(name, hub_id, hidden_size, parameters, licence, languages, "llama", gated=True)
+    return BackboneEntry(name, hub_id, hidden_size, parameters, licence, languages, "llama", gated=True)
 
 
-ENTRIES: tuple[Entry, ...] = (
-    Entry(TINY, None, 128, 492_160, "Apache-2.0", _EN, "built-in"),
+ENTRIES: tuple[BackboneEntry, ...] = (
+    BackboneEntry(TINY, None, 128, 492_160, "Apache-2.0", _EN, "built-in"),
     # The three of the paper (arXiv 2502.12478).
-    Entry("qwen", "Qwen/Qwen-1_8B", 2048, 1_836_828_672, "Tongyi Qianwen Research", _ZH_EN, "qwen2"),
-    Entry("chatglm3", "zai-org/chatglm3-6b-base", 4096, 6_243_584_000, "ChatGLM3-6B", _ZH_EN, "glm"),
-    Entry("llama2", "meta-llama/Llama-2-7b-hf", 4096, 6_738_415_616, "Llama 2", _EN, "llama", gated=True),
+    BackboneEntry("qwen", "Qwen/Qwen-1_8B", 2048, 1_836_828_672, "Tongyi Qianwen Research", _ZH_EN, "qwen2"),
+    BackboneEntry("chatglm3", "zai-org/chatglm3-6b-base", 4096, 6_243_584_000, "ChatGLM3-6B", _ZH_EN, "glm"),
+    BackboneEntry("llama2", "meta-llama/Llama-2-7b-hf", 4096, 6_738_415_616, "Llama 2", _EN, "llama", gated=True),
     # Of their families.
-    Entry("qwen-7b", "Qwen/Qwen-7B", 4096, 7_721_324_544, "Tongyi Qianwen", _ZH_EN, "qwen2"),
-    Entry("chatglm2", "zai-org/chatglm2-6b", 4096, 6_243_584_000, "ChatGLM2-6B", _ZH_EN, "glm"),
-    Entry("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", 896, 494_032_768, "Apache-2.0", _ZH_EN, "qwen2"),
-    Entry("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B", 1536, 1_543_714_304, "Apache-2.0", _ZH_EN, "qwen2"),
-    Entry("qwen2.5-7b", "Qwen/Qwen2.5-7B", 3584, 7_615_616_512, "Apache-2.0", _ZH_EN, "qwen2"),
-    Entry("qwen3-0.6b", "Qwen/Qwen3-0.6B", 1024, 596_049_920, "Apache-2.0", _ZH_EN, "qwen3"),
-    Entry("qwen3-1.7b", "Qwen/Qwen3-1.7B", 2048, 1_720_574_976, "Apache-2.0", _ZH_EN, "qwen3"),
-    Entry("qwen3-4b", "Qwen/Qwen3-4B", 2560, 4_022_468_096, "Apache-2.0", _ZH_EN, "qwen3"),
-    Entry("qwen3-8b", "Qwen/Qwen3-8B", 4096, 8_190_735_360, "Apache-2.0", _ZH_EN, "qwen3"),
+    BackboneEntry("qwen-7b", "Qwen/Qwen-7B", 4096, 7_721_324_544, "Tongyi Qianwen", _ZH_EN, "qwen2"),
+    BackboneEntry("chatglm2", "zai-org/chatglm2-6b", 4096, 6_243_584_000, "ChatGLM2-6B", _ZH_EN, "glm"),
+    BackboneEntry("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", 896, 494_032_768, "Apache-2.0", _ZH_EN, "qwen2"),
+    BackboneEntry("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B", 1536, 1_543_714_304, "Apache-2.0", _ZH_EN, "qwen2"),
+    BackboneEntry("qwen2.5-7b", "Qwen/Qwen2.5-7B", 3584, 7_615_616_512, "Apache-2.0", _ZH_EN, "qwen2"),
+    BackboneEntry("qwen3-0.6b", "Qwen/Qwen3-0.6B", 1024, 596_049_920, "Apache-2.0", _ZH_EN, "qwen3"),
+    BackboneEntry("qwen3-1.7b", "Qwen/Qwen3-1.7B", 2048, 1_720_574_976, "Apache-2.0", _ZH_EN, "qwen3"),
+    BackboneEntry("qwen3-4b", "Qwen/Qwen3-4B", 2560, 4_022_468_096, "Apache-2.0", _ZH_EN, "qwen3"),
+    BackboneEntry("qwen3-8b", "Qwen/Qwen3-8B", 4096, 8_190_735_360, "Apache-2.0", _ZH_EN, "qwen3"),
     _llama3("llama3.2-1b", "meta-llama/Llama-3.2-1B", 2048, 1_235_814_400, "Llama 3.2"),
     _llama3("llama3.2-3b", "meta-llama/Llama-3.2-3B", 3072, 3_212_749_824, "Llama 3.2"),
     _llama3("llama3.1-8b", "meta-llama/Llama-3.1-8B", 4096, 8_030_261_248, "Llama 3.1"),
-    Entry("gemma2-2b", "google/gemma-2-2b", 2304, 2_614_341_888, "Gemma", _EN, "gemma2", gated=True),
-    Entry("gemma3-1b", "google/gemma-3-1b-pt", 1152, 999_885_952, "Gemma", _EN, "gemma3_text", gated=True),
-    Entry("phi4-mini", "microsoft/Phi-4-mini-instruct", 3072, 3_836_021_760, "MIT", _EN, "phi3"),
-    Entry("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", 576, 134_515_008, "Apache-2.0", _EN, "llama"),
-    Entry("smollm2-360m", "HuggingFaceTB/SmolLM2-360M", 960, 361_821_120, "Apache-2.0", _EN, "llama"),
-    Entry("smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B", 2048, 1_711_376_384, "Apache-2.0", _EN, "llama"),
-    Entry("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", 2048, 3_075_098_624, "Apache-2.0", _EN, "smollm3"),
-    Entry("glm-4-9b", "zai-org/glm-4-9b-hf", 4096, 9_399_951_360, "GLM-4", _ZH_EN, "glm"),
-    Entry("glm-4-9b-0414", "zai-org/GLM-4-9B-0414", 4096, 9_400_279_040, "MIT", _ZH_EN, "glm4"),
+    BackboneEntry("gemma2-2b", "google/gemma-2-2b", 2304, 2_614_341_888, "Gemma", _EN, "gemma2", gated=True),
+    BackboneEntry("gemma3-1b", "google/gemma-3-1b-pt", 1152, 999_885_952, "Gemma", _EN, "gemma3_text", gated=True),
+    BackboneEntry("phi4-mini", "microsoft/Phi-4-mini-instruct", 3072, 3_836_021_760, "MIT", _EN, "phi3"),
+    BackboneEntry("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", 576, 134_515_008, "Apache-2.0", _EN, "llama"),
+    BackboneEntry("smollm2-360m", "HuggingFaceTB/SmolLM2-360M", 960, 361_821_120, "Apache-2.0", _EN, "llama"),
+    BackboneEntry("smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B", 2048, 1_711_376_384, "Apache-2.0", _EN, "llama"),
+    BackboneEntry("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", 2048, 3_075_098_624, "Apache-2.0", _EN, "smollm3"),
+    BackboneEntry("glm-4-9b", "zai-org/glm-4-9b-hf", 4096, 9_399_951_360, "GLM-4", _ZH_EN, "glm"),
+    BackboneEntry("glm-4-9b-0414", "zai-org/GLM-4-9B-0414", 4096, 9_400_279_040, "MIT", _ZH_EN, "glm4"),
 )
 """Every short name, the built-in one and the paper's three first."""
 
 
-def find(name: str) -> Entry | None:
+def find(name: str) -> BackboneEntry | None:
     """The backbone of a short name, whatever its case; none for any other name.
 
     Examples:
@@ -114,7 +114,7 @@ def find(name: str) -> Entry | None:
     return next((entry for entry in ENTRIES if entry.name == name.strip().lower()), None)
 
 
-def by_hub_id(hub_id: str) -> Entry | None:
+def by_hub_id(hub_id: str) -> BackboneEntry | None:
     """The backbone of a hub name that also has a short one; none for any other name."""
     return next((entry for entry in ENTRIES if entry.hub_id and entry.hub_id.lower() == hub_id.lower()), None)
 
@@ -135,7 +135,7 @@ def describe() -> tuple[Availability, ...]:
     return tuple(_availability(entry) for entry in ENTRIES)
 
 
-def _availability(entry: Entry) -> Availability:
+def _availability(entry: BackboneEntry) -> Availability:
     if entry.hub_id is None:
         return Availability(entry, ready=True, needs="")
 

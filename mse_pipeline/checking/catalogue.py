@@ -10,7 +10,7 @@ from mse_pipeline.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry(Facts):
+class DatasetEntry(Facts):
     """A dataset: what its corpus module knows of it, under its name.
 
     Attributes:
@@ -20,7 +20,7 @@ class Entry(Facts):
     name: str
 
 
-def entries() -> tuple[tuple[Entry, ...], dict[str, str]]:
+def entries() -> tuple[tuple[DatasetEntry, ...], dict[str, str]]:
     """All datasets, and by name why what a package offers is none of them.
 
     Examples:
@@ -36,7 +36,7 @@ def entries() -> tuple[tuple[Entry, ...], dict[str, str]]:
     return tuple(made), refused
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> DatasetEntry:
     """A dataset by its name.
 
     Raises:
@@ -49,4 +49,4 @@ def find(name: str) -> Entry:
     known = corpora.available()
     if name not in known and name not in corpora.refused():
         raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, known)}. Known are {', '.join(known)}.")
-    return Entry(name=name, **vars(corpora.facts(name)))
+    return DatasetEntry(name=name, **vars(corpora.facts(name)))

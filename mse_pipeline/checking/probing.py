@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.media.container import container_start, find_stream, open_container, prepare, reason
+from mse_pipeline.media.container import container_start, find_stream, open_container, prepare, why_refused
 from mse_pipeline.media.fetching import local_path
 from mse_pipeline.media.frames import Orientation
 from mse_pipeline.media.probe import MediaInfo, describe
@@ -75,7 +75,7 @@ def _decode(container: Any, streams: list[Any], track: SoundTrack) -> tuple[dict
     timeline = Timeline(container)
 
     def note(kind: str, error: BaseException) -> None:
-        number, why = errors.get(kind, (0, reason(error)))
+        number, why = errors.get(kind, (0, why_refused(error)))
         errors[kind] = (number + 1, why)
 
     try:
@@ -225,7 +225,7 @@ def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[Orientation,
             frames = packet.decode()
         except av.FFmpegError as failure:
             # The decoder of a clip goes on after a broken packet, so one alone does not condemn the file.
-            errors.setdefault(kind, reason(failure))
+            errors.setdefault(kind, why_refused(failure))
             continue
         if frames:
             orientation = Orientation.of_frame(frames[0]) if kind == "video" else orientation
@@ -244,7 +244,7 @@ def _packets(container: Any, streams: list[Any]) -> Iterator[tuple[Any | None, s
         for packet in container.demux(*streams):
             yield packet, ""
     except av.FFmpegError as error:
-        yield None, reason(error)
+        yield None, why_refused(error)
 
 
 def _is_cut_off(container: Any, info: MediaInfo) -> bool:

@@ -286,7 +286,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class CheckReport:
     """What a check found.
 
     Attributes:
@@ -365,7 +365,7 @@ COLUMNS = (
 """Of the CSV: one row a clip; `streams` is sound+video, sound, video, unreadable, or empty without media."""
 
 
-def write_csv(path: Path, report: Report) -> None:
+def write_csv(path: Path, report: CheckReport) -> None:
     """Write one row a clip, whole or not at all."""
     with aside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -373,7 +373,7 @@ def write_csv(path: Path, report: Report) -> None:
         writer.writerows(_rows(report))
 
 
-def _rows(report: Report) -> Iterator[list[Any]]:
+def _rows(report: CheckReport) -> Iterator[list[Any]]:
     codes: dict[str, list[str]] = {}
     for defect in report.defects:
         if defect.clip is not None:

@@ -14,7 +14,7 @@ from mse_pipeline import corpora
 from mse_pipeline.checking import pool
 from mse_pipeline.checking.probing import Probed, examine
 from mse_pipeline.checking.report import (
-    Report,
+    CheckReport,
     SplitReport,
     judge,
     label_counts,
@@ -37,7 +37,7 @@ TIMEOUT = 120.0
 """Seconds that a file may take; most take milliseconds."""
 
 
-class Progress(Protocol):
+class CheckProgress(Protocol):
     """What is told while the check goes on."""
 
     def stage(self, text: str, total: int | None = None) -> None:
@@ -55,8 +55,8 @@ def check(
     digests: bool = False,
     decode: bool = False,
     timeout: float = TIMEOUT,
-    progress: Progress | None = None,
-) -> Report:
+    progress: CheckProgress | None = None,
+) -> CheckReport:
     """Read a corpus and probe each of its media files.
 
     Args:
@@ -112,7 +112,9 @@ def _lost(timeout: float, media: str, how: pool.Loss) -> Probed:
     return Probed(media=media, problems=((how, told[how]),))
 
 
-def _report(recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: dict[str, str], begun: float) -> Report:
+def _report(
+    recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: dict[str, str], begun: float
+) -> CheckReport:
     probed = [
         defect
         for clip in corpus.clips
@@ -120,7 +122,7 @@ def _report(recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: d
         for defect in judge(clip, files[clip.media], recipe.media.max_seconds)
     ]
     probed += same_content(corpus.clips, digests)
-    return Report(
+    return CheckReport(
         dataset=recipe.name,
         corpus=corpus.name,
         root=corpus.root,
@@ -153,7 +155,7 @@ def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> SplitRepor
 
 
 def _digests(
-    root: Path, files: dict[str, Probed], workers: int | None, progress: Progress
+    root: Path, files: dict[str, Probed], workers: int | None, progress: CheckProgress
 ) -> tuple[dict[str, Probed], dict[str, str]]:
     """Digests of the files that have the size of another one, and `files` with those that could not be read marked."""
     sizes = Counter(probed.info.size for probed in files.values() if probed.info is not None)

@@ -123,7 +123,7 @@ def import_(
             "the backbone that it was trained on."
         )
     save(read.adapter, folder, {"imported_from": checkpoint.name, "backbone": about})
-    card.write(folder)
+    card.write_card(folder)
     parameters = sum(parameter.numel() for parameter in read.adapter.parameters())
     if settings.json:
         emit_json({"path": str(folder), "parameters": parameters, "ignored": read.ignored, "config": config.to_json()})
@@ -190,12 +190,12 @@ def _show(name: str, found: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mse_pipeline.adapter.hub import summary
+    from mse_pipeline.adapter.hub import card_summary
 
     table = Table(box=SIMPLE_HEAD, show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for section in summary(found):
+    for section in card_summary(found):
         for key, value in section:
             table.add_row(Text(key), Text(value))
         table.add_section()

@@ -213,12 +213,12 @@ def _repair(dataset: Dataset, root: str | None, workers: int | None, device: str
 
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.repair import repair
-    from mse_pipeline.extraction.run import Options
+    from mse_pipeline.extraction.run import ExtractionOptions
     from mse_pipeline.places import place
 
     home = place(root) if root else place(os.environ.get("MSE_DATA", "data")) / dataset.name
     with bar("clips") as progress:
-        return repair(dataset, home, Options(workers=workers, device=device), ExtractionBar(progress))
+        return repair(dataset, home, ExtractionOptions(workers=workers, device=device), ExtractionBar(progress))
 
 
 def _plain(one: Repaired) -> dict[str, Any]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mse_pipeline.checking.catalogue import Entry
-    from mse_pipeline.checking.report import Report, Spread
+    from mse_pipeline.checking.catalogue import DatasetEntry
+    from mse_pipeline.checking.report import CheckReport, Spread
 
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
@@ -164,14 +164,14 @@ def export(
         remark(note)
 
 
-def to_dict(entry: Entry) -> dict[str, Any]:
+def to_dict(entry: DatasetEntry) -> dict[str, Any]:
     """An entry as plain JSON values."""
     predicts = entry.predicts and to_plain(entry.predicts)
     clips = sum(entry.splits.values()) or None
     return {**asdict(entry), "predicts": predicts, "clips": clips, "supported": True}  # each comes with its reader
 
 
-def show_list(entries: Sequence[Entry], refused: Mapping[str, str], console: Console) -> None:
+def show_list(entries: Sequence[DatasetEntry], refused: Mapping[str, str], console: Console) -> None:
     """Print one row a dataset, and why what a package offers is none."""
     names = ("dataset", "language", "train", "valid", "test", "task")
     table = _table(None, names, numbers=range(2, 5))
@@ -199,7 +199,7 @@ def _add(table: Table, cells: Iterable[str]) -> None:
     table.add_row(*(escape(printable(cell)) for cell in cells))
 
 
-def show_entry(entry: Entry, console: Console) -> None:
+def show_entry(entry: DatasetEntry, console: Console) -> None:
     """Print all that is known of a dataset."""
     counts = ", ".join(f"{split} {number:,}" for split, number in entry.splits.items())
     table = Table.grid(padding=(0, 2))
@@ -235,7 +235,7 @@ class CheckBar:
         self._progress.update(self._task, advance=files)
 
 
-def show_report(report: Report, console: Console, examples: int) -> None:
+def show_report(report: CheckReport, console: Console, examples: int) -> None:
     """Print what a check found."""
     console.print(printable(report.understood.sentence()), markup=False)
     console.print(_splits(report))
@@ -253,7 +253,7 @@ def show_report(report: Report, console: Console, examples: int) -> None:
     console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
 
 
-def _splits(report: Report) -> Table:
+def _splits(report: CheckReport) -> Table:
     title = f"Clips of {report.dataset} in {report.root}"
     table = _table(title, ("split", "found", "expected", "with media", "readable"), numbers=range(1, 5))
     for split, part in report.splits.items():
@@ -269,7 +269,7 @@ def _splits(report: Report) -> Table:
     return table
 
 
-def _labels(report: Report) -> Table:
+def _labels(report: CheckReport) -> Table:
     splits = list(report.splits)
     table = _table("Clips a label", ("label", *map(str, splits), "all"), numbers=range(1, len(splits) + 2))
     for name, counts in report.labels.items():
@@ -290,7 +290,7 @@ def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = Fal
     return table
 
 
-def _media(report: Report) -> Table:
+def _media(report: CheckReport) -> Table:
     table = _table(f"Media files ({len(report.files):,})", ("property", "files"))
     for name, values in report.media.items():
         told = [f"{value} ({number:,})" for value, number in list(values.items())[:_VALUES]]
@@ -299,7 +299,7 @@ def _media(report: Report) -> Table:
     return table
 
 
-def _defects(report: Report, examples: int) -> Table:
+def _defects(report: CheckReport, examples: int) -> Table:
     table = _table("Defects", ("code", "count", "as in"), numbers=range(1, 2))
     for code, found in report.by_code().items():
         _add(table, (code, f"{len(found):,}", "\n".join(defect.message for defect in found[:examples])))

@@ -29,10 +29,10 @@ def command(
     The sentences are the same for all emotions, so that a model that reads the text alone can only guess.
     """
     from mse_pipeline import recipe, report, sample
-    from mse_pipeline.cli.extract import checks, origin_of, show
+    from mse_pipeline.cli.extract import checks, origin_of, show_summary
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.cli.train import Origin, Request, run
-    from mse_pipeline.extraction.run import Options, extract
+    from mse_pipeline.extraction.run import ExtractionOptions, extract
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
@@ -43,10 +43,10 @@ def command(
     remark("2/4  Extracting: mse extract sample")
     cache = open_cache(folder / "cache")
     with bar("clips") as progress:
-        options = Options(workers=workers, origin=origin_of("sample", changes or ()))
+        options = ExtractionOptions(workers=workers, origin=origin_of("sample", changes or ()))
         summary = extract(asked, root, cache, options, ExtractionBar(progress))
     if not settings.json:
-        show(summary, stdout())
+        show_summary(summary, stdout())
     dataset, origin = cache[asked.name], Origin("the recipe sample", tuple(changes or ()))
     for without in _VARIANTS:
         remark("3/4  Training: mse train sample --backbone tiny" + "".join(f" --without {name}" for name in without))

@@ -73,7 +73,7 @@ def command(
     wanted, used = parse_seed(seed), parse_decoding(decoding)
     from mse_pipeline.cli.progress import bar
     from mse_pipeline.prediction import evaluate
-    from mse_pipeline.prediction.result import check_out, write
+    from mse_pipeline.prediction.result import check_out, write_predictions
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.training.stored import open_stored, seeds_of
 
@@ -90,11 +90,11 @@ def command(
     for sentence in (*(one.choice for one in found.seeds if one.choice), *found.remarks):
         remark(sentence)
     if out is not None:
-        write(out, found.predictions, stored.task, found.coverage)
+        write_predictions(out, found.predictions, stored.task, found.coverage)
     if settings.json:
         emit_json({**_plain(found, run, out), **({"checks": [asdict(check) for check in checks]} if checks else {})})
         return
-    show(found, stdout())
+    show_evaluation(found, stdout())
     if out is not None:
         stdout().print(f"Predictions: {out}", markup=False)
 
@@ -202,7 +202,7 @@ def _plain(found: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
     }
 
 
-def show(found: Evaluation, console: Console) -> None:
+def show_evaluation(found: Evaluation, console: Console) -> None:
     """Print the metrics, a row a seed; what was predicted how often, where nothing is known to compare with."""
     clips = len(found.seeds[0].predictions)
     about = found.stored.about

@@ -102,7 +102,7 @@ def command(
     """Turn raw clips into cached features. Picks up where an earlier run stopped."""
     bound, part = parse_bound(max_failures), parse_share(_one_share(share, shard))
     from mse_pipeline.cli.progress import ExtractionBar, bar
-    from mse_pipeline.extraction.run import Options, extract
+    from mse_pipeline.extraction.run import ExtractionOptions, extract
     from mse_pipeline.store.cache import open_cache
 
     recipe, folder = resolve(
@@ -114,7 +114,7 @@ def command(
         media_root=media_root,
         follow_links=follow_links,
     )
-    options = Options(
+    options = ExtractionOptions(
         workers=workers,
         engine=engine,
         address=address,
@@ -132,7 +132,7 @@ def command(
     if settings.json:
         emit_json(summary.to_dict())
     else:
-        show(summary, stdout())
+        show_summary(summary, stdout())
     if exceeds(summary, bound):
         raise typer.Exit(3)
 
@@ -353,7 +353,7 @@ def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
     return {**named, **({"settings": list(changes)} if changes else {})}
 
 
-def show(summary: Summary, console: Console) -> None:
+def show_summary(summary: Summary, console: Console) -> None:
     """Print what was found, made and not made, and where to look."""
     console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
     for note in summary.notes:

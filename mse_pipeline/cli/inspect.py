@@ -67,7 +67,7 @@ def command(
         _of_dataset(open_cache(cache)[dataset or clip], root, out, sheet, people=people, stream=stream)
         return
     from mse_pipeline.inspection.collect import collect
-    from mse_pipeline.inspection.picture import draw, write
+    from mse_pipeline.inspection.picture import draw_picture, write_page
     from mse_pipeline.store.storage import aside, write_text
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
@@ -76,8 +76,8 @@ def command(
     name = file_name(f"{opened.name}-{clip}")
     picture, page = out / f"{name}.png", out / f"{name}.html"
     with aside(picture) as temporary:
-        temporary.write_bytes(draw(inspection))
-    write_text(page, write(inspection))
+        temporary.write_bytes(draw_picture(inspection))
+    write_text(page, write_page(inspection))
     if settings.json:
         problems = [{"code": code, "message": message} for code, message in inspection.problems]
         files = {"picture": str(picture), "page": str(page)}

@@ -100,7 +100,7 @@ def command(
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.cli.train import spare_threads
     from mse_pipeline.prediction import Predictor
-    from mse_pipeline.prediction.result import check_out, check_outside, write
+    from mse_pipeline.prediction.result import check_out, check_outside, write_predictions
     from mse_pipeline.training.stored import open_stored
 
     stored = open_stored(run, seed)
@@ -119,12 +119,12 @@ def command(
     for sentence in _remarks(predictor, corpus):
         remark(sentence)
     if out is not None:
-        write(out, found, predictor.task)
+        write_predictions(out, found, predictor.task)
     failed = sum(one.prediction is None for one in found)
     if settings.json:
         emit_json(_plain(predictor, corpus, found, failed, out))
     else:
-        show(found, predictor.task, stdout())
+        show_predictions(found, predictor.task, stdout())
         for name, (had, of) in _having(predictor, found).items():
             stdout().print(f"{name}: {had:,} of {of:,} predicted clips have it", markup=False)
         for name, where in (("Predictions", out), ("Features", keep)):
@@ -220,7 +220,7 @@ def _having(predictor: Predictor, found: list[ClipPrediction]) -> dict[str, tupl
     return {stream.name: having(found, stream.name) for stream in predictor.stored.streams.values()}
 
 
-def show(found: Sequence[ClipPrediction], task: Task, console: Console) -> None:
+def show_predictions(found: Sequence[ClipPrediction], task: Task, console: Console) -> None:
     """Print a row a clip, and below the table what its remarks mean."""
     classes = isinstance(task, Classification)
     table = Table(box=SIMPLE_HEAD)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mse_pipeline.training.dry_run import DryRun, Lengths, Memory
     from mse_pipeline.training.job import StreamChoice
     from mse_pipeline.training.run import SeedResult
-    from mse_pipeline.training.step import Options
+    from mse_pipeline.training.step import TrainingOptions
 
 _PARTS = {
     "acoustic": "acoustic encoder",
@@ -115,7 +115,7 @@ def command(
     Several processes train together under `accelerate launch` or `torchrun` (docs/training.md).
     """
     from mse_pipeline.store.cache import open_cache
-    from mse_pipeline.training.step import Options
+    from mse_pipeline.training.step import TrainingOptions
 
     opened = pick(open_cache(cache), dataset)
     used, origin = training_recipe(opened, recipe, changes or ())
@@ -142,7 +142,7 @@ def command(
         origin=origin,
     )
     require_model(request.training.model)
-    options = Options(
+    options = TrainingOptions(
         accumulation=accumulate,
         checkpointing=gradient_checkpointing,
         compile=compile_,
@@ -321,7 +321,12 @@ class Request:
 
 
 def run(
-    request: Request, *, runs: Path, device: str = "cpu", overwrite: bool = False, options: Options | None = None
+    request: Request,
+    *,
+    runs: Path,
+    device: str = "cpu",
+    overwrite: bool = False,
+    options: TrainingOptions | None = None,
 ) -> list[SeedResult]:
     """Choose the streams, load the backbone and train, with a progress display."""
     from mse_pipeline import backbones
@@ -330,10 +335,10 @@ def run(
     from mse_pipeline.training.job import prepare
     from mse_pipeline.training.processes import join
     from mse_pipeline.training.run import train
-    from mse_pipeline.training.step import Options
+    from mse_pipeline.training.step import TrainingOptions
     from mse_pipeline.training.trackers import check_trackers
 
-    options = options or Options()
+    options = options or TrainingOptions()
     check_trackers(options.trackers)
     processes = join(device)
     choice = request.choose()
@@ -400,7 +405,7 @@ def _show_coverage(stored: Any, console: Console) -> None:
         console.print(f"{stream or 'clips read'}: {told(coverage.parts(stream))}", markup=False)
 
 
-def outline_of(request: Request, options: Options, runs: Path) -> DryRun:
+def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.loading import outline
     from mse_pipeline.training.dry_run import dry_run

@@ -37,10 +37,10 @@ _MODULES = {
 
 def _problem_of(found: Any) -> str:
     """What is wrong with another package's reader; empty where nothing is."""
-    from mse_pipeline.corpora.base import Facts, Options
+    from mse_pipeline.corpora.base import Facts, ReaderOptions
 
     model = getattr(found, "OptionsModel", None)
-    if not (isinstance(model, type) and issubclass(model, Options)):
+    if not (isinstance(model, type) and issubclass(model, ReaderOptions)):
         return "has no OptionsModel that is a subclass of mse_pipeline.corpora.base.Options"
     if not callable(getattr(found, "read", None)):
         return "has no function read(root, options, task)"

@@ -151,10 +151,10 @@ class Facts:
 RESEARCH = "for research, on the authors' terms; the videos belong to who made them"
 """Licence of the datasets of videos that others made."""
 
-OptionsT = TypeVar("OptionsT", bound="Options")
+OptionsT = TypeVar("OptionsT", bound="ReaderOptions")
 
 
-class Options(BaseModel):
+class ReaderOptions(BaseModel):
     """Base of a reader's options: unknown keys are errors, scalars are not converted.
 
     Attributes:

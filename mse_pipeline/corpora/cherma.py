@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from mse_pipeline.cells import is_missing, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_bytes
+from mse_pipeline.corpora.base import Corpus, Facts, ReaderOptions, compare_counts, enumerate_some, read_bytes
 from mse_pipeline.corpora.files import Listing, read_folder, relative
 from mse_pipeline.corpora.meld import split_of_folders
 from mse_pipeline.corpora.table_cells import Complaints, split_of
@@ -43,7 +43,7 @@ _ID = re.compile(r"(?!\.)[^\x00-\x1f\x7f-\x9f/\\]+")
 
 
 @dataclass(frozen=True)
-class Row:
+class ChermaRow:
     """One annotated utterance.
 
     Attributes:
@@ -68,7 +68,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class ChermaLabels:
     """A label file.
 
     Attributes:
@@ -81,16 +81,16 @@ class LabelFile:
     path: str
     encoding: str
     has_text: bool
-    rows: tuple[Row, ...]
+    rows: tuple[ChermaRow, ...]
 
 
-def read_labels(root: Path, listing: Listing) -> tuple[dict[Split, LabelFile], list[str]]:
+def read_labels(root: Path, listing: Listing) -> tuple[dict[Split, ChermaLabels], list[str]]:
     """The label file of each split, the one nearest to the root, and notes on the others.
 
     Raises:
         UsageError: A label file has entries that cannot be read.
     """
-    candidates: dict[Split, LabelFile] = {}
+    candidates: dict[Split, ChermaLabels] = {}
     notes = []
     for path in listing.files:
         match = _NAME.fullmatch(posixpath.basename(path))
@@ -104,7 +104,7 @@ def read_labels(root: Path, listing: Listing) -> tuple[dict[Split, LabelFile], l
             notes.append(f"{path} is ignored: {candidates[split].path} is nearer to the root.")
         else:
             rows = _rows(root, path, entries)
-            candidates[split] = LabelFile(path, encoding, any(row.text for row in rows), rows)
+            candidates[split] = ChermaLabels(path, encoding, any(row.text for row in rows), rows)
     return {split: candidates[split] for split in Split if split in candidates}, notes
 
 
@@ -127,7 +127,7 @@ def _entries(file: Path, path: str) -> tuple[list[Mapping[str, Any]] | None, str
     return content, encoding
 
 
-def _rows(root: Path, path: str, entries: list[Mapping[str, Any]]) -> tuple[Row, ...]:
+def _rows(root: Path, path: str, entries: list[Mapping[str, Any]]) -> tuple[ChermaRow, ...]:
     complaints = Complaints(path)
     rows = []
     for number, entry in enumerate(entries, start=1):
@@ -143,7 +143,7 @@ def _rows(root: Path, path: str, entries: list[Mapping[str, Any]]) -> tuple[Row,
     return tuple(rows)
 
 
-def _row(root: Path, number: int, entry: object, complaints: Complaints) -> Row | None:
+def _row(root: Path, number: int, entry: object, complaints: Complaints) -> ChermaRow | None:
     if not isinstance(entry, dict):
         complaints.add("the entry is no mapping", number)
         return None
@@ -165,7 +165,7 @@ def _row(root: Path, number: int, entry: object, complaints: Complaints) -> Row 
     if not _ID.fullmatch(name) or len(name) > _MAX_ID:
         complaints.add(f"audio_file {cells['audio_file'][:_MAX_ID]!r} is not a name of a .wav file", number)
     text = next((cells[key] for key in TEXT_KEYS if said(cells[key])), "")
-    return Row(
+    return ChermaRow(
         number=number,
         name=name,
         audio=paths["audio_file"],
@@ -268,7 +268,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the CHERMA reader.
 
     Attributes:
@@ -332,7 +332,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
 
 
 def _clips(
-    split: Split, file: LabelFile, media: MediaFolder, options: OptionsModel, task: Classification
+    split: Split, file: ChermaLabels, media: MediaFolder, options: OptionsModel, task: Classification
 ) -> tuple[list[Clip], list[Defect]]:
     """The clips of one label file, and their defects."""
     clips: dict[str, Clip] = {}
@@ -370,7 +370,7 @@ def _clips(
     return list(clips.values()), defects
 
 
-def _media(row: Row, split: Split, media: MediaFolder, preferred: Kind) -> list[str]:
+def _media(row: ChermaRow, split: Split, media: MediaFolder, preferred: Kind) -> list[str]:
     """The clip's files of the preferred kind, or of the other one if there are none."""
     files: dict[Kind, list[str]] = {
         "video": media.find("video", row.video or f"{row.name}.mp4", split),
@@ -395,7 +395,7 @@ def names_of(label: str) -> tuple[str, ...]:
 
 
 def _labels(
-    row: Row, clip: str, source: str, task: Classification
+    row: ChermaRow, clip: str, source: str, task: Classification
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, those by modality, and a defect for each that is unknown."""
     known: dict[str, Label] = {}
@@ -416,7 +416,7 @@ def _labels(
 
 
 def _notes(
-    files: Mapping[Split, LabelFile], clips: list[Clip], media: MediaFolder, options: OptionsModel
+    files: Mapping[Split, ChermaLabels], clips: list[Clip], media: MediaFolder, options: OptionsModel
 ) -> Iterator[str]:
     absent = [FOLDER[split] for split in Split if split not in files]
     if absent:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mse_pipeline.clip import Defect
-from mse_pipeline.corpora.base import Corpus, Options
+from mse_pipeline.corpora.base import Corpus, ReaderOptions
 from mse_pipeline.errors import UsageError
 from mse_pipeline.names import ByName, composed
 from mse_pipeline.places import Reach, Refusal, below, is_local, listing, place, summarise
@@ -246,7 +246,7 @@ def relative(root: Path, base: str, written: str) -> str:
     return joined
 
 
-class Refused(ValueError):
+class RefusedPath(ValueError):
     """A path is there, and is not read.
 
     Args:
@@ -301,7 +301,7 @@ class Folders:
             return None
         actual = posixpath.join(home, written)
         if files[written] and (refusal := self._reach.refusal(actual)) is not None:
-            raise Refused(refusal)
+            raise RefusedPath(refusal)
         return actual
 
     def hint(self, path: str) -> str:
@@ -315,7 +315,7 @@ class Folders:
         folder, name = posixpath.split(path)
         try:
             home = self.folder(folder)
-        except Refused:
+        except RefusedPath:
             home = None
         if home is None:
             return ""
@@ -363,7 +363,7 @@ class Folders:
             if actual not in self._refused and (refusal := self._reach.refusal(actual)) is not None:
                 self._refused[actual] = refusal
             if actual in self._refused:
-                raise Refused(self._refused[actual])
+                raise RefusedPath(self._refused[actual])
         return actual
 
     def _list(self, folder: str) -> tuple[ByName[str, bool], ByName[str, bool]]:
@@ -414,7 +414,7 @@ _MEDIA = (
 )
 
 
-def read_folder(root: str | Path, options: Options, read: Callable[[Path, Listing], Corpus]) -> Corpus:
+def read_folder(root: str | Path, options: ReaderOptions, read: Callable[[Path, Listing], Corpus]) -> Corpus:
     """The corpus of a raw folder, of which nothing is read that a link hides.
 
     Args:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_each
+from mse_pipeline.corpora.base import Corpus, Facts, ReaderOptions, compare_counts, enumerate_some, read_each
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.text import decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
@@ -262,7 +262,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the IEMOCAP reader.
 
     Attributes:
@@ -312,7 +312,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
     ]
     pairs = dict.fromkeys((utterance.session, utterance.dialogue) for utterance in utterances)
     splits, description = split_of_dialogues(list(pairs), options.test_session, options.valid)
-    clips, defects = _clips(utterances, splits, Media(listing), options, task)
+    clips, defects = _clips(utterances, splits, IemocapMedia(listing), options, task)
     if options.official:
         defects += _official_counts(utterances)
     return Corpus(
@@ -332,7 +332,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
     )
 
 
-class Media:
+class IemocapMedia:
     """The media files of a listing: videos by dialogue, sound files by utterance.
 
     Args:
@@ -370,7 +370,7 @@ def _task(options: OptionsModel, task: Task | None) -> Task:
 
 
 def _clips(
-    utterances: Sequence[Utterance], splits: dict[str, Split], media: Media, options: OptionsModel, task: Task
+    utterances: Sequence[Utterance], splits: dict[str, Split], media: IemocapMedia, options: OptionsModel, task: Task
 ) -> tuple[list[Clip], list[Defect]]:
     clips: dict[str, Clip] = {}
     defects: list[Defect] = []
@@ -437,7 +437,7 @@ def _labels(
     return value, labels, defects
 
 
-def _left_over(media: Media, clips: dict[str, Clip], dialogues: set[str]) -> Iterator[Defect]:
+def _left_over(media: IemocapMedia, clips: dict[str, Clip], dialogues: set[str]) -> Iterator[Defect]:
     """Files that no line is about."""
     for stem, paths in [*media.sentences.items(), *media.videos.items()]:
         if stem not in clips and stem not in dialogues:

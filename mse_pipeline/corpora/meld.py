@@ -24,7 +24,15 @@ from typing import Literal
 
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Facts, Options, compare_counts, enumerate_some, read_bytes, read_heads
+from mse_pipeline.corpora.base import (
+    Corpus,
+    Facts,
+    ReaderOptions,
+    compare_counts,
+    enumerate_some,
+    read_bytes,
+    read_heads,
+)
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.text import REPLACED, c1_controls, decode, is_damaged, repair
 from mse_pipeline.errors import UsageError
@@ -105,7 +113,7 @@ Key = tuple[Split, int, int]
 
 
 @dataclass(frozen=True, order=True)
-class MediaFile:
+class MeldMedia:
     """One file of a clip. They sort by which is to be preferred.
 
     Attributes:
@@ -120,7 +128,7 @@ class MediaFile:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MeldLayout:
     """What was found below a root, by names alone.
 
     Attributes:
@@ -131,21 +139,21 @@ class Layout:
         refused: Entries that were ignored, with reasons.
     """
 
-    media: dict[Key, list[MediaFile]] = field(default_factory=dict)
+    media: dict[Key, list[MeldMedia]] = field(default_factory=dict)
     stray: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     archives: list[str] = field(default_factory=list)
     refused: tuple[str, ...] = ()
 
 
-def survey(root: Path, listing: Listing) -> Layout:
+def survey(root: Path, listing: Listing) -> MeldLayout:
     """Sort a listing into media, tables and archives.
 
     Args:
         root: Its own name tells the split of what lies directly in it.
         listing: Of the root.
     """
-    layout = Layout(refused=listing.refused)
+    layout = MeldLayout(refused=listing.refused)
     for path in listing.files:
         folder, name = posixpath.split(path)
         if match := _MEDIA.fullmatch(name):
@@ -154,7 +162,7 @@ def survey(root: Path, listing: Listing) -> Layout:
                 layout.stray.append(path)
                 continue
             key = split, int(match["d"]), int(match["u"])
-            file = MediaFile(superseded=not match["fixed"], depth=path.count("/"), path=path)
+            file = MeldMedia(superseded=not match["fixed"], depth=path.count("/"), path=path)
             layout.media.setdefault(key, []).append(file)
         elif name.lower().endswith(".csv"):
             layout.tables.append(path)
@@ -218,7 +226,7 @@ _MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Row:
+class MeldRow:
     """One annotated utterance.
 
     Attributes:
@@ -243,15 +251,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class MeldLabels:
     """A label file: its path below the root, the damaged characters in it, its rows."""
 
     path: str
     damage: int
-    rows: tuple[Row, ...]
+    rows: tuple[MeldRow, ...]
 
 
-def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], list[str]]:
+def read_labels(root: Path, layout: MeldLayout) -> tuple[dict[Split, MeldLabels], list[str]]:
     """The label file of each split, and notes on those that were ignored.
 
     Of several files for a split the one without encoding damage is taken, then the one nearest to the root: copies of
@@ -260,7 +268,7 @@ def read_labels(root: Path, layout: Layout) -> tuple[dict[Split, LabelFile], lis
     Raises:
         UsageError: A label file has rows that cannot be read.
     """
-    candidates: dict[Split, list[LabelFile]] = {}
+    candidates: dict[Split, list[MeldLabels]] = {}
     notes: list[str] = []
     # Label files are told by their content; what cannot be opened is none, and its absence is told.
     for path, head in read_heads(root, layout.tables, 4096):
@@ -292,7 +300,7 @@ def _header(head: bytes) -> list[str]:
     return [name.strip() for name in next(csv.reader([text]), [])]
 
 
-def _read_labels(root: Path, path: str) -> LabelFile:
+def _read_labels(root: Path, path: str) -> MeldLabels:
     source = f"Label file {path}"
     text, _ = decode(read_bytes(root / path, source, _MAX_BYTES), source)
     rows, bad = [], []
@@ -310,10 +318,10 @@ def _read_labels(root: Path, path: str) -> LabelFile:
             f"Label file {path} has rows with missing cells, or with ids that are not numbers: rows "
             f"{enumerate_some(bad)}. Download it again, or correct these rows."
         )
-    return LabelFile(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
+    return MeldLabels(path, c1_controls(text) + text.count(REPLACED), tuple(rows))
 
 
-def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
+def _row(number: int, record: Mapping[str | None, str | None]) -> MeldRow | None:
     cells = {str(name).strip(): value for name, value in record.items() if name is not None}
     values = [cells[name] for name in COLUMNS]
     if any(value is None for value in values):
@@ -322,7 +330,7 @@ def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
     dialogue, utterance = dialogue.strip(), utterance.strip()
     if not all(value.isascii() and value.isdecimal() and len(value) <= 6 for value in (dialogue, utterance)):
         return None
-    return Row(
+    return MeldRow(
         number=number,
         dialogue=int(dialogue),
         utterance=int(utterance),
@@ -334,10 +342,10 @@ def _row(number: int, record: Mapping[str | None, str | None]) -> Row | None:
     )
 
 
-def _comparison(split: str, used: LabelFile, other: LabelFile) -> str:
+def _comparison(split: str, used: MeldLabels, other: MeldLabels) -> str:
     """How a label file that is ignored differs from the one in use."""
 
-    def labels(file: LabelFile) -> dict[tuple[int, int], tuple[str, str]]:
+    def labels(file: MeldLabels) -> dict[tuple[int, int], tuple[str, str]]:
         return {(row.dialogue, row.utterance): (row.emotion, row.sentiment) for row in file.rows}
 
     ours, theirs = labels(used), labels(other)
@@ -380,7 +388,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the MELD reader.
 
     Attributes:
@@ -448,7 +456,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
 
 
 def _clips(
-    split: Split, file: LabelFile, layout: Layout, options: OptionsModel, task: Classification
+    split: Split, file: MeldLabels, layout: MeldLayout, options: OptionsModel, task: Classification
 ) -> tuple[list[Clip], list[Defect]]:
     """The clips of one label file, and their defects."""
     clips: dict[str, Clip] = {}
@@ -483,7 +491,7 @@ def _clips(
 
 
 def _labels(
-    row: Row, clip: str, source: str, options: OptionsModel, task: Classification
+    row: MeldRow, clip: str, source: str, options: OptionsModel, task: Classification
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, the further labels, and a defect for each that is unknown."""
     known: dict[str, Label] = {}
@@ -512,7 +520,7 @@ def _media_defects(clip: str, paths: list[str], options: OptionsModel) -> Iterat
         yield Defect(code="known_bad", message=f"Known of {clip}: {reason}.", clip=clip, path=paths[0])
 
 
-def _without_label(layout: Layout, annotated: set[str], options: OptionsModel) -> Iterator[Defect]:
+def _without_label(layout: MeldLayout, annotated: set[str], options: OptionsModel) -> Iterator[Defect]:
     """Files that no row is about."""
     for key, files in sorted(layout.media.items(), key=_place):
         split, dialogue, utterance = key
@@ -533,7 +541,7 @@ def _place(item: tuple[Key, object]) -> tuple[int, int, int]:
     return list(Split).index(split), dialogue, utterance
 
 
-def _official_counts(files: Mapping[Split, LabelFile]) -> Iterator[Defect]:
+def _official_counts(files: Mapping[Split, MeldLabels]) -> Iterator[Defect]:
     rows = {split: {(row.dialogue, row.utterance): row for row in file.rows} for split, file in files.items()}
     yield from compare_counts("clips of split", OFFICIAL, {split: len(part) for split, part in rows.items()})
     for split, part in rows.items():
@@ -542,7 +550,7 @@ def _official_counts(files: Mapping[Split, LabelFile]) -> Iterator[Defect]:
         yield from compare_counts(f"{FOLDER[split]} clips with emotion", expected, counts)
 
 
-def _no_labels(root: Path, layout: Layout, notes: list[str]) -> str:
+def _no_labels(root: Path, layout: MeldLayout, notes: list[str]) -> str:
     sentences = [
         f"Under {root} there is no label file of MELD: CSV files with the columns {', '.join(COLUMNS)} were looked "
         "for, as train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv have them."

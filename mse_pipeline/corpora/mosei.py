@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts, enumerate_some, read_heads
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, ReaderOptions, compare_counts, enumerate_some, read_heads
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import HEAD, LAYOUT, begins_as_label_table, clip_files
 from mse_pipeline.corpora.mosei_files import (
@@ -47,7 +47,7 @@ _DUMP = {"Input.VIDEO_ID", "Input.CLIP", "Answer.sentiment"}
 _SPLIT_WORDS = {"full": "full", "segmented": "segmented"}
 
 
-class Media:
+class MoseiMedia:
     """The video files below a root, by what they can be of.
 
     CMU's tree has ``<video>_<clip>.mp4`` for a segment and ``<video>.mp4`` for a full video, and video ids may end in
@@ -99,7 +99,7 @@ def _kind(path: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MoseiLayout:
     """What was found below a root.
 
     Attributes:
@@ -113,7 +113,7 @@ class Layout:
         refused: Entries that were ignored, with reasons.
     """
 
-    media: Media
+    media: MoseiMedia
     tables: list[str] = field(default_factory=list)
     transcripts: list[str] = field(default_factory=list)
     dumps: list[str] = field(default_factory=list)
@@ -123,14 +123,14 @@ class Layout:
     refused: tuple[str, ...] = ()
 
 
-def survey(root: Path, listing: Listing) -> Layout:
+def survey(root: Path, listing: Listing) -> MoseiLayout:
     """Sort a listing by what the files are.
 
     Args:
         root: As `mse_pipeline.corpora.files.open_root` gives it.
         listing: Of the root.
     """
-    layout = Layout(media=Media(listing.files), refused=listing.refused)
+    layout = MoseiLayout(media=MoseiMedia(listing.files), refused=listing.refused)
     csv_files = []
     for path in listing.files:
         lower = path.lower()
@@ -162,7 +162,7 @@ def begins_as_dump(head: bytes) -> bool:
         return False
 
 
-def unpacking(layout: Layout) -> str:
+def unpacking(layout: MoseiLayout) -> str:
     """The end of an error where archives are still packed."""
     return f" Archives are still packed: {enumerate_some(layout.archives, 3)}; unpack them." if layout.archives else ""
 
@@ -216,7 +216,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Place:
+class MoseiPlace:
     """Where a clip's media is: path below the root or None, span in it, and what is wrong with it."""
 
     path: str | None
@@ -226,7 +226,7 @@ class Place:
 
 
 def make_clips(
-    segments: list[Segment], splits: Mapping[str, Split] | None, media: Media, wanted: Wanted
+    segments: list[Segment], splits: Mapping[str, Split] | None, media: MoseiMedia, wanted: Wanted
 ) -> tuple[list[Clip], list[Defect], list[str]]:
     """A clip for each segment that has a split.
 
@@ -277,7 +277,7 @@ def make_clips(
     return list(clips.values()), defects, notes
 
 
-def find_place(segment: Segment, media: Media, wanted: Wanted) -> Place:
+def find_place(segment: Segment, media: MoseiMedia, wanted: Wanted) -> MoseiPlace:
     """Where a segment's media is, and what is wrong with it."""
     own = media.segments(segment.video, segment.clip) if segment.clip is not None else []
     whole = media.full(segment.video)
@@ -295,10 +295,10 @@ def find_place(segment: Segment, media: Media, wanted: Wanted) -> Place:
     elif whole and spanned:
         tail += "; the full video is there, and fill_from_full would cut it from that"
     message = f"{segment.id} is labelled, but there is no media of it{tail}."
-    return Place(None, defects=(Defect(code="missing_media", message=message, clip=segment.id),))
+    return MoseiPlace(None, defects=(Defect(code="missing_media", message=message, clip=segment.id),))
 
 
-def _own_file(segment: Segment, paths: list[str], media: Media, wanted: Wanted) -> Place:
+def _own_file(segment: Segment, paths: list[str], media: MoseiMedia, wanted: Wanted) -> MoseiPlace:
     path, *others = paths
     defects = [
         Defect(
@@ -313,10 +313,10 @@ def _own_file(segment: Segment, paths: list[str], media: Media, wanted: Wanted) 
     known = (MMSA_CUT if cut_by_mmsa else SEGMENTED).get(segment.video)
     if wanted.official and known:
         defects.append(_known_bad(segment, known, path))
-    return Place(path, defects=tuple(defects))
+    return MoseiPlace(path, defects=tuple(defects))
 
 
-def _part_of_full(segment: Segment, path: str, wanted: Wanted) -> Place:
+def _part_of_full(segment: Segment, path: str, wanted: Wanted) -> MoseiPlace:
     start, end = float(segment.start or 0.0), float(segment.end or 0.0)
     defects = []
     if start < 0:
@@ -326,10 +326,10 @@ def _part_of_full(segment: Segment, path: str, wanted: Wanted) -> Place:
     if not (math.isfinite(start) and math.isfinite(end) and end > start):
         message = f"{segment.id} would end at {end:g} s of {path}, which is not after its start, {start:g} s."
         defects.append(Defect(code="too_short", message=message, clip=segment.id, path=path))
-        return Place(None, defects=tuple(defects))
+        return MoseiPlace(None, defects=tuple(defects))
     if wanted.official and not wanted.full:
         defects.append(_known_bad(segment, CUT_FROM_FULL, path))
-    return Place(path, start, end, tuple(defects))
+    return MoseiPlace(path, start, end, tuple(defects))
 
 
 def _known_bad(segment: Segment, reason: str, path: str) -> Defect:
@@ -356,7 +356,7 @@ def _labels(segment: Segment, wanted: Wanted) -> tuple[dict[str, Label], list[De
     return labels, defects
 
 
-def _not_of_clips(segments: list[Segment], media: Media, wanted: Wanted) -> Iterator[Defect]:
+def _not_of_clips(segments: list[Segment], media: MoseiMedia, wanted: Wanted) -> Iterator[Defect]:
     """Files that no label is about, and further copies of full videos."""
     videos = {segment.video: None for segment in segments}
     for path in media.others(videos_and_clips(segments), videos):
@@ -400,7 +400,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the MOSEI reader.
 
     Attributes:
@@ -487,7 +487,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
     )
 
 
-def _annotations(root: Path, layout: Layout, options: OptionsModel) -> tuple[Annotations, list[str]]:
+def _annotations(root: Path, layout: MoseiLayout, options: OptionsModel) -> tuple[Annotations, list[str]]:
     """All label sources below a root; dumps and sequences also tell the emotions that MMSA's table lacks."""
     transcripts, notes = read_transcripts(root, layout.transcripts)
     path, rows, messages = choose_table(root, layout.tables, "mosei") or (None, [], [])
@@ -513,7 +513,7 @@ def _paths(found: Annotations) -> tuple[str | None, ...]:
 
 
 def _splits(
-    root: Path, layout: Layout, found: Annotations, source: Source, options: OptionsModel
+    root: Path, layout: MoseiLayout, found: Annotations, source: Source, options: OptionsModel
 ) -> tuple[dict[str, Split] | None, str | None, list[str]]:
     """Split by video, or None where each row has its own; the file that tells it; notes."""
     if options.splits == "std_folds" or options.std_folds is not None:
@@ -568,7 +568,7 @@ def _wanted(options: OptionsModel, task: Task, full: bool) -> Wanted:
     )
 
 
-def _only_full(segments: list[Segment], layout: Layout) -> bool:
+def _only_full(segments: list[Segment], layout: MoseiLayout) -> bool:
     if layout.media.any_segments(videos_and_clips(segments)):
         return False
     return any(layout.media.full(video) for video in {segment.video for segment in segments})
@@ -580,7 +580,7 @@ def _filled(options: OptionsModel, full: bool) -> str:
     return "; missing ones are cut from full videos" if options.fill_from_full else "; missing ones are not filled"
 
 
-def _no_labels(root: Path, layout: Layout, options: OptionsModel, notes: list[str]) -> str:
+def _no_labels(root: Path, layout: MoseiLayout, options: OptionsModel, notes: list[str]) -> str:
     sources = LABELS if options.labels == "auto" else {options.labels: LABELS[options.labels]}
     sentences = [f"Under {root} there are no labels of MOSEI: {'; '.join(sources.values())} were looked for."]
     sentences += [f"Seen: {note}" for note in notes]

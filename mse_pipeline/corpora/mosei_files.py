@@ -227,7 +227,7 @@ _MAX_TRANSCRIPT_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class Spoken:
+class TranscriptSegment:
     """One segment of a transcript.
 
     Attributes:
@@ -245,7 +245,7 @@ class Spoken:
     repaired: bool
 
 
-Transcripts = dict[tuple[str, str], Spoken]
+Transcripts = dict[tuple[str, str], TranscriptSegment]
 """(video, clip) -> segment."""
 
 
@@ -297,7 +297,7 @@ def _text(path: str, content: bytes | UsageError | None) -> str | None:
     return decode(content, path)[0]
 
 
-def _lines(path: str, text: str) -> Iterator[tuple[int, tuple[str, str] | None, Spoken | None]]:
+def _lines(path: str, text: str) -> Iterator[tuple[int, tuple[str, str] | None, TranscriptSegment | None]]:
     """(line number, (video, clip), segment); the latter two None where a line tells none."""
     stem, suffix = posixpath.splitext(posixpath.basename(path))
     processed = suffix.lower() == ".annotprocessed"
@@ -314,7 +314,7 @@ def _lines(path: str, text: str) -> Iterator[tuple[int, tuple[str, str] | None, 
             yield number, None, None
             continue
         text = repair(said(match["text"])).strip()
-        spoken = Spoken(path, times[0], times[1], text, is_damaged(match["text"]))
+        spoken = TranscriptSegment(path, times[0], times[1], text, is_damaged(match["text"]))
         yield number, (stem if processed else match["video"], match["clip"]), spoken
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora.base import enumerate_some, read_bytes
-from mse_pipeline.corpora.files import Folders, Refused, relative
+from mse_pipeline.corpora.files import Folders, RefusedPath, relative
 from mse_pipeline.corpora.mmsa_table import LabelRow, read_label_table
 from mse_pipeline.corpora.table_cells import split_of
 from mse_pipeline.corpora.text import decode
@@ -90,7 +90,7 @@ def choose_folds(root: Path, option: str | None, found: list[str], follow_links:
         raise UsageError(f"Option std_folds: {error}; it must lie below {root}.") from None
     try:
         file = Folders(root, follow_links).find(path)
-    except Refused as error:
+    except RefusedPath as error:
         raise UsageError(f"Option std_folds: {error}.") from None
     if file is None:
         raise UsageError(f"Option std_folds: there is no file {option} below {root}. It is {_FORMS}.")

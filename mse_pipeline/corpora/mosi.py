@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Defect, Split
-from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, ReaderOptions, compare_counts
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import LAYOUT
 from mse_pipeline.corpora.mosei import (
     POLARITIES,
     SENTIMENT,
-    Layout,
+    MoseiLayout,
     Wanted,
     make_clips,
     survey,
@@ -51,7 +51,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the MOSI reader.
 
     Attributes:
@@ -139,13 +139,13 @@ def _task(options: OptionsModel, task: Task | None) -> Task:
     return task
 
 
-def _bad_full_videos(layout: Layout) -> Iterator[Defect]:
+def _bad_full_videos(layout: MoseiLayout) -> Iterator[Defect]:
     for video, reason in KNOWN_BAD_FULL.items():
         for path in layout.media.full(video):
             yield Defect(code="known_bad", message=f"Known of {path}: {reason}.", path=path)
 
 
-def _no_labels(root: Path, layout: Layout) -> str:
+def _no_labels(root: Path, layout: MoseiLayout) -> str:
     sentences = [
         f"Under {root} there are no labels of MOSI: MMSA's label.csv (columns video_id, clip_id, text, label, mode) "
         "was looked for."

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from mse_pipeline.cells import is_missing, number_of, said
 from mse_pipeline.clip import Split
-from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts, enumerate_some
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, ReaderOptions, compare_counts, enumerate_some
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import COLUMNS, LabelRow
 from mse_pipeline.corpora.simsv2 import (
     LABELS,
     SENTIMENT,
-    LabelTable,
+    FoundTable,
     archives,
     choose,
     find_tables,
@@ -34,7 +34,7 @@ from mse_pipeline.corpora.simsv2 import (
     without_label,
 )
 from mse_pipeline.corpora.table_cells import split_of
-from mse_pipeline.corpora.table_file import Table, read_table, refuse_unread
+from mse_pipeline.corpora.table_file import TextTable, read_table, refuse_unread
 from mse_pipeline.corpora.text import is_damaged, repair
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Regression, Task
@@ -118,7 +118,7 @@ def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow],
     return rows, notes
 
 
-def _ids(table: Table) -> list[tuple[str, str]]:
+def _ids(table: TextTable) -> list[tuple[str, str]]:
     """video_id and clip_id of each row, the latter with four digits as the media have them."""
     refuse_unread(table, ("video_id", "clip_id", "label", "text"))
     for name in ("video_id", "clip_id", "label"):
@@ -134,7 +134,7 @@ def _ids(table: Table) -> list[tuple[str, str]]:
     return pairs
 
 
-def _labels(table: Table) -> list[float | None]:
+def _labels(table: TextTable) -> list[float | None]:
     values = ["" if is_missing(value) else value.strip() for value in table.columns["label"]]
     numbers = [number_of(value, table.delimiter) if value else None for value in values]
     bad = [row for row, value, number in zip(table.rows, values, numbers, strict=True) if value and number is None]
@@ -177,7 +177,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the CH-SIMS reader.
 
     Attributes:
@@ -223,7 +223,7 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
     )
 
 
-def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[LabelTable, tuple[str, ...], list[str]]:
+def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[FoundTable, tuple[str, ...], list[str]]:
     """The label table, its source files, and notes.
 
     Raises:
@@ -241,7 +241,7 @@ def _table(folder: Path, listing: Listing, options: OptionsModel) -> tuple[Label
     if "M" not in older:
         raise UsageError(_no_table(folder, listing))
     rows, notes = read_metadata(folder, older)
-    return LabelTable(older["M"], rows, True), tuple(older.values()), notes
+    return FoundTable(older["M"], rows, True), tuple(older.values()), notes
 
 
 def _base(path: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, Options, compare_counts, enumerate_some, read_heads
+from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, ReaderOptions, compare_counts, enumerate_some, read_heads
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import COLUMNS, HEAD, LabelRow, begins_as_label_table, clip_files, read_label_table
 from mse_pipeline.errors import UsageError
@@ -33,7 +33,7 @@ _UNSUPERVISED = re.compile(r".*(?:\(u\)|sims[ _-]?v2u|unsup(?:ervised)?)(?:[ _.-
 
 
 @dataclass(frozen=True)
-class LabelTable:
+class FoundTable:
     """A label table that was found.
 
     Attributes:
@@ -47,7 +47,7 @@ class LabelTable:
     labelled: bool
 
 
-def find_tables(root: Path, listing: Listing) -> list[LabelTable]:
+def find_tables(root: Path, listing: Listing) -> list[FoundTable]:
     """All label tables below a root, those nearest to it first.
 
     Raises:
@@ -58,11 +58,11 @@ def find_tables(root: Path, listing: Listing) -> list[LabelTable]:
     for path, head in read_heads(root, csv_files, HEAD):
         if begins_as_label_table(head):
             rows = read_label_table(root / path, path)
-            tables.append(LabelTable(path, rows, any(row.label is not None for row in rows)))
+            tables.append(FoundTable(path, rows, any(row.label is not None for row in rows)))
     return tables
 
 
-def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTable | None, list[str]]:
+def choose(tables: Sequence[FoundTable], total: int, name: str) -> tuple[FoundTable | None, list[str]]:
     """The table to use, and a note on each that is ignored.
 
     CH-SIMS v2 takes up the clips of CH-SIMS, so that people keep both under one folder, in tables of one form. The
@@ -75,7 +75,7 @@ def choose(tables: Sequence[LabelTable], total: int, name: str) -> tuple[LabelTa
         name: What the file's name begins with, ``meta`` or ``label``.
     """
 
-    def rank(table: LabelTable) -> tuple[bool, bool, int, str]:
+    def rank(table: FoundTable) -> tuple[bool, bool, int, str]:
         own = posixpath.basename(table.path).lower().startswith(name)
         return len(table.rows) != total, not own, table.path.count("/"), table.path
 
@@ -331,7 +331,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the CH-SIMS v2 reader.
 
     Attributes:
@@ -402,8 +402,8 @@ def _read(folder: Path, listing: Listing, options: OptionsModel, task: Task | No
 
 
 def _tables(
-    root: Path, listing: Listing, tables: Sequence[LabelTable], options: OptionsModel
-) -> tuple[list[LabelTable], list[str]]:
+    root: Path, listing: Listing, tables: Sequence[FoundTable], options: OptionsModel
+) -> tuple[list[FoundTable], list[str]]:
     """The tables of the parts that are asked for, and notes on those that are ignored.
 
     Raises:

@@ -16,11 +16,11 @@ from pydantic import Field, field_validator
 
 from mse_pipeline.cells import is_like_a_number, is_missing, number_of, said
 from mse_pipeline.clip import Clip, Defect, Label, Split
-from mse_pipeline.corpora.base import Corpus, Facts, Options, enumerate_some
+from mse_pipeline.corpora.base import Corpus, Facts, ReaderOptions, enumerate_some
 from mse_pipeline.corpora.files import inside, list_files, open_root
 from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, is_sound, kind_of, label_of, split_of, told_missing
-from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table, refuse_others, refuse_unread
+from mse_pipeline.corpora.table_file import SUFFIXES, TextTable, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.table_paths import find_media, find_table
 from mse_pipeline.corpora.text import REPLACED, check_encoding, is_damaged, repair
 from mse_pipeline.errors import UsageError, did_you_mean
@@ -223,7 +223,7 @@ FACTS = Facts(
 )
 
 
-class OptionsModel(Options):
+class OptionsModel(ReaderOptions):
     """Options of the table reader.
 
     Attributes:
@@ -328,7 +328,7 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     )
 
 
-def _task_of(table: Table, labels: list[str], column: str) -> tuple[Task, str]:
+def _task_of(table: TextTable, labels: list[str], column: str) -> tuple[Task, str]:
     """As `infer_task`; where damage may be why there is no task, it is told."""
     try:
         return infer_task(labels, column, table.delimiter)
@@ -369,7 +369,7 @@ def named_table(file: Path) -> str:
     return str(file.resolve())
 
 
-def _columns(table: Table, renamed: Mapping[str, str]) -> dict[str, list[str]]:
+def _columns(table: TextTable, renamed: Mapping[str, str]) -> dict[str, list[str]]:
     """Our column name -> cells.
 
     Raises:

@@ -165,7 +165,7 @@ _MAGIC = (
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table whose cells are all text, as they were written: ids keep their leading zeros.
 
     Attributes:
@@ -189,7 +189,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(root: Path, path: str, encoding: str | None = None) -> Table:
+def read_table(root: Path, path: str, encoding: str | None = None) -> TextTable:
     """Read a table.
 
     Args:
@@ -245,7 +245,7 @@ def refuse_others(path: str) -> None:
         )
 
 
-def refuse_unread(table: Table, names: Iterable[str]) -> None:
+def refuse_unread(table: TextTable, names: Iterable[str]) -> None:
     """Refuse a table of which a column is needed that cannot be read; all are told.
 
     Raises:
@@ -256,7 +256,7 @@ def refuse_unread(table: Table, names: Iterable[str]) -> None:
         raise UsageError(f"Table {table.path} cannot be read: {'; '.join(unreadable)}. Mend or rename what is named.")
 
 
-def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
+def _delimited(content: bytes, path: str, encoding: str | None) -> TextTable:
     decoded = decode_file(content, f"Table {path}", encoding)
     text = decoded.text.lstrip("\r\n")
     separator = _SEPARATOR_LINE.match(text)
@@ -299,7 +299,7 @@ def _delimited(content: bytes, path: str, encoding: str | None) -> Table:
     columns, unread = _without_twins(kept)
     if decoded.note:
         notes = [decoded.note, *notes]
-    return Table(
+    return TextTable(
         path,
         columns if records else {},
         numbers,
@@ -370,7 +370,7 @@ def _named(
     return kept, notes
 
 
-def _parquet(data: bytes, path: str, encoding: str | None) -> Table:
+def _parquet(data: bytes, path: str, encoding: str | None) -> TextTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -388,7 +388,7 @@ def _parquet(data: bytes, path: str, encoding: str | None) -> Table:
         except pa.ArrowException as error:
             unread[name] = f"is of the type {column.type}, which cannot be read: {str(error).splitlines()[0]}"
     columns, twins = _without_twins(kept)
-    return Table(
+    return TextTable(
         path,
         columns,
         list(range(2, content.num_rows + 2)),

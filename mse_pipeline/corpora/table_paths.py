@@ -17,9 +17,9 @@ from pathlib import Path
 
 from mse_pipeline.clip import Defect
 from mse_pipeline.corpora.base import enumerate_some
-from mse_pipeline.corpora.files import Folders, Refused, list_files, open_root, relative, telling
+from mse_pipeline.corpora.files import Folders, RefusedPath, list_files, open_root, relative, telling
 from mse_pipeline.corpora.table_cells import Complaints
-from mse_pipeline.corpora.table_file import SUFFIXES, Table
+from mse_pipeline.corpora.table_file import SUFFIXES, TextTable
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import below, is_local, place
 
@@ -28,7 +28,7 @@ _MOST_SEARCHED = 10_000
 
 
 @dataclass(frozen=True)
-class Media:
+class TableMedia:
     """The media of a table's rows.
 
     Attributes:
@@ -102,7 +102,7 @@ def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]
             return root, path
         folders = Folders(root, follow_links)
         existing_file = folders.find(path)
-    except Refused as error:
+    except RefusedPath as error:
         raise UsageError(f"Option table: {error}.") from None
     if existing_file is None:
         raise UsageError(f"Option table: there is no file {table} below {root}{folders.hint(path)}.")
@@ -112,13 +112,13 @@ def _named_table(root: Path, table: str, follow_links: bool) -> tuple[Path, str]
 def find_media(
     root: Path,
     home: Path,
-    table: Table,
+    table: TextTable,
     written: Sequence[str],
     complaints: Complaints,
     *,
     media_root: str | None = None,
     follow_links: bool = False,
-) -> Media:
+) -> TableMedia:
     """The media files that a table names.
 
     Paths start from the root and from the table's folder; with `media_root` from that.
@@ -196,7 +196,7 @@ class _Search:
         inner = str(start).removeprefix(str(self._folder).rstrip("/"))
         return inner.strip("/") if inner != str(start) and inner[:1] in ("", "/") else start
 
-    def all(self, rows: Sequence[int], values: Sequence[str]) -> Media:
+    def all(self, rows: Sequence[int], values: Sequence[str]) -> TableMedia:
         """Search for the files of all rows."""
         paths: list[str | None] = []
         reasons: dict[int, str] = {}
@@ -218,7 +218,7 @@ class _Search:
                 f"same (another Unicode normal form), as in row {rows[paths.index(other_form[0])]}; they are used."
             )
             defects = (Defect(code="name_form", message=message, path=other_form[0]),)
-        return Media(self._folder, paths, reasons, notes, defects)
+        return TableMedia(self._folder, paths, reasons, notes, defects)
 
     def _one(self, row: int, value: str) -> tuple[str | None, str]:
         """The file of one row, or why there is none."""
@@ -231,7 +231,7 @@ class _Search:
                 continue
             try:
                 file = self._folders.find(path)
-            except Refused as error:
+            except RefusedPath as error:
                 refusals.append(f"which {replace(error.refusal, path=path)}")
                 continue
             if file is not None:

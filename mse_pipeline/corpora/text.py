@@ -317,7 +317,7 @@ def c1_controls(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedText:
     """The text of a label file.
 
     Attributes:
@@ -352,7 +352,7 @@ def decode(data: bytes, source: str) -> tuple[str, str]:
     return decoded.text, decoded.encoding
 
 
-def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decoded:
+def decode_file(data: bytes, source: str, encoding: str | None = None) -> DecodedText:
     """Decode a label file: UTF-8, UTF-16 with or without its mark, else the likeliest of the world's older encodings.
 
     Damaged bytes cost the place where they stand and nothing else.
@@ -379,7 +379,7 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
     # A few zero bytes, as a disk leaves them that was not unmounted, are damage like any other.
     data = data.replace(b"\0", REPLACED.encode())
     if data.isascii():
-        return _escaped(data, source) or Decoded(data.decode("ascii"), "utf-8", "")
+        return _escaped(data, source) or DecodedText(data.decode("ascii"), "utf-8", "")
     guess = guess_encoding(data, source)
     if guess.encoding == "utf-8":
         text = data.decode("utf-8", "replace").lstrip(_MARK)
@@ -394,7 +394,7 @@ def decode_file(data: bytes, source: str, encoding: str | None = None) -> Decode
             f"{source} was read as {guess.encoding}, which is a doubtful guess: {guess.doubt}. Save the file as UTF-8, "
             "or name its encoding with --encoding or the option encoding."
         )
-    return Decoded(text, guess.encoding, note)
+    return DecodedText(text, guess.encoding, note)
 
 
 def is_damaged(text: str) -> bool:
@@ -407,7 +407,7 @@ def is_damaged(text: str) -> bool:
     return REPLACED in text or repair(text) != text
 
 
-def _as_told(data: bytes, source: str, encoding: str) -> Decoded:
+def _as_told(data: bytes, source: str, encoding: str) -> DecodedText:
     name = check_encoding(encoding)
     if name == "utf-8":
         name = "utf-8-sig"
@@ -419,25 +419,25 @@ def _as_told(data: bytes, source: str, encoding: str) -> Decoded:
             f"{source} is not in the encoding {encoding}: {lost:,} of its {beyond:,} signs beyond ASCII cannot be "
             "read. Give another --encoding, or leave it out to have the encoding detected."
         )
-    return Decoded(text, name.removesuffix("-sig"), f"{source} was read as {encoding}, as requested.")
+    return DecodedText(text, name.removesuffix("-sig"), f"{source} was read as {encoding}, as requested.")
 
 
-def _escaped(data: bytes, source: str) -> Decoded | None:
+def _escaped(data: bytes, source: str) -> DecodedText | None:
     """Text of an encoding whose bytes are all ASCII, as mails from Japan and Korea are; None where it is none."""
     for begin, name in _ESCAPES:
         if begin in data:
             text = data.decode(name, "replace")
             if REPLACED not in text:
-                return Decoded(text, name, f"{source} was read as {name}.")
+                return DecodedText(text, name, f"{source} was read as {name}.")
     return None
 
 
-def _wide(data: bytes, source: str, name: str) -> Decoded:
+def _wide(data: bytes, source: str, name: str) -> DecodedText:
     """Text of two or four bytes a sign."""
     text = data.decode(name, "replace").lstrip(_MARK)
     if text.count(REPLACED) * 100 > len(text) or "\0" in text:
         raise UsageError(f"{source} begins like {name.upper()} text but is none. Save it as UTF-8.")
-    return Decoded(text, name, f"{source} was read as {name}.")
+    return DecodedText(text, name, f"{source} was read as {name}.")
 
 
 def _wide_without_mark(data: bytes) -> str | None:

@@ -24,7 +24,7 @@ from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
@@ -234,7 +234,7 @@ def _bring_stream(
     for clip, features in items:
         digest = hashlib.blake2b(features.values.tobytes() + features.intervals.tobytes(), digest_size=16)
         digest.update(features.valid.tobytes())
-        row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=digest.hexdigest())
+        row = JournalRow(clip=clip, stream=stream, version=entry.version, status="done", key=digest.hexdigest())
         commit.add(row, features)
         count += 1
         size += features.values.nbytes + features.intervals.nbytes

@@ -28,7 +28,7 @@ from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label_table
 from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, split_of, told_missing
-from mse_pipeline.corpora.table_file import SUFFIXES, Table, read_table, refuse_others, refuse_unread
+from mse_pipeline.corpora.table_file import SUFFIXES, TextTable, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.npy_file import read_header
@@ -340,7 +340,7 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
     return LabelTable(task, tuple(clips), about.get("streams", {}), tuple(notes), about.get("corpus"))
 
 
-def _columns(path: Path, table: Table, split: str | None, label_column: str | None) -> dict[str, list[str]]:
+def _columns(path: Path, table: TextTable, split: str | None, label_column: str | None) -> dict[str, list[str]]:
     used = [alias for aliases in _ALIASES.values() for alias in aliases]
     refuse_unread(table, [*used, *OPTIONAL, *filter(None, [label_column])])
     there = {name.lower(): name for name in table.columns}

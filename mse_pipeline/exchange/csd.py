@@ -32,8 +32,8 @@ from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.exchange.base import Imported, file_digest
 from mse_pipeline.exchange.clip_table import HELP, TABLE, read_clip_table, read_splits, split_for, write_clip_table
 from mse_pipeline.exchange.csd_rows import (
+    CsdPlace,
     Numbers,
-    Place,
     by_index,
     find_numbers,
     names_of,
@@ -58,7 +58,7 @@ _SHORTEST = 1e-5  # seconds; the SDK drops what is shorter
 
 
 @dataclass(frozen=True)
-class Segment:
+class CsdSegment:
     """A clip and where it lies in its video.
 
     Attributes:
@@ -122,7 +122,7 @@ def read_labels(data: h5py.Group) -> dict[str, LabelSequence]:
 
 def make_segments(
     labelled: Mapping[str, LabelSequence], splits: Mapping[str, Split], target: str
-) -> tuple[list[Segment], list[str]]:
+) -> tuple[list[CsdSegment], list[str]]:
     """The annotated intervals of all videos.
 
     Args:
@@ -137,7 +137,7 @@ def make_segments(
         UsageError: The target is not annotated, a label is outside of its range, or no segment is in the list.
     """
     task = task_of(target)
-    segments: list[Segment] = []
+    segments: list[CsdSegment] = []
     findings = _Findings()
     for entry, sequence in labelled.items():
         names = MOSEI_LABELS[: sequence.labels.shape[1]]
@@ -175,11 +175,11 @@ def make_segments(
                 label=min(max(label, task.low), task.high),
                 labels=kept,
             )
-            segments.append(Segment(new_clip, video, begin, float(end), None if aligned else index, len(spans)))
+            segments.append(CsdSegment(new_clip, video, begin, float(end), None if aligned else index, len(spans)))
     return segments, _settle(segments, findings, target, task)
 
 
-def _settle(segments: list[Segment], found: _Findings, target: str, task: Regression) -> list[str]:
+def _settle(segments: list[CsdSegment], found: _Findings, target: str, task: Regression) -> list[str]:
     if found.outside:
         raise UsageError(
             f"{len(found.outside):,} labels {target} are not numbers from {task.low:g} to {task.high:g}: "
@@ -407,7 +407,7 @@ def read(
             raise UsageError(f"{folder / TABLE} is a symbolic link out of the folder; --follow-links allows it.")
         table = read_clip_table(folder / TABLE)
         task: Task = table.task
-        places = [Place(clip.id, (), entry_of(clip.id), 0, None, offset_of(clip)) for clip in table.clips]
+        places = [CsdPlace(clip.id, (), entry_of(clip.id), 0, None, offset_of(clip)) for clip in table.clips]
         clips = table.clips
         notes += table.notes
         source |= {"clips": file_digest(folder / TABLE)} | ({"corpus": table.corpus} if table.corpus else {})
@@ -486,7 +486,7 @@ def _own_roots(text: str | None) -> dict[str, str]:
 
 def _segments(
     folder: Path, listed: Sequence[str], files: Sequence[_File], splits: str | None, target: str
-) -> tuple[list[Segment], Numbers, list[str], Path]:
+) -> tuple[list[CsdSegment], Numbers, list[str], Path]:
     labels = [file for file in files if file.kind in _LABELS]
     if len(labels) != 1:
         raise UsageError(
@@ -511,14 +511,14 @@ def _segments(
     return segments, numbers, [f"Splits are those of {list_path.name}.", *messages, *lost, *notes], list_path
 
 
-def _place(segment: Segment, numbers: Numbers) -> Place:
+def _place(segment: CsdSegment, numbers: Numbers) -> CsdPlace:
     clip = segment.clip.id
     names = names_of_clip(clip) if segment.index is None else names_of(segment.video, segment.index, numbers)
     count = 0 if segment.index is None else segment.count
-    return Place(clip, names, segment.video, count, (segment.start, segment.end), segment.start)
+    return CsdPlace(clip, names, segment.video, count, (segment.start, segment.end), segment.start)
 
 
-def _by_number(places: Sequence[Place], segments: Sequence[Segment]) -> tuple[list[Place], list[Segment]]:
+def _by_number(places: Sequence[CsdPlace], segments: Sequence[CsdSegment]) -> tuple[list[CsdPlace], list[CsdSegment]]:
     """Clips called by the number of their segment.
 
     Raises:
@@ -538,7 +538,7 @@ def _by_number(places: Sequence[Place], segments: Sequence[Segment]) -> tuple[li
 
 
 def _with_words(
-    files: Sequence[_File], segments: Sequence[Segment], places: Sequence[Place], notes: list[str]
+    files: Sequence[_File], segments: Sequence[CsdSegment], places: Sequence[CsdPlace], notes: list[str]
 ) -> tuple[Clip, ...]:
     words = next((file for file in files if file.kind in _WORDS), None)
     if words is None:

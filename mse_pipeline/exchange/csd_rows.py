@@ -173,7 +173,7 @@ _SILENCE = {"", "sp"}
 
 
 @dataclass(frozen=True)
-class Place:
+class CsdPlace:
     """Where a clip's rows are.
 
     Attributes:
@@ -204,7 +204,7 @@ class _Entry:
 
 
 def read_rows(
-    path: Path, root: str, stream: str, places: Sequence[Place], notes: list[str]
+    path: Path, root: str, stream: str, places: Sequence[CsdPlace], notes: list[str]
 ) -> Iterator[tuple[str, Features]]:
     """Features of the clips that have rows, in the order of `places`; never more than a video in memory.
 
@@ -251,7 +251,7 @@ def read_rows(
         notes.append(f"{stream}: {empty:,} clips have no row within their interval, and no features.")
 
 
-def read_texts(path: Path, root: str, places: Sequence[Place]) -> tuple[dict[str, str], list[str]]:
+def read_texts(path: Path, root: str, places: Sequence[CsdPlace]) -> tuple[dict[str, str], list[str]]:
     """The words of each clip, silences left out; a word belongs where its middle is.
 
     Args:
@@ -299,7 +299,7 @@ def read_texts(path: Path, root: str, places: Sequence[Place]) -> tuple[dict[str
     return texts, notes
 
 
-def _owned(places: Sequence[Place], there: set[str]) -> dict[str, str]:
+def _owned(places: Sequence[CsdPlace], there: set[str]) -> dict[str, str]:
     """The entry of its own that a clip has, by clip."""
     by_number = counted_by_number(there, {place.entry: place.count for place in places if place.count})
     owned = {}
@@ -336,7 +336,7 @@ def _chosen(intervals: np.ndarray, span: tuple[float, float] | None) -> np.ndarr
     return np.flatnonzero(overlap > min(_OVERLAP, (span[1] - span[0]) / 2))
 
 
-def _cut(entry: _Entry, chosen: np.ndarray, place: Place, names: tuple[str, ...], repairs: Repairs) -> Features:
+def _cut(entry: _Entry, chosen: np.ndarray, place: CsdPlace, names: tuple[str, ...], repairs: Repairs) -> Features:
     low, high = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
     size = (high - low) * len(names) * entry.values.dtype.itemsize
     if size > _CLIP_LIMIT:

@@ -51,7 +51,7 @@ _AHEAD = 60
 
 
 @dataclass(frozen=True)
-class Entry:
+class PickleEntry:
     """What a file tells of one clip: its text and its label."""
 
     text: str
@@ -59,7 +59,7 @@ class Entry:
 
 
 def rebuild(
-    what: str, entries: dict[Split, list[Entry]], corpus: str, root: str, notes: list[str]
+    what: str, entries: dict[Split, list[PickleEntry]], corpus: str, root: str, notes: list[str]
 ) -> dict[Split, list[Clip]]:
     """The clip of each entry, from a corpus's label files.
 
@@ -88,7 +88,7 @@ def rebuild(
     return made
 
 
-def match(what: str, entries: Sequence[Entry], clips: Sequence[Clip]) -> list[Clip]:
+def match(what: str, entries: Sequence[PickleEntry], clips: Sequence[Clip]) -> list[Clip]:
     """The clip of each entry; clips may be missing among the entries, but not the other way round.
 
     Raises:
@@ -111,7 +111,7 @@ def match(what: str, entries: Sequence[Entry], clips: Sequence[Clip]) -> list[Cl
     return made
 
 
-def _same(entry: Entry, clip: Clip) -> bool:
+def _same(entry: PickleEntry, clip: Clip) -> bool:
     return plain(entry.text) == plain(clip.text) and entry.label == clip.label
 
 

@@ -20,7 +20,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported, Repairs, file_digest
-from mse_pipeline.exchange.matching import CLASSES, Entry, rebuild
+from mse_pipeline.exchange.matching import CLASSES, PickleEntry, rebuild
 from mse_pipeline.exchange.registry import Format
 from mse_pipeline.exchange.restricted import read_pickle
 from mse_pipeline.store.features import Features
@@ -229,7 +229,9 @@ def read(path: Path, *, corpus: str = "", labels: str = "", valid: float = 0.1, 
     clips_of = {split: _clips(members, split, keys, CLASSES[corpus]) for split, keys in dialogues.items()}
     if labels:
         entries = {
-            split: [Entry(clip.text, str(clip.label)) for clip in clips] for split, clips in clips_of.items() if clips
+            split: [PickleEntry(clip.text, str(clip.label)) for clip in clips]
+            for split, clips in clips_of.items()
+            if clips
         }
         clips_of |= rebuild(str(path), entries, corpus, labels, notes)
     else:

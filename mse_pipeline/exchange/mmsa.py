@@ -43,7 +43,7 @@ _SMALL = 64 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitFields:
     """The fields of one split.
 
     Attributes:
@@ -169,7 +169,7 @@ def _is_rows(one: Any, first: Any) -> bool:
     )
 
 
-def mask_of(part: Part) -> np.ndarray:
+def mask_of(part: SplitFields) -> np.ndarray:
     """(N,) bool: which clips are annotated; semi-supervised files say it, in all others every clip is."""
     if not part.has("mask"):
         return np.ones(len(part), bool)
@@ -179,7 +179,7 @@ def mask_of(part: Part) -> np.ndarray:
     return mask.reshape(-1).astype(bool)
 
 
-def lengths_of(part: Part, field: str) -> list[int] | None:
+def lengths_of(part: SplitFields, field: str) -> list[int] | None:
     """The number of rows of each clip in a field; None if the file does not tell.
 
     Raises:
@@ -205,7 +205,7 @@ def lengths_of(part: Part, field: str) -> list[int] | None:
     return [int(length) for length in lengths]
 
 
-def _text_lengths(part: Part, array: np.ndarray) -> np.ndarray | None:
+def _text_lengths(part: SplitFields, array: np.ndarray) -> np.ndarray | None:
     """From the mask of the tokens, the second row of ``text_bert``."""
     tokens = part.fields.get("text_bert")
     if not isinstance(tokens, np.ndarray) or tokens.shape != (len(array), 3, array.shape[1]):
@@ -213,7 +213,7 @@ def _text_lengths(part: Part, array: np.ndarray) -> np.ndarray | None:
     return tokens[:, 1, :].sum(axis=1)
 
 
-def _texts(part: Part, field: str, count: int | None) -> list[str]:
+def _texts(part: SplitFields, field: str, count: int | None) -> list[str]:
     given = part._get(field)
     values = given.reshape(-1).tolist() if isinstance(given, np.ndarray) else given
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
@@ -230,7 +230,7 @@ _TRAIN, _VALID, _TEST = Split
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """A published file.
 
     Attributes:
@@ -247,27 +247,27 @@ class Published:
 
 
 PUBLISHED = (
-    Published("MMSA MOSI unaligned_50.pkl", "mosi", "78e0f8b5", mosi.OFFICIAL),
-    Published("MMSA MOSI aligned_50.pkl", "mosi", "d3994fd2", mosi.OFFICIAL),
-    Published(
+    PublishedFile("MMSA MOSI unaligned_50.pkl", "mosi", "78e0f8b5", mosi.OFFICIAL),
+    PublishedFile("MMSA MOSI aligned_50.pkl", "mosi", "d3994fd2", mosi.OFFICIAL),
+    PublishedFile(
         "MMSA MOSEI unaligned_50.pkl",
         "mosei",
         "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
         mosei.OFFICIAL,
     ),
-    Published(
+    PublishedFile(
         "MMSA MOSEI aligned_50.pkl",
         "mosei",
         "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
         mosei.OFFICIAL,
     ),
-    Published(
+    PublishedFile(
         "MMSA SIMS unaligned_39.pkl",
         "sims",
         "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f",
         sims.OFFICIAL,
     ),
-    Published(
+    PublishedFile(
         "CH-SIMS v2 ch-simsv2s.pkl",
         "simsv2",
         "f8fd9a1dd070588a714ff357b00f31d5bb93277b4e502cf2dc4ff718a95fc49b",
@@ -276,7 +276,7 @@ PUBLISHED = (
 )
 
 
-def recognise(digest: str) -> Published | None:
+def recognise(digest: str) -> PublishedFile | None:
     """The published file that has this digest.
 
     Args:
@@ -368,13 +368,13 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
     return Imported(task=Regression(-scale, scale), clips=clips, streams=streams, source=source, notes=notes)
 
 
-def _parts(file: PickleFile, notes: list[str]) -> dict[Split, Part]:
+def _parts(file: PickleFile, notes: list[str]) -> dict[Split, SplitFields]:
     if not isinstance(file.value, Mapping) or not any(key in SPLITS for key in file.value):
         raise MseError(
             f"{file.path} is not an MMSA pickle: expected a dictionary with the keys train, valid and test, found "
             f"{_kind(file.value)}."
         )
-    parts: dict[Split, Part] = {}
+    parts: dict[Split, SplitFields] = {}
     for key, value in file.value.items():
         if key in SEMI_SUPERVISED:
             notes.append(f"The part {key} is left out: it repeats the train split, with clips without labels.")
@@ -386,7 +386,7 @@ def _parts(file: PickleFile, notes: list[str]) -> dict[Split, Part]:
             raise MseError(f"Part {key} of {file.path} is {_kind(value)}; expected a dictionary of fields.")
         else:
             name = f"{file.path}, {key}"
-            parts[SPLITS[key]] = Part(name, padded_fields(value, name))
+            parts[SPLITS[key]] = SplitFields(name, padded_fields(value, name))
     return {split: parts[split] for split in Split if split in parts}
 
 
@@ -396,7 +396,7 @@ def _kind(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _scale(corpus: str | None, parts: Mapping[Split, Part]) -> tuple[float, str]:
+def _scale(corpus: str | None, parts: Mapping[Split, SplitFields]) -> tuple[float, str]:
     """The largest label there can be, and how it was found."""
     if corpus:
         return SCALES[corpus], f"Taken for the corpus {corpus}: labels from {-SCALES[corpus]:g} to {SCALES[corpus]:g}."
@@ -409,7 +409,7 @@ def _scale(corpus: str | None, parts: Mapping[Split, Part]) -> tuple[float, str]
     )
 
 
-def _clips(split: Split, part: Part, scale: float) -> Iterator[Clip]:
+def _clips(split: Split, part: SplitFields, scale: float) -> Iterator[Clip]:
     texts, ids = part.texts("raw_text"), part.ids()
     labels = part.labels("regression_labels", scale)
     modalities = {name: part.labels(field, scale) for name, field in LABELS.items() if part.has(field)}
@@ -470,7 +470,7 @@ class _Stream:
     file: PickleFile
     name: str
     field: str
-    parts: Mapping[Split, Part]
+    parts: Mapping[Split, SplitFields]
     notes: list[str]
 
     def __call__(self) -> Iterator[tuple[str, Features]]:

@@ -20,7 +20,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
-from mse_pipeline.exchange.matching import CLASSES, LANGUAGES, Entry, rebuild, spelling
+from mse_pipeline.exchange.matching import CLASSES, LANGUAGES, PickleEntry, rebuild, spelling
 from mse_pipeline.exchange.pickle_write import Padded, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
 from mse_pipeline.store.dataset import Dataset
@@ -63,7 +63,7 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
     notes: list[str] = []
     entries = {split: _entries(read_pickle(file, encoding=encoding)) for split, file in files.items()}
     by_split = {
-        split: [Entry(repair(said(one.text)), spelling(corpus, one.label, known, one.name)) for one in given]
+        split: [PickleEntry(repair(said(one.text)), spelling(corpus, one.label, known, one.name)) for one in given]
         for split, given in entries.items()
     }
     if labels:
@@ -163,7 +163,7 @@ def _one(name: str, entry: Any, file: PickleFile) -> _One:
     return _One(name, text, label, arrays, lengths, file)
 
 
-def _clip(split: Split, index: int, entry: Entry, language: str) -> Clip:
+def _clip(split: Split, index: int, entry: PickleEntry, language: str) -> Clip:
     return Clip(id=f"{split}/{index:05d}", split=split, text=entry.text, language=language, label=entry.label)
 
 

@@ -20,7 +20,7 @@ from mse_pipeline.exchange.pickle_values import (
     BigText,
     Blank,
     Keys,
-    Refused,
+    RefusedPickle,
     allowed,
     array_of,
     dtype_of,
@@ -64,7 +64,7 @@ class Stack:
         """
         self._steps += steps
         if self._steps > MAX_STEPS:
-            raise Refused(f"it has more than {MAX_STEPS:,} steps, which no file of arrays has.")
+            raise RefusedPickle(f"it has more than {MAX_STEPS:,} steps, which no file of arrays has.")
 
     def copying(self, size: int) -> None:
         """Count bytes that are made anew.
@@ -74,7 +74,7 @@ class Stack:
         """
         self._copies -= size
         if self._copies < 0:
-            raise Refused("its steps would make more data than the file has.")
+            raise RefusedPickle("its steps would make more data than the file has.")
 
     def take(self, size: int) -> memoryview:
         """The next bytes, not copied.
@@ -85,7 +85,9 @@ class Stack:
         end = self.position + size
         if size < 0 or end > len(self._data):
             left = len(self._data) - self.position
-            raise Refused(f"it is cut off, or a size in it is wrong: {size:,} bytes are announced, {left:,} are left.")
+            raise RefusedPickle(
+                f"it is cut off, or a size in it is wrong: {size:,} bytes are announced, {left:,} are left."
+            )
         part = self._data[self.position : end]
         self.position = end
         return part
@@ -102,9 +104,9 @@ class Stack:
                 line = bytes(self.take(start + end - self.position))
                 self.position += 1
                 if line.endswith(b"\r"):
-                    raise Refused("its lines end with the line ends of Windows, which a pickle never has.")
+                    raise RefusedPickle("its lines end with the line ends of Windows, which a pickle never has.")
                 return line
-        raise Refused("it is cut off: a line has no end.")
+        raise RefusedPickle("it is cut off: a line has no end.")
 
     def push(self, value: Any) -> None:
         """Put a value on the stack."""
@@ -113,13 +115,13 @@ class Stack:
     def pop(self) -> Any:
         """Take the value on top of the stack."""
         if self._marks and len(self._stack) <= self._marks[-1]:
-            raise Refused("it takes a value from an empty stack.")
+            raise RefusedPickle("it takes a value from an empty stack.")
         return filled(self._stack.pop())
 
     def top(self) -> Any:
         """The value on top of the stack, which stays; an array that is not filled yet as `Blank`."""
         if not self._stack or (self._marks and len(self._stack) <= self._marks[-1]):
-            raise Refused("it changes a value of an empty stack.")
+            raise RefusedPickle("it changes a value of an empty stack.")
         return self._stack[-1]
 
     def replace(self, value: Any) -> None:
@@ -147,7 +149,7 @@ class Stack:
     def put(self, index: int) -> None:
         """Remember the value on top of the stack."""
         if not 0 <= index <= MAX_STEPS:  # numbers that hash alike would make the memo slow
-            raise Refused("it numbers a value of its memo beyond all steps that a file may have.")
+            raise RefusedPickle("it numbers a value of its memo beyond all steps that a file may have.")
         self._memo[index] = self.top()
 
     def memoize(self) -> None:
@@ -157,16 +159,16 @@ class Stack:
     def get(self, index: int) -> None:
         """Put a remembered value on the stack."""
         if index not in self._memo:
-            raise Refused(f"it asks for the value {index:,} of its memo, which has no such value.")
+            raise RefusedPickle(f"it asks for the value {index:,} of its memo, which has no such value.")
         self.push(filled(self._memo[index]))
 
     def result(self) -> Any:
         """The value that is left when all steps are done."""
         if len(self._stack) != 1 or self._marks:
-            raise Refused("it ends before its value is whole.")
+            raise RefusedPickle("it ends before its value is whole.")
         rest = self._data[self.position :]
         if bytes(rest[:_PIECE]).strip(b"\0\r\n "):
-            raise Refused(
+            raise RefusedPickle(
                 f"{len(rest):,} bytes follow its end: several pickles lie in one file, of which Python would read the "
                 "first alone. Write one value per file."
             )
@@ -197,7 +199,7 @@ class Machine(Stack):
         """The protocol's number."""
         version = self.take(1)[0]
         if version > HIGHEST_PROTOCOL:
-            raise Refused(f"it says protocol {version}; there are 0 to {HIGHEST_PROTOCOL}.")
+            raise RefusedPickle(f"it says protocol {version}; there are 0 to {HIGHEST_PROTOCOL}.")
 
     def frame(self) -> None:
         """A frame's size, which must be there; the steps in it are read like all others."""
@@ -216,14 +218,14 @@ class Machine(Stack):
             self.push(line == b"01")
             return
         if len(line) > _MAX_NUMBER:
-            raise Refused(f"it has a whole number of {len(line):,} digits.")
+            raise RefusedPickle(f"it has a whole number of {len(line):,} digits.")
         self.push(int(line.removesuffix(b"L")))
 
     def long(self, form: str) -> None:
         """A whole number as bytes."""
         size = self.number(form)
         if not 0 <= size <= _MAX_NUMBER:
-            raise Refused(f"it has a whole number of {size:,} bytes.")
+            raise RefusedPickle(f"it has a whole number of {size:,} bytes.")
         self.push(int.from_bytes(self.take(size), "little", signed=True))
 
     def text(self, form: str) -> None:
@@ -240,7 +242,7 @@ class Machine(Stack):
         """The same in quotes, with escapes."""
         line = self.line()
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-            raise Refused("it has a string without quotes.")
+            raise RefusedPickle("it has a string without quotes.")
         self.push(self._decoded(codecs.escape_decode(line[1:-1])[0]))
 
     def _decoded(self, data: bytes) -> str | bytes:
@@ -291,7 +293,7 @@ class Machine(Stack):
     def _container(self, kind: type) -> Any:
         target = self.top()
         if not isinstance(target, kind):
-            raise Refused(f"it adds to a {type(target).__name__} as if it were a {kind.__name__}.")
+            raise RefusedPickle(f"it adds to a {type(target).__name__} as if it were a {kind.__name__}.")
         return target
 
     def global_lines(self) -> None:
@@ -314,7 +316,7 @@ class Machine(Stack):
         """What a call stands for."""
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Allowed) or not isinstance(arguments, tuple):
-            raise Refused(f"it calls a {type(function).__name__} with a {type(arguments).__name__}.")
+            raise RefusedPickle(f"it calls a {type(function).__name__} with a {type(arguments).__name__}.")
         self.push(self._called(function, arguments))
 
     def _called(self, function: Allowed, arguments: tuple[Any, ...]) -> Any:  # noqa: PLR0911, PLR0912 - a call a return
@@ -336,7 +338,7 @@ class Machine(Stack):
             case "OrderedDict", () | (list(),):
                 pairs = self._copied(arguments[0] if arguments else [])
                 if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-                    raise Refused("it makes an OrderedDict of other things than pairs.")
+                    raise RefusedPickle("it makes an OrderedDict of other things than pairs.")
                 ordered: dict[Any, Any] = {}
                 for key, (_, value) in zip(self._keys.enter(ordered, [key for key, _ in pairs]), pairs, strict=True):
                     ordered[key] = value
@@ -357,7 +359,7 @@ class Machine(Stack):
             case "set" | "frozenset" as kind, () | (list(),):
                 members = self._fill(set(), self._copied(arguments[0] if arguments else []))
                 return members if kind == "set" else frozenset(members)
-        raise Refused(f"it calls {function.module}.{function.name} with other arguments than data need.")
+        raise RefusedPickle(f"it calls {function.module}.{function.name} with other arguments than data need.")
 
     def _copied(self, values: list[Any]) -> list[Any]:
         """Values of which a few steps could ask again and again for a copy."""
@@ -369,7 +371,7 @@ class Machine(Stack):
         """The state of an array or dtype; nothing else has one here."""
         state, target = self.pop(), self.top()
         if not isinstance(target, Blank) or target.value is not None:
-            raise Refused(f"it sets the state of a {type(target).__name__}, which arrays alone have here.")
+            raise RefusedPickle(f"it sets the state of a {type(target).__name__}, which arrays alone have here.")
         if target.kind == "dtype":
             self.replace(fill_dtype(target, state))
             return
@@ -384,14 +386,14 @@ class Machine(Stack):
 
     def refuse(self, what: str) -> NoReturn:
         """Refuse a step that is never carried out."""
-        raise Refused(f"it asks for {what}, which data files do not need; nothing of the file was run.")
+        raise RefusedPickle(f"it asks for {what}, which data files do not need; nothing of the file was run.")
 
 
 Step = Callable[[Machine], None]
 _STOP = ord(".")
 
 
-def run(machine: Machine) -> Any:
+def run_pickle(machine: Machine) -> Any:
     """Carry out all steps; returns the value that the pickle describes.
 
     Raises:
@@ -405,7 +407,7 @@ def run(machine: Machine) -> Any:
         step = STEPS.get(code)
         if step is None:
             fault = "does not begin like a pickle" if machine.position == 1 else "is damaged"
-            raise Refused(f"it {fault}: {code:#04x} is not a step of a pickle.")
+            raise RefusedPickle(f"it {fault}: {code:#04x} is not a step of a pickle.")
         machine.count(1)
         step(machine)
 

@@ -24,7 +24,7 @@ _IN_OBJECTS = (str, bytes, bool, int, float, type(None), np.ndarray, list, tuple
 _PIECE = 1 << 20
 
 
-class Refused(Exception):
+class RefusedPickle(Exception):
     """What a pickle asks for is not done; the message ends a sentence of the reader's error."""
 
 
@@ -76,17 +76,17 @@ def dtype_of(arguments: tuple[Any, ...]) -> Blank:
     code = arguments[0]
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         name = repr(code[:40]) if isinstance(code, str) else f"a {type(code).__name__}"
-        raise Refused(f"it asks for the dtype {name}; arrays of numbers, truth values and texts are read.")
+        raise RefusedPickle(f"it asks for the dtype {name}; arrays of numbers, truth values and texts are read.")
     return Blank("dtype", code)
 
 
 def fill_dtype(blank: Blank, state: Any) -> np.dtype:
     """The dtype with its byte order, from numpy's state ``(version, order, subarray, names, fields, ...)``."""
     if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
-        raise Refused("it asks for a dtype with fields; arrays of plain numbers and texts are read.")
+        raise RefusedPickle("it asks for a dtype with fields; arrays of plain numbers and texts are read.")
     order = state[1]
     if order not in ("<", ">", "|", "="):
-        raise Refused("it asks for a byte order that there is not.")
+        raise RefusedPickle("it asks for a byte order that there is not.")
     dtype = np.dtype(blank.code)
     blank.value = dtype if order in "|=" else dtype.newbyteorder(order)
     return blank.value
@@ -95,7 +95,7 @@ def fill_dtype(blank: Blank, state: Any) -> np.dtype:
 def fill_array(blank: Blank, state: Any, encoding: str) -> np.ndarray:
     """The array from numpy's state ``(version, shape, dtype, column_major, data)``."""
     if not isinstance(state, tuple) or len(state) not in (4, 5):
-        raise Refused("it holds an array whose state is not numpy's.")
+        raise RefusedPickle("it holds an array whose state is not numpy's.")
     shape, dtype, column_major, data = state[-4:]
     blank.value = array_of(data, dtype, shape, "F" if column_major else "C", encoding)
     return blank.value
@@ -115,29 +115,29 @@ def array_of(data: Any, dtype: Any, shape: Any, order: Any, encoding: str) -> np
         Refused: Shape, dtype and data do not fit together, or objects are not plain.
     """
     if not isinstance(dtype, np.dtype) or order not in ("C", "F"):
-        raise Refused("it holds an array without a dtype that is read.")
+        raise RefusedPickle("it holds an array without a dtype that is read.")
     if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-        raise Refused("it holds an array whose shape is none.")
+        raise RefusedPickle("it holds an array whose shape is none.")
     count = math.prod(shape)
     if dtype.hasobject:
         return _objects(data, shape, count, order)
     raw = data.encode(encoding) if isinstance(data, str) else data
     if not isinstance(raw, bytes | bytearray | memoryview):
-        raise Refused(f"it holds an array of {dtype} whose data are a {type(raw).__name__}, not bytes.")
+        raise RefusedPickle(f"it holds an array of {dtype} whose data are a {type(raw).__name__}, not bytes.")
     if count * dtype.itemsize != len(raw):
-        raise Refused(
+        raise RefusedPickle(
             f"it claims an array of shape {shape} and {dtype}, {count * dtype.itemsize:,} bytes, but has "
             f"{len(raw):,} bytes for it."
         )
     if not len(raw):
         if max(shape, default=0) > MAX_EMPTY:
-            raise Refused(f"it claims an array of shape {shape} without any bytes.")
+            raise RefusedPickle(f"it claims an array of shape {shape} without any bytes.")
         return np.zeros(shape, dtype)
     array = np.frombuffer(raw, dtype, count)
     if dtype.kind == "U":
         points = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if points.max() > 0x10FFFF:
-            raise Refused("it holds an array of texts with characters that there are not.")
+            raise RefusedPickle("it holds an array of texts with characters that there are not.")
     array = array.reshape(shape, order=order)
     array.flags.writeable = False
     return array
@@ -145,11 +145,11 @@ def array_of(data: Any, dtype: Any, shape: Any, order: Any, encoding: str) -> np
 
 def _objects(data: Any, shape: tuple[int, ...], count: int, order: str) -> np.ndarray:
     if not isinstance(data, list) or len(data) != count:
-        raise Refused(f"it claims an array of {count:,} objects and does not have them.")
+        raise RefusedPickle(f"it claims an array of {count:,} objects and does not have them.")
     for one in data:
         # Ragged arrays hold arrays or lists; np.save and np.savez wrap a dictionary into an array without axes.
         if not isinstance(one, _IN_OBJECTS) and not (shape == () and isinstance(one, dict)):
-            raise Refused(
+            raise RefusedPickle(
                 f"it holds an array of objects, one of them a {type(one).__name__}; texts, numbers and arrays are read."
             )
     array = np.empty(count, object)
@@ -161,7 +161,7 @@ def _objects(data: Any, shape: tuple[int, ...], count: int, order: str) -> np.nd
 def scalar_of(dtype: Any, data: Any, encoding: str) -> Any:
     """A number or text that numpy wrote as one of its scalars."""
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise Refused("it holds a numpy scalar that is neither a number nor a text.")
+        raise RefusedPickle("it holds a numpy scalar that is neither a number nor a text.")
     return array_of(data, dtype, (1,), "C", encoding)[0].item()
 
 
@@ -214,10 +214,10 @@ def allowed(module: Any, name: Any, *, makes: bool = False) -> Allowed:
         Allowed(module='numpy.core.multiarray', name='_reconstruct')
     """
     if not isinstance(module, str) or not isinstance(name, str):
-        raise Refused("it asks for a global whose name is not text.")
+        raise RefusedPickle("it asks for a global whose name is not text.")
     plain = _OTHER_VERSIONS.get(module, module)
     if (plain, name) not in _KNOWN and not (makes and plain == "builtins" and name in _MADE):
-        raise Refused(
+        raise RefusedPickle(
             f"it asks for the global {f'{module}.{name}'[:100]!r}. Arrays of numpy and builtin values alone are read, "
             "and nothing of the file was run. Ask its maker for a file of plain arrays."
         )
@@ -253,7 +253,7 @@ class Keys:
                 _, counts = self._counts.setdefault(id(container), (container, {}))
                 alike = counts.get(hash(key), 0) + 1
                 if alike > MOST_ALIKE:
-                    raise Refused(
+                    raise RefusedPickle(
                         f"it has more than {MOST_ALIKE} keys with one hash, as {str(key)[:40]}; such files are made to "
                         "take very long to read."
                     )
@@ -265,7 +265,7 @@ def _check(key: Any) -> None:
     """Nested tuples are refused: a few steps make one whose hash takes centuries."""
     flat = key if isinstance(key, tuple) else (key,)
     if len(flat) > 8 or not all(isinstance(part, _SCALARS) for part in flat):
-        raise Refused(f"it has a {type(key).__name__} as a key; texts and numbers are read.")
+        raise RefusedPickle(f"it has a {type(key).__name__} as a key; texts and numbers are read.")
 
 
 def _is_spread(key: Any) -> bool:

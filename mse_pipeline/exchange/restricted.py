@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.pickle_machine import Machine, run
-from mse_pipeline.exchange.pickle_values import Allowed, BigText, Blank, Refused
+from mse_pipeline.exchange.pickle_machine import Machine, run_pickle
+from mse_pipeline.exchange.pickle_values import Allowed, BigText, Blank, RefusedPickle
 from mse_pipeline.file_kinds import kind_of, windows_line_ends
 
 ENCODINGS = ("utf-8", "latin1", "ascii")
@@ -91,9 +91,9 @@ def unpickle(data: memoryview, path: Path, encoding: str = "utf-8") -> Any:
     """
     machine = Machine(data, encoding)
     try:
-        value = run(machine)
+        value = run_pickle(machine)
         _check(value)
-    except Refused as error:
+    except RefusedPickle as error:
         raise PickleRefused(f"{path} is refused at byte {machine.position:,}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise PickleRefused(
@@ -146,7 +146,7 @@ def _check(value: Any) -> None:
         if not below:
             return
         level = below
-    raise Refused(f"its values are nested more than {MAX_DEPTH} deep, deeper than any data file.")
+    raise RefusedPickle(f"its values are nested more than {MAX_DEPTH} deep, deeper than any data file.")
 
 
 def _held(value: Any) -> Iterable[Any] | None:
@@ -161,13 +161,13 @@ def _held(value: Any) -> Iterable[Any] | None:
 
 def _check_plain(one: Any) -> None:
     if isinstance(one, Allowed):
-        raise Refused(f"it holds the global {one.module}.{one.name} as a value.")
+        raise RefusedPickle(f"it holds the global {one.module}.{one.name} as a value.")
     if isinstance(one, BigText):
-        raise Refused(f"it holds a text of {len(one.utf8):,} bytes.")
+        raise RefusedPickle(f"it holds a text of {len(one.utf8):,} bytes.")
     if isinstance(one, Blank):
-        raise Refused("it holds an array that is begun and never filled.")
+        raise RefusedPickle("it holds an array that is begun and never filled.")
     if isinstance(one, memoryview):
         if len(one) > _MOST_BYTES:
-            raise Refused(f"it holds {len(one):,} bytes that do not belong to an array.")
+            raise RefusedPickle(f"it holds {len(one):,} bytes that do not belong to an array.")
     elif not isinstance(one, _PLAIN):
-        raise Refused(f"it holds a {type(one).__name__}, which is neither an array nor a builtin.")
+        raise RefusedPickle(f"it holds a {type(one).__name__}, which is neither an array nor a builtin.")

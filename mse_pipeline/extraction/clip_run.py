@@ -24,9 +24,9 @@ from mse_pipeline.media.decode import Decoded, FrameRequest, decode
 from mse_pipeline.media.fetching import fetch
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row, Stage
+from mse_pipeline.store.journal import JournalRow, Stage
 
-Made = list[tuple[Row, Features | None]]
+Made = list[tuple[JournalRow, Features | None]]
 """A row of the journal for each stream, with its features where they were made."""
 
 
@@ -95,7 +95,7 @@ class ClipRun:
         for stream, extractor in extractors.items():
             known = self._known.get(stream)
             if known is not None and known.status == "done" and known.key == self._key(stream):
-                self._made.append((Row(**{**known.__dict__, **self._media}), None))
+                self._made.append((JournalRow(**{**known.__dict__, **self._media}), None))
             else:
                 wanted[stream] = extractor
         return wanted
@@ -162,7 +162,7 @@ class ClipRun:
             return message
         return message.replace(self._fetched_to, str(self._task.media_folder / str(self.clip.media)))
 
-    def _row(self, stream: str, **more: Any) -> Row:
+    def _row(self, stream: str, **more: Any) -> JournalRow:
         return self._specs[stream].row(self.clip, self._media, self._task.max_seconds, **more)
 
     def _key(self, stream: str) -> str:

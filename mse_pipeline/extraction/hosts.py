@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mse_pipeline.child_process import Child, ChildLost, Supervised
 from mse_pipeline.clip import DefectCode
 from mse_pipeline.extraction.task import Step, Task, Todo
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 
 if TYPE_CHECKING:
     from mse_pipeline.extraction.clip_run import Made
@@ -65,7 +65,7 @@ class Host:
                 left = tuple(stream for stream in left if stream not in stopped)
         return made
 
-    def _failure(self, todo: Todo, stream: str, step: Step, lost: ChildLost) -> Row:
+    def _failure(self, todo: Todo, stream: str, step: Step, lost: ChildLost) -> JournalRow:
         what = stream if step.stream is not None else todo.clip.media
         code: DefectCode = "timeout" if lost.hung else "worker_died"
         if lost.hung:

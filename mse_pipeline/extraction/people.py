@@ -16,7 +16,7 @@ from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.errors import MseError
 from mse_pipeline.extractors.visual.people import from_text
-from mse_pipeline.extractors.visual.speakers import Face, People, Utterance, find_people
+from mse_pipeline.extractors.visual.speakers import ClipFaces, Face, People, find_people
 from mse_pipeline.store.candidates import NOTE, Choice, Choices
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.keys import canonical
@@ -86,13 +86,13 @@ def _by_hand(notes: Mapping[str, Mapping[str, Any]], clips: Mapping[str, Clip]) 
     }
 
 
-def _utterance(clip: Clip, notes: Mapping[str, Any]) -> Utterance:
+def _utterance(clip: Clip, notes: Mapping[str, Any]) -> ClipFaces:
     try:
         tracks = notes["tracks"] if NOTE in notes else []
         faces = tuple(_face(track) for track in tracks if "identity" in track)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise MseError(f"The notes of {clip.id} are damaged ({error}). Run `mse extract` again.") from error
-    return Utterance(clip.id, clip.speaker, clip.dialogue, faces)
+    return ClipFaces(clip.id, clip.speaker, clip.dialogue, faces)
 
 
 def _face(track: Mapping[str, Any]) -> Face:
@@ -110,7 +110,7 @@ def _clarity(probability: float) -> float:
     return float(np.clip((probability - _HARDLY) / (_CLEARLY - _HARDLY), 0.05, 1.0))
 
 
-def _digest(utterances: list[Utterance], pins: Mapping[tuple[str, int], str]) -> str:
+def _digest(utterances: list[ClipFaces], pins: Mapping[tuple[str, int], str]) -> str:
     digest = hashlib.blake2b(canonical(sorted([*key, name] for key, name in pins.items())), digest_size=16)
     for one in utterances:
         digest.update(canonical([one.clip, one.speaker, one.dialogue, [face.track for face in one.faces]]))
@@ -137,13 +137,13 @@ def _choices(people: People, notes: Mapping[str, Mapping[str, Any]], keys: Mappi
     return made
 
 
-def _strangers(pins: Mapping[tuple[str, int], str], utterances: list[Utterance]) -> list[str]:
+def _strangers(pins: Mapping[tuple[str, int], str], utterances: list[ClipFaces]) -> list[str]:
     """Faces of which someone has told the name, and which their clips do not have."""
     there = {one.clip: {face.track for face in one.faces} for one in utterances}
     return [f"track {track} of {clip}" for clip, track in pins if track not in there.get(clip, {track})]
 
 
-def _about(people: People, utterances: list[Utterance]) -> dict[str, Any]:
+def _about(people: People, utterances: list[ClipFaces]) -> dict[str, Any]:
     """What the gallery shows, as plain JSON."""
     named = [one for one in people.persons if one.name is not None]
     others = [one for one in people.persons if one.name is None][:_SHOWN_NOBODIES]

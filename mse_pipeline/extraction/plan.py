@@ -11,7 +11,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.task import StreamSpec, Todo
 from mse_pipeline.media.fetching import Stamp, Stamps
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 
 Share = tuple[int, int]
 """Which of how many shares, as in (1, 8)."""
@@ -45,7 +45,7 @@ def missing(
         known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
         stamp = stamps.of(clip.media)
 
-        def holds(spec: StreamSpec, row: Row | None, clip: Clip = clip, stamp: Stamp = stamp) -> bool:
+        def holds(spec: StreamSpec, row: JournalRow | None, clip: Clip = clip, stamp: Stamp = stamp) -> bool:
             if row is None or (row.status == "failed" and retry_failed):
                 return False
             same_file = not spec.reads_media or (row.size, row.mtime_ns) == stamp

@@ -12,7 +12,7 @@ from mse_pipeline import corpora
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
-from mse_pipeline.extraction.run import Options, Progress, pack, stream_specs, task_of, work
+from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, pack, stream_specs, task_of, work
 from mse_pipeline.extraction.task import Todo
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
@@ -20,7 +20,7 @@ from mse_pipeline.store.checksum import DamagedError
 from mse_pipeline.store.commit import begin_run, run_lock
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.integrity import Damage, Verified, by_shard, mend_texts, save_clips, verify
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.manifest import write_clips
 from mse_pipeline.store.packing import state_path
 from mse_pipeline.store.storage import remove
@@ -43,7 +43,9 @@ class Repaired:
     notes: tuple[str, ...] = ()
 
 
-def repair(dataset: Dataset, root: Path, options: Options | None = None, progress: Progress | None = None) -> Repaired:
+def repair(
+    dataset: Dataset, root: Path, options: ExtractionOptions | None = None, progress: ExtractionProgress | None = None
+) -> Repaired:
     """Bring a damaged dataset back to what it was.
 
     Flipped bits of its JSON files are set back; packs are written anew from the shards; what is whole of a damaged
@@ -68,7 +70,7 @@ def repair(dataset: Dataset, root: Path, options: Options | None = None, progres
         return Repaired(before, before)
     with run_lock(dataset.path):
         mend_texts(dataset, before.damages)
-        made, notes = _Repair(Dataset(dataset.path), root, options or Options(), progress).run()
+        made, notes = _Repair(Dataset(dataset.path), root, options or ExtractionOptions(), progress).run()
         after = verify(Dataset(dataset.path), on_file)
     return Repaired(before, after, tuple(sorted(made)), tuple(notes))
 
@@ -76,7 +78,7 @@ def repair(dataset: Dataset, root: Path, options: Options | None = None, progres
 class _Repair:
     """What is done when the JSON files are whole again."""
 
-    def __init__(self, dataset: Dataset, root: Path, options: Options, progress: Progress) -> None:
+    def __init__(self, dataset: Dataset, root: Path, options: ExtractionOptions, progress: ExtractionProgress) -> None:
         self._dataset, self._root, self._options, self._progress = dataset, root, options, progress
         self._notes: list[str] = []
         self._made: set[tuple[str, str]] = set()
@@ -148,7 +150,7 @@ class _Repair:
                 remove(damage.path)
         self._dataset.set_manifest(self._dataset.manifest)
 
-    def _extract(self, run: str, lost: Sequence[Row]) -> None:
+    def _extract(self, run: str, lost: Sequence[JournalRow]) -> None:
         """Extract what is lost of the streams' current versions, and nothing else."""
         wanted: dict[str, list[str]] = defaultdict(list)
         left: dict[tuple[str, str], list[str]] = defaultdict(list)

@@ -43,7 +43,7 @@ _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 
 
 @dataclass(frozen=True)
-class Options:
+class ExtractionOptions:
     """How an extraction runs; nothing here changes a value.
 
     Attributes:
@@ -78,7 +78,7 @@ class Options:
         return Where(self.engine, self.address, self.workers)
 
 
-class Progress(Protocol):
+class ExtractionProgress(Protocol):
     """What is told while the run goes on."""
 
     def stage(self, text: str) -> None:
@@ -92,7 +92,11 @@ class Progress(Protocol):
 
 
 def extract(
-    recipe: Recipe, root: str | Path, cache: Cache, options: Options = Options(), progress: Progress | None = None
+    recipe: Recipe,
+    root: str | Path,
+    cache: Cache,
+    options: ExtractionOptions = ExtractionOptions(),
+    progress: ExtractionProgress | None = None,
 ) -> Summary:
     """Make what the cache lacks of a recipe's streams, and pack it for training.
 
@@ -116,7 +120,11 @@ def extract(
 
 
 def extract_corpus(
-    recipe: Recipe, corpus: Corpus, cache: Cache, options: Options = Options(), progress: Progress | None = None
+    recipe: Recipe,
+    corpus: Corpus,
+    cache: Cache,
+    options: ExtractionOptions = ExtractionOptions(),
+    progress: ExtractionProgress | None = None,
 ) -> Summary:
     """The same for clips that are at hand, as files that someone names.
 
@@ -218,7 +226,7 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
     return tuple(specs)
 
 
-def _refuse(corpus: Corpus, options: Options) -> None:
+def _refuse(corpus: Corpus, options: ExtractionOptions) -> None:
     if not corpus.clips:
         raise UsageError(f"No clip was found below {corpus.root}.")
     if all(clip.media is None for clip in corpus.clips):
@@ -279,7 +287,7 @@ def task_of(
     specs: Sequence[StreamSpec],
     *,
     max_seconds: float | None,
-    options: Options,
+    options: ExtractionOptions,
 ) -> Task:
     """What all clips of a run that has begun have in common."""
     return Task(
@@ -294,7 +302,7 @@ def task_of(
     )
 
 
-def work(todo: Sequence[Todo], task: Task, where: Where, progress: Progress) -> set[tuple[str, str]]:
+def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> set[tuple[str, str]]:
     """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
     progress.begin(len(todo))
     made = set()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.overview import Overview
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Summary:
     defects: Mapping[str, int]
     understood: Overview
     notes: tuple[str, ...]
-    failures: tuple[Row, ...]
+    failures: tuple[JournalRow, ...]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def count_splits(clips: Iterable[Clip]) -> dict[str, int]:
     return {split.value: counts[split] for split in Split if counts[split]}
 
 
-def count_stream(rows: Iterable[Row], made: set[tuple[str, str]]) -> StreamCount:
+def count_stream(rows: Iterable[JournalRow], made: set[tuple[str, str]]) -> StreamCount:
     """Counts of one stream from its journal rows; `made` holds (clip, stream) of this run."""
     rows = list(rows)
     done = [row for row in rows if row.status == "done"]

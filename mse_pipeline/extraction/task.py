@@ -9,7 +9,7 @@ from typing import Any
 
 from mse_pipeline import __version__
 from mse_pipeline.clip import Clip
-from mse_pipeline.store.journal import Row, Stage
+from mse_pipeline.store.journal import JournalRow, Stage
 from mse_pipeline.store.keys import clip_key
 
 Span = tuple[float | None, float | None]
@@ -66,7 +66,7 @@ class StreamSpec:
         face = clip.face if self.follows_face else None
         return clip_key(digest if self.reads_media else None, span, self.version, text, face)
 
-    def row(self, clip: Clip, media: Mapping[str, Any], max_seconds: float | None, **more: Any) -> Row:
+    def row(self, clip: Clip, media: Mapping[str, Any], max_seconds: float | None, **more: Any) -> JournalRow:
         """A row of the journal for a clip in this stream.
 
         Args:
@@ -77,7 +77,7 @@ class StreamSpec:
         """
         key = self.key(clip, media.get("digest"), max_seconds)
         seen = media if self.reads_media else {}
-        return Row(clip=clip.id, stream=self.stream, version=self.version, key=key, **seen, **more)
+        return JournalRow(clip=clip.id, stream=self.stream, version=self.version, key=key, **seen, **more)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Todo:
 
     clip: Clip
     streams: tuple[str, ...]
-    known: Mapping[str, Row] = field(default_factory=dict)
+    known: Mapping[str, JournalRow] = field(default_factory=dict)
     cost: float = 1.0
 
 
@@ -156,7 +156,7 @@ class Outcome:
     """What became of one clip: its rows of the journal."""
 
     clip: str
-    rows: tuple[Row, ...]
+    rows: tuple[JournalRow, ...]
 
 
 @dataclass(frozen=True)

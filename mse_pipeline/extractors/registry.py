@@ -20,7 +20,7 @@ from mse_pipeline.plugins import Kind, Plugin
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExtractorEntry:
     """What is told of an extractor without loading it.
 
     Attributes:
@@ -101,8 +101,8 @@ KIND = Kind(
 )
 
 
-def _entry(plugin: Plugin) -> Entry:
-    return Entry(
+def _entry(plugin: Plugin) -> ExtractorEntry:
+    return ExtractorEntry(
         plugin.point.module,
         plugin.point.attr,
         None,
@@ -119,7 +119,7 @@ _TEXT = "mse_pipeline.extractors.text"
 _ANY_MODEL = "a model as option `model`: a folder, or a hub name that is downloaded once"
 _ITS_OWN = "that of the chosen model"
 _ENTRIES = {
-    "acoustic.egemaps": Entry(
+    "acoustic.egemaps": ExtractorEntry(
         f"{_ACOUSTIC}.opensmile",
         "Egemaps",
         25,
@@ -127,7 +127,7 @@ _ENTRIES = {
         "openSMILE: free for research and personal use only",
         packages=("opensmile",),
     ),
-    "acoustic.opensmile": Entry(
+    "acoustic.opensmile": ExtractorEntry(
         f"{_ACOUSTIC}.opensmile",
         "Opensmile",
         25,
@@ -135,7 +135,7 @@ _ENTRIES = {
         "openSMILE: free for research and personal use only",
         packages=("opensmile",),
     ),
-    "acoustic.librosa": Entry(
+    "acoustic.librosa": ExtractorEntry(
         f"{_ACOUSTIC}.librosa_set",
         "LibrosaSet",
         33,
@@ -143,7 +143,7 @@ _ENTRIES = {
         "ISC",
         packages=("librosa",),
     ),
-    "visual.mtcnn": Entry(
+    "visual.mtcnn": ExtractorEntry(
         f"{_VISUAL}.mtcnn",
         "Mtcnn",
         271,
@@ -153,7 +153,7 @@ _ENTRIES = {
         model="MTCNN of facenet-pytorch 2.5.3",
         size=1_990_986,
     ),
-    "visual.yunet": Entry(
+    "visual.yunet": ExtractorEntry(
         f"{_VISUAL}.yunet",
         "Yunet",
         15,
@@ -165,7 +165,7 @@ _ENTRIES = {
         size=122_489,
         file="yunet.onnx",
     ),
-    "visual.geometry": Entry(
+    "visual.geometry": ExtractorEntry(
         f"{_VISUAL}.geometry",
         "Geometry",
         28,
@@ -175,7 +175,7 @@ _ENTRIES = {
         model="MTCNN of facenet-pytorch 2.5.3",
         size=1_990_986,
     ),
-    "visual.facenet": Entry(
+    "visual.facenet": ExtractorEntry(
         f"{_VISUAL}.facenet",
         "Facenet",
         512,
@@ -187,7 +187,7 @@ _ENTRIES = {
         size=111_898_327,
         file="20180402-114759-vggface2.pt",
     ),
-    "text.ctc": Entry(
+    "text.ctc": ExtractorEntry(
         f"{_TEXT}.ctc",
         "Ctc",
         1,
@@ -196,7 +196,7 @@ _ENTRIES = {
         "a CTC model of the language that is spoken; the default, for English, is downloaded once (378 MB)",
         packages=("torch", "transformers"),
     ),
-    "text.word_times": Entry(
+    "text.word_times": ExtractorEntry(
         f"{_TEXT}.word_times",
         "WordTimes",
         1,
@@ -204,7 +204,7 @@ _ENTRIES = {
         "none: the files' own",
         "files of word times beside the corpus; where they are is option `path`",
     ),
-    "acoustic.transformers": Entry(
+    "acoustic.transformers": ExtractorEntry(
         f"{_ACOUSTIC}.transformers",
         "AcousticTransformers",
         None,
@@ -213,7 +213,7 @@ _ENTRIES = {
         _ANY_MODEL,
         packages=("torch", "transformers"),
     ),
-    "visual.transformers": Entry(
+    "visual.transformers": ExtractorEntry(
         f"{_VISUAL}.transformers",
         "VisualTransformers",
         None,
@@ -222,7 +222,7 @@ _ENTRIES = {
         _ANY_MODEL,
         packages=("torch", "transformers"),
     ),
-    "visual.transformers_frame": Entry(
+    "visual.transformers_frame": ExtractorEntry(
         f"{_VISUAL}.transformers",
         "VisualTransformersFrame",
         None,
@@ -231,7 +231,7 @@ _ENTRIES = {
         _ANY_MODEL,
         packages=("torch", "transformers"),
     ),
-    "text.transformers": Entry(
+    "text.transformers": ExtractorEntry(
         f"{_TEXT}.transformers",
         "TextTransformers",
         None,
@@ -243,7 +243,7 @@ _ENTRIES = {
 }
 
 
-def available() -> dict[str, Entry]:
+def available() -> dict[str, ExtractorEntry]:
     """The extractors by stream name: those of this package, and those that other installed packages bring.
 
     Examples:
@@ -279,7 +279,7 @@ def dims(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, int | None]:
     return counts
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> ExtractorEntry:
     """The entry of an extractor.
 
     Args:

@@ -16,7 +16,7 @@ from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.store.checksum import damaged, unseal
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row, lines
+from mse_pipeline.store.journal import JournalRow, lines
 
 SHOWN_WIDTH = 480
 """Width in pixels of the frames that are kept."""
@@ -83,7 +83,7 @@ class StreamView:
     """
 
     stream: str
-    row: Row | None
+    row: JournalRow | None
     features: Features | None
 
 

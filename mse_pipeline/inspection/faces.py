@@ -28,7 +28,7 @@ from mse_pipeline.media.frames import Frame, FrameBatch
 from mse_pipeline.places import is_local
 from mse_pipeline.store.candidates import Choice
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.storage import write_text
 
 WIDTH = 192
@@ -60,7 +60,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Picture:
+class MomentPicture:
     """The pictures of a moment.
 
     Attributes:
@@ -124,7 +124,7 @@ def moment(clip: Clip, tracks: Sequence[Mapping[str, Any]], step: float, chosen:
     return Moment(clip, row * step, step, tuple(boxes))
 
 
-def photograph(root: Path, moments: Sequence[Moment], workers: int = 2) -> Iterator[Picture | ClipError]:
+def photograph(root: Path, moments: Sequence[Moment], workers: int = 2) -> Iterator[MomentPicture | ClipError]:
     """A picture of each moment, in order, or the error if there is none; one frame a clip is decoded.
 
     Args:
@@ -136,7 +136,7 @@ def photograph(root: Path, moments: Sequence[Moment], workers: int = 2) -> Itera
         yield from pool.map(lambda moment: _photograph(root, moment), moments)
 
 
-def _photograph(root: Path, moment: Moment) -> Picture | ClipError:
+def _photograph(root: Path, moment: Moment) -> MomentPicture | ClipError:
     if moment.clip.media is None:
         return ClipError("missing_media", f"{moment.clip.id} has no media file.")
     taken: list[Frame] = []
@@ -156,7 +156,7 @@ def _photograph(root: Path, moment: Moment) -> Picture | ClipError:
         return error
 
 
-def _picture(frame: Frame, boxes: Sequence[Box]) -> Picture:
+def _picture(frame: Frame, boxes: Sequence[Box]) -> MomentPicture:
     from PIL import Image, ImageDraw
 
     small = Image.fromarray(np.ascontiguousarray(frame.reduced(WIDTH)))
@@ -167,7 +167,7 @@ def _picture(frame: Frame, boxes: Sequence[Box]) -> Picture:
         pen.rectangle(corners, outline=_CHOSEN if box.chosen else _OTHER, width=2 if box.chosen else 1)
         if box.chosen or len(boxes) == 1:
             face = _cut(frame, box)
-    return Picture(jpeg(small), None if face is None else jpeg(face))
+    return MomentPicture(jpeg(small), None if face is None else jpeg(face))
 
 
 def _cut(frame: Frame, box: Box) -> Any:
@@ -202,7 +202,7 @@ _KINDS = {"all": "all", "doubtful": "doubtful", "nobody": "speaker not seen", "f
 
 
 @dataclass(frozen=True)
-class Entry:
+class SheetEntry:
     """A clip on the sheet.
 
     Attributes:
@@ -220,7 +220,7 @@ class Entry:
     why: str
 
 
-def entries(dataset: Dataset, stream: str) -> list[Entry]:
+def entries(dataset: Dataset, stream: str) -> list[SheetEntry]:
     """The clips that a stream was tried for, the most doubtful first."""
     notes = dict(dataset.native(stream).notes())
     rows = {row.clip: row for row in dataset.rows(stream)}
@@ -233,10 +233,10 @@ def entries(dataset: Dataset, stream: str) -> list[Entry]:
     return sorted(tried, key=lambda entry: -entry.doubt)
 
 
-def _entry(clip: Clip, row: Row, notes: Mapping[str, Any], choice: Choice | None, step: float) -> Entry:
+def _entry(clip: Clip, row: JournalRow, notes: Mapping[str, Any], choice: Choice | None, step: float) -> SheetEntry:
     tracks = notes.get("tracks", [])
     if row.status == "failed":
-        return Entry(moment(clip, tracks, step, ()), "failed", 1.0, "", f"{row.code}: {row.message or ''}")
+        return SheetEntry(moment(clip, tracks, step, ()), "failed", 1.0, "", f"{row.code}: {row.message or ''}")
     share = row.valid / max(row.rows, 1)
     seen = f"{row.valid} of {row.rows} rows"
     if choice is not None:
@@ -245,7 +245,7 @@ def _entry(clip: Clip, row: Row, notes: Mapping[str, Any], choice: Choice | None
         doubt, why = (0.6 if "fallback" in notes else 0.4 * (1.0 - share)), str(notes.get("fallback", ""))
         chosen = tuple(track["track"] for track in tracks if track.get("chosen"))
     kind = "nobody" if not row.valid else "doubtful" if doubt >= DOUBTFUL else "clear"
-    return Entry(moment(clip, tracks, step, chosen), kind, doubt, seen, why)
+    return SheetEntry(moment(clip, tracks, step, chosen), kind, doubt, seen, why)
 
 
 def write_sheet(
@@ -286,7 +286,7 @@ def write_sheet(
     return pages
 
 
-def _tiles(root: Path | None, part: Sequence[Entry], workers: int) -> Iterator[dict[str, Any]]:
+def _tiles(root: Path | None, part: Sequence[SheetEntry], workers: int) -> Iterator[dict[str, Any]]:
     moments = [entry.moment for entry in part]
     absent = ClipError("missing_media", "The raw files were not found.")
     pictures = [absent] * len(part) if root is None else photograph(root, moments, workers)

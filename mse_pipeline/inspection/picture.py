@@ -40,7 +40,7 @@ _FONTS = (
 )
 
 
-def draw(inspection: Inspection) -> bytes:
+def draw_picture(inspection: Inspection) -> bytes:
     """The whole picture as PNG."""
     timed = [view for view in inspection.streams if _has_time(view)]
     strip = [_strip_height(inspection.frames)] if inspection.frames else []
@@ -246,7 +246,7 @@ _HEARD = 120.0  # seconds of sound that a page carries at most
 _LISTED = 2000  # dimensions that are listed by name at most
 
 
-def write(inspection: Inspection) -> str:
+def write_page(inspection: Inspection) -> str:
     """The page. All that comes from the dataset is escaped, and the page may load and run nothing."""
     import jinja2
 

@@ -74,11 +74,11 @@ _PLAIN_REASONS = (
 """Our words for errors that FFmpeg calls "Invalid argument" or "patches welcome"."""
 
 
-def reason(error: BaseException) -> str:
+def why_refused(error: BaseException) -> str:
     """The reason of an error: FFmpeg's text without the path that PyAV appends, or our own where that says nothing.
 
     Examples:
-        >>> reason(ValueError("bad"))
+        >>> why_refused(ValueError("bad"))
         'bad'
     """
     for kind, words in _PLAIN_REASONS:
@@ -126,7 +126,7 @@ def _explain(file: Path, error: BaseException) -> str:
         why = NOT_READ.get(refused, "in a format that mse does not read")
         return f"it is {why} (FFmpeg's format {refused})."
     plain = isinstance(error, tuple(kind for kind, _ in _PLAIN_REASONS))
-    words = f"{reason(error)}." if plain else f"FFmpeg says {reason(error)!r}."
+    words = f"{why_refused(error)}." if plain else f"FFmpeg says {why_refused(error)!r}."
     with file.open("rb") as stream:
         head = stream.read(4096)
     if head.lstrip().startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"v=0")):

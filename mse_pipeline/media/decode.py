@@ -1,7 +1,7 @@
 """Decode: one pass over a media file gives a clip's sound and its frames, on one clock.
 
 `decode` opens the file, reads its packets up to the clip's end, and gives the sound to a `SoundTrack` and the frames
-to a `Picture`, which finds the time of each frame and passes it to the samplers.
+to a `VideoTrack`, which finds the time of each frame and passes it to the samplers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, reason
+from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, why_refused
 from mse_pipeline.media.frames import Frame, PixelAspect
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.seeking import CODECS, CONTAINERS, Opened, Skipper, open_at
@@ -31,7 +31,7 @@ MAX_STILL = 3600
 """Seconds that one frame may be shown; a file that announces more has broken timestamps."""
 
 
-class Picture:
+class VideoTrack:
     """Follows a clip's video and knows when each frame is shown and when the video ends.
 
     Args:
@@ -207,7 +207,7 @@ def _span(path: Path, start: float | None, end: float | None) -> tuple[Fraction,
 class _Side:
     """One stream of the pass, its sink and what went wrong with it."""
 
-    def __init__(self, stream: Any, sink: SoundTrack | Picture, timeline: Timeline) -> None:
+    def __init__(self, stream: Any, sink: SoundTrack | VideoTrack, timeline: Timeline) -> None:
         self.stream, self.sink, self._timeline = stream, sink, timeline
         self.skipper: Skipper | None = None
         self.frames = 0
@@ -263,7 +263,7 @@ class _Pass:
         self._zero = container_start(self._container)
         self._sides: dict[int, _Side] = {}
         self._sound: tuple[_Side, SoundTrack] | None = None
-        self._picture: tuple[_Side, Picture] | None = None
+        self._picture: tuple[_Side, VideoTrack] | None = None
         self._problems: dict[str, ClipError] = {}
         self._channel: int | None = None
         self._remarks: dict[str, list[ClipError]] = {"audio": [], "video": []}
@@ -285,7 +285,7 @@ class _Pass:
         fps = exact(self._info.fps) if self._info.fps and self._info.fps > 0 else Fraction(25)
         clock = FrameClock(stream, None if is_bare(self._container) else self._zero + self._begin)
         aspect = PixelAspect(self._container, stream)
-        picture = Picture(frames, clock, aspect, begin=self._begin, length=self._length, fps=fps)
+        picture = VideoTrack(frames, clock, aspect, begin=self._begin, length=self._length, fps=fps)
         side = self._side(stream, picture)
         self._picture = side, picture
         codec = stream.codec_context
@@ -306,7 +306,7 @@ class _Pass:
             return None
         return stream
 
-    def _side(self, stream: Any, sink: SoundTrack | Picture) -> _Side:
+    def _side(self, stream: Any, sink: SoundTrack | VideoTrack) -> _Side:
         self._sides[stream.index] = _Side(stream, sink, self._opened.timeline)
         return self._sides[stream.index]
 
@@ -372,7 +372,7 @@ class _Pass:
 
     def _settle(self, kind: str, side: _Side, yielded: bool) -> bool:
         """Record the problem of a stream that gave nothing, or the damage of one that gave something."""
-        why = "" if side.first_error is None else reason(side.first_error)
+        why = "" if side.first_error is None else why_refused(side.first_error)
         if yielded:
             if side.errors:
                 lost = f"Parts of the {kind} of {self._path} were lost ({side.errors} times): {why}."

@@ -10,7 +10,7 @@ from typing import Any
 import av
 
 from mse_pipeline.errors import ClipError
-from mse_pipeline.media.container import find_stream, open_container, prepare, reason
+from mse_pipeline.media.container import find_stream, open_container, prepare, why_refused
 from mse_pipeline.media.frames import Orientation, PixelAspect, square_width
 
 
@@ -106,5 +106,5 @@ def _first_orientation(container: Any, video: Any, path: Path) -> Orientation:
         for frame in container.decode(video):
             return Orientation.of_frame(frame)
     except av.FFmpegError as error:
-        raise ClipError("undecodable", f"The video of {path} cannot be decoded: {reason(error)}.") from error
+        raise ClipError("undecodable", f"The video of {path} cannot be decoded: {why_refused(error)}.") from error
     return Orientation()

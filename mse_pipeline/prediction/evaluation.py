@@ -30,10 +30,10 @@ from mse_pipeline.training.loop import Predicted, predict_split
 from mse_pipeline.training.loop import evaluate as score
 from mse_pipeline.training.run_files import DATA, OF_THE_DATASET, StreamAbout
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.stored import Stored, open_stored, seeds_of
+from mse_pipeline.training.stored import StoredTraining, open_stored, seeds_of
 
 
-def require_same(stored: Stored, dataset: Dataset) -> list[str]:
+def require_same(stored: StoredTraining, dataset: Dataset) -> list[str]:
     """Refuse a dataset that the run cannot read.
 
     Args:
@@ -149,7 +149,7 @@ class Evaluation:
         metric_kind: Name under which `metrics.evaluate` knows the numbers.
     """
 
-    stored: Stored
+    stored: StoredTraining
     dataset: str
     split: Split
     decoding: Decoding
@@ -223,7 +223,7 @@ def evaluate(
     return Evaluation(first, dataset.name, split, used, labelled, tuple(remarks), found, coverage, metric_kind=kind)
 
 
-def _since_training(stored: Stored, data: Data) -> list[str]:
+def _since_training(stored: StoredTraining, data: Data) -> list[str]:
     """What has changed in the run's dataset, so that scores of before and of now are not of the same."""
     name, digests = stored.about.dataset, stored.about.data
     if not digests:
@@ -239,7 +239,7 @@ def _since_training(stored: Stored, data: Data) -> list[str]:
     ]
 
 
-def _job(stored: Stored, dataset: Dataset, backbone: Backbone, decoding: Decoding) -> Job:
+def _job(stored: StoredTraining, dataset: Dataset, backbone: Backbone, decoding: Decoding) -> Job:
     streams = {modality: dataset[stream.name] for modality, stream in stored.streams.items()}
     job = restore(stored, backbone, dataset.clips, streams, decoding)
     return replace(job, metric_kind=metric_kind(dataset))
@@ -260,7 +260,7 @@ def _absent(
     return found
 
 
-def _seed(stored: Stored, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
+def _seed(stored: StoredTraining, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
     trained, _ = adapter.load(stored.folder)
     predicted = predict_split(job, trained.to(job.backbone.device), split)
     rows = zip(predicted.examples, predicted.values, predicted.probabilities, strict=True)
@@ -290,7 +290,7 @@ def _metrics(job: Job, predicted: Predicted) -> dict[str, float]:
 
 
 def _prediction(
-    stored: Stored, split: Split, example: Example, value: Any, probabilities: Sequence[float]
+    stored: StoredTraining, split: Split, example: Example, value: Any, probabilities: Sequence[float]
 ) -> ClipPrediction:
     target: Any = None
     if example.target != UNKNOWN:

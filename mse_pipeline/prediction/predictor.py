@@ -14,18 +14,18 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extraction.run import Options, Progress, extract_corpus, without_media
+from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, extract_corpus, without_media
 from mse_pipeline.prediction import clips as new
 from mse_pipeline.prediction.remaking import DATASET, load_backbone, recipes
 from mse_pipeline.prediction.result import ABSENT, ClipPrediction, Remark, check_outside, meaning, spread
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.task import Task
 from mse_pipeline.training.job import restore
 from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.stored import Stored, open_stored
+from mse_pipeline.training.stored import StoredTraining, open_stored
 
 
 class Predictor:
@@ -48,7 +48,9 @@ class Predictor:
                 print(found.clip, found.prediction, found.confidence, [remark.code for remark in found.remarks])
     """
 
-    def __init__(self, stored: Stored, recipes: Sequence[Recipe], backbone: Backbone, trained: TrainedModel) -> None:
+    def __init__(
+        self, stored: StoredTraining, recipes: Sequence[Recipe], backbone: Backbone, trained: TrainedModel
+    ) -> None:
         self.stored = stored
         self.recipes = tuple(recipes)
         self.backbone = backbone
@@ -112,7 +114,7 @@ class Predictor:
         texts: Mapping[str | Path, str] | None = None,
         keep: str | Path | None = None,
         workers: int | None = None,
-        progress: Progress | None = None,
+        progress: ExtractionProgress | None = None,
     ) -> list[ClipPrediction]:
         """Predict media files, or the clips of one table.
 
@@ -174,7 +176,7 @@ class Predictor:
         *,
         keep: str | Path | None = None,
         workers: int | None = None,
-        progress: Progress | None = None,
+        progress: ExtractionProgress | None = None,
     ) -> list[ClipPrediction]:
         """The same for clips that are at hand.
 
@@ -188,7 +190,11 @@ class Predictor:
         with self._cache(keep) as cache:
             for recipe in self.recipes:
                 extract_corpus(
-                    recipe, corpus, cache, Options(workers=workers, device=str(self.backbone.device)), progress
+                    recipe,
+                    corpus,
+                    cache,
+                    ExtractionOptions(workers=workers, device=str(self.backbone.device)),
+                    progress,
                 )
             dataset = cache[DATASET] if self.recipes else None
             return self._read(corpus.clips, dataset)
@@ -224,16 +230,16 @@ class Predictor:
             for clip in clips
         ]
 
-    def _rows(self, dataset: Dataset | None) -> dict[str, list[Row]]:
+    def _rows(self, dataset: Dataset | None) -> dict[str, list[JournalRow]]:
         """What became of each clip's streams, the words that they stand on included."""
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, list[JournalRow]] = {}
         words = self.stored.about.words
         for stream in (*self.stored.streams.values(), *([words] if words else [])):
             for row in [] if dataset is None else dataset.rows(stream.name):
                 rows.setdefault(row.clip, []).append(row)
         return rows
 
-    def _is_lost(self, clip: Clip, rows: Sequence[Row]) -> bool:
+    def _is_lost(self, clip: Clip, rows: Sequence[JournalRow]) -> bool:
         """Whether a clip cannot be predicted: it was not read, or nothing is there that the model reads."""
         if any(row.status == "failed" and row.code not in ABSENT for row in rows):
             return True
@@ -248,5 +254,5 @@ class Predictor:
         return [Remark("no_text", "There is no text, which the model was trained to read.")]
 
 
-def _of_rows(rows: Sequence[Row]) -> list[Remark]:
+def _of_rows(rows: Sequence[JournalRow]) -> list[Remark]:
     return [Remark(row.code, row.message or "", row.stream) for row in rows if row.code is not None]

@@ -28,12 +28,12 @@ from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.keys import differences
 from mse_pipeline.task import to_plain
 from mse_pipeline.training.run_files import StreamAbout
-from mse_pipeline.training.stored import Stored
+from mse_pipeline.training.stored import StoredTraining
 
 BUILT_IN = "built-in"
 
 
-def load_backbone(stored: Stored, given: str | None = None, device: str = "cpu") -> Backbone:
+def load_backbone(stored: StoredTraining, given: str | None = None, device: str = "cpu") -> Backbone:
     """The backbone that a run was trained with: the digest of its weights is the run's.
 
     Args:
@@ -126,7 +126,7 @@ _MODELS = ("model", "weights")
 """Options of extractors that say where a model lies."""
 
 
-def recipes(stored: Stored, models: Mapping[str, str] | None = None) -> list[Recipe]:
+def recipes(stored: StoredTraining, models: Mapping[str, str] | None = None) -> list[Recipe]:
     """The recipes that make a run's features anew, one for each clock; none for a run that reads text alone.
 
     Args:
@@ -158,7 +158,7 @@ def recipes(stored: Stored, models: Mapping[str, str] | None = None) -> list[Rec
     return made
 
 
-def _recipe(stored: Stored, alignment: dict[str, Any], streams: dict[str, dict[str, Any]]) -> Recipe:
+def _recipe(stored: StoredTraining, alignment: dict[str, Any], streams: dict[str, dict[str, Any]]) -> Recipe:
     plain = {
         "version": 1,
         "name": DATASET,
@@ -183,7 +183,7 @@ def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
         )
 
 
-def _options(stored: Stored, stream: StreamAbout, given: str | None) -> dict[str, Any]:
+def _options(stored: StoredTraining, stream: StreamAbout, given: str | None) -> dict[str, Any]:
     """Options that configure the extractor as the run's identity says, and where its model is."""
     _require_remakable(stored, stream)
     name = str(stream.identity["stream"])
@@ -210,7 +210,7 @@ def _options(stored: Stored, stream: StreamAbout, given: str | None) -> dict[str
     return options
 
 
-def _require_remakable(stored: Stored, stream: StreamAbout) -> None:
+def _require_remakable(stored: StoredTraining, stream: StreamAbout) -> None:
     if not stream.extracted:
         source = stream.identity.get("imported")
         told = source.get("tool") or source.get("format") if isinstance(source, Mapping) else None
@@ -268,7 +268,7 @@ def _alignment(stream: StreamAbout, given: str | None) -> dict[str, Any]:
     return alignment
 
 
-def _require_same(stored: Stored, recipe: Recipe, streams: Mapping[str, StreamAbout]) -> None:
+def _require_same(stored: StoredTraining, recipe: Recipe, streams: Mapping[str, StreamAbout]) -> None:
     """Refuse extractors that would make other values than the run was trained on."""
     for spec in stream_specs(recipe):
         found = differences(streams[spec.stream].identity, spec.identity)

@@ -16,7 +16,7 @@ from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.store.storage import aside, write_text
 from mse_pipeline.task import Classification, Task
 from mse_pipeline.training.run_files import RUN
-from mse_pipeline.training.stored import Stored
+from mse_pipeline.training.stored import StoredTraining
 
 ABSENT = frozenset({"no_audio", "no_video", "no_face", "no_text", "too_short", "alignment_failed"})
 """What a clip may lack: the model was trained on such clips too, of which it read nothing in that modality, or rows
@@ -139,7 +139,7 @@ SUFFIXES = (".parquet", ".csv", ".jsonl")
 _PLAIN = ("clip", "media", "split", "seed", "target", "prediction", "confidence", "deviation")
 
 
-def check_outside(path: Path, stored: Stored, option: str) -> None:
+def check_outside(path: Path, stored: StoredTraining, option: str) -> None:
     """Refuse a place inside of the run, whose files are its results.
 
     Args:
@@ -158,7 +158,7 @@ def check_outside(path: Path, stored: Stored, option: str) -> None:
         )
 
 
-def check_out(path: Path, stored: Stored) -> None:
+def check_out(path: Path, stored: StoredTraining) -> None:
     """Refuse a file that could not, or must not, be written, before the work is done.
 
     Raises:
@@ -171,7 +171,9 @@ def check_out(path: Path, stored: Stored) -> None:
     check_outside(path, stored, "--out")
 
 
-def write(path: Path, predictions: Sequence[ClipPrediction], task: Task, coverage: Coverage = NOT_TOLD) -> None:
+def write_predictions(
+    path: Path, predictions: Sequence[ClipPrediction], task: Task, coverage: Coverage = NOT_TOLD
+) -> None:
     """Write one row a clip, the file whole or not at all.
 
     Probabilities are a list in Parquet, whose metadata ``mse.answers`` names them, a column each in CSV

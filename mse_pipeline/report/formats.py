@@ -12,8 +12,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
-from mse_pipeline.report.runs import RunGroup, SeedResult
-from mse_pipeline.report.table import Cell, Column, Published, Report, Row, Table, coverage_rows, marks, seconds_text
+from mse_pipeline.report.runs import RunGroup, StoredSeed
+from mse_pipeline.report.table import (
+    Cell,
+    Column,
+    PublishedRow,
+    Report,
+    ResultRow,
+    ResultTable,
+    coverage_rows,
+    marks,
+    seconds_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +47,7 @@ def to_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: ResultTable) -> dict[str, Any]:
     return {
         "dataset": table.dataset,
         "metrics": table.kind,
@@ -57,7 +67,7 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: ResultRow) -> dict[str, Any]:
     cells = {key: {"mean": _defined(cell.mean), "sd": cell.sd, "best": cell.best} for key, cell in row.cells.items()}
     classes = None if row.classes is None else asdict(row.classes)
     return {
@@ -88,7 +98,7 @@ def _run(run: RunGroup) -> dict[str, Any]:
     }
 
 
-def _seed(seed: SeedResult) -> dict[str, Any]:
+def _seed(seed: StoredSeed) -> dict[str, Any]:
     return {
         "seed": seed.seed,
         "best_epoch": seed.best_epoch,
@@ -100,7 +110,7 @@ def _seed(seed: SeedResult) -> dict[str, Any]:
     }
 
 
-def _published_json(row: Published) -> dict[str, Any]:
+def _published_json(row: PublishedRow) -> dict[str, Any]:
     return {
         "system": row.system,
         "source": row.source,
@@ -141,7 +151,7 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]|#!~$@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
 
 
-def _section(table: Table) -> str:
+def _section(table: ResultTable) -> str:
     lines = [f"## {escape(table.dataset)}", ""]
     if table.rows:
         heads = ["run", "backbone and inputs", "parameters", "seeds", *(column.title for column in table.columns)]
@@ -174,13 +184,13 @@ def _section(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _published(row: Published, columns: Sequence[Column]) -> str:
+def _published(row: PublishedRow, columns: Sequence[Column]) -> str:
     cells = {c.key: _cell(c, row.mean[c.key], row.sd.get(c.key)) for c in columns if c.key in row.mean}
     label = [f"*{escape(row.system)}*", f"published ({escape(row.source)})", "", str(row.seeds or "")]
     return _cells(label, columns, cells, "")
 
 
-def _markdown_legend(table: Table, published: bool) -> str:
+def _markdown_legend(table: ResultTable, published: bool) -> str:
     units = "percent, errors in the unit of the labels" if any(c.error for c in table.columns) else "percent"
     text = f"Test split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
     if len(table.rows) > 1:
@@ -190,7 +200,7 @@ def _markdown_legend(table: Table, published: bool) -> str:
     return text + ("\n" if published else "")
 
 
-def _sources(rows: Sequence[Published]) -> list[str]:
+def _sources(rows: Sequence[PublishedRow]) -> list[str]:
     sources = {row.source: (row.citation, row.url) for row in rows}
     lines = [
         f"{escape(name)}: {escape(citation)}{f', <{url}>' if url else ''}" for name, (citation, url) in sources.items()
@@ -257,7 +267,7 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(listed)
 
 
-def _coverage(table: Table, console: Console) -> None:
+def _coverage(table: ResultTable, console: Console) -> None:
     """Of how many clips the rows are, and what their marks mean."""
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -271,7 +281,7 @@ def _coverage(table: Table, console: Console) -> None:
         console.print(Text(sentence, style="yellow"))
 
 
-def _fitted(table: Table, others: Sequence[Published], width: int) -> tuple[RichTable, tuple[Column, ...]]:
+def _fitted(table: ResultTable, others: Sequence[PublishedRow], width: int) -> tuple[RichTable, tuple[Column, ...]]:
     """The roomiest layout that fits; columns go only when the narrowest does not fit, the least telling ones first."""
     from rich.console import Console
 
@@ -291,8 +301,8 @@ def _fitted(table: Table, others: Sequence[Published], width: int) -> tuple[Rich
 
 
 def _render(
-    table: Table,
-    others: Sequence[Published],
+    table: ResultTable,
+    others: Sequence[PublishedRow],
     columns: Sequence[Column],
     layout: tuple[int, int, str],
     *,
@@ -363,7 +373,7 @@ def _aligned(column: Column, rows: Sequence[Mapping[str, Cell]], join: str) -> l
     ]
 
 
-def _legend(table: Table, columns: Sequence[Column], hidden: int) -> str:
+def _legend(table: ResultTable, columns: Sequence[Column], hidden: int) -> str:
     parts = ["n seeds, mean ± sample sd", "percent" + (", errors in label units" if _errors(columns) else "")]
     if len(table.rows) > 1:
         parts.append("bold: best of our runs")

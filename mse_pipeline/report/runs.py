@@ -27,7 +27,7 @@ _LARGEST = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class SeedResult:
+class StoredSeed:
     """One finished training.
 
     Attributes:
@@ -87,7 +87,7 @@ class RunGroup:
     config_digest: str
     trainable_parameters: int | None
     created: str
-    seeds: tuple[SeedResult, ...]
+    seeds: tuple[StoredSeed, ...]
     unfinished: Mapping[str, str]
     data: Mapping[str, str] = field(default_factory=dict)
 
@@ -110,14 +110,14 @@ class RunGroup:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRuns:
     """The runs below some paths, and sentences on what was passed over."""
 
     runs: tuple[RunGroup, ...]
     warnings: tuple[str, ...]
 
 
-def find(paths: Iterable[str | Path]) -> Found:
+def find(paths: Iterable[str | Path]) -> FoundRuns:
     """Reads run folders, and folders of run folders. What cannot be read is told, never raised.
 
     Args:
@@ -135,7 +135,7 @@ def find(paths: Iterable[str | Path]) -> Found:
                 runs.append(_run(folder, warnings))
             except MseError as error:
                 warnings.append(f"{shown(str(folder), 200)} is passed over: {error}")
-    return Found(tuple(runs), tuple(warnings))
+    return FoundRuns(tuple(runs), tuple(warnings))
 
 
 def shown(text: str, longest: int = 80) -> str:
@@ -174,7 +174,7 @@ def _run(folder: Path, warnings: list[str]) -> RunGroup:
     except ValueError as error:
         raise MseError(f"in run.json, {shown(str(error), 300)}") from None
     streams, config, classes = (stored.get(key) for key in ("streams", "config", "classes"))
-    seeds: dict[int, SeedResult] = {}
+    seeds: dict[int, StoredSeed] = {}
     unfinished: dict[str, str] = {}
     for child in sorted(folder.glob("seed-*")):
         name = shown(child.name)
@@ -219,7 +219,7 @@ def _streams(stored: Mapping[str, Any]) -> dict[str, str]:
     return {shown(modality): shown(str(name)) for modality, name in stored.items() if name is not None}
 
 
-def _seed(folder: Path, digest: str, warnings: list[str]) -> SeedResult:
+def _seed(folder: Path, digest: str, warnings: list[str]) -> StoredSeed:
     if not (folder / "result.json").exists():
         raise MseError("not finished, there is no result.json yet")
     stored = _json(folder / "result.json")
@@ -234,7 +234,7 @@ def _seed(folder: Path, digest: str, warnings: list[str]) -> SeedResult:
     if stored.get("config_digest", digest) != digest:
         raise MseError("trained on other data, or with another configuration, than run.json tells")
     alarms = stored.get("alarms")
-    return SeedResult(
+    return StoredSeed(
         seed=int(seed),
         path=folder,
         best_epoch=None if best is None else int(best),

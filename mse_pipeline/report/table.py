@@ -23,7 +23,7 @@ from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRow:
     """One row of somebody's table.
 
     Attributes:
@@ -51,7 +51,7 @@ class Published:
     note: str | None
 
 
-def published(dataset: str) -> tuple[Published, ...]:
+def published(dataset: str) -> tuple[PublishedRow, ...]:
     """What was published on a dataset: the method's own seeds first; nothing for a dataset of one's own.
 
     Examples:
@@ -64,12 +64,12 @@ def published(dataset: str) -> tuple[Published, ...]:
 
 
 @cache
-def _all() -> tuple[Published, ...]:
+def _all() -> tuple[PublishedRow, ...]:
     stored = json.loads(resources.files("mse_pipeline.report").joinpath("published.json").read_text("utf-8"))
     return tuple(_row(row, stored["sources"][row["source"]]) for row in stored["rows"])
 
 
-def _row(row: Mapping[str, Any], source: Mapping[str, Any]) -> Published:
+def _row(row: Mapping[str, Any], source: Mapping[str, Any]) -> PublishedRow:
     mean, sd = {}, {}
     for name, printed in row["metrics"].items():
         values = printed if isinstance(printed, list) else [printed]
@@ -78,7 +78,7 @@ def _row(row: Mapping[str, Any], source: Mapping[str, Any]) -> Published:
         mean[name] = scaled[0]
         if len(scaled) == 2:
             sd[name] = scaled[1]
-    return Published(
+    return PublishedRow(
         dataset=row["dataset"],
         system=f"{row['system']}, {row['backbone']}" if "backbone" in row else row["system"],
         source=source["label"],
@@ -163,7 +163,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """A run of ours and its cells by metric; `other_data`: rows of its table are of other clips, labels or texts."""
 
     run: RunGroup
@@ -227,7 +227,7 @@ def _place(variant: str) -> tuple[int, int, tuple[int, ...], str]:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """Runs of one dataset, and what was published on it.
 
     Attributes:
@@ -243,8 +243,8 @@ class Table:
     dataset: str
     kind: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    published: tuple[Published, ...]
+    rows: tuple[ResultRow, ...]
+    published: tuple[PublishedRow, ...]
     pending: tuple[RunGroup, ...] = ()
 
     @property
@@ -253,7 +253,7 @@ class Table:
         return (*(row.run for row in self.rows), *self.pending)
 
 
-def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None) -> tuple[Table, ...]:
+def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None) -> tuple[ResultTable, ...]:
     """One table a dataset and sort of metrics, in alphabetical order.
 
     Args:
@@ -266,11 +266,11 @@ def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | 
     return tuple(_table(*key, groups[key], classes or {}) for key in sorted(groups))
 
 
-def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> Table:
-    rows = [Row(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
+def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> ResultTable:
+    rows = [ResultRow(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
     keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
     columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ResultRow]] = {}
     for row in rows:
         groups.setdefault(row.run.labelled, []).append(replace(row, other_data=len({r.run.labelled for r in rows}) > 1))
     rows = [row for group in groups.values() for row in _best(group, columns)]
@@ -279,7 +279,7 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
     def rank(mean: float | None) -> float:
         return math.inf if mean is None or math.isnan(mean) else -mean if higher else mean
 
-    def score(row: Row) -> float:
+    def score(row: ResultRow) -> float:
         return rank(row.cells[first].mean if first in row.cells else None)
 
     best: dict[str, float] = {}
@@ -289,14 +289,14 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
     others = published(dataset) if dataset == kind else ()
     others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
-    return Table(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
+    return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
 
 
-def coverage_rows(table: Table) -> list[tuple[str, str, str]]:
+def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
     """What is read, of how many clips of each split, and by which runs, where these are not all of the table's.
 
     Examples:
-        >>> coverage_rows(Table("meld", "meld", (), (), ()))
+        >>> coverage_rows(ResultTable("meld", "meld", (), (), ()))
         []
     """
     found: dict[tuple[str, str], list[str]] = {}
@@ -310,7 +310,7 @@ def coverage_rows(table: Table) -> list[tuple[str, str, str]]:
     return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in found.items()]
 
 
-def marks(table: Table) -> list[str]:
+def marks(table: ResultTable) -> list[str]:
     """What the marks in a table mean, as sentences."""
     sentences = []
     if any(row.partial for row in table.rows):
@@ -349,7 +349,7 @@ def _cells(run: RunGroup) -> dict[str, Cell]:
     return cells
 
 
-def _best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+def _best(rows: Sequence[ResultRow], columns: Sequence[Column]) -> list[ResultRow]:
     """Mark the best of rows on the same data; those that cover too little are not compared with the others."""
     whole, partial = ([row for row in rows if row.partial == wanted] for wanted in (False, True))
     for column in columns if len(whole) > 1 else ():
@@ -357,7 +357,7 @@ def _best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     return [*whole, *partial]
 
 
-def _mark_best(rows: Sequence[Row], column: Column) -> list[Row]:
+def _mark_best(rows: Sequence[ResultRow], column: Column) -> list[ResultRow]:
     """Runs that look alike in print are alike: all of them are marked."""
     means = [row.cells[column.key].mean for row in rows if column.key in row.cells]
     means = [mean for mean in means if not math.isnan(mean)]
@@ -384,7 +384,7 @@ class Report:
         warnings: On the files: folders and predictions that could not be read.
     """
 
-    tables: tuple[Table, ...]
+    tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 

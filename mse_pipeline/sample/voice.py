@@ -94,7 +94,7 @@ PHONES: dict[str, Phone] = {
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpokenPhone:
     """A phone at its place in an utterance.
 
     Attributes:
@@ -110,7 +110,7 @@ class Spoken:
     stressed: bool
 
 
-def speak(phones: str, rate: float, lead: float, rng: np.random.Generator) -> list[Spoken]:
+def speak(phones: str, rate: float, lead: float, rng: np.random.Generator) -> list[SpokenPhone]:
     """Give each phone its time.
 
     Args:
@@ -133,12 +133,12 @@ def speak(phones: str, rate: float, lead: float, rng: np.random.Generator) -> li
         phone = PHONES[name.rstrip("'")]
         length = phone.duration * (1.4 if stressed else 1.0) * (1.4 if place == len(names) - 1 else 1.0)
         length *= float(rng.uniform(0.9, 1.1)) / rate
-        spoken.append(Spoken(phone, time, time + length, stressed))
+        spoken.append(SpokenPhone(phone, time, time + length, stressed))
         time += length
     return spoken
 
 
-def mouth(spoken: Sequence[Spoken], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mouth(spoken: Sequence[SpokenPhone], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Opening and rounding of the lips, (T,) each in 0..1, at `times` in seconds.
 
     Lips are slower than sounds: each target is smeared over about 80 ms, and lips lead the sound by 30 ms.
@@ -235,7 +235,7 @@ def manner(emotion: str, strength: float, rng: np.random.Generator) -> Prosody:
 
 
 def melody(
-    spoken: Sequence[Spoken], prosody: Prosody, pitch: float, times: np.ndarray, rng: np.random.Generator
+    spoken: Sequence[SpokenPhone], prosody: Prosody, pitch: float, times: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Fundamental frequency in Hz, (T,), at `times` in seconds.
 
@@ -261,7 +261,7 @@ _BANDWIDTHS = (70.0, 100.0, 160.0, 220.0, 280.0)
 
 
 def synthesise(
-    spoken: Sequence[Spoken], prosody: Prosody, person: Speaker, duration: float, rng: np.random.Generator
+    spoken: Sequence[SpokenPhone], prosody: Prosody, person: Speaker, duration: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Speak.
 
@@ -318,7 +318,7 @@ def _tilt(voice: np.ndarray, effort: float) -> np.ndarray:
     return lfilter([1 - pole], [1, -pole], voice)
 
 
-def _envelope(spoken: Sequence[Spoken], times: np.ndarray, what: str) -> np.ndarray:
+def _envelope(spoken: Sequence[SpokenPhone], times: np.ndarray, what: str) -> np.ndarray:
     """(N,) amplitude of voicing or noise over time, with slopes of about 12 ms."""
     clock = np.arange(0, times[-1] + 0.01, 0.001)
     level = np.zeros_like(clock)
@@ -328,7 +328,7 @@ def _envelope(spoken: Sequence[Spoken], times: np.ndarray, what: str) -> np.ndar
     return np.interp(times, clock, np.convolve(level, window / window.sum(), "same"))
 
 
-def _formants(voice: np.ndarray, spoken: Sequence[Spoken], prosody: Prosody, person: Speaker) -> np.ndarray:
+def _formants(voice: np.ndarray, spoken: Sequence[SpokenPhone], prosody: Prosody, person: Speaker) -> np.ndarray:
     """Five resonators in a row (Klatt 1980), the first three gliding from phone to phone."""
     from scipy.signal import sosfilt
 
@@ -351,7 +351,7 @@ def _formants(voice: np.ndarray, spoken: Sequence[Spoken], prosody: Prosody, per
     return out
 
 
-def _frication(spoken: Sequence[Spoken], count: int, rng: np.random.Generator) -> np.ndarray:
+def _frication(spoken: Sequence[SpokenPhone], count: int, rng: np.random.Generator) -> np.ndarray:
     """Noise of fricatives over their length, and of stops as a burst of 25 ms at their end."""
     from scipy.signal import butter, sosfilt
 

@@ -20,7 +20,7 @@ import numpy as np
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import DamagedError, read_sealed, seal
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import canonical
 from mse_pipeline.store.storage import write_text
 
@@ -76,20 +76,20 @@ class Choices:
         plain = {clip: [choice.key, list(choice.tracks)] for clip, choice in self.clips.items()}
         return hashlib.blake2b(canonical(plain), digest_size=16).hexdigest()
 
-    def of(self, row: Row) -> Choice | None:
+    def of(self, row: JournalRow) -> Choice | None:
         """The choice of a clip, if it was made from the features that the journal's row names."""
         choice = self.clips.get(row.clip)
         return choice if choice is not None and choice.key == row.key else None
 
-    def told(self, row: Row) -> Row:
+    def told(self, row: JournalRow) -> JournalRow:
         """The journal's row with the choice's number of valid rows and its remark."""
         choice = self.of(row)
         if choice is None or row.status != "done":
             return row
         remark = {} if choice.code is None else {"code": choice.code, "message": choice.message}
-        return Row(**{**row.__dict__, "valid": choice.valid, **remark})
+        return JournalRow(**{**row.__dict__, "valid": choice.valid, **remark})
 
-    def key(self, row: Row) -> str:
+    def key(self, row: JournalRow) -> str:
         """What the chosen rows of a clip depend on: its features' key, and the tracks."""
         choice = self.of(row)
         if choice is None:

@@ -29,7 +29,7 @@ from mse_pipeline.places import is_local
 from mse_pipeline.store.candidates import pick
 from mse_pipeline.store.checksum import of_features
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.shards import write_shard
 from mse_pipeline.store.storage import (
     files,
@@ -196,14 +196,14 @@ class Commit:
         self._shard = f"shard-{run}-{secrets.token_hex(8)}.parquet"
         self._run = run
         self._guarded = guarded
-        self._rows: list[Row] = []
+        self._rows: list[JournalRow] = []
         self._features: dict[tuple[str, str], Shard] = defaultdict(list)
 
-    def add(self, row: Row, features: Features | None = None) -> None:
+    def add(self, row: JournalRow, features: Features | None = None) -> None:
         """Add the row of one clip in one stream. A row that is done comes with its features, or names their shard."""
         if features is not None:
             picked = pick(features)
-            row = Row(
+            row = JournalRow(
                 **{
                     **row.__dict__,
                     "shard": self._shard,

@@ -19,7 +19,7 @@ from mse_pipeline.store.candidates import Choices, read_choices, write_choices
 from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.journal import Journal, JournalRow
 from mse_pipeline.store.keys import ID, Version, canonical, stream_id
 from mse_pipeline.store.manifest import Manifest, StreamEntry, count_clips, read_clips, read_manifest, write_manifest
 from mse_pipeline.store.pack import Pack
@@ -43,7 +43,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.journal = Journal(path / "journal")
-        self._grouped: tuple[object, dict[str, list[Row]]] = (None, {})
+        self._grouped: tuple[object, dict[str, list[JournalRow]]] = (None, {})
         self._packs: dict[str, Pack] = {}
         self._choices: dict[tuple[str, str], Choices] = {}
 
@@ -100,7 +100,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         order = [clip.id for clip in self.clips]
         return ShardView(self.stream_folder(stream, version), rows, order, self.choices(stream, version))
 
-    def rows(self, stream: str, version: str | None = None) -> list[Row]:
+    def rows(self, stream: str, version: str | None = None) -> list[JournalRow]:
         """The journal's rows of a version of a stream, done and failed, in no particular order.
 
         Args:
@@ -166,13 +166,13 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         """How many clips have features of a stream, by the journal."""
         return sum(row.status == "done" for row in self.rows(stream))
 
-    def rows_with_shards(self) -> dict[tuple[str, str], Row]:
+    def rows_with_shards(self) -> dict[tuple[str, str], JournalRow]:
         """The journal's rows by clip and stream version, without features that are lost because their shard is missing.
 
         A shard may have been removed by hand because it was damaged, or, on object storage, by someone who thought that
         nothing names it. Its features then count as missing.
         """
-        held: dict[tuple[str, str], Row] = {}
+        held: dict[tuple[str, str], JournalRow] = {}
         for version, rows in self._rows_by_version().items():
             shards = {
                 stream: set(names(self.stream_folder(stream, version))) for stream in {row.stream for row in rows}
@@ -182,10 +182,10 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
                     held[row.clip, version] = row
         return held
 
-    def _rows_by_version(self) -> dict[str, list[Row]]:
+    def _rows_by_version(self) -> dict[str, list[JournalRow]]:
         rows = self.journal.read()
         if self._grouped[0] is not rows:
-            grouped: dict[str, list[Row]] = {}
+            grouped: dict[str, list[JournalRow]] = {}
             for (_, version), row in rows.items():
                 grouped.setdefault(version, []).append(row)
             self._grouped = rows, grouped
@@ -232,7 +232,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             with run_lock(self.path):  # pruning would remove a version that the manifest does not name yet
                 commit = Commit(self, run=uuid.uuid4().hex[:8])
                 for clip, own in features.items():
-                    row = Row(clip=clip, stream=stream, version=entry.version, status="done", key=keys[clip])
+                    row = JournalRow(clip=clip, stream=stream, version=entry.version, status="done", key=keys[clip])
                     commit.add(row, own)
                 commit.write()
                 self.set_manifest(self.manifest.with_stream(stream, entry))

@@ -73,7 +73,7 @@ class Region:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class PackLayout:
     """The contents of a pack file and their places.
 
     Attributes:
@@ -96,7 +96,7 @@ class Layout:
 def create(
     path: Path, *, clips: Sequence[str], keys: Sequence[str], lengths: Sequence[int], names: Sequence[str],
     about: Mapping[str, Any],
-) -> Layout:  # fmt: skip
+) -> PackLayout:  # fmt: skip
     """Make a pack file with space for its arrays, and everything else.
 
     The bytes of the file depend on the arguments alone.
@@ -124,7 +124,7 @@ def create(
         file.attrs["about"] = json.dumps(dict(about), sort_keys=True, ensure_ascii=False)
         file.attrs["checksum"] = np.uint32(_checksum(clips, keys, names, offsets, about))
         regions = {name: _room(file, name, shape) for name, shape in shapes.items()}
-    return Layout(tuple(clips), tuple(keys), tuple(names), offsets, regions, about)
+    return PackLayout(tuple(clips), tuple(keys), tuple(names), offsets, regions, about)
 
 
 def _room(file: h5py.File, name: str, shape: tuple[int, ...]) -> Region:
@@ -141,7 +141,7 @@ def _region(dataset: h5py.Dataset, dtype: np.dtype) -> Region:
     return Region(dataset.id.get_offset() or 0, dataset.shape, dtype)
 
 
-def inspect(path: Path, home: Path | None = None) -> Layout:
+def inspect(path: Path, home: Path | None = None) -> PackLayout:
     """Read everything except the arrays, and check that each array is contiguous and inside the file.
 
     A pack may come from a stranger: links to other files are not opened, and an array beyond the end of the file is
@@ -175,7 +175,7 @@ def inspect(path: Path, home: Path | None = None) -> Layout:
             raise ValueError("the checksum of its table of clips does not match")
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError) as error:
         raise damaged(home or path, "The pack", error) from error
-    return Layout(clips, keys, names, offsets, regions, about)
+    return PackLayout(clips, keys, names, offsets, regions, about)
 
 
 def _plain(file: h5py.File, name: str, size: int) -> h5py.Dataset:

@@ -26,12 +26,12 @@ from mse_pipeline.store.checksum import DamagedError, mended, of_features, read_
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row, lines, read_row
+from mse_pipeline.store.journal import JournalRow, lines, read_row
 from mse_pipeline.store.keys import ID
 from mse_pipeline.store.manifest import UNCHECKED, read_clips, read_columns, read_manifest
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.shards import UNREADABLE, read_shard
-from mse_pipeline.store.storage import ASIDE, Stored, files, local_copy, names, present_copy, read_many, write_text
+from mse_pipeline.store.storage import ASIDE, StoredFile, files, local_copy, names, present_copy, read_many, write_text
 
 Kind = Literal["manifest", "clips", "defects", "journal", "shard", "pack", "copy", "identity", "state", "choices"]
 
@@ -139,22 +139,22 @@ def _verify(home: Path, results: _Results) -> None:
             _packs(file.path, results, (folder.parent.name, folder.name))
     sizes = {file.path: file for file in listed}
     for path, live in by_shard(home, rows).items():
-        _count(sizes.get(path, Stored(path, 0, 0.0)), results)
+        _count(sizes.get(path, StoredFile(path, 0, 0.0)), results)
         _shard(path, live, results)
 
 
-def _count(file: Stored, results: _Results) -> None:
+def _count(file: StoredFile, results: _Results) -> None:
     results.on_file(file.path)
     results.files += 1
     results.bytes += file.size
 
 
-def by_shard(home: Path, rows: Collection[Row]) -> dict[Path, dict[str, Row]]:
+def by_shard(home: Path, rows: Collection[JournalRow]) -> dict[Path, dict[str, JournalRow]]:
     """The rows that are done, by the shard that holds them and by clip.
 
     A row that names a path outside of the dataset, as a stranger's journal may, is left out.
     """
-    live: dict[Path, dict[str, Row]] = defaultdict(dict)
+    live: dict[Path, dict[str, JournalRow]] = defaultdict(dict)
     for row in rows:
         inside = ID.fullmatch(row.version) and PurePath(row.stream).name == row.stream != ".."
         if inside and row.status == "done" and row.shard:
@@ -162,8 +162,8 @@ def by_shard(home: Path, rows: Collection[Row]) -> dict[Path, dict[str, Row]]:
     return live
 
 
-def _journal(parts: Sequence[Stored], results: _Results) -> Collection[Row]:
-    rows: dict[tuple[str, str], Row] = {}
+def _journal(parts: Sequence[StoredFile], results: _Results) -> Collection[JournalRow]:
+    rows: dict[tuple[str, str], JournalRow] = {}
     parts = sorted(parts, key=lambda file: file.path.stem)
     for file, content in zip(parts, read_many([file.path for file in parts]), strict=True):
         _count(file, results)
@@ -258,7 +258,7 @@ def _pack(path: Path, home: Path, kind: Kind, results: _Results, version: tuple[
 _OTHER = "their checksum does not match"
 
 
-def _shard(path: Path, live: Mapping[str, Row], results: _Results) -> None:
+def _shard(path: Path, live: Mapping[str, JournalRow], results: _Results) -> None:
     problem = ""
     good: set[str] = set()
     try:
@@ -277,7 +277,7 @@ def _shard(path: Path, live: Mapping[str, Row], results: _Results) -> None:
         results.damages.append(Damage(path, "shard", problem or _OTHER, row.stream, row.version, bad))
 
 
-def intact(path: Path, live: Mapping[str, Row]) -> Iterator[tuple[Row, Features]]:
+def intact(path: Path, live: Mapping[str, JournalRow]) -> Iterator[tuple[JournalRow, Features]]:
     """The clips of a damaged shard that can be read and match their checksum in the journal.
 
     Args:
@@ -350,7 +350,7 @@ def _find_rows(dataset: Dataset) -> None:
     """Add journal rows for clips that only the shards know, if all their shards have the same key."""
     known = dataset.journal.read().keys()
     ids = {clip.id for clip in dataset.clips}
-    candidates: dict[tuple[str, str], list[Row]] = {}
+    candidates: dict[tuple[str, str], list[JournalRow]] = {}
     for stream in names(dataset.path / "streams"):
         for version in names(dataset.path / "streams" / stream):
             wanted = {clip for clip in ids if (clip, version) not in known}
@@ -363,10 +363,10 @@ def _find_rows(dataset: Dataset) -> None:
         dataset.journal.commit(dataset.journal.next_name(_RUN), rows)
 
 
-def _rows_of(path: Path, clips: set[str], stream: str, version: str) -> Iterator[Row]:
+def _rows_of(path: Path, clips: set[str], stream: str, version: str) -> Iterator[JournalRow]:
     try:
         for clip, key, features in read_shard(path, clips):
-            yield Row(
+            yield JournalRow(
                 clip=clip,
                 stream=stream,
                 version=version,
@@ -381,9 +381,9 @@ def _rows_of(path: Path, clips: set[str], stream: str, version: str) -> Iterator
         return
 
 
-def save_clips(dataset: Dataset, damages: Iterable[Damage]) -> list[Row]:
+def save_clips(dataset: Dataset, damages: Iterable[Damage]) -> list[JournalRow]:
     """Move the intact clips out of damaged shards; returns the rows of the clips that are lost."""
-    lost: list[Row] = []
+    lost: list[JournalRow] = []
     live = by_shard(dataset.path, dataset.journal.read().values())
     for damage in damages:
         if damage.kind == "shard":
@@ -399,7 +399,7 @@ def save_clips(dataset: Dataset, damages: Iterable[Damage]) -> list[Row]:
     return lost
 
 
-def _in_pack(dataset: Dataset, rows: Sequence[Row]) -> Iterator[tuple[Row, Features]]:
+def _in_pack(dataset: Dataset, rows: Sequence[JournalRow]) -> Iterator[tuple[JournalRow, Features]]:
     """The features of these clips in the pack, if they match the checksums of the shard in the journal."""
     stream = rows[0].stream if rows else ""
     if stream not in dataset or dataset.manifest.streams[stream].version != rows[0].version:

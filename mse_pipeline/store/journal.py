@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class JournalRow:
     """The result of one clip in one stream.
 
     Attributes:
@@ -72,9 +72,9 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read: tuple[list[str], dict[tuple[str, str], Row]] = ([], {})
+        self._read: tuple[list[str], dict[tuple[str, str], JournalRow]] = ([], {})
 
-    def commit(self, name: str, rows: Iterable[Row]) -> None:
+    def commit(self, name: str, rows: Iterable[JournalRow]) -> None:
         """Add rows in one file, completely or not at all. Names sort in the order of commits."""
         lines = (seal({k: v for k, v in vars(row).items() if v is not None}) for row in rows)
         write_text(self.folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
@@ -98,7 +98,7 @@ class Journal:
         listed = "\n".join(path.name for path in self.parts())
         return hashlib.blake2b(listed.encode(), digest_size=16).hexdigest()
 
-    def read(self) -> Mapping[tuple[str, str], Row]:
+    def read(self) -> Mapping[tuple[str, str], JournalRow]:
         """The rows that count, by clip and stream version; the same object as long as nobody commits.
 
         Parts that were read before are not read again; only new parts are read.
@@ -120,7 +120,7 @@ class Journal:
         self._read = listed, rows
         return rows
 
-    def merge(self, parts: Sequence[Path], rows: Iterable[Row]) -> None:
+    def merge(self, parts: Sequence[Path], rows: Iterable[JournalRow]) -> None:
         """Replace several parts by one. It is written before they are removed, so that a kill loses nothing.
 
         Args:
@@ -133,7 +133,7 @@ class Journal:
             remove(part)
 
 
-def _rows(part: Path, content: bytes) -> Iterator[tuple[tuple[str, str], Row]]:
+def _rows(part: Path, content: bytes) -> Iterator[tuple[tuple[str, str], JournalRow]]:
     try:
         for line in lines(content):
             row, _ = read_row(line)
@@ -147,7 +147,7 @@ def lines(content: bytes) -> list[bytes]:
     return [line for line in content.split(b"\n") if line]
 
 
-def read_row(line: bytes) -> tuple[Row, bool]:
+def read_row(line: bytes) -> tuple[JournalRow, bool]:
     """The row of a line, and whether the line has a checksum.
 
     Raises:
@@ -157,7 +157,7 @@ def read_row(line: bytes) -> tuple[Row, bool]:
         AttributeError: The same.
     """
     value, checked = unseal(line.decode("utf-8"))
-    return Row(**_shared(value)), checked
+    return JournalRow(**_shared(value)), checked
 
 
 def _shared(value: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Packs, the files that training reads: their statistics, `Pack` for reading, and `write_pack`.
 
 A pack is mapped into memory, so that a clip is a slice and nothing is read in advance. It keeps count, mean and spread
-of each dimension's valid, finite values for each clip; `merge` combines those of several clips. A new pack copies the
-unchanged clips from the previous pack; the others are written clip by clip.
+of each dimension's valid, finite values for each clip; `merge_statistics` combines those of several clips. A new pack
+copies the unchanged clips from the previous pack; the others are written clip by clip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from isal.isal_zlib import crc32
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import damaged, of_rows
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.hdf5 import BODY, CHECKSUMS, STATISTICS, Layout, create, inspect
+from mse_pipeline.store.hdf5 import BODY, CHECKSUMS, STATISTICS, PackLayout, create, inspect
 from mse_pipeline.store.storage import aside
 
 
@@ -67,7 +67,7 @@ def of_clip(values: np.ndarray, valid: np.ndarray) -> Statistics:
     return Statistics(count[None], mean[None], np.einsum("td,td->d", rows, rows)[None])
 
 
-def merge(parts: Iterable[Statistics]) -> Statistics | None:
+def merge_statistics(parts: Iterable[Statistics]) -> Statistics | None:
     """Statistics of all clips together, as one array row; None without any part.
 
     Deviations are merged part by part (Chan, Golub & LeVeque 1983), which stays exact where sums of squares of large
@@ -236,7 +236,7 @@ def _mapped(path: Path, home: Path) -> mmap.mmap:
         raise damaged(home, "The pack", error) from error
 
 
-def _arrays(mapped: mmap.mmap, path: Path, layout: Layout) -> dict[str, np.ndarray]:
+def _arrays(mapped: mmap.mmap, path: Path, layout: PackLayout) -> dict[str, np.ndarray]:
     arrays = {}
     for name, region in layout.regions.items():
         dtype = np.dtype(np.uint8) if region.dtype == np.bool_ else region.dtype
@@ -252,7 +252,7 @@ _BLOCK = 16 << 20  # bytes that are copied at once
 
 
 @dataclass(frozen=True)
-class Entry:
+class PackEntry:
     """One clip of a pack that is to be written.
 
     Attributes:
@@ -270,7 +270,7 @@ class Entry:
 
 def write_pack(
     path: Path,
-    entries: Sequence[Entry],
+    entries: Sequence[PackEntry],
     fresh: Iterable[tuple[str, Features]],
     *,
     names: Sequence[str],
@@ -315,7 +315,7 @@ def write_pack(
             _fill(_Body(handle, layout), entries, iter(fresh), before)
 
 
-def _rows(entry: Entry, before: Pack | None) -> int:
+def _rows(entry: PackEntry, before: Pack | None) -> int:
     if entry.old is None:
         return int(entry.rows or 0)
     if before is None:
@@ -332,9 +332,11 @@ def _checked(clip: str, features: Features, names: Sequence[str]) -> Features:
     return features
 
 
-def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Features]], before: Pack | None) -> None:
+def _fill(
+    body: _Body, entries: Sequence[PackEntry], fresh: Iterator[tuple[str, Features]], before: Pack | None
+) -> None:
     # Clips that follow each other in the previous pack too are one group: they are shifted by the same number.
-    def shift_of(numbered: tuple[int, Entry]) -> int | None:
+    def shift_of(numbered: tuple[int, PackEntry]) -> int | None:
         index, entry = numbered
         return None if entry.old is None else entry.old - index
 
@@ -357,7 +359,7 @@ def _fill(body: _Body, entries: Sequence[Entry], fresh: Iterator[tuple[str, Feat
 class _Body:
     """The arrays of a pack file, each written from begin to end."""
 
-    def __init__(self, handle: IO[bytes], layout: Layout) -> None:
+    def __init__(self, handle: IO[bytes], layout: PackLayout) -> None:
         self.names = layout.names
         self._handle = handle
         self._regions = layout.regions

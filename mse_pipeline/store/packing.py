@@ -16,7 +16,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import canonical
-from mse_pipeline.store.pack import Entry, Pack, write_pack
+from mse_pipeline.store.pack import Pack, PackEntry, write_pack
 from mse_pipeline.store.storage import local_copy, remove
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _write(dataset: Dataset, stream: str, keys: Mapping[str, str], align: Align)
         return False
     known = entry.alignment.get("kind") == "none"
     entries = [
-        Entry(clip, key, native.rows[clip].rows if known else None, same.get(clip)) for clip, key in keys.items()
+        PackEntry(clip, key, native.rows[clip].rows if known else None, same.get(clip)) for clip, key in keys.items()
     ]
     about = {
         "stream": stream,

@@ -31,10 +31,10 @@ from mse_pipeline.store import candidates
 from mse_pipeline.store.checksum import damaged, dataset_of
 from mse_pipeline.store.commit import commit_lock, last_begun, run_lock
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import ID, differences
 from mse_pipeline.store.shards import UNREADABLE, WRITING, checked, names_of, rows_of
-from mse_pipeline.store.storage import ASIDE, Stored, aside, files, names, readable, remove
+from mse_pipeline.store.storage import ASIDE, StoredFile, aside, files, names, readable, remove
 
 _TARGET = 128 << 20  # bytes of a merged shard
 _LARGE = 64 << 20  # bytes; a shard of this size stays as it is
@@ -66,7 +66,7 @@ class _Old:
 
     path: Path
     size: int
-    live: dict[str, Row]
+    live: dict[str, JournalRow]
 
 
 def compact(dataset: Dataset, *, target: int = _TARGET, large: int = _LARGE) -> Compacted:
@@ -113,18 +113,18 @@ def _measure(dataset: Dataset) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def _by_version(rows: Mapping[tuple[str, str], Row]) -> dict[tuple[str, str], list[Row]]:
-    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+def _by_version(rows: Mapping[tuple[str, str], JournalRow]) -> dict[tuple[str, str], list[JournalRow]]:
+    grouped: dict[tuple[str, str], list[JournalRow]] = defaultdict(list)
     for row in rows.values():
         if row.status == "done" and row.shard:
             grouped[row.stream, row.version].append(row)
     return grouped
 
 
-def _shards(dataset: Dataset, folder: Path, held: Sequence[Row]) -> list[_Old]:
+def _shards(dataset: Dataset, folder: Path, held: Sequence[JournalRow]) -> list[_Old]:
     """The shards that count, in the corpus's order of their first clips."""
     order = {clip.id: index for index, clip in enumerate(dataset.clips)}
-    live: dict[str, dict[str, Row]] = defaultdict(dict)
+    live: dict[str, dict[str, JournalRow]] = defaultdict(dict)
     for row in held:
         live[str(row.shard)][row.clip] = row
     present = set(names(folder))
@@ -296,11 +296,11 @@ def prune(dataset: Dataset, *, older_than: float = DAY, keep_versions: bool = Fa
     )
 
 
-def _unused(dataset: Dataset, listed: Sequence[Stored]) -> dict[_Version, list[Stored]]:
+def _unused(dataset: Dataset, listed: Sequence[StoredFile]) -> dict[_Version, list[StoredFile]]:
     """The versions that the manifest does not name, with their files; some may have only rows in the journal."""
     used = {(stream, entry.version) for stream, entry in dataset.manifest.streams.items()}
     known = {(row.stream, row.version) for row in dataset.journal.read().values()}
-    unused: dict[_Version, list[Stored]] = {version: [] for version in known - used}
+    unused: dict[_Version, list[StoredFile]] = {version: [] for version in known - used}
     for file in listed:
         version = _version(dataset, file.path)
         if version is not None and version not in used and _is_ours(file.path.name):
@@ -322,8 +322,8 @@ def _is_ours(name: str) -> bool:
 
 
 def _orphans(
-    dataset: Dataset, listed: Sequence[Stored], unused: Mapping[_Version, Sequence[Stored]]
-) -> Iterator[Stored]:
+    dataset: Dataset, listed: Sequence[StoredFile], unused: Mapping[_Version, Sequence[StoredFile]]
+) -> Iterator[StoredFile]:
     """Files that do not count, without those of unused versions."""
     named = {(row.stream, row.version, row.shard) for row in dataset.journal.read().values()}
     packs = [dataset.pack_path(stream) for stream in dataset]
@@ -340,7 +340,7 @@ def _orphans(
             yield file
 
 
-def _describe(dataset: Dataset, of: _Version, held: Sequence[Stored]) -> Unused:
+def _describe(dataset: Dataset, of: _Version, held: Sequence[StoredFile]) -> Unused:
     stream, version = of
     done = sum(row.status == "done" and (row.stream, row.version) == of for row in dataset.journal.read().values())
     differs: tuple[str, ...] = ("the dataset no longer has this stream",)

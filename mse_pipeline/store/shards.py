@@ -20,7 +20,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.candidates import NONE, Choices, pick
 from mse_pipeline.store.checksum import damaged, of_features
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.storage import readable
 
 _SCHEMA = pa.schema(
@@ -167,7 +167,9 @@ class ShardView(Mapping[str, Features]):
         choices: Which of several faces count, if that is chosen for the whole corpus.
     """
 
-    def __init__(self, folder: Path, rows: Mapping[str, Row], order: Sequence[str], choices: Choices = NONE) -> None:
+    def __init__(
+        self, folder: Path, rows: Mapping[str, JournalRow], order: Sequence[str], choices: Choices = NONE
+    ) -> None:
         self.folder = folder
         self.choices = choices
         self.rows = {clip: rows[clip] for clip in order if clip in rows}
@@ -220,7 +222,7 @@ class ShardView(Mapping[str, Features]):
             yield clip, pick(waiting.pop(clip), self.choices.of(row))
 
 
-def checked(row: Row, features: Features, path: Path) -> Features:
+def checked(row: JournalRow, features: Features, path: Path) -> Features:
     """Features as read from a shard, if they match their checksum.
 
     Raises:

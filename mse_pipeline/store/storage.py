@@ -27,7 +27,7 @@ _BLOCK = 8 << 20  # bytes of one request
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """One file of a listing.
 
     Attributes:
@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
     return sorted({entry.rstrip("/").rpartition("/")[2] for entry in entries} - {""})
 
 
-def files(folder: Path) -> Iterator[Stored]:
+def files(folder: Path) -> Iterator[StoredFile]:
     """All files below a folder; files that disappear meanwhile are left out."""
     if is_local(folder):
         for path in sorted(folder.rglob("*")):
@@ -61,12 +61,12 @@ def files(folder: Path) -> Iterator[Stored]:
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield Stored(path, status.st_size, status.st_mtime)
+                yield StoredFile(path, status.st_size, status.st_mtime)
         return
     root = address(folder).rstrip("/")
     listing = filesystem(folder).find(root, detail=True)
     for name, entry in sorted(listing.items()):
-        yield Stored(folder / name[len(root) :].lstrip("/"), int(entry.get("size") or 0), _modified(entry))
+        yield StoredFile(folder / name[len(root) :].lstrip("/"), int(entry.get("size") or 0), _modified(entry))
 
 
 def _modified(entry: dict[str, Any]) -> float:

@@ -20,7 +20,7 @@ FORMAT = 3
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is.
 
     Attributes:
@@ -57,7 +57,7 @@ class Progress:
         self.epoch, self.step, self.losses, self.seconds, self.order = self.epoch + 1, 0, [], 0.0, order
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """Saves and restores a training.
 
     Of several processes the main one alone saves and reads: after every step all are in the same state, and the
@@ -82,7 +82,7 @@ class Checkpoint:
         self._path, self._parts, self._processes, self._every, self._of = path, parts, processes, every, of
         self._saved = time.monotonic()
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingState) -> None:
         """Write everything, whole or not at all."""
         if self._path is None or not self._processes.main:
             return
@@ -99,12 +99,12 @@ class Checkpoint:
             temporary.write_bytes(held.getbuffer())
         self._saved = time.monotonic()
 
-    def save_if_due(self, progress: Progress) -> None:
+    def save_if_due(self, progress: TrainingState) -> None:
         """Save if the last time is long ago."""
         if self._path is not None and time.monotonic() - self._saved >= self._every:
             self.save(progress)
 
-    def restore(self) -> Progress | None:
+    def restore(self) -> TrainingState | None:
         """Set everything as it was saved; None, with nothing changed, where nothing was saved of this training.
 
         Raises:
@@ -116,7 +116,7 @@ class Checkpoint:
         if state is None:
             return None
         with self._usable(self._path):
-            progress = Progress(**state["progress"])
+            progress = TrainingState(**state["progress"])
             for name, part in self._parts.items():
                 part.load_state_dict(state["parts"][name])
         return progress

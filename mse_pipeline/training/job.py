@@ -29,7 +29,7 @@ from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.stored import Stored
+from mse_pipeline.training.stored import StoredTraining
 
 MODALITIES = ("acoustic", "visual")
 PARTS = ("tgm", "msf", "text")
@@ -341,7 +341,7 @@ def _places(dataset: Dataset, about: Mapping[str, Any]) -> dict[str, dict[str, A
 
 
 def restore(
-    stored: Stored,
+    stored: StoredTraining,
     backbone: Backbone,
     clips: Sequence[Clip],
     streams: Mapping[str, Mapping[str, Features]],

@@ -16,13 +16,13 @@ from mse_pipeline.adapter import TrainedModel
 from mse_pipeline.clip import Split
 from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
-from mse_pipeline.training.checkpoint import Checkpoint, Progress
+from mse_pipeline.training.checkpoint import TrainingCheckpoint, TrainingState
 from mse_pipeline.training.earlier import config_digest
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.processes import ALONE, Processes
 from mse_pipeline.training.scoring import decode, score_examples
-from mse_pipeline.training.step import PLAIN, Learner, Options
+from mse_pipeline.training.step import PLAIN, Learner, TrainingOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def fit_adapter(
     checkpoint: Path | None = None,
     *,
     on_step: Callable[[int, int], None] = lambda done, steps: None,
-    options: Options = PLAIN,
+    options: TrainingOptions = PLAIN,
     processes: Processes = ALONE,
 ) -> Trained:
     """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
@@ -90,8 +90,8 @@ def fit_adapter(
     learner = Learner(job, seed, options, processes)
     lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
-    saved = Checkpoint(checkpoint, learner.stateful(), processes, of=f"{config_digest(job.about)} {seed}")
-    progress = saved.restore() or Progress(order.get_state())
+    saved = TrainingCheckpoint(checkpoint, learner.stateful(), processes, of=f"{config_digest(job.about)} {seed}")
+    progress = saved.restore() or TrainingState(order.get_state())
     for record in progress.history:
         on_epoch(record)
     while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
@@ -117,7 +117,9 @@ def fit_adapter(
     return _conclude(job, learner.adapter, progress, processes)
 
 
-def learn_epoch(job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: Progress) -> Iterator[float]:
+def learn_epoch(
+    job: Job, learner: Learner, batches: Sequence[Sequence[int]], progress: TrainingState
+) -> Iterator[float]:
     """Take the steps of an epoch that are not done yet; each is noted in `progress` before its loss is yielded."""
     train = job.examples[Split.TRAIN]
     begun = time.monotonic() - progress.seconds
@@ -129,7 +131,7 @@ def learn_epoch(job: Job, learner: Learner, batches: Sequence[Sequence[int]], pr
         yield loss
 
 
-def _conclude(job: Job, adapter: TrainedModel, progress: Progress, processes: Processes) -> Trained:
+def _conclude(job: Job, adapter: TrainedModel, progress: TrainingState, processes: Processes) -> Trained:
     """Go back to the best epoch's weights and predict with them; the test split is read here for the first time."""
     last = deepcopy(adapter).eval()
     if progress.best_state:

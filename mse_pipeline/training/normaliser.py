@@ -10,7 +10,7 @@ import numpy as np
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.pack import Pack, Statistics, merge, of_clip
+from mse_pipeline.store.pack import Pack, Statistics, merge_statistics, of_clip
 
 _SMALLEST = 1e-6  # a dimension that varies less is constant: it is centred, not blown up
 _BLOCK = 1 << 15  # values that are normalised at once
@@ -108,7 +108,7 @@ def fit(clips: Iterable[Features]) -> Normaliser:
             names[:] = [tuple(features.names)]
             yield of_clip(features.values, features.valid)
 
-    merged = merge(parts())
+    merged = merge_statistics(parts())
     return _from(names[0] if names else (), merged)
 
 
@@ -119,7 +119,7 @@ def fit_stream(stream: Mapping[str, Features], clips: Sequence[str]) -> Normalis
         MseError: None of them has a valid row.
     """
     if isinstance(stream, Pack):
-        return _from(stream.names, merge(stream.statistics(clips)))
+        return _from(stream.names, merge_statistics(stream.statistics(clips)))
     return fit(stream[clip] for clip in clips if clip in stream)
 
 

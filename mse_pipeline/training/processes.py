@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 
-def shard(backbone: Backbone, device: str) -> None:
+def shard_model(backbone: Backbone, device: str) -> None:
     """Spread the weights of a backbone's layers over all processes, in place.
 
     Each process keeps its part of every layer and has a layer whole only while that computes, in the forward and in

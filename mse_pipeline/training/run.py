@@ -40,7 +40,7 @@ from mse_pipeline.training.job import Job
 from mse_pipeline.training.loop import Trained, fit_adapter, targets
 from mse_pipeline.training.processes import Processes, join
 from mse_pipeline.training.run_files import ADAPTER, DATA, NORMALISER, RESULT, RUN, describe, read_json
-from mse_pipeline.training.step import PLAIN, Options
+from mse_pipeline.training.step import PLAIN, TrainingOptions
 from mse_pipeline.training.trackers import Trackers, check_trackers
 
 
@@ -134,7 +134,7 @@ def _small(values: torch.Tensor) -> torch.Tensor:
 FORMAT = 1
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """What is told while trainings go on."""
 
     def begin(self, seed: int, epochs: int) -> None:
@@ -173,8 +173,8 @@ def train(
     seeds: Sequence[int],
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
-    options: Options = PLAIN,
+    progress: TrainingProgress | None = None,
+    options: TrainingOptions = PLAIN,
 ) -> list[SeedResult]:
     """Train one adapter a seed; what is done under the same configuration, on the same data, is not trained again.
 
@@ -227,14 +227,14 @@ def _require_agreement(job: Job, processes: Processes) -> None:
         )
 
 
-def _prepare_backbone(job: Job, options: Options, processes: Processes) -> None:
+def _prepare_backbone(job: Job, options: TrainingOptions, processes: Processes) -> None:
     """Have the frozen model compute as the options say; its weights stay what they are."""
     if options.checkpointing:
         enable_checkpointing(job.backbone)
     if processes.sharded:
-        from mse_pipeline.training.processes import shard
+        from mse_pipeline.training.processes import shard_model
 
-        shard(job.backbone, processes.device)
+        shard_model(job.backbone, processes.device)
     if options.compile:
         compile_forward(job.backbone)
 
@@ -325,7 +325,14 @@ class _SeedRun:
     """One training and its folder, in which the main process alone writes."""
 
     def __init__(
-        self, job: Job, seed: int, home: Path, *, options: Options, processes: Processes, progress: Progress
+        self,
+        job: Job,
+        seed: int,
+        home: Path,
+        *,
+        options: TrainingOptions,
+        processes: Processes,
+        progress: TrainingProgress,
     ) -> None:
         self._job, self._seed, self._home = job, seed, home
         self._options, self._processes, self._progress = options, processes, progress
@@ -412,7 +419,7 @@ class _SeedRun:
         save(trained.adapter, home / ADAPTER, {**about, "epoch": trained.best_epoch})
         save(trained.last, home / "last", {**about, "epoch": len(trained.history)})
         _write_predictions(home / "predictions.parquet", job, trained)
-        hub.write(home / ADAPTER, result)
+        hub.write_card(home / ADAPTER, result)
         write_json(home / RESULT, result)
         self._checkpoint.unlink(missing_ok=True)
 

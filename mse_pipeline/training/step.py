@@ -22,7 +22,7 @@ from mse_pipeline.training.reading import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TrainingOptions:
     """Not part of a run's configuration: the same run goes on with other options, on another machine.
 
     Attributes:
@@ -35,7 +35,7 @@ class Options:
         UsageError: `accumulation` is not a whole number from 1.
 
     Examples:
-        >>> Options(accumulation=4).trackers
+        >>> TrainingOptions(accumulation=4).trackers
         ()
     """
 
@@ -49,11 +49,11 @@ class Options:
             raise UsageError(f"A batch is accumulated of 1 part or more, not of {self.accumulation}.")
 
 
-PLAIN = Options()
+PLAIN = TrainingOptions()
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Clips that are read at once.
 
     Attributes:
@@ -65,7 +65,7 @@ class Part:
     weight: float
 
 
-def own_parts(batch: Sequence[Example], accumulation: int, processes: Processes) -> list[Part]:
+def own_parts(batch: Sequence[Example], accumulation: int, processes: Processes) -> list[BatchPart]:
     """What this process reads of a global batch. Every process has equally many parts.
 
     A process with fewer clips than parts, as at the end of an epoch, reads the batch's first clip with the weight 0:
@@ -81,7 +81,7 @@ def own_parts(batch: Sequence[Example], accumulation: int, processes: Processes)
     count = min(accumulation, math.ceil(len(batch) / processes.count))
     own = processes.share(batch)
     cut = [Processes(rank=rank, count=count).share(own) for rank in range(count)]
-    return [Part(clips or batch[:1], len(clips) / len(batch)) for clips in cut]
+    return [BatchPart(clips or batch[:1], len(clips) / len(batch)) for clips in cut]
 
 
 class Learner:
@@ -98,7 +98,7 @@ class Learner:
         processes: Who takes part.
     """
 
-    def __init__(self, job: Job, seed: int, options: Options, processes: Processes = ALONE) -> None:
+    def __init__(self, job: Job, seed: int, options: TrainingOptions, processes: Processes = ALONE) -> None:
         from transformers import get_cosine_schedule_with_warmup
 
         self._job, self._seed, self._options, self._processes = job, seed, options, processes

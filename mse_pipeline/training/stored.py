@@ -36,7 +36,7 @@ _FOR_PREDICTING = ("task", "streams", "words", "media", "backbone", "prompt", "t
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredTraining:
     """One training as it lies on disk: all that predicting needs but the weights.
 
     Attributes:
@@ -72,7 +72,7 @@ class Stored:
         return {modality: stream for modality, stream in self.about.streams.items() if stream is not None}
 
 
-def open_stored(path: str | Path, seed: int | None = None) -> Stored:
+def open_stored(path: str | Path, seed: int | None = None) -> StoredTraining:
     """Read one training.
 
     Args:
@@ -112,7 +112,7 @@ def seeds_of(path: str | Path) -> tuple[int, ...]:
     return (open_stored(path).seed,)
 
 
-def _open_adapter(path: Path, seed: int | None) -> Stored:
+def _open_adapter(path: Path, seed: int | None) -> StoredTraining:
     described = read_json(path / DESCRIPTION)
     extra = described.get("extra")
     if not isinstance(extra, dict):
@@ -124,7 +124,7 @@ def _open_adapter(path: Path, seed: int | None) -> Stored:
     return stored
 
 
-def _open_seed(path: Path, home: Path, choice: str) -> Stored:
+def _open_seed(path: Path, home: Path, choice: str) -> StoredTraining:
     run = read_json(home.resolve().parent / RUN)
     name = SEED_FOLDER.fullmatch(home.resolve().name)
     return _stored(
@@ -140,7 +140,7 @@ def _open_seed(path: Path, home: Path, choice: str) -> Stored:
 
 def _stored(
     path: Path, folder: Path, *, about: Any, more: Mapping[str, Any], normalisers: Any, config: Any, choice: str = ""
-) -> Stored:
+) -> StoredTraining:
     """The parts of one training, from wherever each stands, looked at together.
 
     Args:
@@ -184,12 +184,12 @@ def _stored(
         raise MseError(
             f"{path} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
         ) from error
-    stored = Stored(path, folder, seed, choice, read, kind, sizes, made, places)
+    stored = StoredTraining(path, folder, seed, choice, read, kind, sizes, made, places)
     _require_fit(stored)
     return stored
 
 
-def _require_fit(stored: Stored) -> None:
+def _require_fit(stored: StoredTraining) -> None:
     """Refuse parts that are of several trainings."""
     dims = {"acoustic": stored.config.acoustic_dim, "visual": stored.config.visual_dim}
     for modality, dim in dims.items():

@@ -49,7 +49,7 @@ def made(tmp_path):
         torch.manual_seed(0)
         model = adapter.MSEAdapter(adapter.AdapterConfig(hidden_size=64, acoustic_dim=5, visual_dim=None))
         folder = adapter.save(model, tmp_path / name, {**ABOUT, **about})
-        card.write(folder, result)
+        card.write_card(folder, result)
         return folder
 
     return make

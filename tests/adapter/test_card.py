@@ -117,7 +117,7 @@ def test_results_are_kept_with_the_adapter_and_it_still_loads(made):
     folder = made()
     assert json.loads((folder / "adapter.json").read_text())["results"]["test"]["weight_F1"] == 0.63
     before = (folder / "README.md").read_text()
-    hub.write(folder)
+    hub.write_card(folder)
     assert (folder / "README.md").read_text() == before
     assert adapter.load(folder)[1]["seed"] == 1111
     packages = json.loads((folder / "adapter.json").read_text())["packages"]
@@ -130,12 +130,12 @@ def test_results_are_kept_with_the_adapter_and_it_still_loads(made):
 )
 def test_an_ablation_says_so(tmp_path, parts_left_out, told):
     config = adapter.AdapterConfig(hidden_size=64, acoustic_dim=5, visual_dim=None, **parts_left_out)
-    text = hub.write(adapter.save(adapter.MSEAdapter(config), tmp_path)).read_text()
+    text = hub.write_card(adapter.save(adapter.MSEAdapter(config), tmp_path)).read_text()
     assert (f"as an ablation: {told}." in text) == (told is not None)
     assert ("ablation" in text) == (told is not None)
 
 
 def test_the_summary_for_a_terminal_holds_no_control_character(made):
     folder = made(dataset="a\x1b[2Jb")
-    rows = hub.summary(json.loads((folder / "adapter.json").read_text()))
+    rows = hub.card_summary(json.loads((folder / "adapter.json").read_text()))
     assert ("dataset", "a\ufffd[2Jb") in [row for section in rows for row in section]

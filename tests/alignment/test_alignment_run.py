@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 from tests.extraction.conftest import write_wav
 
@@ -47,7 +47,7 @@ def run(tmp_path, root):
                 "alignment": {"kind": "words", "stream": "text.words", **alignment},
             }
         )
-        summary = extract(recipe, root, store.open(tmp_path / "cache"), Options(workers=1, streams=streams))
+        summary = extract(recipe, root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1, streams=streams))
         return summary, store.open(tmp_path / "cache")["mine"]
 
     return extract_here
@@ -117,7 +117,7 @@ def test_words_of_grid_are_louder_than_the_silence_around_them(shared, tmp_path)
             "alignment": {"kind": "words", "stream": "text.word_times", "silence": "keep"},
         }
     )
-    extract(recipe, tmp_path, store.open(tmp_path / "cache"), Options(workers=1))
+    extract(recipe, tmp_path, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     dataset = store.open(tmp_path / "cache")["grid"]
     sound, words = dataset["acoustic.egemaps"]["swwp2s"], dataset["text.word_times"]["swwp2s"]
     assert dataset.native("text.word_times")["swwp2s"].notes["words"] == ["", *SAID, ""]

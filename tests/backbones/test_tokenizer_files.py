@@ -124,12 +124,12 @@ def test_a_damaged_model_is_told(model, content):
 
 
 def test_an_order_that_is_not_told_is_refused():
-    pieces = chatglm.Pieces(("?", "a", "b", "ab", "ba"), (0, 0, 0, -1.0, -1.0), (2, 1, 1, 1, 1), 0)
+    pieces = chatglm.SentencePieces(("?", "a", "b", "ab", "ba"), (0, 0, 0, -1.0, -1.0), (2, 1, 1, 1, 1), 0)
     with pytest.raises(UsageError, match="same score"):
         build(pieces)
 
 
 def test_a_piece_of_letters_that_are_none_is_refused():
-    pieces = chatglm.Pieces(("?", "a", "ab"), (0, 0, -1.0), (2, 1, 1), 0)
+    pieces = chatglm.SentencePieces(("?", "a", "ab"), (0, 0, -1.0), (2, 1, 1), 0)
     with pytest.raises(UsageError, match="'ab' is made of letters"):
         build(pieces)

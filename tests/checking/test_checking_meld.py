@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from mse_pipeline import recipe
-from mse_pipeline.checking.report import Report, write_csv
+from mse_pipeline.checking.report import CheckReport, write_csv
 from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import meld
@@ -35,7 +35,7 @@ UNREADABLE = {"train": 2, "valid": 1, "test": 1}  # besides the cut off file, wh
 
 
 @pytest.fixture(scope="module")
-def report(shared, seeds, tmp_path_factory) -> Report:
+def report(shared, seeds, tmp_path_factory) -> CheckReport:
     kinds = {clip: kind for clip, (kind, _) in PLANTED.items()} | dict.fromkeys(TWINS, "no index")
     extra = {meld_media(clip): "good" for clip in meld.UNLABELLED}
     for clip in TWINS:

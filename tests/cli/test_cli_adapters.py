@@ -22,7 +22,7 @@ def run(tmp_path):
         home = folder / f"seed-{seed}"
         adapter.save(adapter.MSEAdapter(adapter.AdapterConfig(**SIZES)), home / "adapter", {**ABOUT, "seed": seed})
         result = {**RESULT, "valid": {"weight_F1": score}, "seed": seed, "status": "done"}
-        card.write(home / "adapter", result)
+        card.write_card(home / "adapter", result)
         (home / "result.json").write_text(json.dumps(result))
     (folder / "run.json").write_text(json.dumps({"format": 1, "metrics": "meld"}))
     return folder

@@ -13,7 +13,7 @@ import pytest
 from mse_pipeline import corpora, recipe
 from mse_pipeline.clip import Split
 from mse_pipeline.corpora import mosei
-from mse_pipeline.corpora.mosei import Media
+from mse_pipeline.corpora.mosei import MoseiMedia
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from tests.corpora.raw_folder import tree
@@ -129,7 +129,7 @@ def test_missing_segments_are_filled_from_full_videos_only_on_request(tmp_path, 
 
 
 def test_names_of_videos_and_segments_are_never_confused():
-    media = Media([f"{FULL}/A_1.mp4", f"{SEGMENTED}/A_1.mp4", f"{SEGMENTED}/A_1_3.mp4", "Raw/A/1.mp4", "A_2.mp4"])
+    media = MoseiMedia([f"{FULL}/A_1.mp4", f"{SEGMENTED}/A_1.mp4", f"{SEGMENTED}/A_1_3.mp4", "Raw/A/1.mp4", "A_2.mp4"])
     assert media.segments("A", "1") == [f"{SEGMENTED}/A_1.mp4", "Raw/A/1.mp4"]
     assert media.full("A_1") == [f"{FULL}/A_1.mp4"]
     assert media.segments("A_1", "3") == [f"{SEGMENTED}/A_1_3.mp4"]

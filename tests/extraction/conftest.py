@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 
 RATE = 16_000
@@ -54,7 +54,7 @@ def run(tmp_path):
 
     def extract_here(recipe, root, cache=None, **options):
         opened = store.open(cache or tmp_path / "cache")
-        return extract(recipe, root, opened, Options(**{"workers": 1, **options}))
+        return extract(recipe, root, opened, ExtractionOptions(**{"workers": 1, **options}))
 
     return extract_here
 

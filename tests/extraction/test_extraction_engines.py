@@ -13,7 +13,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.engine import crew
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.progress import Silent
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def test_dask_makes_the_same_cache_though_a_worker_is_killed(corpus, recipe, run
     root = undisturbed(corpus, recipe, run, tmp_path)
     address, (victim, other) = dask_cluster
     progress = Once(victim.kill)
-    options = Options(engine="dask", address=address)
+    options = ExtractionOptions(engine="dask", address=address)
     summary = extract(recipe(), root, store.open(tmp_path / "cache"), options, progress)
     assert progress.done
     assert victim.wait(60) < 0
@@ -119,7 +119,9 @@ def test_ray_makes_the_same_cache_though_a_worker_is_killed(corpus, recipe, run,
         killed.append(mine[0])
 
     progress = Once(kill_one)
-    summary = extract(recipe(), root, store.open(tmp_path / "cache"), Options(engine="ray", workers=2), progress)
+    summary = extract(
+        recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(engine="ray", workers=2), progress
+    )
     assert len(killed) == 1
     assert summary.streams["acoustic.egemaps"].made == CLIPS
     assert content(tmp_path / "cache") == content(tmp_path / "local")

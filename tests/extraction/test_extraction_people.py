@@ -14,7 +14,7 @@ from mse_pipeline.extractors.visual.people import to_text
 from mse_pipeline.sample.scene import play
 from mse_pipeline.sample.speaker import speaker
 from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.task import Classification
@@ -63,7 +63,7 @@ def made(tmp_path):
             dataset.set_manifest(dataset.manifest.with_stream(f"{STREAM}{number}", entry))
             commit = Commit(dataset, "run")
             for clip, (_, seen) in zip(clips, series, strict=True):
-                row = Row(
+                row = JournalRow(
                     clip=clip.id, stream=f"{STREAM}{number}", version=entry.version, status="done", key=f"k{clip.id}"
                 )
                 commit.add(row, features(seen, **options))

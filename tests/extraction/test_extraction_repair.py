@@ -6,7 +6,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.extraction import repair as module
 from mse_pipeline.extraction.repair import repair
-from mse_pipeline.extraction.run import Options
+from mse_pipeline.extraction.run import ExtractionOptions
 from mse_pipeline.store.hdf5 import inspect
 from mse_pipeline.store.integrity import verify
 from mse_pipeline.store.shards import write_shard
@@ -72,7 +72,7 @@ def test_only_the_lost_clip_is_extracted_again(cache, worked_on):
     before = whole(folder)
     dataset = store.open(folder)["mine"]
     path = other_values(dataset, "c4")
-    done = repair(dataset, root, Options(workers=1))
+    done = repair(dataset, root, ExtractionOptions(workers=1))
     assert done.extracted == (("c4", STREAM),)
     assert worked_on == [("c4", (STREAM,))]
     assert (done.after.damages, done.notes) == ((), ())
@@ -121,7 +121,7 @@ def test_without_the_raw_files_it_is_told_where_they_are_needed(cache):
     assert [damage.clips for damage in done.after.damages] == [("c4",)]
     # The other clips moved on, and a later repair with the files completes it.
     assert len(store.open(folder)["mine"].native(STREAM)["c3"])
-    done = repair(store.open(folder)["mine"], root, Options(workers=1))
+    done = repair(store.open(folder)["mine"], root, ExtractionOptions(workers=1))
     assert (done.after.damages, done.extracted) == ((), (("c4", STREAM),))
 
 

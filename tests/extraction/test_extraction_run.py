@@ -6,7 +6,7 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.progress import Silent
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
@@ -156,7 +156,7 @@ def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, 
     root = corpus()
     run(recipe(), root, cache=tmp_path / "undisturbed")
     with pytest.raises(KeyboardInterrupt):
-        extract(recipe(), root, store.open(tmp_path / "cache"), Options(workers=1), Impatient())
+        extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), Impatient())
     assert 0 < run(recipe(), root).processed < 9
     assert content(tmp_path / "cache") == content(tmp_path / "undisturbed")
 

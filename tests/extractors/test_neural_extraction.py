@@ -12,7 +12,7 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 from tests.extractors.small_encoders import save_speech, save_text, save_vision
 
@@ -56,7 +56,7 @@ def test_all_modalities_of_real_clips_are_extracted_and_packed(
     home: Path, streams: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     cache = store.open(tmp_path / "cache")
-    summary = extract(recipe(streams), home, cache, Options(workers=1))
+    summary = extract(recipe(streams), home, cache, ExtractionOptions(workers=1))
     done = {stream: count.done for stream, count in summary.streams.items()}
     assert done == {"acoustic.wavlm": 3, "visual.face": 3, "visual.scene": 3, "text.bert": 2, "text.bert_mean": 2}
     assert {row.code for row in summary.failures} == {"no_text"}
@@ -72,12 +72,12 @@ def test_all_modalities_of_real_clips_are_extracted_and_packed(
     moved = {stream: dict(options) for stream, options in streams.items()}
     for stream, options in moved.items():
         options["model"] = str(shutil.copytree(options["model"], tmp_path / "moved" / stream))
-    again = extract(recipe(moved), home, cache, Options(workers=1))
+    again = extract(recipe(moved), home, cache, ExtractionOptions(workers=1))
     assert again.processed == 0
 
 
 def test_a_model_that_is_missing_is_told_before_the_first_clip(home: Path, tmp_path: Path) -> None:
     streams = {"acoustic.wavlm": {"extractor": "acoustic.transformers", "model": str(tmp_path / "nowhere")}}
     with pytest.raises(UsageError, match="nowhere' does not exist"):
-        extract(recipe(streams), home, store.open(tmp_path / "cache"), Options(workers=1))
+        extract(recipe(streams), home, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     assert not (tmp_path / "cache" / "grid").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mse_pipeline.extractors.visual.speakers import NOBODY, Face, Utterance, find_people, group
+from mse_pipeline.extractors.visual.speakers import NOBODY, ClipFaces, Face, find_people, group
 
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve", "Fay")
 DIM = 128
@@ -49,7 +49,7 @@ def series(seed, clips=300, wrong=0.1, absent=0.15, dialogues=True):
             faces.append(cast.face(len(faces), person, area))
         rng.shuffle(faces)
         clip = f"c{number}"
-        found.append(Utterance(clip, name, f"d{number // 10}" if dialogues else None, tuple(faces)))
+        found.append(ClipFaces(clip, name, f"d{number // 10}" if dialogues else None, tuple(faces)))
         shown[clip] = {face.track: seen[face.track] for face in faces}
         really[clip] = (NAMES.index(name), name == NAMES[speaker])
     return found, shown, really
@@ -88,7 +88,7 @@ def test_names_that_stand_beside_clips_by_chance_get_nobody_for_sure():
     clips, _, _ = series(4, wrong=0.0)
     rng = np.random.default_rng(0)
     names = rng.permutation([one.speaker for one in clips])
-    mixed = [Utterance(one.clip, str(name), None, one.faces) for one, name in zip(clips, names, strict=True)]
+    mixed = [ClipFaces(one.clip, str(name), None, one.faces) for one, name in zip(clips, names, strict=True)]
     people = find_people(mixed)
     assert sum(person.sure for person in people.persons) <= 1
 
@@ -96,7 +96,7 @@ def test_names_that_stand_beside_clips_by_chance_get_nobody_for_sure():
 def two_of_one_dialogue(cast, shots):
     """Clips of two people; a shot is the speaker and who is seen, the largest first."""
     return [
-        Utterance(
+        ClipFaces(
             f"c{number}",
             NAMES[speaker],
             "d",
@@ -118,7 +118,7 @@ def test_a_speaker_is_followed_across_cuts_and_never_two_faces_at_a_time():
     cast = Cast(2, 1)
     clips = two_of_one_dialogue(cast, [(0, [0]), (1, [1]), (0, [0, 1]), (1, [1]), (0, [0])])
     cut = [cast.face(0, 0, 0.04, range(5)), cast.face(1, 1, 0.04, range(5, 9)), cast.face(2, 0, 0.04, range(9, 12))]
-    people = find_people([*clips, Utterance("cut", "Ann", "d", tuple(cut))])
+    people = find_people([*clips, ClipFaces("cut", "Ann", "d", tuple(cut))])
     assert people.chosen["cut"].tracks == (0, 2)
 
 
@@ -126,19 +126,19 @@ def test_clips_without_a_name_are_left_out_and_clips_without_faces_are_told():
     cast = Cast(2, 2)
     clips = two_of_one_dialogue(cast, [(0, [0]), (1, [1]), (0, [0]), (1, [1])])
     people = find_people(
-        [*clips, Utterance("unnamed", None, "d", (cast.face(0, 0, 0.1),)), Utterance("no", "Ann", "d", ())]
+        [*clips, ClipFaces("unnamed", None, "d", (cast.face(0, 0, 0.1),)), ClipFaces("no", "Ann", "d", ())]
     )
     assert "unnamed" not in people.chosen
     assert people.chosen["no"].code == "no_speaker"
     assert find_people([]).persons == ()
-    assert find_people([Utterance("no", "Ann", None, ())]).missing == ("Ann",)
+    assert find_people([ClipFaces("no", "Ann", None, ())]).missing == ("Ann",)
 
 
 def test_a_name_without_a_face_of_its_own_gets_the_large_face_that_is_nobody_elses_and_says_so():
     cast = Cast(3, 3)
     clips = two_of_one_dialogue(cast, [(0, [0]), (1, [1])] * 6)
-    stranger = Utterance("s", "Guest", "d", (cast.face(0, 0, 0.02), cast.face(1, 2, 0.06)))
-    other = Utterance("t", "Voice", "d", (cast.face(0, 0, 0.06),))
+    stranger = ClipFaces("s", "Guest", "d", (cast.face(0, 0, 0.02), cast.face(1, 2, 0.06)))
+    other = ClipFaces("t", "Voice", "d", (cast.face(0, 0, 0.06),))
     people = find_people([*clips, stranger, other])
     assert people.chosen["s"].tracks == (1,)
     assert people.chosen["s"].code == "unsure_speaker"
@@ -158,7 +158,7 @@ def test_what_a_person_says_of_one_face_holds_for_its_group():
 
 def test_a_group_of_which_two_names_are_told_is_taken_apart():
     cast = Cast(1, 6)
-    clips = [Utterance(f"c{k}", "Ann" if k % 2 else "Bob", f"d{k}", (cast.face(0, 0, 0.1),)) for k in range(6)]
+    clips = [ClipFaces(f"c{k}", "Ann" if k % 2 else "Bob", f"d{k}", (cast.face(0, 0, 0.1),)) for k in range(6)]
     people = find_people(clips, {("c0", 0): "Bob", ("c1", 0): "Ann"})
     assert people.chosen["c0"].tracks == people.chosen["c1"].tracks == (0,)
 
@@ -168,7 +168,7 @@ def test_two_names_told_of_one_group_within_a_dialogue_take_it_apart_in_whatever
 
     def clip(number, vector):
         face = Face(0, np.arange(4), np.full(4, 0.1), vector)
-        return Utterance(f"c{number}", ("Ann", "Bob")[number % 2], "d", (face,))
+        return ClipFaces(f"c{number}", ("Ann", "Bob")[number % 2], "d", (face,))
 
     clips = [*(clip(k, (ann, between)[k % 2]) for k in range(4)), clip(4, between)]
     told = {("c0", 0): "Ann", ("c1", 0): "Bob"}

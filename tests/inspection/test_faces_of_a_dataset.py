@@ -14,7 +14,7 @@ from mse_pipeline.inspection import faces
 from mse_pipeline.inspection.faces import face_stream, moment, write_people, write_sheet
 from mse_pipeline.store.candidates import Choice, Choices
 from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.task import Classification
@@ -60,8 +60,8 @@ def made(tmp_path):
     commit = Commit(dataset, "run")
     plain = {"stream": STREAM, "version": entry.version}
     for name in "abc":
-        commit.add(Row(clip=name, status="done", key=f"k{name}", **plain), features())
-    commit.add(Row(clip="d", status="failed", code="no_face", stage="extract", message="None <b>.", **plain))
+        commit.add(JournalRow(clip=name, status="done", key=f"k{name}", **plain), features())
+    commit.add(JournalRow(clip="d", status="failed", code="no_face", stage="extract", message="None <b>.", **plain))
     commit.write()
     chosen = {
         "a": Choice("ka", (1,), 3, 0.1),

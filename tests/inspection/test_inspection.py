@@ -14,7 +14,7 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.inspection.collect import collect
-from mse_pipeline.inspection.picture import draw, write
+from mse_pipeline.inspection.picture import draw_picture, write_page
 from mse_pipeline.task import Classification
 from tests.cli.conftest import mse  # noqa: F401
 from tests.media.media_files import tone, write_media
@@ -86,7 +86,7 @@ def test_a_clip_without_media_still_shows_what_is_in_the_cache(made):
     assert one.frames == ()
     assert one.duration == 1.0
     assert {view.stream: len(view.features) for view in one.streams} == {"visual.faces": 5, "text.words": 3}
-    assert draw(one).startswith(b"\x89PNG")
+    assert draw_picture(one).startswith(b"\x89PNG")
 
 
 def test_what_is_wrong_is_collected_from_corpus_journal_and_file(made):
@@ -105,14 +105,14 @@ def test_an_unknown_clip_is_refused_with_the_nearest(made):
 
 
 def test_the_picture_marks_the_box_in_its_colour(inspection):
-    pixels = np.asarray(Image.open(io.BytesIO(draw(inspection))).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(io.BytesIO(draw_picture(inspection))).convert("RGB")).astype(int)
     orange = (np.abs(pixels - [0xE4, 0x57, 0x2E]).sum(2) < 12).sum()
     assert orange > 200
     assert pixels.shape[1] > 1000
 
 
 def test_the_page_shows_hostile_text_as_text_and_may_run_nothing(inspection):
-    page = write(inspection)
+    page = write_page(inspection)
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;there&lt;/b&gt;" in page
     assert not re.search(r"<script", page, re.IGNORECASE)
@@ -126,7 +126,7 @@ def test_chromium_opens_the_page_without_a_word(inspection, tmp_path):
     if chromium is None:
         pytest.skip("needs Chromium on the path")
     page = tmp_path / "page.html"
-    page.write_text(write(inspection), encoding="utf-8")
+    page.write_text(write_page(inspection), encoding="utf-8")
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     assert "<title>train/a" in done.stdout

@@ -24,10 +24,10 @@ def shown(path, rates, monkeypatch, *, skip, **span):
     rows = [[] for _ in rates]
     requests = [FrameRequest(rate, into.append) for rate, into in zip(rates, rows, strict=True)]
     counted = []
-    add = decoding.Picture.add
-    monkeypatch.setattr(decoding.Picture, "add", lambda self, frame: (counted.append(1), add(self, frame))[1])
+    add = decoding.VideoTrack.add
+    monkeypatch.setattr(decoding.VideoTrack, "add", lambda self, frame: (counted.append(1), add(self, frame))[1])
     decoded = decode(path, audio=False, frames=requests, **span)
-    monkeypatch.setattr(decoding.Picture, "add", add)
+    monkeypatch.setattr(decoding.VideoTrack, "add", add)
     pixels = [np.concatenate([batch.pixels for batch in into]) if into else np.zeros(0) for into in rows]
     intervals = [np.concatenate([batch.intervals for batch in into]) if into else np.zeros(0) for into in rows]
     return (pixels, intervals, decoded.duration, decoded.truncated), len(counted)

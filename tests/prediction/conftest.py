@@ -12,7 +12,7 @@ import pytest
 from mse_pipeline import backbones, store
 from mse_pipeline.cli.train import spare_threads
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import PromptSection, Recipe, Training
 from mse_pipeline.task import Classification
 from mse_pipeline.training.job import choose_streams, prepare
@@ -71,7 +71,7 @@ def heard(tmp_path_factory):
         "alignment": {"kind": "grid", "step": 0.1},
     }
     cache = store.open(home / "cache")
-    extract(Recipe.model_validate(plain), home, cache, Options(workers=1))
+    extract(Recipe.model_validate(plain), home, cache, ExtractionOptions(workers=1))
     run = train_on(cache["tones"], home / "runs", seeds=(1, 2))
     return Trained(home, cache, cache["tones"], run)
 

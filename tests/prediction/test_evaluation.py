@@ -11,7 +11,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.prediction import evaluate
 from mse_pipeline.recipe import Recipe
 from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
@@ -97,7 +97,7 @@ def test_another_dataset_with_the_same_features_is_read(heard, tmp_path):
         "media": {"max_seconds": 15.0},
     }
     cache = store.open(tmp_path)
-    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1))
+    extract(Recipe.model_validate(plain), heard.root, cache, ExtractionOptions(workers=1))
     found = evaluate(heard.run, cache["transfer"], seed=1)
     assert found.labelled == 2
     assert "acc" in found.seeds[0].metrics

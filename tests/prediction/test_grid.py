@@ -11,7 +11,7 @@ import torch
 
 from mse_pipeline import backbones, store
 from mse_pipeline.backbones.prompt import encode
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.media.decode import decode
 from mse_pipeline.recipe import PromptSection, Recipe
 from mse_pipeline.training.job import choose_streams, prepare
@@ -44,7 +44,7 @@ def grid(shared, tmp_path_factory):
         "streams": {"acoustic.egemaps": {}, "visual.mtcnn": {"rate": 2.0}},
         "alignment": {"kind": "grid", "step": 0.5},
     }
-    extract(Recipe.model_validate(plain), home, store.open(home / "cache"), Options(workers=1))
+    extract(Recipe.model_validate(plain), home, store.open(home / "cache"), ExtractionOptions(workers=1))
     dataset = store.open(home / "cache")["grid"]
     run = train_on(dataset, home / "runs", settings=SETTINGS.model_copy(update={"epochs": 2}))
     return home, dataset, run, said

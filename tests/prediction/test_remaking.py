@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mse_pipeline import backbones, store
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.prediction import Predictor, evaluate
 from mse_pipeline.prediction.remaking import find_here, recipes
 from mse_pipeline.recipe import Recipe
@@ -86,7 +86,7 @@ def spoken(heard, tmp_path):
         "alignment": {"kind": "words", "stream": "text.ctc"},
     }
     cache = store.open(tmp_path / "cache")
-    extract(Recipe.model_validate(plain), heard.root, cache, Options(workers=1, limit=5))
+    extract(Recipe.model_validate(plain), heard.root, cache, ExtractionOptions(workers=1, limit=5))
     return model, train_on(cache["spoken"], tmp_path / "runs")
 
 

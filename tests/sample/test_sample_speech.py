@@ -12,7 +12,7 @@ from mse_pipeline.sample.voice import (
     RATE,
     SENTENCES,
     Prosody,
-    Spoken,
+    SpokenPhone,
     manner,
     melody,
     mouth,
@@ -28,7 +28,7 @@ def say(prosody: Prosody, sentence: int = 0, person: int = 0) -> np.ndarray:
 
 def hum(name: str, prosody: Prosody, person: int = 1) -> np.ndarray:
     """One long vowel without its edges."""
-    spoken = [Spoken(PHONES[name], 0.1, 0.7, stressed=False)]
+    spoken = [SpokenPhone(PHONES[name], 0.1, 0.7, stressed=False)]
     return synthesise(spoken, prosody, speaker(0, person), 0.8, np.random.default_rng(0))[
         int(0.2 * RATE) : int(0.6 * RATE)
     ]
@@ -71,7 +71,7 @@ def test_twice_the_rate_takes_half_the_time() -> None:
 
 
 def test_lips_close_for_m_open_for_aa_and_round_for_uw() -> None:
-    spoken = [Spoken(PHONES[name], 0.2 * k, 0.2 * k + 0.2, False) for k, name in enumerate(("M", "AA", "UW"))]
+    spoken = [SpokenPhone(PHONES[name], 0.2 * k, 0.2 * k + 0.2, False) for k, name in enumerate(("M", "AA", "UW"))]
     opening, rounding = mouth(spoken, np.array([0.07, 0.27, 0.47, 0.9]))
     assert opening[0] < 0.1 < 0.8 < opening[1]
     assert rounding[2] > 0.9
@@ -154,7 +154,7 @@ def test_jitter_and_breath_make_the_voice_less_periodic() -> None:
 
 
 def test_a_fricative_is_noise_above_three_kilohertz() -> None:
-    spoken = [Spoken(PHONES["S"], 0.05, 0.35, stressed=False)]
+    spoken = [SpokenPhone(PHONES["S"], 0.05, 0.35, stressed=False)]
     sound = synthesise(spoken, Prosody(), speaker(0), 0.4, np.random.default_rng(0))
     frequency, power = spectrum(sound[int(0.1 * RATE) : int(0.3 * RATE)])
     assert power[frequency > 3000].sum() > 0.8 * power.sum()

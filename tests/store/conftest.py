@@ -6,7 +6,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.store.commit import Commit
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.task import Classification
 from tests.s3_server import serve
@@ -28,7 +28,7 @@ def commit(dataset, *clips, stream=STREAM, version=VERSION, key="", run="run", r
     """Commit made features of clips, whose number in their id is the seed."""
     one = Commit(dataset, run)
     for clip in clips:
-        row = Row(clip=clip, stream=stream, version=version, status="done", key=f"{clip}{key}")
+        row = JournalRow(clip=clip, stream=stream, version=version, status="done", key=f"{clip}{key}")
         one.add(row, features(int(clip[1:]), rows))
     assert one.write()
 

@@ -9,7 +9,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.candidates import FILE, Choice, Choices, pick, read_choices, write_choices
 from mse_pipeline.store.commit import Commit
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
@@ -125,7 +125,9 @@ def dataset(tmp_path):
     made.set_manifest(made.manifest.with_stream(STREAM, entry))
     for name in "abc":
         commit = Commit(made, "run")
-        commit.add(Row(clip=name, stream=STREAM, version=entry.version, status="done", key=f"k{name}"), candidates())
+        commit.add(
+            JournalRow(clip=name, stream=STREAM, version=entry.version, status="done", key=f"k{name}"), candidates()
+        )
         commit.write()
     pack_stream(made, STREAM)
     return made

@@ -10,7 +10,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store import commit as runs
 from mse_pipeline.store import journal, pruning, storage
 from mse_pipeline.store.commit import begin_run, run_lock
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.pruning import compact, prune
 from mse_pipeline.store.storage import ASIDE
@@ -23,7 +23,7 @@ def grown(made):
     commit(dataset, "c4", "c5")
     commit(dataset, "c0", "c1", key="old", rows=3)
     commit(dataset, "c0", "c2")
-    failed = Row(clip="c3", stream=STREAM, version=VERSION, status="failed", code="no_audio", stage="decode")
+    failed = JournalRow(clip="c3", stream=STREAM, version=VERSION, status="failed", code="no_audio", stage="decode")
     dataset.journal.commit(f"{time.time_ns():020d}-run", [failed])
     pack_stream(dataset, STREAM)
     return dataset
@@ -151,7 +151,7 @@ def test_shards_of_other_dimensions_are_not_merged(made):
     from mse_pipeline.store.commit import Commit
 
     other = Commit(one, "run")
-    other.add(Row(clip="c1", stream=STREAM, version=VERSION, status="done", key="c1"), features(1, dim=4))
+    other.add(JournalRow(clip="c1", stream=STREAM, version=VERSION, status="done", key="c1"), features(1, dim=4))
     other.write()
     with pytest.raises(MseError, match="dimensions"):
         compact(dataset)

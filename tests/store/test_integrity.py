@@ -13,7 +13,7 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import DamagedError, mended, seal, unseal
 from mse_pipeline.store.hdf5 import inspect
 from mse_pipeline.store.integrity import mend_texts, save_clips, verify
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.pruning import compact
@@ -198,7 +198,7 @@ def test_random_bits_are_found_or_leave_what_is_read_as_it_was(dataset, tmp_path
 
 @pytest.mark.parametrize(("stream", "version"), [("../../..", "a" * 12), ("..", "a" * 12), (STREAM, "../../elsewhere")])
 def test_a_journal_that_names_a_place_outside_is_not_followed(dataset, stream, version):
-    outside = Row(clip="c0", stream=stream, version=version, status="done", key="c0", shard="shard-x.parquet")
+    outside = JournalRow(clip="c0", stream=stream, version=version, status="done", key="c0", shard="shard-x.parquet")
     dataset.journal.commit(dataset.journal.next_name("stranger"), [outside])
     assert verify(dataset).damages == ()
     assert verify(dataset).files == 2 + 4 + 3 + 3 * 2

@@ -4,12 +4,12 @@ import pytest
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store import journal as module
-from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.journal import Journal, JournalRow
 from tests.store.conftest import STREAM, VERSION
 
 
 def row(clip, **more):
-    return Row(clip=clip, stream=STREAM, version=VERSION, status="done", **more)
+    return JournalRow(clip=clip, stream=STREAM, version=VERSION, status="done", **more)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mse_pipeline import adapter, store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.journal import Journal, JournalRow
 from mse_pipeline.store.pruning import compact
 from mse_pipeline.store.storage import ASIDE, aside
 from mse_pipeline.task import Regression
@@ -49,7 +49,7 @@ def test_what_is_no_share_is_told(tmp_path, share):
 
 def late(dataset, run):
     commit = Commit(dataset, run, guarded=True)
-    commit.add(Row(clip="c0", stream=STREAM, version=VERSION, status="done", key="k"), features(0))
+    commit.add(JournalRow(clip="c0", stream=STREAM, version=VERSION, status="done", key="k"), features(0))
     return commit.write()
 
 
@@ -103,7 +103,7 @@ def test_of_two_commits_the_later_holds_though_the_clock_goes_backward(made, mon
 
 def test_commits_follow_those_that_earlier_versions_named_by_the_clock(made):
     dataset = made()
-    row = Row(clip="c0", stream=STREAM, version=VERSION, status="failed", code="no_audio")
+    row = JournalRow(clip="c0", stream=STREAM, version=VERSION, status="failed", code="no_audio")
     tomorrow = time.time_ns() + 86_400 * 10**9
     dataset.journal.commit(f"{tomorrow:020d}-run-abc", [row])
     commit(dataset, "c0", rows=4)

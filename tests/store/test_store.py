@@ -8,9 +8,9 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.commit import Commit, begin_run
-from mse_pipeline.store.journal import Journal, Row
+from mse_pipeline.store.journal import Journal, JournalRow
 from mse_pipeline.store.keys import clip_key, stream_id
-from mse_pipeline.store.pack import Entry, Pack, write_pack
+from mse_pipeline.store.pack import Pack, PackEntry, write_pack
 from mse_pipeline.store.shards import read_shard, write_shard
 from mse_pipeline.store.storage import ASIDE, aside, remove_unfinished
 from mse_pipeline.task import Classification, Regression
@@ -28,7 +28,7 @@ def features(rows: int, dim: int = 3) -> store.Features:
 
 def packed(path, items, names, about) -> None:
     items = list(items)
-    write_pack(path, [Entry(clip) for clip, _ in items], items, names=names, about=about)
+    write_pack(path, [PackEntry(clip) for clip, _ in items], items, names=names, about=about)
 
 
 def clips(*ids: str) -> list[Clip]:
@@ -145,10 +145,12 @@ def test_a_key_changes_with_content_span_and_stream_and_with_nothing_else():
 
 def test_the_last_row_of_a_clip_holds(tmp_path):
     journal = Journal(tmp_path / "journal")
-    failed = Row(clip="train/a", stream="acoustic.x", version=VERSION, status="failed", code="no_audio", stage="decode")
+    failed = JournalRow(
+        clip="train/a", stream="acoustic.x", version=VERSION, status="failed", code="no_audio", stage="decode"
+    )
     journal.commit("1", [failed])
     before = journal.fingerprint()
-    journal.commit("2", [Row(clip="train/a", stream="acoustic.x", version=VERSION, status="done", rows=3)])
+    journal.commit("2", [JournalRow(clip="train/a", stream="acoustic.x", version=VERSION, status="done", rows=3)])
     assert journal.read()["train/a", VERSION].status == "done"
     assert journal.fingerprint() != before
 
@@ -159,8 +161,8 @@ def test_a_damaged_journal_is_told_by_its_file(tmp_path):
         Journal(tmp_path).read()
 
 
-def row(clip: str) -> Row:
-    return Row(clip=clip, stream="acoustic.x", version=VERSION, status="done", key=clip)
+def row(clip: str) -> JournalRow:
+    return JournalRow(clip=clip, stream="acoustic.x", version=VERSION, status="done", key=clip)
 
 
 def test_a_commit_enters_as_one(dataset):
@@ -330,6 +332,6 @@ def test_a_pack_that_lacks_a_clip_is_not_used(dataset):
     dataset.put("visual.x", {"train/a": features(3)})
     version = dataset.manifest.streams["visual.x"].version
     commit = Commit(dataset, "later")
-    commit.add(Row(clip="train/b", stream="visual.x", version=version, status="done", key="k"), features(2))
+    commit.add(JournalRow(clip="train/b", stream="visual.x", version=version, status="done", key="k"), features(2))
     commit.write()
     assert sorted(dataset["visual.x"]) == ["train/a", "train/b"]

@@ -9,7 +9,7 @@ from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.pruning import compact, prune
 from mse_pipeline.store.storage import files, remove
@@ -83,7 +83,7 @@ def test_a_run_that_begins_removes_nothing_but_the_guard_of_the_run_before(made,
     begin_run(dataset, "first")
     (dataset.stream_folder(STREAM, VERSION) / "shard-of-another-run.parquet").write_bytes(b"being written")
     late = Commit(dataset, "first", guarded=True)
-    late.add(Row(clip="c0", stream=STREAM, version=VERSION, status="done", key="c0"), features(0))
+    late.add(JournalRow(clip="c0", stream=STREAM, version=VERSION, status="done", key="c0"), features(0))
     assert begin_run(dataset, "second") == 0
     assert not late.write()
     assert len(shards(dataset)) == 1
@@ -130,16 +130,16 @@ def test_a_server_that_does_not_answer_and_a_storage_without_its_package_are_tol
 
 def test_an_extraction_and_a_training_with_the_cache_on_s3(corpus, recipe, s3_cache, tmp_path):  # noqa: F811
     from mse_pipeline import backbones
-    from mse_pipeline.extraction.run import Options, extract
+    from mse_pipeline.extraction.run import ExtractionOptions, extract
     from mse_pipeline.recipe import Training
     from mse_pipeline.training.job import choose_streams, prepare
     from mse_pipeline.training.run import train
 
     made, root = recipe(), corpus(9)
-    summary = extract(made, root, store.open(s3_cache), Options(workers=2))
+    summary = extract(made, root, store.open(s3_cache), ExtractionOptions(workers=2))
     assert summary.streams["acoustic.egemaps"].made == 9
-    assert extract(made, root, store.open(s3_cache), Options(workers=1)).processed == 0
-    extract(made, root, store.open(tmp_path / "cache"), Options(workers=1))
+    assert extract(made, root, store.open(s3_cache), ExtractionOptions(workers=1)).processed == 0
+    extract(made, root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     dataset, local = store.open(s3_cache)["mine"], store.open(tmp_path / "cache")["mine"]
     assert list(dataset["acoustic.egemaps"]) == [f"c{n}" for n in range(9)]
     packs = [one.pack_path("acoustic.egemaps").read_bytes() for one in (dataset, local)]

@@ -10,7 +10,7 @@ from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store import journal, pruning, storage
 from mse_pipeline.store.commit import Commit, begin_run, run_lock
-from mse_pipeline.store.journal import Row
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import differences, stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
@@ -40,7 +40,7 @@ def changed(made):
         use(dataset, "A")
         commit(dataset, "c0", "c1", version=A, key="old")
         commit(dataset, "c2", version=A)
-        failed = Row(clip="c3", stream=STREAM, version=A, status="failed", code="no_audio", stage="decode")
+        failed = JournalRow(clip="c3", stream=STREAM, version=A, status="failed", code="no_audio", stage="decode")
         dataset.journal.commit(f"{time.time_ns():020d}-run", [failed])
         pack_stream(dataset, STREAM)
         dataset.put(OTHER, {"c0": features(7)})
@@ -140,7 +140,7 @@ def test_a_version_whose_identity_is_lost_is_still_readable(changed, written):
 
 def test_a_journal_that_names_a_place_outside_is_not_followed(changed):
     dataset = changed()
-    outside = Row(clip="c0", stream=STREAM, version="../../..", status="done", key="c0", shard="shard-x.parquet")
+    outside = JournalRow(clip="c0", stream=STREAM, version="../../..", status="done", key="c0", shard="shard-x.parquet")
     dataset.journal.commit(f"{time.time_ns():020d}-stranger", [outside])
     assert [one.id for one in dataset.versions(STREAM)] == [B, A]
     with pytest.raises(UsageError, match="has no version"):
@@ -241,7 +241,9 @@ def test_a_journal_that_names_a_place_outside_costs_nothing_there(changed, tmp_p
     folder = tmp_path / "abcdefabcdef"
     folder.mkdir()
     (folder / "shard-x.parquet").write_bytes(b"precious")
-    outside = Row(clip="c0", stream="../..", version=folder.name, status="done", key="c0", shard="shard-x.parquet")
+    outside = JournalRow(
+        clip="c0", stream="../..", version=folder.name, status="done", key="c0", shard="shard-x.parquet"
+    )
     dataset.journal.commit(f"{time.time_ns():020d}-stranger", [outside])
     prune(dataset)
     assert (folder / "shard-x.parquet").read_bytes() == b"precious"
@@ -350,7 +352,7 @@ def test_on_object_storage_what_a_run_commits_meanwhile_stays(changed, s3_cache,
 
     def beside(self, parts, rows):
         one = Commit(dataset, "another")
-        one.add(Row(clip="c4", stream=STREAM, version=B, status="done", key="c4"), features(4))
+        one.add(JournalRow(clip="c4", stream=STREAM, version=B, status="done", key="c4"), features(4))
         assert one.write()
         merge(self, parts, rows)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from mse_pipeline import backbones, cli, store
 from mse_pipeline.errors import MseError
 from mse_pipeline.training import step
-from mse_pipeline.training.checkpoint import Checkpoint
+from mse_pipeline.training.checkpoint import TrainingCheckpoint
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.processes import join
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import Options
+from mse_pipeline.training.step import TrainingOptions
 from tests.training.test_training_run import SETTINGS, WORDING
 
 
@@ -29,7 +29,7 @@ def together(cache, runs, plan, *arguments):
         backbone = backbones.load(entry.get("backbone", "tiny"))
         job = prepare(dataset, backbone, settings, choose_streams(dataset, asked={}), WORDING)
         for _ in range(2):  # what is done is not done again, in no process
-            train(job, Path(runs) / entry["name"], [1], options=Options(**entry.get("options", {})))
+            train(job, Path(runs) / entry["name"], [1], options=TrainingOptions(**entry.get("options", {})))
         kinds = {type(one).__name__ for one in backbone.model.model.layers[0].parameters()}
         if os.environ["RANK"] == "0":
             (Path(runs) / entry["name"] / "weights.json").write_text(json.dumps(sorted(kinds)))
@@ -49,7 +49,7 @@ def failing(rank, passes, *arguments):
         done += 1
         return loss(*given)
 
-    step.answer_loss, Checkpoint.save_if_due = counted, Checkpoint.save
+    step.answer_loss, TrainingCheckpoint.save_if_due = counted, TrainingCheckpoint.save
     sys.argv = ["mse", *arguments]
     cli.main()
 

@@ -8,10 +8,10 @@ import torch
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.training import step
-from mse_pipeline.training.checkpoint import Checkpoint
+from mse_pipeline.training.checkpoint import TrainingCheckpoint
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import Options
+from mse_pipeline.training.step import TrainingOptions
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
 FEW = SETTINGS.model_copy(update={"epochs": 4, "patience": 4, "dropout": 0.2})
@@ -37,7 +37,7 @@ def interrupt(monkeypatch):
             return loss(*arguments)
 
         monkeypatch.setattr(step, "answer_loss", counted)
-        monkeypatch.setattr(Checkpoint, "save_if_due", Checkpoint.save)
+        monkeypatch.setattr(TrainingCheckpoint, "save_if_due", TrainingCheckpoint.save)
         return lambda: monkeypatch.setattr(step, "answer_loss", loss)
 
     return after
@@ -46,7 +46,7 @@ def interrupt(monkeypatch):
 @pytest.mark.parametrize("accumulation", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("chance", range(3))
 def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance, accumulation):  # noqa: F811
-    made, options = job(settings=FEW), Options(accumulation=accumulation)
+    made, options = job(settings=FEW), TrainingOptions(accumulation=accumulation)
     undisturbed = fit_adapter(made, 5, options=options)
     passes = accumulation * FEW.epochs * -(-len(made.examples["train"]) // FEW.batch_size)
     go_on = interrupt(random.Random(chance).randrange(1, passes))

@@ -16,7 +16,7 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.processes import ALONE, Processes, first_to_fail, join, launched
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import Learner, Options, own_parts
+from mse_pipeline.training.step import Learner, TrainingOptions, own_parts
 from tests.closeness import assert_close
 from tests.small_models import small_backbone
 from tests.training.conftest import maker
@@ -159,7 +159,7 @@ def test_one_process_that_fails_ends_all_with_one_message_and_the_run_goes_on(to
 def test_a_batch_in_parts_is_one_batch(job, tmp_path, settings, accumulation):  # noqa: F811
     made = job(settings=FEW.model_copy(update=settings))
     (whole,) = train(made, tmp_path / "whole", [1])
-    (parts,) = train(made, tmp_path / "parts", [1], options=Options(accumulation=accumulation))
+    (parts,) = train(made, tmp_path / "parts", [1], options=TrainingOptions(accumulation=accumulation))
     assert parts.folder.parent.name == whole.folder.parent.name  # the same run, carried out otherwise
     losses = [[record["loss"] for record in epochs(result.folder)] for result in (whole, parts)]
     for first, second in zip(*losses, strict=True):
@@ -229,7 +229,7 @@ def test_gradients_of_parts_of_unequal_size_are_those_of_the_whole_batch(dataset
     batch = made.examples["train"][:clips]
 
     def learn(accumulation):
-        learner = Learner(made, 5, Options(accumulation=accumulation))
+        learner = Learner(made, 5, TrainingOptions(accumulation=accumulation))
         (loss,) = learner.steps([batch], 1, 0)
         return loss, torch.cat([one.grad.flatten() for one in learner.adapter.parameters() if one.grad is not None])
 

@@ -11,7 +11,7 @@ from mse_pipeline.backbones.loading import outline
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.training import run as training_run
-from mse_pipeline.training.checkpoint import Checkpoint
+from mse_pipeline.training.checkpoint import TrainingCheckpoint
 from mse_pipeline.training.earlier import config_digest, open_data, standing
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.loop import fit_adapter
@@ -247,7 +247,7 @@ def test_a_killed_training_whose_labels_were_corrected_meanwhile_begins_anew(
     monkeypatch,
 ):
     dataset, path = made_dataset(), tmp_path / "checkpoint.pt"
-    monkeypatch.setattr(Checkpoint, "save_if_due", Checkpoint.save)
+    monkeypatch.setattr(TrainingCheckpoint, "save_if_due", TrainingCheckpoint.save)
 
     def stop(done, steps):
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ import pytest
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training import step, trackers
 from mse_pipeline.training.run import train
-from mse_pipeline.training.step import Options
+from mse_pipeline.training.step import TrainingOptions
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
 FEW = SETTINGS.model_copy(update={"epochs": 2})
@@ -27,7 +27,7 @@ def scalars(logs):
 
 
 def test_tensorboard_has_the_curves_of_the_run_folder(job, tmp_path):  # noqa: F811
-    (result,) = train(job(settings=FEW), tmp_path, [1], options=Options(trackers=("tensorboard",)))
+    (result,) = train(job(settings=FEW), tmp_path, [1], options=TrainingOptions(trackers=("tensorboard",)))
     epochs = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     found = scalars(result.folder / "logs")
     for name in ("loss", "learning_rate", "seconds", "clips_per_second"):
@@ -44,7 +44,7 @@ def test_tensorboard_has_the_curves_of_the_run_folder(job, tmp_path):  # noqa: F
 
 
 def test_a_training_that_goes_on_logs_each_epoch_once(job, tmp_path, monkeypatch):  # noqa: F811
-    loss, options = step.answer_loss, Options(trackers=("tensorboard",))
+    loss, options = step.answer_loss, TrainingOptions(trackers=("tensorboard",))
     passes = iter(range(4))  # one more than the first epoch takes
 
     def interrupted(*given):
@@ -62,7 +62,7 @@ def test_a_training_that_goes_on_logs_each_epoch_once(job, tmp_path, monkeypatch
 
 def test_trackers_do_not_change_the_run(job, tmp_path):  # noqa: F811
     (plain,) = train(job(settings=FEW), tmp_path, [1])
-    (again,) = train(job(settings=FEW), tmp_path, [1], options=Options(trackers=("tensorboard",)))
+    (again,) = train(job(settings=FEW), tmp_path, [1], options=TrainingOptions(trackers=("tensorboard",)))
     assert not (plain.folder / "logs").exists()
     assert (again.folder, again.reused) == (plain.folder, True)
 
@@ -70,17 +70,17 @@ def test_trackers_do_not_change_the_run(job, tmp_path):  # noqa: F811
 def test_an_unknown_or_missing_tracker_is_told_before_training(job, tmp_path, monkeypatch):  # noqa: F811
     made = job(settings=FEW)
     with pytest.raises(UsageError, match="none of tensorboard, wandb, trackio; did you mean wandb"):
-        train(made, tmp_path / "runs", [1], options=Options(trackers=("wand",)))
+        train(made, tmp_path / "runs", [1], options=TrainingOptions(trackers=("wand",)))
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="`pip install trackio`"):
-        train(made, tmp_path / "runs", [1], options=Options(trackers=("trackio",)))
+        train(made, tmp_path / "runs", [1], options=TrainingOptions(trackers=("trackio",)))
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="needs the package wandb, which is no part of the set-up")
 def test_wandb_logs_offline(job, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("WANDB_MODE", "offline")
-    (result,) = train(job(settings=FEW), tmp_path, [1], options=Options(trackers=("wandb",)))
+    (result,) = train(job(settings=FEW), tmp_path, [1], options=TrainingOptions(trackers=("wandb",)))
     (logged,) = (result.folder / "logs").rglob("*.wandb")
     content = logged.read_bytes()
     assert b"valid/weight_F1" in content
@@ -91,6 +91,6 @@ def test_wandb_logs_offline(job, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.skipif(find_spec("trackio") is None, reason="needs the package trackio, which is no part of the set-up")
 def test_trackio_logs_on_this_machine(job, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    train(job(settings=FEW), tmp_path / "runs", [1], options=Options(trackers=("trackio",)))
+    train(job(settings=FEW), tmp_path / "runs", [1], options=TrainingOptions(trackers=("trackio",)))
     content = b"".join(path.read_bytes() for path in (tmp_path / "trackio").rglob("*.db*"))
     assert b"best/test/weight_F1" in content

@@ -7,9 +7,9 @@ of it: a Qwen-1 is a Qwen2 and a ChatGLM2/3 is a Glm under other names.
 from __future__ import annotations
 
 from mse_pipeline.backbones.original import chatglm, qwen
-from mse_pipeline.backbones.original.layout import Layout
+from mse_pipeline.backbones.original.layout import CheckpointLayout
 
-LAYOUTS: dict[str, Layout] = {layout.model_type: layout for layout in (qwen.LAYOUT, chatglm.LAYOUT)}
+LAYOUTS: dict[str, CheckpointLayout] = {layout.model_type: layout for layout in (qwen.LAYOUT, chatglm.LAYOUT)}
 """By the model_type of their config.json."""
 
 

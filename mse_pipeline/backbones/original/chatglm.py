@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.backbones.original.layout import Layout, Plan, Section, last_merge
+from mse_pipeline.backbones.original.layout import CheckpointLayout, ConfigSection, Plan, last_merge
 from mse_pipeline.errors import MseError, UsageError
 
 MAX_BYTES = 64 * 2**20
@@ -30,7 +30,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
-class Pieces:
+class SentencePieces:
     """What a file holds.
 
     Attributes:
@@ -46,7 +46,7 @@ class Pieces:
     unknown: int
 
 
-def read_pieces(path: Path) -> Pieces:
+def read_pieces(path: Path) -> SentencePieces:
     """Read a model that merges pairs (BPE), falls back to bytes and leaves the text as it is.
 
     Raises:
@@ -77,10 +77,10 @@ def read_pieces(path: Path) -> Pieces:
     bytes_there = [text for text, kind in zip(texts, kinds, strict=True) if kind == BYTE]
     if not whole or sorted(bytes_there) != [f"<0x{byte:02X}>" for byte in range(256)] or not 0 <= unknown < len(texts):
         raise MseError(f"{path} holds a piece twice, an empty one, or not all 256 bytes: download it again.")
-    return Pieces(tuple(texts), tuple(scores), tuple(kinds), unknown)
+    return SentencePieces(tuple(texts), tuple(scores), tuple(kinds), unknown)
 
 
-def build(pieces: Pieces) -> Any:
+def build(pieces: SentencePieces) -> Any:
     """A tokenizer of the library `tokenizers` with the ids of these pieces; control tokens are left to the caller.
 
     Raises:
@@ -105,7 +105,7 @@ def build(pieces: Pieces) -> Any:
     return tokenizer
 
 
-def merges(pieces: Pieces) -> Iterator[tuple[str, str]]:
+def merges(pieces: SentencePieces) -> Iterator[tuple[str, str]]:
     """The pairs that are merged, in their order; one a piece, for the reason that `tiktoken_file.merges` gives.
 
     Raises:
@@ -113,7 +113,7 @@ def merges(pieces: Pieces) -> Iterator[tuple[str, str]]:
 
     Examples:
         >>> kinds = (UNKNOWN, NORMAL, NORMAL, NORMAL, NORMAL)
-        >>> list(merges(Pieces(("?", "a", "b", "ab", "abb"), (0.0, -3.0, -4.0, -1.0, -2.0), kinds, 0)))
+        >>> list(merges(SentencePieces(("?", "a", "b", "ab", "abb"), (0.0, -3.0, -4.0, -1.0, -2.0), kinds, 0)))
         [('a', 'b'), ('ab', 'b')]
     """
     score = {
@@ -222,7 +222,7 @@ LAYER = {
 }
 
 
-def _configure(old: Section) -> Any:
+def _configure(old: ConfigSection) -> Any:
     from transformers import GlmConfig
 
     old.require(
@@ -313,7 +313,7 @@ def _tokenizer(folder: Path) -> Any:
     )
 
 
-LAYOUT = Layout(
+LAYOUT = CheckpointLayout(
     model_type="chatglm",
     title="ChatGLM2/3",
     family="glm",

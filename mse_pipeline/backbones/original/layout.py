@@ -18,7 +18,7 @@ Plan = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """One family of original checkpoints.
 
     Attributes:
@@ -38,13 +38,13 @@ class Layout:
     family: str
     model_class: str
     tokenizer_file: str
-    configure: Callable[[Section], Any]
+    configure: Callable[[ConfigSection], Any]
     plan: Callable[[Any], Plan]
     skipped: tuple[str, ...]
     tokenizer: Callable[[Path], Any]
 
 
-class Section:
+class ConfigSection:
     """A configuration from a stranger: each value is checked as it is read.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mse_pipeline.backbones.original.layout import Layout, Plan, Section, last_merge
+from mse_pipeline.backbones.original.layout import CheckpointLayout, ConfigSection, Plan, last_merge
 from mse_pipeline.errors import MseError, UsageError
 
 MAX_BYTES = 64 * 2**20
@@ -112,7 +112,7 @@ LAYER = {
 }
 
 
-def _configure(old: Section) -> Any:
+def _configure(old: ConfigSection) -> Any:
     from transformers import Qwen2Config
 
     old.require("a quantized checkpoint keeps other weights; take the one in half precision", quantization_config=None)
@@ -186,7 +186,7 @@ def _tokenizer(folder: Path) -> Any:
     )
 
 
-LAYOUT = Layout(
+LAYOUT = CheckpointLayout(
     model_type="qwen",
     title="Qwen-1",
     family="qwen2",

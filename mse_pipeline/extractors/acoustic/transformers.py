@@ -24,7 +24,7 @@ from mse_pipeline.media.audio import SAMPLE_RATE, Audio
 from mse_pipeline.store.features import Features
 
 
-class FrameClock(ABC):
+class EncoderClock(ABC):
     """The rows of an encoder on its samples.
 
     Attributes:
@@ -64,7 +64,7 @@ class FrameClock(ABC):
         return np.stack([borders[:-1], borders[1:]], 1) / rate
 
 
-class ConvolutionClock(FrameClock):
+class ConvolutionClock(EncoderClock):
     """Of encoders that begin with unpadded convolutions over samples, as wav2vec 2.0 does.
 
     Args:
@@ -98,7 +98,7 @@ class ConvolutionClock(FrameClock):
         return slice(start * self.stride, (stop - 1) * self.stride + self.field)
 
 
-class SpectrogramClock(FrameClock):
+class SpectrogramClock(EncoderClock):
     """Of encoders over a centred spectrogram, padded at both ends, as Whisper's: row k lies around sample k * stride.
 
     Args:
@@ -182,7 +182,7 @@ class AcousticTransformers(Encoder[AcousticTransformersConfig], AudioExtractor[A
         return self.clock.stride / SAMPLE_RATE
 
     @functools.cached_property
-    def clock(self) -> FrameClock:
+    def clock(self) -> EncoderClock:
         """The model's rows on its samples."""
         config = self.model_config
         if config.model_type in MEL_TYPES:

@@ -55,7 +55,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class DetectedFaces:
     """Faces of some frames.
 
     Attributes:
@@ -71,7 +71,7 @@ class Found:
     landmarks: np.ndarray
 
 
-def search(networks: Networks, frames: np.ndarray, how: Search) -> Found:
+def search(networks: Networks, frames: np.ndarray, how: Search) -> DetectedFaces:
     """All faces of some frames.
 
     Args:
@@ -92,7 +92,7 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> Found:
     return refine(networks, pictures, boxes, index, how.thresholds[2])
 
 
-def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold: float) -> Found:
+def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold: float) -> DetectedFaces:
     """The candidates that are faces by O-Net, with their exact boxes; each face once.
 
     Args:
@@ -108,7 +108,7 @@ def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold:
     boxes, index = torch.as_tensor(boxes, dtype=torch.float32), torch.as_tensor(index, dtype=torch.int64)
     boxes, index, cut = _pictures(pictures, boxes, index, "onet")
     if not len(cut):
-        return Found(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+        return DetectedFaces(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
     shifts, marks, probabilities = networks.run("onet", cut)
     scores = probabilities[:, 1]
     passed = scores > threshold
@@ -118,7 +118,7 @@ def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold:
     landmarks = marks.reshape(-1, 2, 5).transpose(1, 2) * sides[:, None] + boxes[:, None, :2] - 1
     exact = _shifted(boxes, shifts)
     kept = _apart(exact.numpy(), scores.numpy(), index.numpy())
-    return Found(
+    return DetectedFaces(
         index.numpy()[kept],
         exact.numpy()[kept].astype(np.float64),
         scores.numpy()[kept].astype(np.float64),
@@ -401,7 +401,7 @@ class Detector:
                 lost.append(k)
         self._search(frames, lost, found)
 
-    def _kept(self, faces: Found, frame: int, shape: tuple[int, ...]) -> Detections:
+    def _kept(self, faces: DetectedFaces, frame: int, shape: tuple[int, ...]) -> Detections:
         """The largest probable faces of a frame."""
         own = faces.frame == frame
         detections = Detections(faces.boxes[own], faces.probabilities[own], faces.landmarks[own])

@@ -26,7 +26,7 @@ _BATCH = 32
 _BATCH_ELSEWHERE = 128
 
 
-class Embedder:
+class FacenetEmbedder:
     """Face pictures in, unit vectors out.
 
     Args:
@@ -92,7 +92,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embedder:
+def load_embedder(path: Path, sha256: str, precision: str, device: str) -> FacenetEmbedder:
     """The embedder with a file's weights; one for each content, precision and process.
 
     Raises:
@@ -112,7 +112,7 @@ def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embed
         )
         raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {differences}.")
     network.load_state_dict(state)
-    return Embedder(network, precision, device)
+    return FacenetEmbedder(network, precision, device)
 
 
 def _folded(network: Any) -> Any:

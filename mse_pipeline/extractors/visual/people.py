@@ -35,7 +35,7 @@ _TEMPLATE = np.array(
 """Where SFace expects eyes, nose and corners of the mouth, in pixels of the aligned face."""
 
 
-class Embedder:
+class PersonEmbedder:
     """Aligned faces in, unit vectors out.
 
     Args:
@@ -66,13 +66,13 @@ class Embedder:
 
 
 @functools.cache
-def load_embedder() -> Embedder:
+def load_embedder() -> PersonEmbedder:
     """SFace; one for each process. Its weights are downloaded if they are missing.
 
     Raises:
         MseError: The weights are missing and cannot be downloaded, or damaged.
     """
-    return Embedder(fetched(SFACE))
+    return PersonEmbedder(fetched(SFACE))
 
 
 def aligned(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class Face:
 
 
 @dataclass(frozen=True, eq=False)
-class Utterance:
+class ClipFaces:
     """A clip's faces and the name of its speaker.
 
     Attributes:
@@ -125,7 +125,7 @@ class People:
     missing: tuple[str, ...]
 
 
-def find_people(utterances: Sequence[Utterance], told: Mapping[tuple[str, int], str] | None = None) -> People:
+def find_people(utterances: Sequence[ClipFaces], told: Mapping[tuple[str, int], str] | None = None) -> People:
     """Group the faces of a corpus, tie the groups to names, and choose each clip's face.
 
     Args:
@@ -137,7 +137,7 @@ def find_people(utterances: Sequence[Utterance], told: Mapping[tuple[str, int], 
         >>> ann, bob = np.eye(2)
         >>> def clip(name, speaker, *seen):
         ...     faces = (Face(k, np.arange(4), np.full(4, 0.1), vector) for k, vector in enumerate(seen))
-        ...     return Utterance(name, speaker, "d", tuple(faces))
+        ...     return ClipFaces(name, speaker, "d", tuple(faces))
         >>> clips = [clip("1", "Ann", ann), clip("2", "Bob", bob), clip("3", "Ann", bob, ann), clip("4", "Ann", bob)]
         >>> people = find_people([*clips, clip("5", "Bob", bob), clip("6", "Ann", ann)])
         >>> people.chosen["3"].tracks, people.chosen["4"].tracks, people.chosen["4"].code
@@ -209,7 +209,7 @@ class _Tie:
 class _Search:
     """The search over one corpus. A *look* is a group within a dialogue, a *person* one over the corpus."""
 
-    def __init__(self, utterances: Sequence[Utterance], told: Mapping[tuple[str, int], str]) -> None:
+    def __init__(self, utterances: Sequence[ClipFaces], told: Mapping[tuple[str, int], str]) -> None:
         self.utterances, self.told = utterances, told
         # Number of the utterance and track of each face; of each utterance the numbers of its faces.
         self.faces = [(number, face) for number, utterance in enumerate(utterances) for face in utterance.faces]
@@ -549,5 +549,5 @@ class _Search:
         return tuple((self.utterances[self.faces[k][0]].clip, self.faces[k][1].track) for k in order)
 
 
-def _unseen(utterance: Utterance) -> Chosen:
+def _unseen(utterance: ClipFaces) -> Chosen:
     return Chosen((), 0.3, "no_speaker", f"The face of {utterance.speaker}, who speaks, is not seen.")
