@@ -20,10 +20,10 @@ import json, resource, sys, time
 from pathlib import Path
 begun = time.perf_counter()
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 recipe = Recipe.model_validate(json.loads(sys.argv[3]))
-summary = extract(recipe, Path(sys.argv[1]), store.open(sys.argv[2]), Options(workers=1))
+summary = extract(recipe, Path(sys.argv[1]), store.open(sys.argv[2]), ExtractionOptions(workers=1))
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({
     "processed": summary.processed,

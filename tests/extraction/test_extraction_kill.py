@@ -17,12 +17,12 @@ CODE = """
 import sys
 from pathlib import Path
 from mse_pipeline import store
-from mse_pipeline.extraction.run import Options, extract
+from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 recipe = Recipe.model_validate(
     {"version": 1, "name": "mine", "corpus": {"name": "table"}, "streams": {"acoustic.egemaps": {}}}
 )
-extract(recipe, Path(sys.argv[1]), store.open(sys.argv[2]), Options(workers=2))
+extract(recipe, Path(sys.argv[1]), store.open(sys.argv[2]), ExtractionOptions(workers=2))
 """
 
 

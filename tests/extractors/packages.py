@@ -44,7 +44,14 @@ class Loudness(AudioExtractor[LoudnessConfig]):
 '''
 
 
-def install(site: Path, package: str, entry_points: dict[str, str], code: str = "", licence: str = "MIT") -> None:
+def install(
+    site: Path,
+    package: str,
+    entry_points: dict[str, str],
+    code: str = "",
+    licence: str = "MIT",
+    group: str = "mse_pipeline.extractors",
+) -> None:
     """Leave a package of one module, with its metadata, in a folder of installed packages."""
     module = package.replace("-", "_")
     site.mkdir(exist_ok=True)
@@ -57,4 +64,4 @@ def install(site: Path, package: str, entry_points: dict[str, str], code: str = 
         encoding="utf-8",
     )
     lines = [f"{name} = {place}" for name, place in entry_points.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[mse_pipeline.extractors]", *lines, ""]), encoding="utf-8")
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]), encoding="utf-8")
