@@ -1,9 +1,13 @@
 """The import arrows of docs/architecture.md: each package imports from the packages below it alone."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.extraction.conftest import write_wav
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
 FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "plugins", "posix", "progress"}
@@ -89,13 +93,29 @@ def test_imports_point_down(path):
     assert not upward, f"{own} must not import {', '.join(sorted(upward))}"
 
 
-def test_the_command_line_starts_without_heavy_imports():
-    import subprocess
-    import sys
+def loaded_by(*arguments: object, folder: Path) -> set[str]:
+    """Libraries that the process of a command has loaded at its end."""
+    code = (
+        "import sys\nfrom mse_pipeline.cli import main\ntry:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print()\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
 
-    code = "import sys, mse_pipeline.cli.app; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not HEAVY & set(loaded)
+
+@pytest.mark.parametrize("arguments", [("--help",), ("extract", "--help"), ("recipes", "list"), ("datasets", "list")])
+def test_commands_that_look_nothing_up_load_no_heavy_library(arguments, tmp_path):
+    assert not HEAVY & loaded_by(*arguments, folder=tmp_path)
+
+
+def test_only_the_hosts_of_an_extraction_load_models(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "clips.csv").write_text("id,media,split,text,label\na,a.wav,train,so,x\nb,a.wav,test,no,y\n")
+    loaded = loaded_by("extract", "clips.csv", "--streams", "acoustic.egemaps", folder=tmp_path)
+    assert not (HEAVY - {"h5py", "pyarrow"}) & loaded
 
 
 def test_nobody_trusts_remote_code_or_reads_pickles():

@@ -7,13 +7,15 @@ independent of its words; alignment to words is in `words`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from mse_pipeline.alignment.pooling import overlaps, pooled
 from mse_pipeline.store.features import Features
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _EDGE = 1e-9  # seconds: tolerance for rounding at the edge of a bin
 
@@ -57,6 +59,8 @@ def to_grid(features: Features, step: float) -> Features:
 
 def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
     """Shared seconds of each bin and each valid row, as a sparse (bins, T) matrix that is small for long audio."""
+    from scipy import sparse  # heavy: commands that put nothing on a grid do without it
+
     first = np.clip(np.floor(starts / step + _EDGE).astype(np.int64), 0, None)
     last = np.minimum(np.ceil(ends / step - _EDGE).astype(np.int64), bins)
     counts = np.where(valid, np.maximum(last - first, 0), 0)

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import nn
-
-from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
+    from torch import nn
+
+    from mse_pipeline.backbones.backbone import Backbone
 
 
 def shard_model(backbone: Backbone, device: str) -> None:
@@ -42,6 +41,8 @@ def shard_model(backbone: Backbone, device: str) -> None:
     Raises:
         UsageError: torch is too old, or the weights are quantized.
     """
+    import torch
+
     try:
         from torch.distributed.fsdp import FSDPModule, fully_shard
     except ImportError as error:  # before torch 2.6
@@ -72,10 +73,13 @@ def layers(model: Any) -> nn.ModuleList:
         UsageError: It has none.
 
     Examples:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Embedding(9, 4), nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)]))
         >>> len(layers(model))
         2
     """
+    from torch import nn
+
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
     if not lists:
         raise UsageError(f"{type(model).__name__} cannot be sharded: it has no list of layers.")
