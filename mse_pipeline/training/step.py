@@ -151,7 +151,10 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=job.backbone.device)
         for weight in weights:
-            loss = weight * answer_loss(job.backbone, self.adapter, job.prompt, job.answers, next(read), job.weights)
+            loss = answer_loss(
+                job.backbone, self.adapter, job.prompt, job.answers, next(read), job.weights, states=job.states
+            )
+            loss = weight * loss
             loss.backward()
             total += loss.detach()
         if self._processes.count > 1:
