@@ -243,6 +243,8 @@ def example(
     label_words: bool = False,
     previous: tuple[int, ...] = (),
     room: int | None = None,
+    place: str = "before-text",
+    head: bool = False,
 ) -> tuple[Token, ...]:
     """The whole sequence of one clip, in the order in which the backbone reads it.
 
@@ -258,6 +260,8 @@ def example(
         label_words: Whether classes are answered by their names.
         previous: Token ids of what was said before.
         room: Most tokens of the text; None for no limit.
+        place: Where the pseudo tokens stand, as `AdapterConfig.place` says.
+        head: Whether a head answers: then no answer is read or written.
 
     Raises:
         UsageError: The task has no answer that the tokenizer can tell from the others.
@@ -274,17 +278,19 @@ def example(
     """
     asked = task_prompt(task, given, language, label_words=label_words)
     start, opening, closing, question = segments(tokenizer, family=family, task_prompt=asked, language=language)
-    answers = Answers(task, tokenizer, family, label_words=label_words)
     said: list[tuple[str, tuple[int | None, ...]]] = [
         (start.part, start.ids),
         (opening.part, opening.ids),
         ("previous turns", previous),
-        ("pseudo tokens", (None,) * pseudo_tokens),
         ("text", encode(tokenizer, text)[:room]),
         (closing.part, closing.ids),
         (question.part, question.ids),
-        ("answer", answers.ids[answers.target(label)]),
     ]
+    behind = {"before-text": 3, "behind-text": 4, "before-answer": 6}[place]
+    said.insert(behind, ("pseudo tokens", (None,) * pseudo_tokens))
+    if not head:
+        answers = Answers(task, tokenizer, family, label_words=label_words)
+        said.append(("answer", answers.ids[answers.target(label)]))
     return tuple(Token(part, id_, _piece(tokenizer, id_)) for part, ids in said for id_ in ids)
 
 

@@ -406,7 +406,7 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
         room=room,
         cut=sum(before > after for before, after in zip(texts, kept, strict=True)),
         answers=len(job.answers),
-        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]),
+        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]) if job.config.head is None else None,
         example=example(
             job.backbone.tokenizer,
             job.backbone.family,
@@ -419,6 +419,8 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
             label_words=wording.label_words,
             previous=read.before(first),
             room=room,
+            place=job.config.place,
+            head=job.config.head is not None,
         ),
         example_clip=first.clip,
     )

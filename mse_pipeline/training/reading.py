@@ -171,7 +171,7 @@ def _place(place: str, parts: int) -> int:
 def _before_pseudo(prompt: Prompt, batch: Batch, place: str) -> list[tuple[int, ...]]:
     """Token ids of what stands before the pseudo tokens of each clip."""
     texts = _rows(batch.text_ids, batch.text_mask)
-    contexts = [()] * len(batch)
+    contexts: list[tuple[int, ...]] = [()] * len(batch)
     if batch.context_ids is not None and batch.context_mask is not None:
         contexts = _rows(batch.context_ids, batch.context_mask)
     return [
