@@ -113,8 +113,8 @@ def pooled(values: np.ndarray, overlap: Overlaps, pool: str) -> tuple[np.ndarray
             result[segments, :, number] = _STATISTICS[statistic](group)
     valid = np.zeros(overlap.segments, bool)
     valid[filled] = True
-    result = result.reshape(overlap.segments, width * len(statistics))
-    return with_defined(result, valid) if partial else (result, valid)
+    flat = result.reshape(overlap.segments, width * len(statistics))
+    return with_defined(flat, valid) if partial else (flat, valid)
 
 
 def pooled_names(names: Sequence[str], pool: str) -> tuple[str, ...]:
