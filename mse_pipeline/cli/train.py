@@ -278,7 +278,7 @@ class Request:
         dataset: In the cache.
         recipe: Of the training; its features are the dataset's.
         training: Settings for this backbone, changed by the command line.
-        backbone: Short name, hub name or folder.
+        backbone: Short name, hub name, folder or GGUF file.
         dtype: Number format of the backbone.
         revision: Of the backbone on the hub; None for the newest.
         quantization: ``4bit`` or ``8bit``; None for none.
@@ -354,6 +354,8 @@ def run(
                 quantization=request.quantization,
             )
         spare_threads(loaded)
+        if loaded.remark:
+            remark(loaded.remark)
         job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
         job = replace(job, recipe=request.record())
         seeds = request.seeds or request.training.seeds
@@ -414,6 +416,8 @@ def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun
 
     choice, wording = request.choose(), request.recipe.prompt
     drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
+    if drawn.remark:
+        remark(drawn.remark)
     job = prepare(request.dataset, drawn, request.training, choice, wording)
     return dry_run(
         job,

@@ -327,6 +327,7 @@ def _about_backbone(backbone: Backbone) -> dict[str, Any]:
         "digest": None if backbone.device.type == "meta" else backbone.digest(),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "quantization": backbone.quantization,
+        **({"stored_as": backbone.stored_as} if backbone.stored_as else {}),  # runs of folders keep their digests
     }
 
 
