@@ -22,7 +22,7 @@ _MOST_SCALES = 64
 _SINCE = {
     **dict.fromkeys(("mixer", "fusion", "text"), 2),
     **dict.fromkeys(("model", "options"), 3),
-    **dict.fromkeys(("encoder", "place", "pseudo_size", "head"), 4),
+    **dict.fromkeys(("encoder", "place", "pseudo_size", "head", "residual"), 4),
 }
 """Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
 
@@ -71,6 +71,8 @@ class AdapterConfig:
         pseudo_size: Root mean square of the pseudo tokens' values at the start; None as the projector makes them.
         head: Values that a head makes of the backbone's state, one an answer, or two for a number; None where the
             backbone spells the answers.
+        residual: Whether what enters the mixer and the fusion is added to what leaves them, so that neither can lose
+            it: ``a * (1 + k) + v * (1 + k)``, and the fused vector beside its bottlenecks.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.
@@ -99,6 +101,7 @@ class AdapterConfig:
     place: str = "before-text"
     pseudo_size: float | None = None
     head: int | None = None
+    residual: bool = False
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
@@ -111,7 +114,7 @@ class AdapterConfig:
         if not (math.isfinite(self.dropout) and 0 <= self.dropout < 1):
             raise UsageError(f"The adapter's dropout must be at least 0 and below 1, but is {self.dropout!r}.")
         self._check_scales()
-        for name in ("mixer", "fusion", "text"):
+        for name in ("mixer", "fusion", "text", "residual"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
         self._check_model()

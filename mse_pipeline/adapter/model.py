@@ -27,11 +27,12 @@ class TextGuideMixer(nn.Module):
         hidden_size: Width d of the token embeddings.
         fusion_dim: Width of the vectors that meet.
         guided: False for the ablation without TGM: f = a + v + k, with the same weights.
+        residual: Whether the modalities themselves are added: f = a * (1 + k) + v * (1 + k).
     """
 
-    def __init__(self, hidden_size: int, fusion_dim: int, *, guided: bool = True) -> None:
+    def __init__(self, hidden_size: int, fusion_dim: int, *, guided: bool = True, residual: bool = False) -> None:
         super().__init__()
-        self.guided = guided
+        self.guided, self.residual = guided, residual
         self.linear = nn.Linear(hidden_size, fusion_dim)
 
     def forward(
@@ -52,7 +53,8 @@ class TextGuideMixer(nn.Module):
             return text
         if not self.guided:
             return torch.stack([*modalities, text]).sum(0)
-        return torch.stack([vector * text for vector in modalities]).sum(0)
+        gate = 1 + text if self.residual else text
+        return torch.stack([vector * gate for vector in modalities]).sum(0)
 
 
 def masked_mean(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -82,10 +84,12 @@ class MultiScaleFusion(nn.Module):
         hidden_size: Width d of the backbone.
         fusion_dim: Width w of the fused vector.
         scales: The divisors s, in their order.
+        residual: Whether the fused vector is added to what the convolution makes.
     """
 
-    def __init__(self, hidden_size: int, fusion_dim: int, scales: Sequence[int]) -> None:
+    def __init__(self, hidden_size: int, fusion_dim: int, scales: Sequence[int], *, residual: bool = False) -> None:
         super().__init__()
+        self.residual = residual
         self.scales = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(fusion_dim, hidden_size // scale),
@@ -99,8 +103,8 @@ class MultiScaleFusion(nn.Module):
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
         """(B, fusion_dim) -> (B, fusion_dim)."""
         stacked = torch.stack([scale(fused) for scale in self.scales], dim=-1)
-        mixed: torch.Tensor = self.mix(stacked.unsqueeze(1))
-        return mixed.flatten(1)
+        mixed: torch.Tensor = self.mix(stacked.unsqueeze(1)).flatten(1)
+        return fused + mixed if self.residual else mixed
 
 
 class Projector(nn.Module):
@@ -226,8 +230,13 @@ class MSEAdapter(TrainedModel):
         width = config.fusion_dim
         self.acoustic = _encoder(config.acoustic_dim, config.acoustic_hidden, config)
         self.visual = _encoder(config.visual_dim, config.visual_hidden, config)
-        self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer) if config.text else None
-        self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales) if config.fusion else None
+        residual = config.residual
+        self.mixer = None
+        if config.text:
+            self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer, residual=residual)
+        self.fusion = None
+        if config.fusion:
+            self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales, residual=residual)
         self.projector = Projector(width, config.hidden_size, config.pseudo_tokens)
         self.rescale = None if config.pseudo_size is None else Rescale(config.pseudo_size)
 

@@ -195,6 +195,7 @@ class Training(Section):
             projector makes them, as in the paper.
         answer: Who answers: ``spelled``, the backbone with its own words, as in the paper; or ``head``, a small layer
             on the backbone's state where the answer would begin.
+        residual: Whether the mixer and the fusion add what enters them to what leaves them; not so in the paper.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -222,6 +223,7 @@ class Training(Section):
     place: Literal["before-text", "behind-text", "before-answer"] = "before-text"
     pseudo_scale: Literal["free", "matched"] = "free"
     answer: Literal["spelled", "head"] = "spelled"
+    residual: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("seeds")
     @classmethod
@@ -239,7 +241,7 @@ class Training(Section):
         return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
 
 
-_LATER_SETTINGS = ("model", "model_options", "encoder", "place", "pseudo_scale", "answer")
+_LATER_SETTINGS = ("model", "model_options", "encoder", "place", "pseudo_scale", "answer", "residual")
 """Settings that recipes and runs of earlier versions lack."""
 
 

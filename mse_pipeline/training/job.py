@@ -252,6 +252,7 @@ def prepare(
         place=settings.place,
         pseudo_size=embedding_size(backbone) if settings.pseudo_scale == "matched" else None,
         head=answers.head_outputs if head else None,
+        residual=settings.residual,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
     by_name = {str(choice.names[modality]): stream for modality, stream in streams.items()}

@@ -218,3 +218,14 @@ def test_what_does_not_fit_is_refused(place, value, said):
     given[place] = value
     with pytest.raises(ValueError, match=said):
         small()(*given)
+
+
+def test_with_residuals_a_mixer_and_a_fusion_that_give_nothing_lose_nothing():
+    adapter = small(residual=True)
+    with torch.no_grad():
+        for part in (adapter.mixer, adapter.fusion.mix):
+            for weight in part.parameters():
+                weight.zero_()
+    acoustic, lengths, visual, counts, *_ = inputs()
+    expected = adapter.projector(adapter.acoustic(acoustic, lengths) + adapter.visual(visual, counts))
+    torch.testing.assert_close(adapter(*inputs()), expected)
