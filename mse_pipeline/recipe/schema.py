@@ -185,6 +185,8 @@ class Training(Section):
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
             ``none``: all clips do.
+        defined_share: Whether rows of streams in which values may be undefined have a further value: the share of
+            those that are defined.
         model: What is trained beside the backbone, see `mse_pipeline.adapter.models`.
         model_options: Options of that model; the MSE-Adapter has none.
 
@@ -208,6 +210,7 @@ class Training(Section):
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
+    defined_share: Annotated[bool, Field(strict=True)] = False
     model: Annotated[str, Field(strict=True)] = "mse-adapter"
     model_options: dict[str, Any] = Field(default_factory=dict)
 
@@ -225,6 +228,8 @@ class Training(Section):
         plain = self.model_dump(mode="json")
         if self.model == Training.model_fields["model"].default and not self.model_options:
             del plain["model"], plain["model_options"]
+        if not self.defined_share:
+            del plain["defined_share"]
         return plain
 
 
