@@ -205,10 +205,10 @@ def _show_statistics(dataset: Dataset, streams: list[str], most: int) -> None:
         shown = notable(found, most or len(found.names))
         table = Table(box=SIMPLE_HEAD, title_justify="left", title_style="")
         table.title = escape(f"{stream}: {found.clips:,} clips, {found.rows:,} rows, {found.valid:,} valid")
-        table.add_column("value")
+        table.add_column("value", overflow="fold")
         table.add_column("unit")
         for name in ("defined", "mean", "deviation", "least", "greatest"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for place in shown:
             one = value[stream]["dimensions"][place]
             defined, *numbers = (one[key] for key in _STATISTICS)
