@@ -81,7 +81,7 @@ class Normaliser:
                 out[rows] = values
         finite = np.isfinite(out)
         if not finite.all():
-            out[~finite] = 0.0
+            np.copyto(out, 0.0, where=~finite)  # faster than an assignment by mask
         if self.share:
             whole[:, -1] = finite.mean(axis=1)
         if not features.valid.all():
