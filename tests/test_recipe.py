@@ -174,6 +174,13 @@ def test_a_recipe_survives_being_written_out(load):
     assert mine.to_dict()["task"] == {"kind": "regression", "low": -1.0, "high": 1.0}
 
 
+def test_a_setting_that_is_off_is_not_written_so_that_old_digests_stay(load):
+    assert "defined_share" not in load(HEAD).to_dict()["training"]
+    on = load(HEAD + "training: {defined_share: true}")
+    assert on.to_dict()["training"]["defined_share"] is True
+    assert Recipe.model_validate(on.to_dict()) == on
+
+
 def test_the_digest_tells_recipes_apart_by_what_they_say_not_how(load):
     assert load(HEAD).digest() == load(HEAD + "# a comment\nmedia: {max_seconds: 30}\n").digest()
     assert load(HEAD).digest() != load(HEAD + "media: {max_seconds: 31}\n").digest()

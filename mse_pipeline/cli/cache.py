@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,12 +73,30 @@ def show(
         bool,
         typer.Option("--versions", help="List each stream's versions, and what the earlier ones were made with."),
     ] = False,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics",
+            help="List each value of each stream: in how many of the valid rows it is defined, mean, deviation, range.",
+        ),
+    ] = False,
+    stream: Annotated[
+        str | None, typer.Option(help="Of --statistics: this stream alone. [default: all]", show_default=False)
+    ] = None,
+    dims: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of --statistics: the most values of a stream that the table shows, those first that are not defined "
+            "everywhere or constant; 0 for all. --json has all.",
+        ),
+    ] = 30,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a dataset's streams, their versions, or what failed and why."""
+    """Show a dataset's streams, their versions, what their values are like, or what failed and why."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -86,9 +105,14 @@ def show(
     from mse_pipeline.extraction.summary import count_stream
     from mse_pipeline.store.cache import open_cache
 
-    if failures and versions:
-        raise UsageError("--failures and --versions are two lists; ask for one of them.")
+    if failures + versions + statistics > 1:
+        raise UsageError("--failures, --versions and --statistics are lists of their own; ask for one of them.")
+    if stream is not None and not statistics:
+        raise UsageError("--stream is of --statistics; add that.")
     opened = open_cache(cache)[dataset]
+    if statistics:
+        _show_statistics(opened, [stream] if stream is not None else list(opened), dims)
+        return
     rows = {stream: opened.rows(stream) for stream in opened}
     failed = [row for one in rows.values() for row in one if row.status == "failed"]
     value: dict[str, Any] = {
@@ -148,6 +172,85 @@ def show(
         told += f", {', '.join(map(str, files))}" if isinstance(files, list | dict) else ""
         told += f", the published {one['published']}" if one.get("published") else ""
         stdout().print("\n".join([told, *(f"  {note}" for note in one["notes"])]), markup=False)
+
+
+_STATISTICS = ("defined", "mean", "deviation", "low", "high")
+
+
+def _show_statistics(dataset: Dataset, streams: list[str], most: int) -> None:
+    """Print statistics of the values of streams, on the clock that training reads."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mse_pipeline.store.statistics import notable, value_statistics
+
+    value: dict[str, Any] = {}
+    for stream in streams:
+        found = value_statistics(dataset[stream])
+        if found is None:
+            continue
+        units = _units(dataset, stream)
+        columns = {name: getattr(found, name).tolist() for name in _STATISTICS}
+        value[stream] = {
+            "alignment": dict(dataset.manifest.streams[stream].alignment),
+            **{name: getattr(found, name) for name in ("clips", "rows", "valid")},
+            "dimensions": [
+                {"name": name, "unit": units.get(name, ""), **{key: columns[key][place] for key in _STATISTICS}}
+                for place, name in enumerate(found.names)
+            ],
+        }
+        if settings.json:
+            continue
+        shown = notable(found, most or len(found.names))
+        table = Table(box=SIMPLE_HEAD, title_justify="left", title_style="")
+        table.title = escape(f"{stream}: {found.clips:,} clips, {found.rows:,} rows, {found.valid:,} valid")
+        table.add_column("value", overflow="fold")
+        table.add_column("unit")
+        for name in ("defined", "mean", "deviation", "least", "greatest"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for place in shown:
+            one = value[stream]["dimensions"][place]
+            defined, *numbers = (one[key] for key in _STATISTICS)
+            cells = ["–" if math.isnan(number) else f"{number:.4g}" for number in numbers]
+            table.add_row(escape(one["name"]), escape(one["unit"]), _percent(defined), *cells)
+        stdout().print(table)
+        if len(shown) < len(found.names):
+            stdout().print(f"{len(found.names) - len(shown):,} more values; --dims 0 and --json show all.\n")
+    if settings.json:
+        emit_json({"dataset": dataset.name, "statistics": value})
+    elif not value:
+        stdout().print("It has no features yet.")
+
+
+def _percent(share: float) -> str:
+    """A share in percent; only all is 100 %, and only none is 0 %.
+
+    Examples:
+        >>> _percent(1.0), _percent(0.9999), _percent(0.31), _percent(0.0001), _percent(0.0)
+        ('100 %', '99.9 %', '31.0 %', '0.1 %', '0 %')
+    """
+    if share in (0.0, 1.0):
+        return f"{100 * share:.0f} %"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
+def _units(dataset: Dataset, stream: str) -> dict[str, str]:
+    """The unit of each value by its name, as the extractor tells it; empty where it is not at hand, or imported."""
+    from mse_pipeline.alignment.pooling import pooled_names, pooled_units
+    from mse_pipeline.errors import MseError
+    from mse_pipeline.extractors.registry import create
+
+    options = dataset.manifest.recipe.get("streams", {}).get(stream)
+    if options is None or "imported" in dataset.manifest.streams[stream].identity:
+        return {}
+    try:
+        extractor = create(stream, options)
+        names, units = extractor.names, extractor.units
+    except (MseError, ImportError):
+        return {}
+    pool = str(dataset.manifest.streams[stream].alignment.get("pool", "mean"))
+    return dict(zip(pooled_names(names, pool), pooled_units(units, pool), strict=True))
 
 
 def _versions(dataset: Dataset, stream: str) -> list[dict[str, Any]]:

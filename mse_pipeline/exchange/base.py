@@ -1,8 +1,8 @@
 """Imported: what a reader makes of a foreign file, and how it enters the cache.
 
-`Repairs` makes finite float32 rows of a stranger's values and counts what it repaired. `bring_in` writes the clips and
-streams as a dataset. Its recipe has the settings of the corpus, if the corpus is known, else defaults in the language
-of the clips.
+`Undefined` makes float32 rows of a stranger's values and counts those that are not defined. `bring_in` writes the clips
+and streams as a dataset. Its recipe has the settings of the corpus, if the corpus is known, else defaults in the
+language of the clips.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import Features, with_defined
 from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
@@ -73,50 +73,78 @@ def row_clock(rows: int) -> np.ndarray:
 
 
 @dataclass
-class Repairs:
-    """Counts the values of one stream that are not finite numbers, and puts 0 in their place.
+class Undefined:
+    """Takes the values of one stream that are not finite numbers as not defined, and counts them.
 
     Attributes:
         stream: As in ``acoustic.covarep``.
         nans: NaN values so far.
         infinities: Values so far that are infinite, or too large for float32.
         clips: Clips so far that had such values.
+        rows: Rows so far of which no value is defined.
 
     Examples:
-        >>> repairs = Repairs("acoustic.covarep")
-        >>> repairs.finite(np.array([[1.0, -np.inf], [np.nan, 2.0]])).tolist()
-        [[1.0, 0.0], [0.0, 2.0]]
-        >>> repairs.notes()
-        ['acoustic.covarep: 1 infinite and 1 NaN values in 1 clips are 0 now.']
+        >>> undefined = Undefined("acoustic.covarep")
+        >>> values, valid = undefined.read(np.array([[1.0, -np.inf], [np.nan, 2.0], [np.nan, np.nan]]))
+        >>> values.tolist(), valid.tolist()
+        ([[1.0, nan], [nan, 2.0], [0.0, 0.0]], [True, True, False])
+        >>> undefined.notes()
+        ['acoustic.covarep: 1 infinite and 3 NaN values in 1 clips are not defined; 1 rows without any other are not
+        valid.']
     """
 
     stream: str
     nans: int = 0
     infinities: int = 0
     clips: int = 0
+    rows: int = 0
 
-    def finite(self, values: np.ndarray) -> np.ndarray:
-        """The values as float32 without NaN and infinity; rows stay, since what else they hold was measured."""
+    def read(self, values: np.ndarray, valid: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Values as a stranger's file has them, as the cache keeps them.
+
+        Args:
+            values: (T, D) numbers of any type.
+            valid: (T,) bool; None for all.
+
+        Returns:
+            (T, D) float32 without infinity, and (T,) which rows are valid.
+        """
         with np.errstate(over="ignore"):
             clean = np.array(values, dtype=np.float32)
+        valid = np.ones(len(clean), bool) if valid is None else valid
         bad = ~np.isfinite(clean)
         count = int(bad.sum())
-        if count:
-            nans = int(np.isnan(clean).sum())
-            self.nans += nans
-            self.infinities += count - nans
-            self.clips += 1
-            clean[bad] = 0.0
-        return clean
+        if not count:
+            return clean, valid
+        nans = int(np.isnan(clean).sum())
+        self.nans += nans
+        self.infinities += count - nans
+        self.clips += 1
+        clean[bad] = np.nan
+        known, defined = with_defined(clean, valid)
+        self.rows += int((valid & ~defined).sum())
+        return known, defined
 
     def notes(self) -> list[str]:
-        """What was repaired, as a sentence; nothing if nothing was."""
+        """What is not defined, as a sentence; nothing if all is."""
         if not self.clips:
             return []
+        rows = f"; {self.rows:,} rows without any other are not valid" if self.rows else ""
         return [
-            f"{self.stream}: {self.infinities:,} infinite and {self.nans:,} NaN values in {self.clips:,} clips "
-            "are 0 now."
+            f"{self.stream}: {self.infinities:,} infinite and {self.nans:,} NaN values in {self.clips:,} clips are not "
+            f"defined{rows}."
         ]
+
+
+def zero_where_undefined(values: np.ndarray) -> np.ndarray:
+    """Values for formats that have 0 where a value is not defined, (T, D).
+
+    Examples:
+        >>> zero_where_undefined(np.array([[220.0, 1.0], [np.nan, 2.0]])).tolist()
+        [[220.0, 1.0], [0.0, 2.0]]
+    """
+    undefined = np.isnan(values)
+    return np.where(undefined, values.dtype.type(0), values) if undefined.any() else values
 
 
 _CLIPS_PER_SHARD = 256

@@ -29,7 +29,7 @@ from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.mmsa_table import is_label_table, read_label_table
 from mse_pipeline.corpora.mosei_files import LabelSequence
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
-from mse_pipeline.exchange.base import Imported, file_digest
+from mse_pipeline.exchange.base import Imported, file_digest, zero_where_undefined
 from mse_pipeline.exchange.clip_table import HELP, TABLE, read_clip_table, read_splits, split_for, write_clip_table
 from mse_pipeline.exchange.csd_rows import (
     CsdPlace,
@@ -239,7 +239,7 @@ def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
     """Write a dataset as a folder of .csd files, with its clip table and task beside them.
 
     The SDK's ``mmdataset(folder)`` reads the .csd files. Rows that are not valid are told in a further member `valid`
-    of their entry, which the SDK does not read.
+    of their entry, which the SDK does not read. Values that are not defined are 0.
 
     Args:
         dataset: In the cache.
@@ -276,7 +276,14 @@ def _rows(
     for clip in features:
         one = features[clip]
         ends[clip] = max(ends.get(clip, 0.0), float(one.intervals[:, 1].max(initial=0.0)))
-        yield clip, (one.values, one.intervals + offset_of(clips[clip]), None if one.valid.all() else one.valid)
+        yield (
+            clip,
+            (
+                zero_where_undefined(one.values),
+                one.intervals + offset_of(clips[clip]),
+                None if one.valid.all() else one.valid,
+            ),
+        )
 
 
 def _labels(dataset: Dataset, further: list[str], ends: Mapping[str, float]) -> Iterator[tuple[str, _Rows]]:

@@ -21,7 +21,7 @@ from mse_pipeline.corpora.mmsa_table import LabelRow
 from mse_pipeline.corpora.mosei_files import LabelSequence, numbers_by_order, numbers_by_time, read_transcripts
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError
-from mse_pipeline.exchange.base import Repairs
+from mse_pipeline.exchange.base import Undefined
 from mse_pipeline.hdf5_guard import child, keys, numbers, opened, strings, text_of
 from mse_pipeline.store.features import Features
 
@@ -218,7 +218,7 @@ def read_rows(
     Raises:
         MseError: The file is damaged or hostile.
     """
-    repairs = Repairs(stream)
+    undefined = Undefined(stream)
     absent = empty = 0
     with opened(path) as file:
         home = child(file, root)
@@ -243,8 +243,8 @@ def read_rows(
             if not len(chosen) and place.span is not None:
                 empty += 1
                 continue
-            yield place.clip, _cut(entry, chosen, place, names, repairs)
-    notes += repairs.notes()
+            yield place.clip, _cut(entry, chosen, place, names, undefined)
+    notes += undefined.notes()
     if absent:
         notes.append(f"{stream}: {absent:,} clips are not in {path.name} and have no features.")
     if empty:
@@ -336,19 +336,19 @@ def _chosen(intervals: np.ndarray, span: tuple[float, float] | None) -> np.ndarr
     return np.flatnonzero(overlap > min(_OVERLAP, (span[1] - span[0]) / 2))
 
 
-def _cut(entry: _Entry, chosen: np.ndarray, place: CsdPlace, names: tuple[str, ...], repairs: Repairs) -> Features:
+def _cut(entry: _Entry, chosen: np.ndarray, place: CsdPlace, names: tuple[str, ...], undefined: Undefined) -> Features:
     low, high = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
     size = (high - low) * len(names) * entry.values.dtype.itemsize
     if size > _CLIP_LIMIT:
         raise MseError(f"{entry.file}: the rows of {place.clip} take {size:,} bytes; {_CLIP_LIMIT:,} are read at most.")
-    values = repairs.finite(entry.values[low:high][chosen - low])
+    values, valid = undefined.read(entry.values[low:high][chosen - low], entry.valid[chosen])
     intervals = entry.intervals[chosen]
     if not np.isfinite(intervals).all():
         raise MseError(f"{entry.file}: {place.clip} has intervals that are not finite numbers of seconds.")
     intervals = intervals - place.offset
     if place.span is not None:
         intervals = np.clip(intervals, 0.0, place.span[1] - place.span[0])
-    return Features(values, intervals, entry.valid[chosen], names)
+    return Features(values, intervals, valid, names)
 
 
 def _names(home: h5py.Group, stream: str, width: int) -> tuple[str, ...]:

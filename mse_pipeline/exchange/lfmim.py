@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Label, Split
 from mse_pipeline.corpora.base import enumerate_some
@@ -19,7 +17,7 @@ from mse_pipeline.corpora.cherma import EMOTIONS
 from mse_pipeline.corpora.files import list_files, open_root, telling
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError, did_you_mean
-from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
 from mse_pipeline.exchange.registry import Format
 from mse_pipeline.names import ByName
@@ -155,7 +153,7 @@ def _rows(path: Path, name: str) -> list[Mapping[str, Any]]:
 
 
 def _read_stream(root: Path, stream: str, files: Mapping[str, str], notes: list[str]) -> Iterator[tuple[str, Features]]:
-    repairs = Repairs(stream)
+    undefined = Undefined(stream)
     width = _WIDTHS[stream]
     names = tuple(f"lfmim_{index}" for index in range(width))
     longest, shortest = 0, math.inf
@@ -164,10 +162,10 @@ def _read_stream(root: Path, stream: str, files: Mapping[str, str], notes: list[
         if rows.shape[1] != width:
             raise MseError(f"{name} has {rows.shape[1]} columns; {stream} has {width} in LFMIM's release.")
         longest, shortest = max(longest, len(rows)), min(shortest, len(rows))
-        values = repairs.finite(rows)
-        yield clip, Features(values, row_clock(len(values)), np.ones(len(values), bool), names, dict(ROWS_CLOCK))
+        values, valid = undefined.read(rows)
+        yield clip, Features(values, row_clock(len(values)), valid, names, dict(ROWS_CLOCK))
     notes.append(f"{stream}: {shortest:.0f} to {longest} rows a clip, without times.")
-    notes += repairs.notes()
+    notes += undefined.notes()
 
 
 FORMAT = Format("Feature folders with three JSON files (LFMIM; CHERMA0723)", read)

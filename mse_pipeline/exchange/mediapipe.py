@@ -19,7 +19,14 @@ import numpy as np
 
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import Imported
-from mse_pipeline.exchange.openface import FaceTrack, TrackFormat, csv_text, frame_intervals, read_folder
+from mse_pipeline.exchange.openface import (
+    FaceTrack,
+    TrackFormat,
+    csv_text,
+    defined_frames,
+    frame_intervals,
+    read_folder,
+)
 from mse_pipeline.exchange.registry import Format
 from mse_pipeline.store.dataset import Dataset
 
@@ -104,17 +111,12 @@ def read_track(path: Path, name: str, kept: Kept, fps: float) -> FaceTrack:
     for row, place in enumerate(order):
         measured = frames[place].values
         values[row] = [measured.get(column, np.nan) for column in kept.names]
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    valid = np.isfinite(values).all(axis=1)
     shown = np.array([frames[index].faces > 0 for index in order], bool)
-    if shown.any() and not valid.any():
-        _refuse(name, kept, [frame.values for frame in frames if frame.faces])
-    values[~valid] = 0.0
+    if shown.any():
+        _require_all(name, kept, [frame.values for frame in frames if frame.faces])
+    values, valid, partial = defined_frames(values, shown)
     most = max((frame.faces for frame in frames), default=0)
-    return FaceTrack(
-        values, frame_intervals(times[order]), valid, kept.names, max(most, 1), 0, int((shown & ~valid).sum())
-    )
+    return FaceTrack(values, frame_intervals(times[order]), valid, kept.names, max(most, 1), 0, partial)
 
 
 class _Clock:
@@ -278,11 +280,11 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _refuse(name: str, kept: Kept, faces: Sequence[Mapping[str, float]]) -> None:
-    """Tell what all frames with a face lack.
+def _require_all(name: str, kept: Kept, faces: Sequence[Mapping[str, float]]) -> None:
+    """Refuse a file of whose frames with a face all lack a part of what is to be kept.
 
     Raises:
-        MseError: Always.
+        MseError: They do.
     """
     known = {key for face in faces for key, value in face.items() if np.isfinite(value)}
     parts = {
@@ -291,10 +293,11 @@ def _refuse(name: str, kept: Kept, faces: Sequence[Mapping[str, float]]) -> None
         f"{kept.landmarks} landmarks": tuple(f"x_{k}" for k in range(kept.landmarks)),
     }
     lacking = [part for part, names in parts.items() if set(names) - known]
-    missing = ", ".join(lacking) or "finite values"
+    if not lacking:
+        return
     raise MseError(
-        f"{name} shows faces, but no frame has all of: {missing}. Run the Face Landmarker with these results, or "
-        "choose others by --option blendshapes=false, pose=true, landmarks=478."
+        f"{name} shows faces, but no frame has all of: {', '.join(lacking)}. Run the Face Landmarker with these "
+        "results, or choose others by --option blendshapes=false, pose=true, landmarks=478."
     )
 
 
@@ -352,7 +355,7 @@ def read(
         written="keep the Face Landmarker's results in one a video",
         alike="keep the same results of all videos",
         chosen="the first of each frame was taken",
-        rule="no face, or values that are missing",
+        rule="no face",
     )
     return read_folder(path, dataset, form, follow_links)
 

@@ -19,7 +19,7 @@ from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import Imported, Repairs, file_digest
+from mse_pipeline.exchange.base import Imported, Undefined, file_digest
 from mse_pipeline.exchange.matching import CLASSES, PickleEntry, rebuild
 from mse_pipeline.exchange.registry import Format
 from mse_pipeline.exchange.restricted import read_pickle
@@ -194,7 +194,6 @@ def _strange(path: Path, value: Any) -> MseError:
 
 _NOTES = {"clock": "utterance"}
 _INTERVAL = np.array([[0.0, 1.0]])
-_VALID = np.array([True])
 
 
 def read(path: Path, *, corpus: str = "", labels: str = "", valid: float = 0.1, encoding: str = "latin1") -> Imported:
@@ -288,7 +287,7 @@ class _Stream:
     notes: list[str]
 
     def __call__(self) -> Iterator[tuple[str, Features]]:
-        repairs = Repairs(self.name)
+        undefined = Undefined(self.name)
         modality = self.name.partition(".")[0]
         names: tuple[str, ...] = ()
         for split, keys in self.dialogues.items():
@@ -302,8 +301,9 @@ class _Stream:
                         f"{len(names)}."
                     )
                 for row in rows:
-                    yield next(clips).id, Features(repairs.finite(row[None]), _INTERVAL, _VALID, names, _NOTES)
-        self.notes.extend(repairs.notes())
+                    values, valid = undefined.read(row[None])
+                    yield next(clips).id, Features(values, _INTERVAL, valid, names, _NOTES)
+        self.notes.extend(undefined.notes())
 
 
 FORMAT = Format("Pickle of a tuple of dictionaries by dialogue (MMGCN, DialogueGCN; MELD, IEMOCAP)", read)

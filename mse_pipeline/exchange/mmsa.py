@@ -26,7 +26,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora import mosei, mosi, sims, simsv2
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock
 from mse_pipeline.exchange.pickle_write import Padded, Pieces, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
 from mse_pipeline.store.dataset import Dataset
@@ -474,7 +474,7 @@ class _Stream:
     notes: list[str]
 
     def __call__(self) -> Iterator[tuple[str, Features]]:
-        repairs = Repairs(self.name)
+        undefined = Undefined(self.name)
         cut = empty = 0
         names: tuple[str, ...] | None = None
         for part in self.parts.values():
@@ -492,8 +492,8 @@ class _Stream:
                 else:
                     rows = array[index, : lengths[index]]
                 if len(rows):
-                    values = repairs.finite(rows)
-                    yield clip, Features(values, row_clock(len(values)), np.ones(len(values), bool), names, ROWS_CLOCK)
+                    values, valid = undefined.read(rows)
+                    yield clip, Features(values, row_clock(len(values)), valid, names, ROWS_CLOCK)
                 empty += not len(rows)
                 if index % _RELEASE_EVERY == 0:
                     self.file.release()
@@ -503,7 +503,7 @@ class _Stream:
             )
         if empty:
             self.notes.append(f"{self.name}: {empty:,} clips have no rows, and so no features.")
-        self.notes.extend(repairs.notes())
+        self.notes.extend(undefined.notes())
 
 
 def _without_padding(rows: np.ndarray) -> np.ndarray:

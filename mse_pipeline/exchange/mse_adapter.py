@@ -19,7 +19,7 @@ from mse_pipeline.cells import said
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock
 from mse_pipeline.exchange.matching import CLASSES, LANGUAGES, PickleEntry, rebuild, spelling
 from mse_pipeline.exchange.pickle_write import Padded, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
@@ -178,7 +178,7 @@ class _Stream:
     notes: list[str]
 
     def __call__(self) -> Iterator[tuple[str, Features]]:
-        repairs = Repairs(self.name)
+        undefined = Undefined(self.name)
         names: tuple[str, ...] = ()
         empty = 0
         for split, entries in self.entries.items():
@@ -188,14 +188,14 @@ class _Stream:
                 if array.shape[1] != len(names):
                     raise MseError(f"{one.name}: {self.field} has {array.shape[1]} values a row; others {len(names)}.")
                 if length:
-                    values = repairs.finite(array[:length])
-                    yield clip.id, Features(values, row_clock(length), np.ones(length, bool), names, ROWS_CLOCK)
+                    values, valid = undefined.read(array[:length])
+                    yield clip.id, Features(values, row_clock(length), valid, names, ROWS_CLOCK)
                 empty += not length
                 if index % _RELEASE_EVERY == 0:
                     one.file.release()
         if empty:
             self.notes.append(f"{self.name}: {empty:,} clips have no rows, and so no features.")
-        self.notes.extend(repairs.notes())
+        self.notes.extend(undefined.notes())
 
 
 def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from mse_pipeline.corpora.base import enumerate_some
 from mse_pipeline.corpora.files import list_files, open_root, relative, telling
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Repairs, file_digest, row_clock
+from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock, zero_where_undefined
 from mse_pipeline.exchange.clip_table import TABLE, read_clip_table, write_clip_table
 from mse_pipeline.exchange.npy_file import as_rows, read_npy
 from mse_pipeline.names import ByName, same_on_disk, too_long
@@ -103,7 +103,8 @@ def read(
 def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
     """Write a folder a stream, a .npy file a clip (T, D) float32, and the clip table beside them.
 
-    Times and validity have no place in this format: the rows keep their order, and rows without a measurement are 0.
+    Times and validity have no place in this format: the rows keep their order, and what was not measured is 0, a row or
+    a value.
 
     Args:
         dataset: In the cache.
@@ -129,7 +130,7 @@ def write(dataset: Dataset, path: Path, *, streams: Mapping[str, str]) -> None:
         features = dataset[stream]
         for clip in features:
             with aside(root / below[clip]) as temporary, temporary.open("wb") as handle:
-                np.save(handle, features[clip].values, allow_pickle=False)
+                np.save(handle, zero_where_undefined(features[clip].values), allow_pickle=False)
     write_clip_table(dataset, path, list(streams.values()))
 
 
@@ -228,7 +229,7 @@ def _digest(folder: Path, names: Sequence[str]) -> str:
 def _read_stream(
     folder: Path, stream: str, found: Mapping[str, list[str]], names: tuple[str, ...] | None, notes: list[str]
 ) -> Iterator[tuple[str, Features]]:
-    repairs = Repairs(stream)
+    undefined = Undefined(stream)
     width: int | None = None
     for clip, files in found.items():
         parts = [as_rows(read_npy(folder / name), folder / name) for name in files]
@@ -240,7 +241,6 @@ def _read_stream(
         width = rows.shape[1]
         if names is None or len(names) != width:
             names = tuple(f"{stream.partition('.')[2]}_{index}" for index in range(width))
-        values = repairs.finite(rows)
-        valid = np.ones(len(values), bool)
+        values, valid = undefined.read(rows)
         yield clip, Features(values, row_clock(len(values)), valid, names, dict(ROWS_CLOCK))
-    notes += repairs.notes()
+    notes += undefined.notes()

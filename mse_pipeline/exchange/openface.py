@@ -30,7 +30,7 @@ from mse_pipeline.exchange.registry import Format
 from mse_pipeline.file_kinds import kind_of_bytes
 from mse_pipeline.names import composed
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import Features, with_defined
 
 _NEEDED = ("frame", "timestamp", "confidence", "success")
 _KEPT = re.compile(r"gaze_\w+|pose_[TR][xyz]|AU\d\d_[rc]")
@@ -44,13 +44,13 @@ class FaceTrack:
     """The frames of one face.
 
     Attributes:
-        values: (T, D) float32; 0 in rows that are not valid.
+        values: (T, D) float32; NaN where a value is not defined, 0 in rows that are not valid.
         intervals: (T, 2) seconds in the video: a frame lasts until the next one, at most the usual time.
         valid: (T,) bool.
         names: The D columns.
         faces: How many faces the file has.
         face: `face_id` of the one that was taken.
-        repaired: Frames that held values that are not finite numbers.
+        partial: Frames with a face of which some values are missing or not finite numbers.
     """
 
     values: np.ndarray
@@ -59,7 +59,7 @@ class FaceTrack:
     names: tuple[str, ...]
     faces: int
     face: int
-    repaired: int
+    partial: int
 
 
 def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> FaceTrack:
@@ -95,15 +95,35 @@ def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> Fac
     best = max(faces, key=lambda face: (good[ids == face].sum(), np.nansum(sure[ids == face]), -face), default=0)
     chosen = np.flatnonzero(ids == best)
     chosen = chosen[np.argsort(times[chosen], kind="stable")]
-    # Numbers beyond float32 become infinite here and count as damage below.
-    with np.errstate(over="ignore"):
-        values = table[chosen][:, kept].astype(np.float32)
-    finite = np.isfinite(values).all(axis=1)
-    valid = good[chosen] & finite
-    values[~valid] = 0.0
+    values, valid, partial = defined_frames(table[chosen][:, kept], good[chosen])
     names = tuple(columns[index] for index in kept)
     intervals = frame_intervals(times[chosen])
-    return FaceTrack(values, intervals, valid, names, max(len(faces), 1), int(best), int((~finite).sum()))
+    return FaceTrack(values, intervals, valid, names, max(len(faces), 1), int(best), partial)
+
+
+def defined_frames(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Frames as the cache keeps them.
+
+    Args:
+        values: (T, D) numbers as the file has them; NaN where it has none.
+        seen: (T,) which frames show the face.
+
+    Returns:
+        (T, D) float32 with NaN where a value is not a finite number, 0 where the row is not valid; (T,) which rows are
+        valid; and how many frames that show the face lack values.
+
+    Examples:
+        >>> values, valid, partial = defined_frames(np.array([[1.0, np.inf], [2.0, 3.0]]), np.array([True, False]))
+        >>> values.tolist(), valid.tolist(), partial
+        ([[1.0, nan], [0.0, 0.0]], [True, False], 1)
+    """
+    with np.errstate(over="ignore"):
+        frames = values.astype(np.float32)
+    frames[~np.isfinite(frames)] = np.nan
+    frames[~seen] = 0.0
+    partial = int(np.isnan(frames).any(axis=1).sum())
+    frames, valid = with_defined(frames, seen)
+    return frames, valid, partial
 
 
 def frame_intervals(times: np.ndarray) -> np.ndarray:
@@ -336,7 +356,7 @@ def _read_stream(
     form: TrackFormat,
     notes: list[str],
 ) -> Iterator[tuple[str, Features]]:
-    several = outside = invalid = total = repaired = 0
+    several = outside = invalid = total = partial = 0
     opened: str | None = None
     track: FaceTrack | None = None
     names: tuple[str, ...] | None = None
@@ -346,7 +366,7 @@ def _read_stream(
             continue
         if match.file != opened or track is None:
             track, opened = form.load(root / match.file, match.file), match.file
-            repaired += track.repaired
+            partial += track.partial
         if names is not None and track.names != names:
             raise UsageError(f"{match.file} has other columns than the files before it; {form.alike}.")
         names = track.names
@@ -362,8 +382,8 @@ def _read_stream(
         notes.append(f"{form.stream}: {several:,} clips show several faces; {form.chosen}.")
     if outside:
         notes.append(f"{form.stream}: {outside:,} clips have no frame within their span, and no features.")
-    if repaired:
-        notes.append(f"{form.stream}: {repaired:,} frames held values that are not numbers; they are not valid.")
+    if partial:
+        notes.append(f"{form.stream}: {partial:,} frames with a face lack values, which are not defined there.")
     notes.append(f"{form.stream}: {invalid:,} of {total:,} frames are not valid ({form.rule}).")
 
 

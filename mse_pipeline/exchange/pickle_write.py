@@ -16,6 +16,7 @@ import numpy as np
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
+from mse_pipeline.exchange.base import zero_where_undefined
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 
@@ -46,11 +47,11 @@ class Padded:
         return [self._lengths.get(clip.id, 0) for clip in clips]
 
     def rows(self, clip: Clip) -> np.ndarray:
-        """(longest, dim) float32."""
+        """(longest, dim) float32, 0 where a value is not defined."""
         padded = np.zeros((self.longest, self.dim), np.float32)
         if self._lengths.get(clip.id):
             values = self._features[clip.id].values
-            padded[: len(values)] = values
+            padded[: len(values)] = zero_where_undefined(values)
         return padded
 
     def blocks(self, clips: Sequence[Clip]) -> Iterator[np.ndarray]:

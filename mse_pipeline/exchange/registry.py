@@ -46,19 +46,27 @@ FORMATS: dict[str, Format] = {
         "MMSA pickle (MOSI, MOSEI, SIMS, SIMS-V2; aligned or not), also of MMSA-FET",
         "mmsa:read",
         "mmsa:write",
-        loses="times and validity of rows, names of dimensions, token ids of BERT (text_bert)",
+        loses="times and validity of rows, which values are defined (0 where not), names of dimensions, token ids of "
+        "BERT (text_bert)",
     ),
     "mse-adapter": Format(
         "MSE-Adapter pickles of one split each (MELD, CHERMA, IEMOCAP)",
         "mse_adapter:read",
         "mse_adapter:write",
-        loses="ids, speakers, times and validity of rows, names of dimensions, clips without a label",
+        loses="ids, speakers, times and validity of rows, which values are defined (0 where not), names of dimensions, "
+        "clips without a label",
     ),
     "csd": Format(
-        "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)", "csd:read", "csd:write"
+        "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)",
+        "csd:read",
+        "csd:write",
+        loses="which values are defined (0 where not)",
     ),
     "npy": Format(
-        "Folders of .npy files, one a clip, with a label table (MERBench)", "npy_folder:read", "npy_folder:write"
+        "Folders of .npy files, one a clip, with a label table (MERBench)",
+        "npy_folder:read",
+        "npy_folder:write",
+        loses="which values are defined (0 where not)",
     ),
 }
 """The formats that most need. The rarer ones of this package are added as those of others are, by entry points."""

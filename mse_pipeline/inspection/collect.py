@@ -237,7 +237,12 @@ def _words(streams: Sequence[StreamView]) -> tuple[Word, ...]:
             continue
         sure = features.names.index("confidence") if "confidence" in features.names else None
         return tuple(
-            Word(str(word), float(begin), float(end), None if sure is None else float(values[sure]))
+            Word(
+                str(word),
+                float(begin),
+                float(end),
+                None if sure is None or np.isnan(values[sure]) else float(values[sure]),
+            )
             for word, (begin, end), values in zip(
                 features.notes["words"], features.intervals, features.values, strict=True
             )

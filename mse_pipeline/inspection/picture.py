@@ -203,7 +203,7 @@ def _waveform(axes: Any, inspection: Inspection) -> None:
 
 
 def _heat(axes: Any, stream: str, features: Features) -> None:
-    """Each dimension over time in its own deviations; rows without a measurement are grey."""
+    """Each dimension over time in its own deviations; rows and values without a measurement are grey."""
     _bare(axes)
     values = features.values.astype(np.float64).T
     values[:, ~features.valid] = np.nan
@@ -294,14 +294,22 @@ def _stream(view: StreamView) -> dict[str, Any]:
     told["notes"] = {key: value for key, value in features.notes.items() if isinstance(value, str | int | float)}
     columns = ("track", "from", "to", "frames", "score", "chosen")
     told["tracks"] = [{name: track.get(name, "") for name in columns} for track in features.notes.get("tracks", [])]
-    values = np.where(np.isfinite(features.values), features.values, np.nan)[features.valid]
     shown = min(features.dim, _LISTED)
+    columns_of_valid = features.values[features.valid].T[:shown]
     told["dims"] = [
-        {"name": name, "low": column.min(), "mean": column.mean(), "high": column.max()}
-        for name, column in zip(features.names[:shown], values.T[:shown], strict=True)
+        {"name": name, **_dimension(column)}
+        for name, column in zip(features.names[:shown], columns_of_valid, strict=True)
         if len(column)
     ]
     return told
+
+
+def _dimension(values: np.ndarray) -> dict[str, float | None]:
+    """Share of defined values of a dimension, and the least, mean and greatest of them; None without any."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return {"defined": 0.0, "low": None, "mean": None, "high": None}
+    return {"defined": len(known) / len(values), "low": known.min(), "mean": known.mean(), "high": known.max()}
 
 
 def _wav(audio: Audio) -> bytes:

@@ -185,6 +185,8 @@ class Training(Section):
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
             ``none``: all clips do.
+        defined_share: Whether rows of streams in which values may be undefined have a further value: the share of
+            those that are defined.
         model: What is trained beside the backbone, see `mse_pipeline.adapter.models`.
         model_options: Options of that model; the MSE-Adapter has none.
         encoder: What makes one vector of a stream's rows: ``lstm`` (the paper's), ``attentive`` (convolutions and
@@ -217,6 +219,7 @@ class Training(Section):
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
+    defined_share: Annotated[bool, Field(strict=True)] = False
     model: Annotated[str, Field(strict=True)] = "mse-adapter"
     model_options: dict[str, Any] = Field(default_factory=dict)
     encoder: Literal["lstm", "attentive", "bilstm-attentive"] = "lstm"
@@ -241,7 +244,7 @@ class Training(Section):
         return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
 
 
-_LATER_SETTINGS = ("model", "model_options", "encoder", "place", "pseudo_scale", "answer", "residual")
+_LATER_SETTINGS = ("defined_share", "model", "model_options", "encoder", "place", "pseudo_scale", "answer", "residual")
 """Settings that recipes and runs of earlier versions lack."""
 
 

@@ -340,7 +340,7 @@ def dry_run(
         if modality not in streams
         else StreamOutline(
             name=str(name),
-            dims=len(job.normalisers[modality].names),
+            dims=job.normalisers[modality].width,
             clips=len(rows[modality]),
             rows=Lengths.of(rows[modality]),
         )

@@ -219,7 +219,7 @@ class Batcher:
         found = [stream.get(clip) for clip in clips]
         rows = [one if one is not None and one.valid.any() else None for one in found]
         lengths = [0 if one is None else len(one) for one in rows]
-        values = torch.zeros(len(rows), max(1, *lengths), len(normaliser.names))
+        values = torch.zeros(len(rows), max(1, *lengths), normaliser.width)
         into = values.numpy()
         for row, one in enumerate(rows):
             if one is not None:

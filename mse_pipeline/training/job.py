@@ -233,8 +233,9 @@ def prepare(
             )
     streams = open_streams(dataset, choice)
     train = [example.clip for example in by_split[Split.TRAIN]]
-    normalisers = {modality: fit_stream(stream, train) for modality, stream in streams.items()}
-    dims = {modality: len(normaliser.names) for modality, normaliser in normalisers.items()}
+    share = settings.defined_share
+    normalisers = {modality: fit_stream(stream, train, share=share) for modality, stream in streams.items()}
+    dims = {modality: normaliser.width for modality, normaliser in normalisers.items()}
     config = AdapterConfig(
         hidden_size=backbone.hidden_size,
         acoustic_dim=dims.get("acoustic"),

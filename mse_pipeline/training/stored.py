@@ -194,7 +194,8 @@ def _require_fit(stored: StoredTraining) -> None:
     dims = {"acoustic": stored.config.acoustic_dim, "visual": stored.config.visual_dim}
     for modality, dim in dims.items():
         stream, normaliser = stored.streams.get(modality), stored.normalisers.get(modality)
-        found = (stream and len(stream.names), normaliser and len(normaliser.names))
+        share = int(normaliser.share) if normaliser else 0
+        found = (stream and len(stream.names) + share, normaliser and normaliser.width)
         same = stream is None or normaliser is None or (stream.names == normaliser.names and _is_whole(normaliser))
         if found != (dim, dim) or not same:
             raise MseError(

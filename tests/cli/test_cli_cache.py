@@ -1,12 +1,16 @@
 """mse cache: what is there, fewer files of it, and what may go."""
 
+import numpy as np
 import pytest
 
 from mse_pipeline import store
-from mse_pipeline.store.commit import run_lock
+from mse_pipeline.clip import Clip, Split
+from mse_pipeline.store.commit import Commit, run_lock
+from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
+from mse_pipeline.task import Classification
 from tests.store.conftest import STREAM, VERSION, commit, made  # noqa: F401  a fixture
 
 
@@ -68,6 +72,78 @@ def test_show_gives_one_list_at_a_time(mse, changed):
     assert result.code == 2
     assert "ask for one of them" in result.err
     assert "differs" not in mse("cache", "show", "mine", "--cache", changed[0]).out
+
+
+@pytest.fixture
+def voices(tmp_path):
+    """A cache with sound of two clips, in which pitch is defined in some rows, and a wide stream."""
+    clips = [Clip(id=name, split=Split.TRAIN, text="Hi.", label="joy") for name in "ab"]
+    recipe = {"streams": {"acoustic.librosa": {"features": {"f0": {"fmax": 500}}}}}
+    dataset = store.open(tmp_path / "cache").create("mine", clips, task=Classification(("joy",)), recipe=recipe)
+    intervals = [[k / 10, (k + 1) / 10] for k in range(4)]
+    names = ("f0", "f0_voiced", "f0_voiced_probability")
+    first = [[100.0, 1, 0.9], [np.nan, 0, 0.1], [140.0, 1, 0.7], [0, 0, 0]]
+    second = [[np.nan, 0, 0.3], [180.0, 1, 0.5], [np.nan, 0, 0.1], [np.nan, 0, 0.1]]
+    features = {
+        "a": store.Features(first, intervals, [True, True, True, False], names),
+        "b": store.Features(second, intervals, [True] * 4, names),
+    }
+    identity = {"stream": "acoustic.librosa", "revision": 2}
+    dataset.set_manifest(dataset.manifest.with_stream("acoustic.librosa", StreamEntry(stream_id(identity), identity)))
+    filled = Commit(dataset, "run")
+    for clip, one in features.items():
+        row = JournalRow(clip=clip, stream="acoustic.librosa", version=stream_id(identity), status="done", key=clip)
+        filled.add(row, one)
+    filled.write()
+    pack_stream(dataset, "acoustic.librosa")
+    wide = np.tile(np.arange(3.0)[:, None], (1, 40))
+    wide[:, 33] = np.nan
+    wide[:, 35] = 1.0
+    wide[1, 37] = np.nan
+    rows = store.Features(wide, intervals[:3], [True] * 3, [f"d{k:02d}" for k in range(40)])
+    dataset.put("visual.wide", {"a": rows})
+    return tmp_path / "cache"
+
+
+def test_statistics_are_of_the_defined_values_of_valid_rows(mse, voices):
+    told = mse("cache", "show", "mine", "--statistics", "--stream", "acoustic.librosa", "--cache", voices, "--json")
+    (stream,) = told.json["statistics"].values()
+    assert (stream["clips"], stream["rows"], stream["valid"]) == (2, 8, 7)
+    pitch, voiced, _ = stream["dimensions"]
+    assert pitch["defined"] == pytest.approx(3 / 7)
+    assert (pitch["name"], pitch["unit"], pitch["mean"], pitch["low"], pitch["high"]) == ("f0", "Hz", 140, 100, 180)
+    assert pitch["deviation"] == pytest.approx(np.std([100, 140, 180]))
+    assert (voiced["unit"], voiced["defined"], voiced["mean"]) == ("", 1.0, pytest.approx(3 / 7))
+
+
+def test_statistics_of_what_is_never_defined_are_null(mse, voices):
+    told = mse("cache", "show", "mine", "--statistics", "--cache", voices, "--json").json
+    never = told["statistics"]["visual.wide"]["dimensions"][33]
+    assert never == {"name": "d33", "unit": "", "defined": 0.0, **dict.fromkeys(("mean", "deviation", "low", "high"))}
+
+
+def test_the_table_of_a_wide_stream_has_what_is_worth_a_look(mse, voices):
+    told = mse("cache", "show", "mine", "--statistics", "--dims", "5", "--cache", voices).out
+    lines = [line.split() for line in told.splitlines()]
+    assert [line[0] for line in lines if line and line[0].startswith("d")] == ["d00", "d01", "d33", "d35", "d37"]
+    assert ["f0", "Hz", "42.9", "%", "140", "32.66", "100", "180"] in lines
+    assert ["d33", "0", "%", "–", "–", "–", "–"] in lines
+    assert "35 more values; --dims 0 and --json show all." in told
+    assert "more values" not in mse("cache", "show", "mine", "--statistics", "--dims", "0", "--cache", voices).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--statistics", "--failures"), "ask for one of them"),
+        (("--stream", "visual.wide"), "--stream is of --statistics"),
+        (("--statistics", "--stream", "visual.wode"), "Did you mean visual.wide?"),
+    ],
+)
+def test_statistics_that_cannot_be_told_are_refused(mse, voices, arguments, told):
+    result = mse("cache", "show", "mine", *arguments, "--cache", voices)
+    assert result.code == 2
+    assert told in result.err
 
 
 def test_prune_tells_which_versions_go_and_takes_them(mse, changed):

@@ -131,14 +131,16 @@ def test_times_are_told_in_several_ways(tmp_path, times, fps):
     assert track.intervals[:, 0] == pytest.approx([0.0, 0.04, 0.08])
 
 
-def test_frames_without_a_face_or_with_holes_are_not_valid(tmp_path):
+def test_frames_without_a_face_are_not_valid_and_holes_are_not_defined(tmp_path):
     rows = [{"timestamp": 0.04 * k, **SCORES} for k in range(4)]
     rows[1] = dict.fromkeys(rows[1], "") | {"timestamp": 0.04}
     rows[2]["jawOpen"] = "nan"
     track = read_track(write_csv(tmp_path / "a.csv", rows), "a.csv", SHAPES, 0.0)
-    assert track.valid.tolist() == [True, False, False, True]
-    assert not track.values[1:3].any()
-    assert track.repaired == 1
+    assert track.valid.tolist() == [True, False, True, True]
+    assert not track.values[1].any()
+    assert [track.names[column] for column in np.flatnonzero(np.isnan(track.values[2]))] == ["jawOpen"]
+    assert np.isfinite(track.values[[0, 1, 3]]).all()
+    assert track.partial == 1
     frames = [{"timestamp": 0.0, "faceBlendshapes": []}, {"timestamp": 0.04, **in_javascript()}]
     assert read_track(write(tmp_path / "a.json", frames), "a.json", SHAPES, 0.0).valid.tolist() == [False, True]
 
@@ -191,8 +193,10 @@ def test_odd_values_never_become_features(tmp_path):
         },
     ]
     track = read_track(write(tmp_path / "a.json", frames), "a.json", SHAPES, 0.0)
-    assert track.valid.tolist() == [False, False, True]
-    assert np.isfinite(track.values).all()
+    assert track.valid.tolist() == [True, False, True]
+    assert [track.names[column] for column in np.flatnonzero(np.isnan(track.values[0]))] == ["jawOpen"]
+    assert np.isfinite(track.values[1:]).all()
+    assert not np.isinf(track.values).any()
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,11 @@ def test_missing_and_surplus_files_and_damaged_values_are_told(merbench):
     save(merbench / "visual/0001.npy", [[1.0, -np.inf, np.nan, 1e300]])
     imported = npy_folder.read(merbench)
     rows = dict(imported.streams["visual.npy"]())
-    assert rows["0001"].values.tolist() == [[1, 0, 0, 0]]
+    np.testing.assert_array_equal(rows["0001"].values, [[1, np.nan, np.nan, np.nan]])
+    assert rows["0001"].valid.all()
     assert "visual.npy: 1 of 3 clips have no file in visual." in imported.notes
     assert "visual.npy: 1 files in visual belong to no clip of label.csv." in imported.notes
-    assert "visual.npy: 2 infinite and 1 NaN values in 1 clips are 0 now." in imported.notes
+    assert "visual.npy: 2 infinite and 1 NaN values in 1 clips are not defined." in imported.notes
 
 
 def test_mmsa_label_tables_name_files_by_video_and_clip(tmp_path):

@@ -84,9 +84,21 @@ def test_failures_and_low_confidence_are_not_valid(tmp_path, dataset):
     assert features.valid.tolist() == [True, False, False, False]
     assert not features.values[1:].any()
     assert "visual.openface: 3 of 4 frames are not valid (failure, or confidence under 0.8)." in notes
-    assert "visual.openface: 1 frames held values that are not numbers; they are not valid." in notes
+    assert "visual.openface: 1 frames with a face lack values, which are not defined there." in notes
     rows_by_clip, _ = stream_of(tmp_path / "of", dataset, confidence=0.4)
     assert rows_by_clip["train/dia0_utt0"].valid.tolist() == [True, False, True, False]
+
+
+def test_a_value_that_is_no_number_is_not_defined_and_its_frame_stays(tmp_path, dataset):
+    cells = row(2, 0.04, value=2.0).split(", ")
+    cells[5], cells[-1] = "nan", "1e300"
+    write_csv(tmp_path / "of/train/dia0_utt0.csv", [row(1, 0), ", ".join(cells), row(3, 0.08)])
+    rows_by_clip, notes = stream_of(tmp_path / "of", dataset)
+    features = rows_by_clip["train/dia0_utt0"]
+    assert features.valid.all()
+    np.testing.assert_array_equal(features.values[1], [np.nan, 2, 2, 2, 2, np.nan])
+    assert "visual.openface: 0 of 3 frames are not valid (failure, or confidence under 0.8)." in notes
+    assert "visual.openface: 1 frames with a face lack values, which are not defined there." in notes
 
 
 def test_of_several_faces_the_one_most_often_sure_is_taken(tmp_path, dataset):

@@ -120,6 +120,25 @@ def test_the_page_shows_hostile_text_as_text_and_may_run_nothing(inspection):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
+def test_the_page_tells_how_much_of_a_value_is_defined(made):
+    cache, root = made
+    dataset = store.open(cache)["mine"]
+    intervals = [[k / 4, (k + 1) / 4] for k in range(4)]
+    values = [[np.nan, np.nan, 1.0], [220.0, np.nan, 2.0], [240.0, np.nan, 3.0], [np.nan, np.nan, 4.0]]
+    dataset.put(
+        "acoustic.voice", {"train/a": store.Features(values, intervals, [True] * 4, ("f0", "jitter", "loudness"))}
+    )
+    one = collect(dataset, "train/a", root, frames=1)
+    page = write_page(one)
+    cells = '<td class="number">{}</td>'.format
+    row = "<td>{}</td>" + "".join(map(cells, ("{}", "{}", "{}", "{}")))
+    assert row.format("f0", "50 %", "220", "230", "240") in page
+    assert row.format("jitter", "0 %", "–", "–", "–") in page
+    assert row.format("loudness", "100 %", "1", "2.5", "4") in page
+    assert "nan" not in re.sub(r"data:[^\"]*", "", page)
+    assert draw_picture(one).startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_chromium_opens_the_page_without_a_word(inspection, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

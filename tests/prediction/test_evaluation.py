@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,7 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.prediction import evaluate
 from mse_pipeline.recipe import Recipe
-from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
+from tests.prediction.conftest import SETTINGS, TEXTS, files_of, train_on, write_table
 
 
 def test_a_run_evaluated_again_gives_its_own_predictions_and_numbers(heard):
@@ -29,6 +30,28 @@ def test_a_run_evaluated_again_gives_its_own_predictions_and_numbers(heard):
         assert [row["probabilities"] for row in rows] == [list(row.probabilities.values()) for row in one.predictions]
         assert [("high", "low")[row["target"]] for row in rows] == [row.target for row in one.predictions]
     assert files_of(heard.run) == before
+
+
+def test_a_run_that_reads_the_share_of_defined_values_predicts_as_it_did(made_dataset, tmp_path):
+    dataset = made_dataset()
+    whole = dict(dataset["acoustic.made"])
+    partial = {}
+    for clip, one in whole.items():
+        values = one.values.copy()
+        values[::2, 0] = np.nan
+        partial[clip] = store.Features(values, one.intervals, one.valid, one.names)
+    dataset.put("acoustic.made", partial)
+    dataset.put("visual.made", whole)
+    run = train_on(dataset, tmp_path / "runs", settings=SETTINGS.model_copy(update={"defined_share": True}))
+    sizes = json.loads((run / "seed-1" / "adapter" / "adapter.json").read_text())["config"]
+    # Of the faces every value is defined, so there is no share to tell.
+    assert (sizes["acoustic_dim"], sizes["visual_dim"]) == (6, 5)
+    for folder in (run, run / "seed-1" / "adapter"):
+        (again,) = evaluate(folder, dataset).seeds
+        assert dict(again.metrics) == json.loads((run / "seed-1" / "result.json").read_text())["test"]
+        rows = pq.read_table(run / "seed-1" / "predictions.parquet").to_pylist()
+        told = [row["probabilities"] for row in rows if row["split"] == "test"]
+        assert told == [list(row.probabilities.values()) for row in again.predictions]
 
 
 def test_the_command_tells_the_numbers_and_writes_the_predictions(heard, mse, tmp_path):

@@ -81,3 +81,42 @@ def test_each_dimension_is_fitted_on_its_own_defined_values():
 def test_a_dimension_that_is_never_defined_reads_as_zero():
     fitted = fit([features([[np.nan, 1.0], [np.nan, 3.0]])])
     assert fitted(features([[np.nan, 1.0], [50.0, 3.0]]))[0].tolist() == [0.0, -1.0]
+
+
+PARTIAL = [[np.nan, 1.0, 2.0, 0.0], [5.0, 3.0, 2.0, 1.0], [np.nan, np.nan, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+VALID = [True, True, True, False]
+
+
+def test_the_share_of_defined_values_stands_behind_the_others():
+    one = features(PARTIAL, VALID)
+    fitted, plain = fit([one], share=True), fit([one])
+    assert (fitted.width, plain.width) == (5, 4)
+    assert fitted(one)[:, -1].tolist() == [0.75, 1.0, 0.5, 0.0]
+    np.testing.assert_array_equal(fitted(one)[:, :-1], plain(one))
+
+
+def test_there_is_no_share_where_all_values_of_the_train_split_are_defined():
+    whole = features([[1.0, 2.0], [3.0, 4.0]])
+    fitted = fit([whole], share=True)
+    assert (fitted.share, fitted.width) == (False, 2)
+    assert fitted.to_dict() == fit([whole]).to_dict()
+
+
+def test_json_keeps_whether_there_is_a_share_and_files_without_one_stay_as_they_were():
+    one = features(PARTIAL, VALID)
+    fitted = fit([one], share=True)
+    back = Normaliser.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert back(one).tobytes() == fitted(one).tobytes()
+    assert "share" not in fit([one]).to_dict()
+    assert not Normaliser.from_dict(fit([one]).to_dict()).share
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_of_many_rows_the_blocks_are_as_one(share):
+    values = np.where(RNG.random((40_000, 3)) < 0.3, np.nan, RNG.normal(5, 2, (40_000, 3)))
+    one = features(values, RNG.random(40_000) > 0.1)
+    fitted = fit([one], share=share)
+    expected = np.nan_to_num((one.values.astype(float) - fitted.mean) / fitted.deviation) * one.valid[:, None]
+    np.testing.assert_allclose(fitted(one)[:, :3], expected, atol=1e-6)
+    if share:
+        np.testing.assert_allclose(fitted(one)[:, 3], np.isfinite(one.values).mean(1) * one.valid, rtol=1e-6)
