@@ -42,6 +42,10 @@ def command(
     from mse_pipeline.store.storage import write_text
 
     asked = recipe.with_settings(recipe.load("sample"), changes or (), checks())
+    if backbone != "tiny":
+        from mse_pipeline import backbones
+
+        backbones.load_tokenizer(backbone)  # a name that leads nowhere is told before minutes of work
     root, runs = folder / "data", folder / "runs"
     remark(f"1/4  Building the sample corpus in {root}")
     sample.build(root, workers=workers or 2)
