@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all lint bench clean
+.PHONY: setup demo test test-all lint bench real clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -21,10 +21,10 @@ demo: $(READY)
 	$(BIN)/mse demo
 
 test: $(READY)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not real"
 
 test-all: $(READY)
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST) -m "not real" --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,6 +33,15 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Real pretrained models on real data: hours, and two folders that are no part of this repository.
+SHARED ?= ../shared
+MODELS ?= data/models
+real: $(READY)
+	@test -f $(SHARED)/tools/real_models.py || { echo "make real needs $(SHARED)/tools/real_models.py, which fetches the models, and the data beside it; it is not part of this repository. Give its folder with: make real SHARED=DIR"; exit 1; }
+	for name in smollm2-135m gemma3-270m whisper-base; do test -d $(MODELS)/$$name || $(BIN)/python $(SHARED)/tools/real_models.py $(MODELS) $$name || exit 1; done
+	MSE_REAL_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -m real
+	$(BIN)/python -m benchmarks.real --models $(MODELS) --shared $(SHARED)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -27,6 +27,18 @@ def shared() -> Path:
     return SHARED
 
 
+REAL_MODELS = os.environ.get("MSE_REAL_MODELS")
+"""Read before the tests are kept from such settings."""
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """Folder of the real models of `make real`; tests that need it have the marker `real` and skip without."""
+    if REAL_MODELS is None or not Path(REAL_MODELS).is_dir():
+        pytest.skip("needs the real models (make real), whose folder the variable MSE_REAL_MODELS names")
+    return Path(REAL_MODELS)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings() -> Iterator[None]:
     """No test sees the folders of who runs it; one that needs such a setting makes it."""

@@ -14,10 +14,10 @@ DESELECTED: pytest.StashKey[Counter[str]] = pytest.StashKey()
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Count what -m and -k leave out."""
     for item in items:
-        slow = item.get_closest_marker("slow") and not item.config.option.keyword
-        item.config.stash.setdefault(DESELECTED, Counter())[
-            "slow (make test-all)" if slow else "deselected (-m or -k)"
-        ] += 1
+        kinds = ("real (make real)", "slow (make test-all)")
+        known = (kind for kind in kinds if item.get_closest_marker(kind.partition(" ")[0]))
+        why = "deselected (-m or -k)" if item.config.option.keyword else next(known, "deselected (-m or -k)")
+        item.config.stash.setdefault(DESELECTED, Counter())[why] += 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

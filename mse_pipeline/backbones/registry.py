@@ -92,6 +92,9 @@ ENTRIES: tuple[BackboneEntry, ...] = (
     _llama3("llama3.2-3b", "meta-llama/Llama-3.2-3B", 3072, 3_212_749_824, "Llama 3.2"),
     _llama3("llama3.1-8b", "meta-llama/Llama-3.1-8B", 4096, 8_030_261_248, "Llama 3.1"),
     BackboneEntry("gemma2-2b", "google/gemma-2-2b", 2304, 2_614_341_888, "Gemma", _EN, "gemma2", gated=True),
+    BackboneEntry(
+        "gemma3-270m", "google/gemma-3-270m", 640, 268_098_176, "Gemma", ("en", "zh"), "gemma3_text", gated=True
+    ),
     BackboneEntry("gemma3-1b", "google/gemma-3-1b-pt", 1152, 999_885_952, "Gemma", _EN, "gemma3_text", gated=True),
     BackboneEntry("phi4-mini", "microsoft/Phi-4-mini-instruct", 3072, 3_836_021_760, "MIT", _EN, "phi3"),
     BackboneEntry("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", 576, 134_515_008, "Apache-2.0", _EN, "llama"),

@@ -43,7 +43,7 @@ def command(
         str | None, typer.Argument(help="Dataset in the cache. [default: the only one]", show_default=False)
     ] = None,
     backbone: Annotated[
-        str, typer.Option(help="A short name (tiny, llama2), a Hugging Face name, or a folder.")
+        str, typer.Option(help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.")
     ] = "tiny",
     seeds: Seeds = None,
     without: Annotated[

@@ -253,3 +253,29 @@ def test_a_file_without_one_of_its_tensors_is_told(folder, tmp_path):
     save_file(state, tmp_path / "less/model.safetensors", metadata={"format": "pt"})
     with pytest.raises(MseError, match="describes a model of"):
         backbones.load(write_gguf(tmp_path / "less", tmp_path / "less.gguf"))
+
+
+# --- where it is told ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_how_the_weights_were_stored_and_finds_the_file_again(folder, tmp_path, monkeypatch):
+    from mse_pipeline.prediction.remaking import load_backbone
+    from mse_pipeline.recipe import PromptSection, Training
+    from mse_pipeline.training.job import choose_streams, prepare
+    from mse_pipeline.training.run import train
+    from mse_pipeline.training.stored import open_stored
+    from tests.training.conftest import maker
+
+    monkeypatch.setenv("MSE_MODELS", str(tmp_path / "no models"))
+    dataset = maker(tmp_path)()
+    settings, wording = Training(epochs=1, batch_size=8), PromptSection()
+
+    def job(place):
+        return prepare(dataset, backbones.load(place), settings, choose_streams(dataset, asked={}), wording)
+
+    assert "stored_as" not in job(folder).about["backbone"]
+    quantized = job(write_gguf(folder, tmp_path / "tiny-q8.gguf", "Q8_0"))
+    assert quantized.about["backbone"]["stored_as"] == "GGUF Q8_0, 8.5 bits a weight"
+    (result,) = train(quantized, tmp_path / "runs", seeds=[1])
+    again = load_backbone(open_stored(result.folder.parent))
+    assert again.digest() == quantized.about["backbone"]["digest"]

@@ -69,6 +69,26 @@ def test_show_of_a_folder_tells_its_family(mse, checkpoint):
     assert mse("backbones", "show", checkpoint, "--json").json["family"] == "qwen2"
 
 
+def test_show_of_a_gguf_file_tells_how_it_is_stored(mse, tmp_path):
+    pytest.importorskip("gguf", reason="needs the package gguf")
+    from mse_pipeline.backbones import tiny
+    from tests.backbones.gguf_files import write_gguf
+
+    model, tokenizer = tiny.build_tiny()
+    model.save_pretrained(tmp_path / "folder")
+    tokenizer.save_pretrained(tmp_path / "folder")
+    shown = mse("backbones", "show", write_gguf(tmp_path / "folder", tmp_path / "small.gguf", "Q8_0"), "--json").json
+    assert (shown["family"], shown["hidden_size"], shown["parameters"]) == ("llama", 128, 492_160)
+    assert shown["stored_as"] == "GGUF Q8_0, 8.5 bits a weight"
+
+
+def test_the_demo_tells_a_backbone_that_is_not_there_before_it_builds_anything(mse, home):
+    refused = mse("demo", "--out", home / "demo", "--backbone", "./nowhere")
+    assert refused.code == 2
+    assert "'./nowhere' does not exist" in refused.err
+    assert not (home / "demo").exists()
+
+
 def test_an_example_needs_a_task(mse):
     refused = mse("backbones", "show", "tiny", "--example", "--dataset", "table")
     assert refused.code == 2

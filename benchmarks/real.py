@@ -1,0 +1,404 @@
+"""Real models on real data, beside baselines of scikit-learn on the same rows: `make real`.
+
+    python -m benchmarks.real --models DIR [--only ravdess] [--seeds 1 2 3]
+
+Each experiment builds its dataset through the package's own commands (`benchmarks.real_data`), trains through
+`mse train`, and prints of each line seconds an epoch and peak memory. All of it goes into one dated table, Markdown
+and JSON, in benchmarks/results. A line whose settings this version does not know is left out, and the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import real_data
+from mse_pipeline import metrics, store
+from mse_pipeline.clip import Split
+from mse_pipeline.recipe import Training
+from mse_pipeline.task import Classification
+
+RESULTS = Path(__file__).parent / "results"
+SHARED_MODELS = ("stories260K",)
+"""Backbones of ../shared/models; the others are in the folder of the real models."""
+
+SHORT = {"epochs": 10, "batch_size": 16, "learning_rate": 2e-3, "dropout": 0.2}
+"""What lines on small datasets have in common."""
+ENCODERS = ("lstm", "attentive", "bilstm-attentive")
+ANSWERS = ("spelled", "head")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One training of an experiment.
+
+    Attributes:
+        name: In the table.
+        backbone: Name of a real model.
+        settings: Of the recipe's `training`.
+        options: Further options of `mse train`.
+    """
+
+    name: str
+    backbone: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained on one dataset.
+
+    Attributes:
+        dataset: Of `real_data.DATASETS`.
+        lines: Trainings.
+        numbers: The metrics of the table.
+        baselines: Streams that ridge or logistic regression reads, each a line; ``text`` is TF-IDF.
+    """
+
+    dataset: str
+    lines: tuple[Line, ...]
+    numbers: tuple[str, ...]
+    baselines: tuple[tuple[str, ...], ...]
+
+
+def _ravdess() -> Iterator[Line]:
+    """The paper's adapter with today's settings, then each encoder with each answer."""
+    streams = {"audio + action units": (), "audio": ("--without", "visual")}
+    for backbone, (heard, options) in itertools.product(("stories260K", "smollm2-135m"), streams.items()):
+        yield Line(f"paper's adapter, {heard}", backbone, SHORT, options)
+        for encoder, answer in itertools.product(ENCODERS, ANSWERS):
+            settings = {**SHORT, "encoder": encoder, "answer": answer}
+            yield Line(f"{encoder}, {answer}, {heard}", backbone, settings, options)
+
+
+_NO_TEXTLESS = ("--without", "acoustic")
+_HEAD = {"answer": "head"}
+EXPERIMENTS: dict[str, Experiment] = {
+    "ravdess": Experiment(
+        "ravdess",
+        tuple(_ravdess()),
+        ("weight_F1", "acc"),
+        (("acoustic.egemaps",), ("acoustic.egemaps", "visual.au")),
+    ),
+    "mosi": Experiment(
+        "mosi",
+        (
+            Line("paper's adapter, text", "smollm2-135m", {"epochs": 10}, _NO_TEXTLESS),
+            Line("paper's adapter, text + audio", "smollm2-135m", {"epochs": 10}),
+            Line("head, text", "smollm2-135m", {**SHORT, **_HEAD}, _NO_TEXTLESS),
+            Line("head, text + audio", "smollm2-135m", {**SHORT, **_HEAD}),
+        ),
+        ("MAE", "Corr", "Has0_acc_2", "Non0_acc_2", "Mult_acc_7"),
+        (("text",), ("acoustic.utterance",)),
+    ),
+    "meld": Experiment(
+        "meld",
+        tuple(
+            Line(f"{answer}, context {turns}", "smollm2-135m", settings, ("--set", f"prompt.context={turns}"))
+            for turns in (0, 3)
+            for answer, settings in (("paper's adapter", {"epochs": 3}), ("head", {"epochs": 3, **_HEAD}))
+        ),
+        ("weight_F1", "acc"),
+        (("text",),),
+    ),
+    "simsv2": Experiment(
+        "simsv2",
+        (
+            Line("paper's adapter, text", "gemma3-270m", {"epochs": 3}),
+            Line("head, text", "gemma3-270m", {"epochs": 3, **_HEAD}),
+        ),
+        ("MAE", "Corr", "Mult_acc_2"),
+        (("text",),),
+    ),
+    "whisper": Experiment(
+        "ravdess-whisper",
+        (),
+        ("weight_F1", "acc"),
+        (("acoustic.transformers",),),
+    ),
+}
+"""Every experiment; the settings are data, so that better ones are a change here."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        experiment: Its name.
+        line: What was trained.
+        backbone: With what; empty for a baseline.
+        split: Which split the numbers are of.
+        values: Metric -> its value a seed.
+        epoch_seconds: Wall time of an epoch with its validation; None for a baseline.
+        peak_gb: Largest resident memory of the training's process, in 10**9 bytes; None likewise.
+        remark: Why there is no value, or what else is to be told.
+    """
+
+    experiment: str
+    line: str
+    backbone: str = ""
+    split: str = "test"
+    values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    epoch_seconds: float | None = None
+    peak_gb: float | None = None
+    remark: str = ""
+
+    def cells(self, numbers: Sequence[str]) -> list[str]:
+        """Mean and deviation of each number, time and memory."""
+        told = [_mean(self.values.get(name, ())) for name in numbers]
+        time_ = "" if self.epoch_seconds is None else f"{self.epoch_seconds:.0f} s"
+        memory = "" if self.peak_gb is None else f"{self.peak_gb:.1f} GB"
+        return [self.line, self.backbone, self.split, *told, time_, memory, self.remark]
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie: the folders of real models, of ../shared, and of what is built and trained."""
+
+    models: Path
+    shared: Path
+    work: Path
+
+    def backbone(self, name: str) -> Path:
+        return (self.shared / "models" if name in SHARED_MODELS else self.models) / name
+
+    def dataset(self, name: str) -> store.Dataset:
+        if name == "ravdess-whisper":
+            return real_data.ravdess_whisper(self.shared, self.work / name, self.models / "whisper-base")
+        return real_data.DATASETS[name](self.shared, self.work / name)
+
+
+def train(experiment: str, line: Line, dataset: store.Dataset, places: Places, seeds: Sequence[int]) -> Row:
+    """Train a line with all its seeds, in a process of its own."""
+    unknown = sorted(set(line.settings) - set(Training.model_fields))
+    if unknown:
+        return Row(experiment, line.name, line.backbone, remark=f"this version has no training.{unknown[0]}")
+    settings = [word for key, value in line.settings.items() for word in ("--set", f"training.{key}={value}")]
+    runs = places.work / "runs" / experiment
+    command = [sys.executable, "-m", "mse_pipeline.cli", "train", dataset.name, "--json", "--quiet"]
+    command += ["--cache", str(dataset.path.parent), "--runs", str(runs)]
+    command += ["--backbone", str(places.backbone(line.backbone)), *line.options, *settings]
+    command += [word for seed in seeds for word in ("--seed", str(seed))]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        told, complained = out.read().decode(), err.read().decode()
+    if process.returncode:
+        return Row(experiment, line.name, line.backbone, remark=" ".join(complained.split())[-200:])
+    results = json.loads(told.strip().splitlines()[-1])["seeds"]
+    split = "test" if results[0]["test"] else "valid"
+    names = EXPERIMENTS[experiment].numbers
+    values = {name: [one[split][name] for one in results if one[split].get(name) is not None] for name in names}
+    seconds = statistics.mean(one["seconds"] / one["epochs"] for one in results)
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return Row(experiment, line.name, line.backbone, split, values, seconds, used.ru_maxrss * kilo / 1e9)
+
+
+def baseline(experiment: str, streams: Sequence[str], dataset: store.Dataset) -> Row:
+    """Ridge or logistic regression on the same clips; its penalty is chosen on valid.
+
+    It reads TF-IDF of words and word pairs (of characters, in Chinese), and of a stream means, deviations and
+    quantiles of each value over a clip's valid rows.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    task = dataset.manifest.task
+    kind = metrics.kind(str(dataset.manifest.source.get("corpus", dataset.name)), task)
+    inputs, targets = {}, {}
+    clips = {
+        split: [clip for clip in dataset.clips if clip.split == split and _usable(clip, streams, dataset)]
+        for split in Split
+    }
+    makers = [
+        _tf_idf(clips[Split.TRAIN]) if stream == "text" else _statistics(dataset[stream], clips[Split.TRAIN])
+        for stream in streams
+    ]
+    for split in (one for one in Split if clips[one]):
+        inputs[split] = _beside([make(clips[split]) for make in makers])
+        targets[split] = np.array(
+            [task.index(clip.label) if isinstance(task, Classification) else clip.label for clip in clips[split]]
+        )
+
+    def predictions(strength: float, split: Split) -> np.ndarray:
+        if isinstance(task, Classification):
+            model = LogisticRegression(C=strength, max_iter=2000)
+        else:
+            model = Ridge(alpha=1 / strength)
+        found = model.fit(inputs[Split.TRAIN], targets[Split.TRAIN]).predict(inputs[split])
+        return found if isinstance(task, Classification) else np.clip(found, task.low, task.high)
+
+    def score(strength: float) -> float:
+        found = metrics.evaluate(kind, predictions(strength, Split.VALID), targets[Split.VALID])
+        return found["weight_F1"] if "weight_F1" in found else -found["MAE"]
+
+    best = max((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0), key=score)
+    split = Split.TEST if clips[Split.TEST] else Split.VALID
+    found = metrics.evaluate(kind, predictions(best, split), targets[split])
+    called = "logistic regression" if isinstance(task, Classification) else "ridge regression"
+    values = {name: [found[name]] for name in EXPERIMENTS[experiment].numbers if name in found}
+    names = " + ".join("TF-IDF" if stream == "text" else stream for stream in streams)
+    return Row(experiment, f"{called}, {names}", split=split.value, values=values)
+
+
+def _usable(clip: Any, streams: Sequence[str], dataset: store.Dataset) -> bool:
+    there = all(clip.id in dataset[stream] for stream in streams if stream != "text")
+    return clip.label is not None and there
+
+
+def _tf_idf(train: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    chinese = bool(train) and train[0].language.startswith("zh")
+    options = {"analyzer": "char", "ngram_range": (1, 3)} if chinese else {"ngram_range": (1, 2)}
+    vectors = TfidfVectorizer(sublinear_tf=True, min_df=2, **options).fit([clip.text for clip in train])
+    return lambda clips: vectors.transform([clip.text for clip in clips])
+
+
+def _statistics(stream: Mapping[str, Any], train: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
+    from sklearn.preprocessing import StandardScaler
+
+    def rows(clips: Sequence[Any]) -> np.ndarray:
+        return np.nan_to_num(np.stack([pooled(stream[clip.id]) for clip in clips]))
+
+    scaler = StandardScaler().fit(rows(train))
+    return lambda clips: scaler.transform(rows(clips))
+
+
+def pooled(features: store.Features) -> np.ndarray:
+    """Mean, deviation and quartiles of each value over the valid rows that define it; of one row its values."""
+    values = features.values[features.valid]
+    if len(values) < 2:
+        return values.reshape(-1) if len(values) else np.zeros(features.dim, np.float32)
+    with np.errstate(all="ignore"):
+        parts = [
+            np.nanmean(values, 0),
+            np.nanstd(values, 0),
+            *np.nanquantile(values, (0.1, 0.25, 0.5, 0.75, 0.9), axis=0),
+        ]
+    return np.concatenate(parts)
+
+
+def _beside(parts: Sequence[Any]) -> Any:
+    from scipy import sparse
+
+    return sparse.hstack(parts).tocsr() if any(map(sparse.issparse, parts)) else np.concatenate(parts, axis=1)
+
+
+def whisper_seconds(places: Places, clips: int = 10) -> Row:
+    """CPU seconds that Whisper's encoder takes for a second of sound, on one thread."""
+    import torch
+
+    from mse_pipeline.extractors.acoustic.transformers import AcousticTransformers, AcousticTransformersConfig
+    from mse_pipeline.media.decode import decode
+
+    torch.set_num_threads(1)
+    config = AcousticTransformersConfig(model=str(places.models / "whisper-base"), last=real_data.WHISPER_LAST)
+    extractor = AcousticTransformers(config)
+    extractor.load()
+    sounds = [decode(path).audio for path in sorted((places.shared / "data/ravdess/wav").glob("*.flac"))[: clips + 1]]
+    extractor(sounds[0])
+    begun = time.process_time()
+    for sound in sounds[1:]:
+        extractor(sound)
+    used = (time.process_time() - begun) / sum(sound.duration for sound in sounds[1:])
+    return Row("whisper", "CPU seconds a second of sound", split="", remark=f"{used:.2f} ({clips} clips, one thread)")
+
+
+def table(experiment: str, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of an experiment's table."""
+    numbers = EXPERIMENTS[experiment].numbers
+    header = ["", "backbone", "split", *numbers, "an epoch", "memory", "remark"]
+    return header, [row.cells(numbers) for row in rows]
+
+
+def write(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> Path:
+    """Write one dated table, as Markdown and as JSON; returns the Markdown file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    lines = [f"# Real models on real data, {day}", "", f"Mean and deviation over seeds {', '.join(map(str, seeds))}."]
+    for experiment in dict.fromkeys(row.experiment for row in rows):
+        header, cells = table(experiment, [row for row in rows if row.experiment == experiment])
+        lines += ["", f"## {experiment}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells]
+    path = folder / f"real-{day}.md"
+    path.write_text("\n".join(lines) + "\n")
+    path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return path
+
+
+def run(name: str, places: Places, seeds: Sequence[int], tell: Callable[[Row], None]) -> list[Row]:
+    """All rows of an experiment, baselines first."""
+    experiment = EXPERIMENTS[name]
+    dataset = places.dataset(experiment.dataset)
+    rows = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        tell(row)
+
+    if name == "whisper":
+        add(whisper_seconds(places))
+        egemaps = places.dataset("ravdess")
+        add(baseline(name, ("acoustic.egemaps",), egemaps))
+    for streams in experiment.baselines:
+        add(baseline(name, streams, dataset))
+    for line in experiment.lines:
+        add(train(name, line, dataset, places, seeds))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__.splitlines()[0])
+    models = os.environ.get("MSE_REAL_MODELS")
+    parser.add_argument("--models", type=Path, default=models, required=models is None, help="folder of real models")
+    parser.add_argument("--shared", type=Path, default=real_data.SHARED, help="folder of the real data")
+    parser.add_argument("--work", type=Path, default=Path("data/real"), help="where datasets and runs are kept")
+    parser.add_argument("--only", choices=sorted(EXPERIMENTS), action="append", help="this one; may be repeated")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
+    arguments = parser.parse_args()
+    places = Places(arguments.models, arguments.shared, arguments.work)
+    console = Console(width=160)
+    rows: list[Row] = []
+    for name in arguments.only or EXPERIMENTS:
+        numbers = EXPERIMENTS[name].numbers
+        console.print(f"{name}: {', '.join(numbers)}")
+        found = run(name, places, arguments.seeds, lambda row: console.print("  " + "  ".join(row.cells(numbers))))  # noqa: B023
+        rows += found
+        header, cells = table(name, found)
+        shown = Table(*header, title=name)
+        for one in cells:
+            shown.add_row(*one)
+        console.print(shown)
+    console.print(str(write(rows, arguments.seeds, arguments.results)))
+
+
+if __name__ == "__main__":
+    main()
