@@ -342,8 +342,7 @@ class Recipe(Section):
         Args:
             backbone: Short name, hub name or folder of the backbone.
         """
-        wanted = _plain(re.split(r"[/\\]", backbone.rstrip("/\\"))[-1])
-        matching = [key for key in self.backbones if wanted.startswith(_plain(key))]
+        matching = [key for key in self.backbones if names_backbone(key, backbone)]
         if not matching:
             return self.training
         # Only what the file says of this backbone counts, not the defaults of what it leaves out.
@@ -365,6 +364,16 @@ class Recipe(Section):
         """SHA-256 (hex) over all that the recipe says: equal digests, equal recipes."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def names_backbone(key: str, backbone: str) -> bool:
+    """Whether a key of ``backbones`` holds for a backbone, see `Recipe.training_for`.
+
+    Examples:
+        >>> names_backbone("llama2", "meta-llama/Llama-2-7b-hf"), names_backbone("llama2", "tiny")
+        (True, False)
+    """
+    return _plain(re.split(r"[/\\]", backbone.rstrip("/\\"))[-1]).startswith(_plain(key))
 
 
 def _plain(name: str) -> str:
