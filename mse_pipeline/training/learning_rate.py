@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 
@@ -20,8 +19,16 @@ STEPS = 100
 """Steps of a range test."""
 LOWEST, HIGHEST = 1e-5, 1.0
 """Rates of its first and its last step."""
-SMOOTHING = 0.9
+LEAST, MOST = 1e-4, 1e-2
+"""Rates that are chosen at least and at most: AdamW on an adapter is slow below and unsteady above."""
+SMOOTHING = 0.8
 """Share of the smoothed loss that stays at each step."""
+FIRST = 10
+"""Steps whose smoothed loss is where the fall begins: their rates move nothing yet."""
+DIVERGED = 1.25
+"""A smoothed loss so many times the least one ends the test."""
+FALL = 0.05
+"""Share of the loss at the beginning by which it falls at least, if the fall is to tell anything."""
 
 
 def range_test(
@@ -54,7 +61,7 @@ def range_test(
         for loss in learner.steps(_batches(job, seed), 1, 0):
             losses.append(loss)
             on_step(len(losses), STEPS)
-            if len(losses) == STEPS or loss > 4 * min(losses):
+            if len(losses) == STEPS or has_diverged(losses):
                 break
             learner.take_rate(rates[len(losses)])
     except Diverged:
@@ -73,26 +80,52 @@ def _batches(job: Job, seed: int) -> Iterator[Sequence[Example]]:
             yield [train[place] for place in batch]
 
 
-def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate at which the smoothed loss falls fastest, before it rises.
+def has_diverged(losses: Sequence[float]) -> bool:
+    """Whether the smoothed loss has risen again."""
+    smoothed = smooth(losses)[FIRST - 1 :]
+    return bool(smoothed) and smoothed[-1] > DIVERGED * min(smoothed)
+
+
+def halfway(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The rate at which the smoothed loss has fallen half of the way to its least, between `LEAST` and `MOST`.
+
+    Where a hundred noisy losses fall fastest, or are least, differs a hundredfold from seed to seed; where half of the
+    fall is done, a few times. A loss that does not fall tells where it diverges, and the rate is a tenth of that.
 
     Args:
-        rates: Rising, each by the same factor.
-        losses: That of each step.
+        rates: Rising; the last one is where the loss diverges.
+        losses: That of each.
 
     Raises:
-        ValueError: The loss never falls.
+        ValueError: The loss diverges too soon.
+
+    Examples:
+        >>> rates = [1e-5 * 10 ** (step / 20) for step in range(100)]
+        >>> round(halfway(rates, [2.0] * 50 + [1.0] * 50), 5)
+        0.00447
     """
+    if len(losses) <= FIRST:
+        raise ValueError(f"the loss diverges within {FIRST} steps, at rates around {LOWEST:g}")
     smoothed = smooth(losses)
-    least = min(range(len(smoothed)), key=smoothed.__getitem__)
-    falls = [before - after for before, after in pairwise(smoothed[: least + 1])]
-    if not falls or max(falls) <= 0:
-        raise ValueError("the loss never falls")
-    return rates[falls.index(max(falls))]
+    first, least = smoothed[FIRST - 1], min(smoothed[FIRST - 1 :])
+    if first - least < FALL * first:
+        rate = rates[-1] / 10
+    else:
+        rate = next(
+            rate
+            for rate, loss in zip(rates, smoothed, strict=True)
+            if rate >= rates[FIRST - 1] and loss <= (first + least) / 2
+        )
+    return min(max(rate, LEAST), MOST)
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
-    """Exponential moving average of losses, without the bias of its beginning."""
+    """Exponential moving average of losses, without the bias of its beginning.
+
+    Examples:
+        >>> [round(loss, 2) for loss in smooth([2.0, 2.0, 1.0])]
+        [2.0, 2.0, 1.59]
+    """
     total, made = 0.0, []
     for count, loss in enumerate(losses, start=1):
         total = SMOOTHING * total + (1 - SMOOTHING) * loss
@@ -117,11 +150,11 @@ def find_rate(
         on_step: As in `range_test`.
 
     Raises:
-        MseError: No rate lowers the loss.
+        MseError: The loss diverges too soon.
     """
     rates, losses = range_test(job, seed, options, processes, on_step)
     try:
-        rate = steepest(rates, losses)
+        rate = halfway(rates, losses)
     except ValueError as error:
         raise MseError(
             f"The range test of seed {seed} found no learning rate: {error}. Give a number, as in --learning-rate 1e-3."

@@ -9,7 +9,7 @@ import torch
 from mse_pipeline.errors import MseError
 from mse_pipeline.recipe import Training
 from mse_pipeline.training import learning_rate
-from mse_pipeline.training.learning_rate import HIGHEST, LOWEST, find_rate, range_test, steepest
+from mse_pipeline.training.learning_rate import HIGHEST, LEAST, LOWEST, MOST, find_rate, halfway, range_test
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.step import Average, Learner, TrainingOptions
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
@@ -33,7 +33,7 @@ def test_a_range_test_rises_between_its_bounds_and_gives_the_same_each_time(job,
     torch.rand(7)  # what was drawn in between changes nothing
     assert range_test(made, 1) == (rates, losses)
     assert range_test(made, 2)[1] != losses
-    assert LOWEST <= find_rate(made, 1) <= HIGHEST
+    assert find_rate(made, 1) == halfway(rates, losses)
 
 
 def test_a_training_with_a_found_rate_is_the_one_with_that_rate(job, short):  # noqa: F811
@@ -46,6 +46,35 @@ def test_a_training_with_a_found_rate_is_the_one_with_that_rate(job, short):  # 
     assert [record["learning_rate"] for record in fixed.history] == [r["learning_rate"] for r in found.history]
     for name, value in fixed.last.state_dict().items():
         assert torch.equal(value, found.last.state_dict()[name]), name
+
+
+RATES = [LOWEST * (HIGHEST / LOWEST) ** (step / 99) for step in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [
+        ([2.0] * 50 + [1.0] * 50, RATES[53]),  # .8 ** 4 < 1 / 2
+        ([13.0] * 50 + [3.0] * 50, RATES[53]),  # the scale of losses does not count
+        ([2.0] * 95 + [0.1] * 5, MOST),
+        ([*[2.0 - step / 10 for step in range(15)], *[0.5] * 85], LEAST),  # a fall from the first steps on
+        ([2.0] * 60 + [3.0] * 3, RATES[62] / 10),  # flat, then it diverges
+        ([2.0] * 100, MOST),
+    ],
+)
+def test_the_rate_is_the_one_halfway_down_within_its_bounds(losses, rate):
+    assert halfway(RATES[: len(losses)], losses) == pytest.approx(min(max(rate, LEAST), MOST))
+
+
+def test_noise_alone_neither_ends_the_test_nor_moves_the_rate_far():
+    draw = torch.Generator().manual_seed(0)
+    found = set()
+    for _ in range(20):
+        noise = 0.2 * torch.randn(100, generator=draw)
+        losses = (torch.tensor([2.0] * 45 + [1.5] * 10 + [1.0] * 45) + noise).tolist()
+        assert not any(learning_rate.has_diverged(losses[:end]) for end in range(1, 55))
+        found.add(halfway(RATES, losses))
+    assert max(found) / min(found) < 5
 
 
 def test_a_loss_that_diverges_ends_the_test_and_the_rate_is_one_before(job, short, monkeypatch):  # noqa: F811
@@ -62,6 +91,7 @@ def test_a_loss_that_diverges_ends_the_test_and_the_rate_is_one_before(job, shor
     rates, losses = range_test(job(settings=AUTO), 1)
     assert len(rates) == len(losses) == 20
     assert all(map(math.isfinite, losses))
+    assert LEAST <= halfway(rates, losses) <= MOST
 
 
 def test_a_loss_that_is_no_number_from_the_first_step_is_told(job, short, monkeypatch):  # noqa: F811
