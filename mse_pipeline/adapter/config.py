@@ -10,15 +10,28 @@ from typing import Any
 
 from mse_pipeline.errors import UsageError
 
-FORMAT = 3
+FORMAT = 4
 """Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out, format 2 no other
-model than the MSE-Adapter."""
+model than the MSE-Adapter, format 3 no other encoder, place, size or head. It is written in the oldest that tells all,
+so that earlier versions read what they can."""
+_OLDEST_WRITTEN = 2
 _LARGEST = 1 << 20
 """Of any size; far beyond any adapter."""
 _MOST_SCALES = 64
 """The paper has three; a configuration that asks for thousands is damaged or hostile."""
-_SINCE = {"mixer": 2, "fusion": 2, "text": 2, "model": 3, "options": 3}
+_SINCE = {
+    **dict.fromkeys(("mixer", "fusion", "text"), 2),
+    **dict.fromkeys(("model", "options"), 3),
+    **dict.fromkeys(("encoder", "place", "pseudo_size", "head"), 4),
+}
 """Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
+
+
+ENCODER_NAMES = ("lstm", "attentive", "bilstm-attentive")
+"""See `mse_pipeline.adapter.encoders`, which needs torch."""
+PLACES = ("before-text", "behind-text", "before-answer")
+"""Where pseudo tokens stand: before the clip's text as in the paper, behind it, or behind the whole prompt. What stands
+before them does not change in training: behind the prompt, the backbone reads texts and prompt once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,11 @@ class AdapterConfig:
         model: Which model it is, see `mse_pipeline.adapter.models`. Another than the MSE-Adapter takes of the sizes
             those that it has a use for.
         options: Of that model, as plain JSON values.
+        encoder: Which encoder reads the streams: a name of `mse_pipeline.adapter.encoders.ENCODERS`.
+        place: Where the pseudo tokens stand: one of `PLACES`.
+        pseudo_size: Root mean square of the pseudo tokens' values at the start; None as the projector makes them.
+        head: Values that a head makes of the backbone's state, one an answer, or two for a number; None where the
+            backbone spells the answers.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.
@@ -77,6 +95,10 @@ class AdapterConfig:
     text: bool = True
     model: str = "mse-adapter"
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    encoder: str = "lstm"
+    place: str = "before-text"
+    pseudo_size: float | None = None
+    head: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
@@ -93,6 +115,7 @@ class AdapterConfig:
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"The adapter's {name} must be true or false, but is {getattr(self, name)!r}.")
         self._check_model()
+        self._check_reading()
         if not self.text and self.acoustic_dim is None and self.visual_dim is None:
             raise UsageError(
                 "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
@@ -120,12 +143,25 @@ class AdapterConfig:
         if self.options and self.model == "mse-adapter":
             raise UsageError(f"The model mse-adapter has no options; remove {', '.join(self.options)}.")
 
+    def _check_reading(self) -> None:
+        for name, names in (("encoder", ENCODER_NAMES), ("place", PLACES)):
+            if getattr(self, name) not in names:
+                raise UsageError(
+                    f"The adapter's {name} must be one of {', '.join(names)}, but is {getattr(self, name)!r}."
+                )
+        size = self.pseudo_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < 1e6):
+            raise UsageError(f"The adapter's pseudo_size must be a number above 0, but is {size!r}.")
+        if self.head is not None:
+            _check_size("head", self.head)
+
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""
-        plain = {"format": FORMAT, **asdict(self), "scales": list(self.scales)}
-        if self.model == "mse-adapter":  # as versions before format 3 read it
-            plain = {name: value for name, value in plain.items() if _SINCE.get(name, 1) < FORMAT} | {"format": 2}
-        return plain
+        plain = {**asdict(self), "scales": list(self.scales)}
+        usual = {one.name: one.default for one in fields(self)} | {"options": {}}
+        needed = [since for name, since in _SINCE.items() if since > _OLDEST_WRITTEN and plain[name] != usual[name]]
+        version = max(needed, default=_OLDEST_WRITTEN)
+        return {"format": version, **{name: value for name, value in plain.items() if _SINCE.get(name, 1) <= version}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> AdapterConfig:

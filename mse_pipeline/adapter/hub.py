@@ -254,7 +254,8 @@ def _backbone(backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
     hub = hub_id(backbone)
     if hub:
         rows.append(("on the hub", hub))
-    for key, called in (("revision", "revision"), ("dtype", "number format"), ("quantization", "quantization")):
+    keys = {"revision": "revision", "stored_as": "stored as", "dtype": "number format", "quantization": "quantization"}
+    for key, called in keys.items():
         if backbone.get(key):
             rows.append((called, str(backbone[key])))
     if backbone.get("digest"):

@@ -1,9 +1,10 @@
 """MSEAdapter: acoustic and visual sequences and text embeddings in, pseudo tokens out.
 
-Its parts, in the order in which a clip passes them: SequenceEncoder makes one vector of a stream of any length;
-TextGuideMixer (TGM) lets the text decide what of the other modalities gets through; MultiScaleFusion (MSF) passes the
-fused vector through bottlenecks of several widths and mixes it again; Projector makes pseudo tokens of it in the
-backbone's embedding space.
+Its parts, in the order in which a clip passes them: an encoder makes one vector of a stream of any length
+(`mse_pipeline.adapter.encoders`); TextGuideMixer (TGM) lets the text decide what of the other modalities gets through;
+MultiScaleFusion (MSF) passes the fused vector through bottlenecks of several widths and mixes it again; Projector makes
+pseudo tokens of it in the backbone's embedding space. AnswerHead, where there is one, reads the backbone's state
+instead of its words.
 """
 
 from __future__ import annotations
@@ -13,69 +14,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn import functional
 
 from mse_pipeline.adapter.config import AdapterConfig
-
-
-class SequenceEncoder(nn.Module):
-    """One-directional single-layer LSTM; its last hidden state through dropout and a linear layer.
-
-    Args:
-        input_dim: Values a row, D.
-        hidden: Width of the LSTM.
-        output_dim: Width of the vector.
-        dropout: Share of the last hidden state that training sets to zero.
-    """
-
-    def __init__(self, input_dim: int, hidden: int, output_dim: int, *, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(input_dim, hidden, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(hidden, output_dim)
-
-    def forward(self, sequence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Read the rows before each clip's true length; what lies behind it has no influence.
-
-        Args:
-            sequence: (B, T, D) rows, padded behind.
-            lengths: (B,) true numbers of rows; 0 for a clip without this stream.
-
-        Returns:
-            (B, output_dim) float32; a zero vector where the length is 0.
-
-        Raises:
-            ValueError: The shapes do not fit together, or to the encoder.
-        """
-        counts = lengths.detach().to("cpu", torch.int64)
-        self._check(sequence, counts)
-        encoded = sequence.new_zeros((len(counts), self.linear.out_features), dtype=self.linear.weight.dtype)
-        present = torch.nonzero(counts > 0).flatten()
-        if not len(present):
-            return encoded
-        rows = present.to(sequence.device)
-        packed = pack_padded_sequence(
-            sequence.index_select(0, rows).to(self.linear.weight.dtype),
-            counts[present],
-            batch_first=True,
-            enforce_sorted=False,
-        )
-        _, (last, _) = self.rnn(packed)
-        return encoded.index_copy(0, rows, self.linear(self.dropout(last[-1])))
-
-    def _check(self, sequence: torch.Tensor, counts: torch.Tensor) -> None:
-        dims = self.rnn.input_size
-        if sequence.ndim != 3 or sequence.shape[2] != dims:
-            raise ValueError(f"The stream has shape {tuple(sequence.shape)}; the encoder reads (clips, rows, {dims}).")
-        if counts.shape != sequence.shape[:1]:
-            raise ValueError(
-                f"{sequence.shape[0]} clips need as many lengths, but the lengths have shape {tuple(counts.shape)}."
-            )
-        if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= sequence.shape[1]:
-            raise ValueError(
-                f"Lengths must be between 0 and {sequence.shape[1]}, the rows of the padded stream, but go from "
-                f"{int(counts.min())} to {int(counts.max())}."
-            )
+from mse_pipeline.adapter.encoders import ENCODERS, SequenceEncoder
 
 
 class TextGuideMixer(nn.Module):
@@ -181,6 +123,48 @@ class Projector(nn.Module):
         return tokens.transpose(1, 2)
 
 
+class Rescale(nn.Module):
+    """Pseudo tokens as large as the backbone's own embeddings: x / RMS(x) * g, with one g that is learned.
+
+    A backbone reads embeddings of one size. Fresh pseudo tokens of another size drown its text, or are not heard
+    (RMSNorm: Zhang and Sennrich 2019).
+
+    Args:
+        size: Root mean square of the values at the start: that of the backbone's token embeddings.
+    """
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size = nn.Parameter(torch.tensor(float(size)))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, n, d) -> (B, n, d)."""
+        return functional.rms_norm(tokens, tokens.shape[-1:], eps=1e-8) * self.size
+
+
+class AnswerHead(nn.Module):
+    """LayerNorm -> dropout -> Linear on the backbone's last state: one value an answer, or two for a number.
+
+    Args:
+        hidden_size: Width d of the backbone.
+        outputs: Number of values.
+        dropout: Share of the state that training sets to zero.
+    """
+
+    def __init__(self, hidden_size: int, outputs: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(hidden_size, outputs)
+        nn.init.normal_(self.linear.weight, std=0.02)  # at the start, it holds all answers for about equally likely
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, hidden_size) of any float type -> (B, outputs) float32."""
+        values: torch.Tensor = self.linear(self.dropout(self.norm(states.to(self.linear.weight.dtype))))
+        return values
+
+
 class TrainedModel(nn.Module, ABC):
     """What is trained beside a frozen backbone: rows of streams and text embeddings in, pseudo tokens out.
 
@@ -189,11 +173,15 @@ class TrainedModel(nn.Module, ABC):
 
     Args:
         config: Its sizes and options.
+
+    Attributes:
+        head: Answers with the backbone's state; None where answers are spelled by the backbone itself.
     """
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
+        self.head = None if config.head is None else AnswerHead(config.hidden_size, config.head, dropout=config.dropout)
 
     @abstractmethod
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
@@ -241,6 +229,7 @@ class MSEAdapter(TrainedModel):
         self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer) if config.text else None
         self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales) if config.fusion else None
         self.projector = Projector(width, config.hidden_size, config.pseudo_tokens)
+        self.rescale = None if config.pseudo_size is None else Rescale(config.pseudo_size)
 
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
         self,
@@ -294,10 +283,10 @@ class MSEAdapter(TrainedModel):
         else:
             fused = self.mixer(text_embeddings, text_mask, modalities)
         tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
-        return tokens
+        return tokens if self.rescale is None else self.rescale(tokens)
 
 
 def _encoder(dim: int | None, hidden: int, config: AdapterConfig) -> SequenceEncoder | None:
     if dim is None:
         return None
-    return SequenceEncoder(dim, hidden, config.fusion_dim, dropout=config.dropout)
+    return ENCODERS[config.encoder](dim, hidden, config.fusion_dim, dropout=config.dropout)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mse_pipeline.alignment.pooling import overlaps, pooled
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import Features, with_defined
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -24,8 +24,9 @@ def to_grid(features: Features, step: float) -> Features:
     """Pool features to bins of `step` seconds by the overlap-weighted mean of their valid rows.
 
     Bin k holds ``sum_t w[k,t] x[t] / sum_t w[k,t]`` over valid rows t, where ``w[k,t]`` is the time in seconds that
-    row t and bin k share: a row that covers 1 % of a bin counts 1 %. A bin that no valid row touches is marked
-    invalid and holds zeros. The last bin ends where the features end.
+    row t and bin k share: a row that covers 1 % of a bin counts 1 %. Values that are not defined (NaN) do not count; a
+    bin has NaN in dimensions of which it has no defined value. A bin without any is marked invalid and holds zeros. The
+    last bin ends where the features end.
 
     Args:
         features: On any clock; intervals may overlap and may leave gaps.
@@ -53,8 +54,28 @@ def to_grid(features: Features, step: float) -> Features:
     valid = total > 0
     values = np.zeros((bins, features.dim))
     values[valid] = (weights @ features.values.astype(np.float64))[valid] / total[valid, None]
+    if np.isnan(values).any():
+        values, valid = _of_defined(features.values, weights, values, valid)
     intervals = np.stack([edges[:-1], edges[1:]], axis=1)
     return Features(values, intervals, valid, features.names, features.notes)
+
+
+def _of_defined(
+    rows: np.ndarray, weights: sparse.csr_array, values: np.ndarray, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of a grid whose bins have undefined values among others; those without any stay as they are.
+
+    Args:
+        rows: (T, D) values that the bins are made of.
+        weights: (bins, T) shared seconds.
+        values: (bins, D) means, NaN where a value of the bin is not defined.
+        valid: (bins,) whether a bin has a row.
+    """
+    defined = ~np.isnan(rows)
+    seconds = weights @ defined.astype(np.float64)
+    sums = weights @ np.where(defined, rows, 0.0).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 by 0 where no value is defined
+        return with_defined(np.where(np.isnan(values), sums / seconds, values), valid)
 
 
 def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
@@ -75,8 +96,9 @@ def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: flo
 def to_equal_bins(features: Features, bins: int) -> Features:
     """Pool features to `bins` parts of equal length by the overlap-weighted mean of their valid rows.
 
-    This is not a word alignment, although papers often call it aligned: part k of a clip is the same part of each
-    stream, whatever is said in it. Rows without times count as equally long.
+    Values that are not defined do not count, as on a grid. This is not a word alignment, although papers often call it
+    aligned: part k of a clip is the same part of each stream, whatever is said in it. Rows without times count as
+    equally long.
 
     Args:
         features: On any clock.

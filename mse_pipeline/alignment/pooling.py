@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mse_pipeline.store.features import with_defined
+
 FUNCTIONALS = ("mean", "std", "min", "max", "range", "slope")
 """Statistics of pooling by ``functionals``: those of the INTERSPEECH 2009 Emotion Challenge's set that make sense for
 a word of a few rows (Schuller et al. 2009; skewness, kurtosis and positions need more rows)."""
@@ -19,7 +21,7 @@ POOLS: dict[str, tuple[str, ...]] = {
 }
 """Ways of pooling -> the statistics of each dimension."""
 
-_BLOCK = 1 << 22  # values in memory at once
+_BLOCK = 1 << 17  # values in memory at once; more would not stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -73,38 +75,46 @@ def overlaps(rows: np.ndarray, segments: np.ndarray, usable: np.ndarray) -> Over
 def pooled(values: np.ndarray, overlap: Overlaps, pool: str) -> tuple[np.ndarray, np.ndarray]:
     """Pool rows into segments; every row weighs what it shares with the segment.
 
-    With weights w, the mean is ``sum w x / sum w``, the standard deviation ``sqrt(sum w (x - mean)^2 / sum w)`` and
-    the slope that of the weighted least-squares line through the middles of the shared parts; minimum and maximum
-    are those of the overlapping rows.
+    A value that is not defined (NaN) does not count; the other values of its row do. With weights w, the mean is
+    ``sum w x / sum w``, the standard deviation ``sqrt(sum w (x - mean)^2 / sum w)`` and the slope that of the weighted
+    least-squares line through the middles of the shared parts; minimum and maximum are those of the overlapping rows.
 
     Args:
-        values: (T, D).
+        values: (T, D), NaN where a value is not defined.
         overlap: Which rows fall into which segments.
         pool: One of `POOLS`.
 
     Returns:
-        (W, D * number of statistics) float64, statistic by statistic within a dimension, zero where a segment has no
-        row; and (W,) bool, whether it has one.
+        (W, D * number of statistics) float64, statistic by statistic within a dimension: NaN where a segment has no
+        defined value of the dimension, zero where it has none of any; and (W,) bool, whether it has one of any.
 
     Examples:
         >>> overlap = overlaps(np.array([[0.0, 0.99], [0.99, 1.0]]), np.array([[0.0, 1.0]]), np.array([True, True]))
         >>> pooled(np.array([[0.0], [100.0]]), overlap, "mean")[0].round(9).tolist()
         [[1.0]]
+        >>> overlap = overlaps(np.array([[0, 1], [1, 2]]), np.array([[0, 2]]), np.array([True, True]))
+        >>> pooled(np.array([[np.nan, np.nan], [100.0, np.nan]]), overlap, "mean")[0].tolist()
+        [[100.0, nan]]
     """
     statistics = POOLS[pool]
     width = values.shape[1]
+    partial = bool(np.isnan(values).any())
     result = np.zeros((overlap.segments, width, len(statistics)))
     filled = np.unique(overlap.segment)
     for segments, pairs in _blocks(overlap, filled, max(width, 1)):
         local = np.flatnonzero(np.r_[True, np.diff(overlap.segment[pairs]) > 0])
-        group = _Group(
-            values[overlap.row[pairs]].astype(np.float64), overlap.shared[pairs], overlap.middle[pairs], local
+        rows, shared, middle = (
+            values[overlap.row[pairs]].astype(np.float64),
+            overlap.shared[pairs],
+            overlap.middle[pairs],
         )
+        group = _with_undefined(rows, shared, middle, local) if partial else _Group(rows, shared, middle, local)
         for number, statistic in enumerate(statistics):
             result[segments, :, number] = _STATISTICS[statistic](group)
     valid = np.zeros(overlap.segments, bool)
     valid[filled] = True
-    return result.reshape(overlap.segments, width * len(statistics)), valid
+    flat = result.reshape(overlap.segments, width * len(statistics))
+    return with_defined(flat, valid) if partial else (flat, valid)
 
 
 def pooled_names(names: Sequence[str], pool: str) -> tuple[str, ...]:
@@ -131,14 +141,30 @@ def pooled_units(units: Sequence[str], pool: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs of some segments: values (P, D), weights (P,), times (P,), and where each segment begins (W,)."""
+    """Pairs of some segments.
+
+    Attributes:
+        x: (P, D) values.
+        w: (P,) weights; (P, D) where some values are not defined, whose weight is 0.
+        t: (P,) times; (P, D) likewise, since each dimension then has its own mean time.
+        begins: (W,) where each segment begins.
+    """
 
     x: np.ndarray
     w: np.ndarray
     t: np.ndarray
     begins: np.ndarray
 
+    @property
+    def partial(self) -> bool:
+        """Whether some values are not defined."""
+        return self.w.ndim == 2
+
     def mean(self, values: np.ndarray) -> np.ndarray:
+        if self.partial:
+            weighted = np.where(self.w > 0.0, self.w * values, 0.0)
+            with np.errstate(invalid="ignore"):  # 0 by 0 where no value is defined
+                return np.add.reduceat(weighted, self.begins) / np.add.reduceat(self.w, self.begins)
         weights = self.w.reshape(-1, *[1] * (values.ndim - 1))
         return np.add.reduceat(weights * values, self.begins) / np.add.reduceat(weights, self.begins)
 
@@ -147,23 +173,30 @@ class _Group:
         return values - np.repeat(self.mean(values), counts, axis=0)
 
 
+def _with_undefined(values: np.ndarray, weights: np.ndarray, times: np.ndarray, begins: np.ndarray) -> _Group:
+    """The group of pairs some of whose values are NaN."""
+    own = np.where(np.isnan(values), 0.0, weights[:, None])
+    return _Group(values, own, np.broadcast_to(times[:, None], values.shape), begins)
+
+
 def _std(group: _Group) -> np.ndarray:
     return np.sqrt(group.mean(group.centred(group.x) ** 2))
 
 
 def _min(group: _Group) -> np.ndarray:
-    return np.minimum.reduceat(group.x, group.begins)
+    return (np.fmin if group.partial else np.minimum).reduceat(group.x, group.begins)
 
 
 def _max(group: _Group) -> np.ndarray:
-    return np.maximum.reduceat(group.x, group.begins)
+    return (np.fmax if group.partial else np.maximum).reduceat(group.x, group.begins)
 
 
 def _slope(group: _Group) -> np.ndarray:
-    times = group.centred(group.t)[:, None]
+    shape = (len(group.t), -1)
+    times = group.centred(group.t).reshape(shape)
     spread = group.mean(times**2)
     # One row has no slope, and the float noise of its own middle is none either.
-    flat = spread < np.finfo(float).eps * np.maximum(group.mean(group.t[:, None] ** 2), 1e-12)
+    flat = spread < np.finfo(float).eps * np.maximum(group.mean(group.t.reshape(shape) ** 2), 1e-12)
     return np.where(flat, 0.0, group.mean(times * group.x) / np.where(flat, 1.0, spread))
 
 

@@ -100,7 +100,8 @@ def to_words(
 
     Rows with times are pooled by the time that they share with a word. Rows without times (sub-tokens of a text, whose
     notes ``spans`` say where they stand in it) are pooled by the characters that they share with it. Invalid rows
-    never count; a word that no valid row touches is marked invalid and holds zeros.
+    never count, and neither do values that are not defined (NaN); a word has NaN in dimensions of which it has no
+    defined value. A word without any is marked invalid and holds zeros.
 
     Args:
         features: On any clock.

@@ -91,17 +91,20 @@ class Answers:
         tokenizer: Of the backbone.
         family: Architecture by transformers' name, as in ``llama`` or ``qwen2``.
         label_words: Whether classes are answered by their names, not by their indices.
+        head: Whether a head answers, and not the backbone's words: then each answer is one step of its own.
 
     Attributes:
         texts: The answers.
-        ids: Token ids of each.
+        ids: Token ids of each; where a head answers, the answer's index alone.
         trie: The tree of their tokens.
 
     Raises:
         UsageError: The task has no answer, or the tokenizer cannot tell two answers apart.
     """
 
-    def __init__(self, task: Task, tokenizer: Any, family: str, *, label_words: bool = False) -> None:
+    def __init__(
+        self, task: Task, tokenizer: Any, family: str, *, label_words: bool = False, head: bool = False
+    ) -> None:
         self.task = task
         self._values = answer_values(task)
         if isinstance(task, Classification):
@@ -110,13 +113,21 @@ class Answers:
         else:
             sign = "+" if is_qwen(family) else "-"
             self.texts = tuple(f"{value:{sign}.1f}" for value in self._values)
-        self.ids = tuple(encode(tokenizer, text) for text in self.texts)
-        _check_distinct(self.texts, self.ids)
+        if head:
+            self.ids: tuple[tuple[int, ...], ...] = tuple((index,) for index in range(len(self.texts)))
+        else:
+            self.ids = tuple(encode(tokenizer, text) for text in self.texts)
+            _check_distinct(self.texts, self.ids)
         self.trie = Trie.grow(self.ids)
 
     def __len__(self) -> int:
         """Number of answers."""
         return len(self.texts)
+
+    @property
+    def head_outputs(self) -> int:
+        """Values that a head needs to answer: one a class; of a number its middle and its width."""
+        return len(self) if isinstance(self.task, Classification) else 2
 
     def target(self, label: object) -> int:
         """Index of the right answer for a label: a class name, or a number in the range.
@@ -232,6 +243,8 @@ def example(
     label_words: bool = False,
     previous: tuple[int, ...] = (),
     room: int | None = None,
+    place: str = "before-text",
+    head: bool = False,
 ) -> tuple[Token, ...]:
     """The whole sequence of one clip, in the order in which the backbone reads it.
 
@@ -247,6 +260,8 @@ def example(
         label_words: Whether classes are answered by their names.
         previous: Token ids of what was said before.
         room: Most tokens of the text; None for no limit.
+        place: Where the pseudo tokens stand, as `AdapterConfig.place` says.
+        head: Whether a head answers: then no answer is read or written.
 
     Raises:
         UsageError: The task has no answer that the tokenizer can tell from the others.
@@ -263,17 +278,19 @@ def example(
     """
     asked = task_prompt(task, given, language, label_words=label_words)
     start, opening, closing, question = segments(tokenizer, family=family, task_prompt=asked, language=language)
-    answers = Answers(task, tokenizer, family, label_words=label_words)
     said: list[tuple[str, tuple[int | None, ...]]] = [
         (start.part, start.ids),
         (opening.part, opening.ids),
         ("previous turns", previous),
-        ("pseudo tokens", (None,) * pseudo_tokens),
         ("text", encode(tokenizer, text)[:room]),
         (closing.part, closing.ids),
         (question.part, question.ids),
-        ("answer", answers.ids[answers.target(label)]),
     ]
+    behind = {"before-text": 3, "behind-text": 4, "before-answer": 6}[place]
+    said.insert(behind, ("pseudo tokens", (None,) * pseudo_tokens))
+    if not head:
+        answers = Answers(task, tokenizer, family, label_words=label_words)
+        said.append(("answer", answers.ids[answers.target(label)]))
     return tuple(Token(part, id_, _piece(tokenizer, id_)) for part, ids in said for id_ in ids)
 
 

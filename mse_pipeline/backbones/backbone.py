@@ -14,12 +14,14 @@ class Backbone:
     """A frozen causal language model of transformers.
 
     Attributes:
-        name: What the user called it: a short name, a hub name or a folder.
-        source: Hub name or folder that the weights came from; ``built-in`` for `tiny`.
+        name: What the user called it: a short name, a hub name, a folder or a GGUF file.
+        source: Hub name, folder or file that the weights came from; ``built-in`` for `tiny`.
         revision: Commit of the hub repository, where known; version of the built-in one.
         model: The model, in evaluation mode, no parameter of it trainable.
         tokenizer: Its tokenizer.
         quantization: What its linear layers were squeezed into as they were loaded, as in ``4bit``; None for nothing.
+        stored_as: How a GGUF file stores the weights, as in ``GGUF Q4_K_M, 5.9 bits a weight``: they are the values of
+            this copy, not of the model that it was made of. None for a folder.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Backbone:
     model: Any
     tokenizer: Any
     quantization: str | None = None
+    stored_as: str | None = None
 
     @property
     def family(self) -> str:
@@ -48,6 +51,16 @@ class Backbone:
     def dtype(self) -> torch.dtype:
         """Number format of the token embeddings."""
         return self.model.get_input_embeddings().weight.dtype
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of a quantized copy, as a sentence; empty for other backbones."""
+        if self.stored_as is None:
+            return ""
+        return (
+            f"Backbone {self.name} is stored as {self.stored_as}: results are those of this copy, whose values differ "
+            "from those of the model that it was made of."
+        )
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings of token ids: (..., L) int64 -> (..., L, d)."""

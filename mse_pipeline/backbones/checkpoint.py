@@ -56,6 +56,41 @@ def tensors(files: Sequence[Path]) -> Iterator[tuple[str, torch.Tensor]]:
                     yield name, file.get_tensor(name)
 
 
+def first_line(error: Exception) -> str:
+    r"""The first line of an error of another library, as the end of a sentence.
+
+    Examples:
+        >>> first_line(OSError("no such file:\n  a"))
+        'OSError: no such file.'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}." if lines else f"{type(error).__name__}."
+
+
+def require_whole(place: Path, report: dict[str, Any]) -> None:
+    """Refuse weights that leave gaps, which transformers would fill with random numbers and a warning.
+
+    Args:
+        place: The folder or file of the weights.
+        report: What transformers says of the loading.
+
+    Raises:
+        MseError: Parameters are missing or of another shape.
+    """
+    missing, misshapen = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    if missing:
+        raise MseError(
+            f"The weights in {place} lack {len(missing)} parameters that its configuration asks for, {missing[0]} "
+            "the first: the checkpoint is incomplete, or weights and configuration are of two models."
+        )
+    if misshapen:
+        name, found, wanted = misshapen[0]
+        raise MseError(
+            f"The weights in {place} have {len(misshapen)} parameters of another shape than its configuration asks "
+            f"for, {name} the first: {tuple(found)} instead of {tuple(wanted)}. They are of two models."
+        )
+
+
 def unsafe_sentence(folder: Path, file: str) -> str:
     """The sentence on a pickle that could run code."""
     return (
@@ -182,7 +217,7 @@ def read_model_type(folder: Path) -> str:
     if model_type in LAYOUTS:
         return model_type
     _require_known(folder, config, model_type)
-    _require_causal(folder, config, model_type)
+    require_causal(folder, config, model_type)
     return model_type
 
 
@@ -199,7 +234,17 @@ def _require_known(folder: Path, config: dict[str, Any], model_type: str) -> Non
     )
 
 
-def _require_causal(folder: Path, config: dict[str, Any], model_type: str) -> None:
+def require_causal(place: Path, config: dict[str, Any], model_type: str) -> None:
+    """Say so if a configuration is not that of a causal language model.
+
+    Args:
+        place: The folder or file that it is of.
+        config: As plain values.
+        model_type: Architecture by transformers' name.
+
+    Raises:
+        UsageError: It is that of another kind of model.
+    """
     from transformers.models.auto import modeling_auto
 
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
@@ -215,7 +260,7 @@ def _require_causal(folder: Path, config: dict[str, Any], model_type: str) -> No
     if not fits:
         found = declared[0] if declared else f"model of type {model_type!r}"
         raise UsageError(
-            f"{folder} holds a {found}, which is not a causal language model: take a decoder such as LLaMA, Qwen or "
+            f"{place} holds a {found}, which is not a causal language model: take a decoder such as LLaMA, Qwen or "
             "GLM, with its language-model head."
         )
 

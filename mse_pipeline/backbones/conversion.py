@@ -41,7 +41,8 @@ def convert(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UsageError(f"{destination} exists already: give the name of a new folder.")
     place = locate(str(source), revision)
-    checkpoint = None if place.folder is None else read_checkpoint(place.folder)
+    folder = place.path if place.path is not None and place.path.is_dir() else None
+    checkpoint = None if folder is None else read_checkpoint(folder)
     if checkpoint is None or checkpoint.layout is None:
         raise UsageError(f"{source} needs no conversion: `--backbone {source}` loads it as it is.")
     unfinished = write_aside_name(destination)

@@ -20,15 +20,17 @@ from typing import Any
 
 import torch
 
-from mse_pipeline.backbones import registry
+from mse_pipeline.backbones import gguf, registry
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import (
     MOST_LAYERS,
     Checkpoint,
+    first_line,
     read_checkpoint,
     read_json,
     read_model_type,
     require_tokenizer,
+    require_whole,
     unsafe_sentence,
 )
 from mse_pipeline.backbones.devices import QUANTIZATIONS, number_format, quantization_config
@@ -61,17 +63,6 @@ def read_tokenizer(folder: Path, model_type: str) -> Any:
         raise MseError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
-    r"""The first line of an error of another library, as the end of a sentence.
-
-    Examples:
-        >>> first_line(OSError("no such file:\n  a"))
-        'OSError: no such file.'
-    """
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}." if lines else f"{type(error).__name__}."
-
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -80,12 +71,12 @@ class ModelSource:
     """Where a name leads.
 
     Attributes:
-        folder: The checkpoint; None for the built-in backbone.
-        source: Hub name or folder, or ``built-in``.
+        path: The checkpoint, a folder or a GGUF file; None for the built-in backbone.
+        source: Hub name, folder or file, or ``built-in``.
         revision: Commit of the hub repository, where known; version of the built-in one.
     """
 
-    folder: Path | None
+    path: Path | None
     source: str
     revision: str | None
 
@@ -104,7 +95,8 @@ def load(
         name_or_path: A short name of `backbones.describe`; a folder; or a hub name, as in ``Qwen/Qwen2.5-0.5B``,
             which is fetched into the hub's cache once (not under ``HF_HUB_OFFLINE=1``). What exists as a folder is
             a folder, but for short names: a folder called ``tiny`` is ``./tiny``. Folders may hold Qwen-1 and
-            ChatGLM2/3 in their original layouts.
+            ChatGLM2/3 in their original layouts, or one GGUF file, which may be named itself, too; on the hub as
+            ``owner/name:FILE.gguf``.
         dtype: Number format of the weights: ``float32``, ``float16`` or ``bfloat16``.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         revision: Branch, tag or commit of the hub repository; by default the short name's, or the newest.
@@ -127,8 +119,9 @@ def load(
     squeezed = quantization_config(quantization, where, numbers)
     name = str(name_or_path)
     place = locate(name, revision)
+    stored_as: str | None = None
     model: Any
-    if place.folder is None:
+    if place.path is None:
         from mse_pipeline.backbones import tiny
 
         model, tokenizer = tiny.build_tiny()
@@ -137,15 +130,31 @@ def load(
             weight.data = weight.data.to(numbers)
         model.config.dtype = numbers
         model = _move(model, where, name)
+    elif gguf.is_gguf(place.path):
+        _refuse_quantization(name, quantization)
+        header = gguf.read_header(place.path)
+        tokenizer = gguf.read_tokenizer(header)
+        with _progress_only_on_terminals():
+            model = _move(gguf.read_model(header, numbers), where, name)
+        _require_fit(place.path, model, tokenizer)
+        stored_as = header.stored_as
     else:
-        checkpoint = read_checkpoint(place.folder)
+        checkpoint = read_checkpoint(place.path)
         tokenizer = read_tokenizer(checkpoint.folder, checkpoint.model_type)
         model = _read(checkpoint, numbers, where, name, squeezed)
         _require_fit(checkpoint.folder, model, tokenizer)
-    return frozen(model, tokenizer, name, place, quantization)
+    return frozen(model, tokenizer, name, place, quantization=quantization, stored_as=stored_as)
 
 
-def frozen(model: Any, tokenizer: Any, name: str, place: ModelSource, quantization: str | None = None) -> Backbone:
+def frozen(
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    place: ModelSource,
+    *,
+    quantization: str | None = None,
+    stored_as: str | None = None,
+) -> Backbone:
     """A backbone of its parts: in evaluation mode, and no parameter of it trainable."""
     entry = registry.find(name)
     return Backbone(
@@ -155,6 +164,7 @@ def frozen(model: Any, tokenizer: Any, name: str, place: ModelSource, quantizati
         model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
         quantization=quantization,
+        stored_as=stored_as,
     )
 
 
@@ -170,14 +180,17 @@ def load_tokenizer(name_or_path: str | Path, *, revision: str | None = None) -> 
     """
     name = str(name_or_path)
     place = locate(name, revision, tokenizer_only=True)
-    if place.folder is None:
+    if place.path is None:
         from mse_pipeline.backbones import tiny
 
         return tiny.build_tokenizer(), "llama"
-    model_type = read_model_type(place.folder)
-    require_tokenizer(place.folder, model_type)
+    if gguf.is_gguf(place.path):
+        header = gguf.read_header(place.path)
+        return gguf.read_tokenizer(header), str(gguf.read_config(header).model_type)
+    model_type = read_model_type(place.path)
+    require_tokenizer(place.path, model_type)
     family = LAYOUTS[model_type].family if model_type in LAYOUTS else model_type
-    return read_tokenizer(place.folder, model_type), family
+    return read_tokenizer(place.path, model_type), family
 
 
 def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = False) -> ModelSource:
@@ -198,11 +211,14 @@ def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = Fal
         folder = Path(name).expanduser()
         if folder.is_dir():
             _refuse_revision(name, revision)
-            return ModelSource(folder, str(folder), None)
+            return ModelSource(gguf.inside(folder) or folder, str(folder), None)
         if folder.is_file():
-            raise UsageError(
-                f"Backbone {name} is a file: give the folder that holds {folder.name} with its config.json."
-            )
+            _refuse_revision(name, revision)
+            if not gguf.is_gguf(folder):
+                raise UsageError(
+                    f"Backbone {name} is a file: give the folder that holds {folder.name} with its config.json."
+                )
+            return ModelSource(folder, str(folder), None)
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise UsageError(f"Backbone folder {name!r} does not exist.")
 
@@ -210,6 +226,10 @@ def locate(name: str, revision: str | None = None, *, tokenizer_only: bool = Fal
 
     hub_id = name if entry is None or entry.hub_id is None else entry.hub_id
     wanted = revision or (entry.revision if entry else None)
+    named = hub.file_on_hub(hub_id)
+    if named is not None:
+        path = hub.fetch_file(named[0], name, named[1], wanted)
+        return ModelSource(path, hub_id, path.parent.name if _COMMIT.fullmatch(path.parent.name) else None)
     read_model_type(hub.fetch_config(hub_id, name, wanted))
     folder = (hub.fetch_tokenizer if tokenizer_only else hub.fetch_all)(hub_id, name, wanted)
     return ModelSource(folder, hub_id, folder.name if _COMMIT.fullmatch(folder.name) else None)
@@ -219,6 +239,14 @@ def _refuse_revision(name: str, revision: str | None) -> None:
     if revision is not None:
         raise UsageError(
             f"Backbone {name} is no repository of the hub, so it has no revision {revision!r}: leave it out."
+        )
+
+
+def _refuse_quantization(name: str, quantization: str | None) -> None:
+    if quantization is not None:
+        raise UsageError(
+            f"Backbone {name} is a GGUF file, whose weights are stored in the quantization that they have: leave "
+            f"--quantization {quantization} out, or take the model's folder with .safetensors files."
         )
 
 
@@ -270,7 +298,7 @@ def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any]
         raise UsageError(unsafe_sentence(checkpoint.folder, checkpoint.weights[0].name)) from error
     except Exception as error:
         raise MseError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
-    _require_whole(folder, report)
+    require_whole(checkpoint.folder, report)
     return model
 
 
@@ -280,22 +308,6 @@ def _require_fit(folder: Path, model: Any, tokenizer: Any) -> None:
         raise UsageError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model embeddings for {rows}: they "
             "are of two models. Copy the tokenizer files of the model that it was made from into it."
-        )
-
-
-def _require_whole(folder: str, report: dict[str, Any]) -> None:
-    """Refuse weights that leave gaps, which transformers would fill with random numbers and a warning."""
-    missing, misshapen = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
-    if missing:
-        raise MseError(
-            f"The weights in {folder} lack {len(missing)} parameters that its configuration asks for, {missing[0]} "
-            "the first: the checkpoint is incomplete, or weights and configuration are of two models."
-        )
-    if misshapen:
-        name, found, wanted = misshapen[0]
-        raise MseError(
-            f"The weights in {folder} have {len(misshapen)} parameters of another shape than its configuration asks "
-            f"for, {name} the first: {tuple(found)} instead of {tuple(wanted)}. They are of two models."
         )
 
 
@@ -347,21 +359,26 @@ def outline(
         raise UsageError(f"Quantization {quantization!r} is none of {', '.join(QUANTIZATIONS)}.")
     name = str(name_or_path)
     place = locate(name, revision, tokenizer_only=True)
+    stored_as: str | None = None
     model: Any
-    if place.folder is None:
+    if place.path is None:
         from mse_pipeline.backbones import tiny
 
         model, tokenizer = tiny.build_tiny()
         model.to("meta")
+    elif gguf.is_gguf(place.path):
+        _refuse_quantization(name, quantization)
+        header = gguf.read_header(place.path)
+        tokenizer, model, stored_as = gguf.read_tokenizer(header), gguf.shapes(header), header.stored_as
     else:
-        model_type = read_model_type(place.folder)
-        require_tokenizer(place.folder, model_type)
-        tokenizer = read_tokenizer(place.folder, model_type)
-        model = _shapes(place.folder, model_type)
+        model_type = read_model_type(place.path)
+        require_tokenizer(place.path, model_type)
+        tokenizer = read_tokenizer(place.path, model_type)
+        model = _shapes(place.path, model_type)
     for weight in model.parameters():
         weight.data = weight.data.to(numbers)
     model.config.dtype = numbers
-    return frozen(model, tokenizer, name, place, quantization)
+    return frozen(model, tokenizer, name, place, quantization=quantization, stored_as=stored_as)
 
 
 def _shapes(folder: Path, model_type: str) -> Any:

@@ -192,6 +192,31 @@ def fetch_all(name: str, asked: str, revision: str | None = None) -> Path:
     return folder
 
 
+def file_on_hub(name: str) -> tuple[str, str] | None:
+    """Repository and file of a GGUF file's name on the hub; None for any other name.
+
+    Examples:
+        >>> file_on_hub("bartowski/gemma-2-2b-it-GGUF:gemma-2-2b-it-Q4_K_M.gguf")
+        ('bartowski/gemma-2-2b-it-GGUF', 'gemma-2-2b-it-Q4_K_M.gguf')
+    """
+    repository, _, file = name.partition(":")
+    return (repository, file) if file.lower().endswith(".gguf") else None
+
+
+def fetch_file(name: str, asked: str, file: str, revision: str | None = None) -> Path:
+    """Fetch one file of a repository, as a GGUF file, which has weights, configuration and tokenizer in it.
+
+    Args, Returns and Raises: those of `fetch_config`; what is returned is the file.
+    """
+    path = _fetch(name, asked, (file,), revision) / file
+    if not path.is_file():
+        raise UsageError(
+            f"The repository {name} has no file {file!r} at its top, or it was never fetched: look for its name on the "
+            f"hub's page, or run `hf download {name} {file} --local-dir DIR`, then `--backbone DIR/{file}`."
+        )
+    return path
+
+
 def is_cached(name: str, revision: str | None = None) -> bool:
     """Whether the hub's cache holds weights and configuration of a repository. Reaches no network."""
     return cached_folder(name, revision) is not None
@@ -200,17 +225,21 @@ def is_cached(name: str, revision: str | None = None) -> bool:
 def cached_folder(name: str, revision: str | None = None) -> Path | None:
     """The folder in the hub's cache that holds weights and configuration of a repository; None where there is none.
 
-    Reaches no network.
+    Of a GGUF file's name it is the file. Reaches no network.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
+    named = file_on_hub(name)
+    repository, file = named or (name, CONFIG)
     try:
-        config = huggingface_hub.try_to_load_from_cache(name, CONFIG, revision=revision)
+        config = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
     except HFValidationError:
         return None
     if not isinstance(config, str):
         return None
+    if named is not None:
+        return Path(config)
     folder = Path(config).parent
     return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
 

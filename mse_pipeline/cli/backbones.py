@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Frozen language models: which ther
 SPOKEN = {"en": "Oh my god, I can't believe that you did this to me!", "zh": "你怎么可以这样对我？我真的很难过。"}
 """What the clip of the example says."""
 
-Name = Annotated[str, typer.Argument(help="A short name (qwen, chatglm3, llama2), a hub name, or a folder.")]
+Name = Annotated[str, typer.Argument(help="A short name (qwen, chatglm3), a hub name, a folder, or a GGUF file.")]
 
 
 @app.command("list")
@@ -75,10 +75,12 @@ def show(
     row = next((row for row in registry.describe() if row.entry == known), None)
     value: dict[str, Any] = {"name": name} if row is None else _to_dict(row)
     if row is None and not example:
-        from mse_pipeline import backbones
+        from mse_pipeline.backbones.loading import outline
 
-        tokenizer, family = backbones.load_tokenizer(name, revision=revision)
-        value |= {"family": family, "tokens": len(tokenizer)}
+        drawn = outline(name, revision=revision)
+        parameters = sum(weight.numel() for weight in drawn.model.parameters())
+        value |= {"family": drawn.family, "tokens": len(drawn.tokenizer), "hidden_size": drawn.hidden_size}
+        value |= {"parameters": parameters, "stored_as": drawn.stored_as}
     if not settings.json:
         for key, item in value.items():
             told = ", ".join(item) if isinstance(item, tuple | list) else "–" if item in (None, "") else str(item)

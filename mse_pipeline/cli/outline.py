@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mse_pipeline.cli.output import emit_json, settings, stdout
+from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,8 @@ def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun
 
     choice, wording = request.choose(), request.recipe.prompt
     drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
+    if drawn.remark:
+        remark(drawn.remark)
     job = prepare(request.dataset, drawn, request.training, choice, wording)
     return dry_run(
         job,

@@ -99,6 +99,12 @@ def command(
             rich_help_panel=_ADAPTER,
         ),
     ] = None,
+    encoder: Annotated[
+        str | None, _setting(_ADAPTER, "What reads a stream's rows: lstm, attentive or bilstm-attentive.")
+    ] = None,
+    answer: Annotated[
+        str | None, _setting(_ADAPTER, "Who answers: spelled (the backbone's own words) or head (a trained layer).")
+    ] = None,
     pseudo_tokens: Annotated[int | None, _setting(_ADAPTER, "Tokens that the adapter makes for a clip.")] = None,
     dropout: Annotated[float | None, _setting(_ADAPTER, "Share of the encoders' states dropped in training.")] = None,
     decoding: Annotated[str | None, within(_ADAPTER, Decoding)] = None,
@@ -185,6 +191,8 @@ def command(
         "patience": patience,
         "class_weights": class_weights,
         "model": model,
+        "encoder": encoder,
+        "answer": answer,
         "pseudo_tokens": pseudo_tokens,
         "dropout": dropout,
         "decoding": decoding,
@@ -385,7 +393,7 @@ class Request:
         dataset: In the cache.
         recipe: Of the training; its features are the dataset's.
         training: Settings for this backbone, changed by the command line.
-        backbone: Short name, hub name or folder.
+        backbone: Short name, hub name, folder or GGUF file.
         dtype: Number format of the backbone.
         revision: Of the backbone on the hub; None for the newest.
         quantization: ``4bit`` or ``8bit``; None for none.
@@ -461,6 +469,8 @@ def run(
                 quantization=request.quantization,
             )
         spare_threads(loaded)
+        if loaded.remark:
+            remark(loaded.remark)
         job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
         job = replace(job, recipe=request.record())
         seeds = request.seeds or request.training.seeds

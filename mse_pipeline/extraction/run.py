@@ -141,8 +141,8 @@ def extract_corpus(
     """
     begun = time.monotonic()
     progress = progress or Silent()
-    _refuse(corpus, options)
     specs = stream_specs(recipe, options.streams, corpus.root)
+    _refuse(corpus, specs, options)
     told = read_people(corpus, recipe.media.people)
     faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
@@ -226,10 +226,11 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
     return tuple(specs)
 
 
-def _refuse(corpus: Corpus, options: ExtractionOptions) -> None:
+def _refuse(corpus: Corpus, specs: Sequence[StreamSpec], options: ExtractionOptions) -> None:
     if not corpus.clips:
         raise UsageError(f"No clip was found below {corpus.root}.")
-    if all(clip.media is None for clip in corpus.clips):
+    # Without streams, or with those of the text alone, label files are enough: a backbone may be trained on texts.
+    if any(spec.reads_media for spec in specs) and all(clip.media is None for clip in corpus.clips):
         raise UsageError(without_media(corpus))
     different = [defect.message for defect in corpus.defects if defect.code == "split_count_mismatch"]
     if options.strict and different:

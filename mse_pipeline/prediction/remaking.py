@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from mse_pipeline import backbones
 from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.gguf import inside, is_gguf
 from mse_pipeline.backbones.registry import cached_folder
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import stream_specs
@@ -91,7 +92,8 @@ def find_here(name: str, revision: str | None, what: str, option: str) -> Path:
             return path
     path = Path(name).expanduser()
     if path.is_dir():
-        files = weight_files(path)
+        file = inside(path)
+        files = weight_files(path) if file is None else (file,)
     elif path.is_file():
         files = (path,)
     else:
@@ -104,7 +106,7 @@ def find_here(name: str, revision: str | None, what: str, option: str) -> Path:
             f"run names is not downloaded unasked: if you trust it, name it yourself with {option}, a hub name or a "
             "folder."
         )
-    pickled = [file.name for file in files if file.suffix != ".safetensors"]
+    pickled = [file.name for file in files if file.suffix != ".safetensors" and not is_gguf(file)]
     if pickled:
         raise UsageError(
             f"{what} has pickled weights ({pickled[0]}) outside of the models' folder {kept}. They are not opened on a "

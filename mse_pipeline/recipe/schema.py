@@ -218,6 +218,14 @@ class Training(Section):
             ``none``: all clips do.
         model: What is trained beside the backbone, see `mse_pipeline.adapter.models`.
         model_options: Options of that model; the MSE-Adapter has none.
+        encoder: What makes one vector of a stream's rows: ``lstm`` (the paper's), ``attentive`` (convolutions and
+            attentive statistics) or ``bilstm-attentive``; none has more parameters than the LSTM of the same width.
+        place: Where the pseudo tokens stand: ``before-text`` (the paper's), ``behind-text``, or ``before-answer``,
+            behind the whole prompt, which the backbone then reads once and not in each epoch.
+        pseudo_scale: ``matched``: pseudo tokens begin as large as the backbone's token embeddings; ``free``: as the
+            projector makes them, as in the paper.
+        answer: Who answers: ``spelled``, the backbone with its own words, as in the paper; or ``head``, a small layer
+            on the backbone's state where the answer would begin.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -247,6 +255,10 @@ class Training(Section):
     class_weights: Literal["none", "balanced"] = "none"
     model: Annotated[str, Field(strict=True)] = "mse-adapter"
     model_options: dict[str, Any] = Field(default_factory=dict)
+    encoder: Literal["lstm", "attentive", "bilstm-attentive"] = "lstm"
+    place: Literal["before-text", "behind-text", "before-answer"] = "before-text"
+    pseudo_scale: Literal["free", "matched"] = "free"
+    answer: Literal["spelled", "head"] = "spelled"
 
     @field_validator("seeds")
     @classmethod

@@ -14,9 +14,11 @@ class Features:
     """Values, their times and their validity always travel together.
 
     Attributes:
-        values: (T, D) float32.
+        values: (T, D) float32. NaN says that a value is not defined in its row, as pitch where nothing is voiced; the
+            row's other values count.
         intervals: (T, 2) float64, begin and end of each row in seconds from the clip's start.
         valid: (T,) bool; False where there was nothing to measure, as in a frame without a face. Values are 0 there.
+            A row is valid if at least one of its values is defined (`with_defined`).
         names: The D dimensions' names.
         notes: How the values were made if there was a choice, as which face was followed. Plain JSON.
 
@@ -80,3 +82,25 @@ class Features:
             and self.intervals.tobytes() == other.intervals.tobytes()
             and self.valid.tobytes() == other.valid.tobytes()
         )
+
+
+def with_defined(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which no value is defined become zeros that are not valid; the others stay as they are.
+
+    Args:
+        values: (T, D), NaN where a value is not defined.
+        valid: (T,) bool.
+
+    Returns:
+        Both; the same arrays where every row has a defined value.
+
+    Examples:
+        >>> values, valid = with_defined(np.array([[1.0, np.nan], [np.nan, np.nan]]), np.array([True, True]))
+        >>> values.tolist(), valid.tolist()
+        ([[1.0, nan], [0.0, 0.0]], [True, False])
+    """
+    undefined = np.isnan(values)
+    if not undefined.any():
+        return values, valid
+    empty = undefined.all(axis=1)
+    return np.where(empty[:, None], values.dtype.type(0), values), valid & ~empty

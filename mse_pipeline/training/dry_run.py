@@ -264,8 +264,8 @@ class DryRun:
         clips: Labelled clips by split.
         streams: By modality; None for one that is left out.
         adapter: Trainable parameters by part.
-        backbone: ``name``, ``source``, ``revision``, ``dtype``, ``quantization``, ``family``, ``parameters``,
-            ``hidden_size``.
+        backbone: ``name``, ``source``, ``revision``, ``dtype``, ``quantization``, ``stored_as``, ``family``,
+            ``parameters``, ``hidden_size``.
         prompt: What is read.
         steps_an_epoch: Steps of the optimiser.
         epochs: The most that are trained.
@@ -356,6 +356,7 @@ def dry_run(
         adapter=adapter_parts(job),
         backbone={
             **{key: job.about["backbone"][key] for key in ("name", "source", "revision", "dtype", "quantization")},
+            "stored_as": backbone.stored_as,
             "family": backbone.family,
             "parameters": sum(parameter.numel() for parameter in backbone.model.parameters()),
             "hidden_size": backbone.hidden_size,
@@ -406,7 +407,7 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
         room=room,
         cut=sum(before > after for before, after in zip(texts, kept, strict=True)),
         answers=len(job.answers),
-        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]),
+        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]) if job.config.head is None else None,
         example=example(
             job.backbone.tokenizer,
             job.backbone.family,
@@ -419,6 +420,8 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
             label_words=wording.label_words,
             previous=read.before(first),
             room=room,
+            place=job.config.place,
+            head=job.config.head is not None,
         ),
         example_clip=first.clip,
     )

@@ -185,6 +185,11 @@ class Batcher:
         self._streams = streams
         self._normalisers = normalisers
 
+    def tokens(self, chosen: Sequence[Example]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Token ids of the lines before each example, and of its text."""
+        self._texts.make(chosen)
+        return [(self._texts.before(example), self._texts(example.text)) for example in chosen]
+
     def lengths(self, chosen: Sequence[Example]) -> list[int]:
         """Tokens of each example's text and of the lines before it: by what its reading's length differs."""
         self._texts.make(chosen)

@@ -27,8 +27,9 @@ from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
 from mse_pipeline.training.examples import Batcher, Dialogues, Example, Texts, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
-from mse_pipeline.training.reading import text_room
+from mse_pipeline.training.reading import before_pseudo, text_room
 from mse_pipeline.training.scoring import Decoding, check_decoding
+from mse_pipeline.training.states import PromptStates, fits
 from mse_pipeline.training.stored import StoredTraining
 
 MODALITIES = ("acoustic", "visual")
@@ -171,6 +172,7 @@ class Job:
         coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
+        states: Of what stands before the pseudo tokens, where it can be kept over the epochs; None where not.
         recipe: Where the settings came from, those that the command gave, and the recipe that was made of them; kept
             in run.json, so that a reader can tell. What counts of it is in `about`.
     """
@@ -189,6 +191,7 @@ class Job:
     coverage: Coverage = NOT_TOLD
     weights: torch.Tensor | None = None
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    states: PromptStates | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def description(self, seed: int) -> dict[str, Any]:
@@ -215,7 +218,8 @@ def prepare(
     check_decoding(task, settings.decoding)
     asked = task_prompt(task, wording.task, wording.language, label_words=wording.label_words)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
-    answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
+    head = settings.answer == "head"
+    answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
     silent = "text" in choice.parts
     context = 0 if silent else wording.context
     dialogues = Dialogues(dataset.clips, context, wording.language) if context else None
@@ -244,6 +248,10 @@ def prepare(
         text=not silent,
         model=settings.model,
         options=settings.model_options,
+        encoder=settings.encoder,
+        place=settings.place,
+        pseudo_size=embedding_size(backbone) if settings.pseudo_scale == "matched" else None,
+        head=answers.head_outputs if head else None,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
     by_name = {str(choice.names[modality]): stream for modality, stream in streams.items()}
@@ -256,6 +264,7 @@ def prepare(
         "clips": {split.value: len(by_split[split]) for split in Split},
         "data": data.digests(),
     }
+    batcher = Batcher(Texts(backbone, room), streams, normalisers)
     return Job(
         backbone=backbone,
         settings=settings,
@@ -264,14 +273,49 @@ def prepare(
         answers=answers,
         metric_kind=metric_kind(dataset),
         examples=by_split,
-        batcher=Batcher(Texts(backbone, room), streams, normalisers),
+        batcher=batcher,
         normalisers=normalisers,
         about=about,
         data=data,
         coverage=measure(dataset, by_split, by_name),
         weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
         places=_places(dataset, about),
+        states=_states(backbone, config, prompt, batcher, [one for every in by_split.values() for one in every]),
     )
+
+
+def _states(
+    backbone: Backbone, config: AdapterConfig, prompt: Prompt, batcher: Batcher, chosen: Sequence[Example]
+) -> PromptStates | None:
+    """A keeper of what stands before the pseudo tokens; None where too little does, or where it cannot be kept."""
+    if config.place == "before-text" or backbone.device.type == "meta":
+        return None
+    read = (
+        (before_pseudo(prompt, config.place, context=context, text=text) for context, text in batcher.tokens(chosen))
+        if config.text
+        else [before_pseudo(prompt, config.place, context=(), text=())]
+    )
+    return PromptStates(backbone) if fits(backbone, read) else None
+
+
+def embedding_size(backbone: Backbone) -> float:
+    """Root mean square of the values of the backbone's token embeddings, the median over (some thousand) tokens.
+
+    Examples:
+        >>> from mse_pipeline.backbones import load
+        >>> 0 < embedding_size(load("tiny")) < 10
+        True
+    """
+    if backbone.device.type == "meta":
+        return 1.0  # an outline has no weights
+    count = len(backbone.tokenizer)
+    ids = torch.linspace(0, count - 1, min(count, _SAMPLED_TOKENS)).round().long()
+    with torch.no_grad():
+        sizes = backbone.embed(ids.to(backbone.device)).float().pow(2).mean(1).sqrt()
+    return round(float(sizes.median()), 6)
+
+
+_SAMPLED_TOKENS = 4096
 
 
 def _about_backbone(backbone: Backbone) -> dict[str, Any]:
@@ -283,6 +327,7 @@ def _about_backbone(backbone: Backbone) -> dict[str, Any]:
         "digest": None if backbone.device.type == "meta" else backbone.digest(),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "quantization": backbone.quantization,
+        **({"stored_as": backbone.stored_as} if backbone.stored_as else {}),  # runs of folders keep their digests
     }
 
 
@@ -366,7 +411,8 @@ def restore(
     prompt = Prompt.build(
         backbone.tokenizer, family=backbone.family, task_prompt=wording.task, language=wording.language
     )
-    answers = Answers(stored.task, backbone.tokenizer, backbone.family, label_words=wording.label_words)
+    head = stored.config.head is not None
+    answers = Answers(stored.task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
     in_dialogues = any(clip.dialogue is not None and clip.turn is not None for clip in clips)
     dialogues = Dialogues(clips, wording.context, wording.language) if wording.context and in_dialogues else None
     room = text_room(backbone, prompt, answers, stored.config.pseudo_tokens)

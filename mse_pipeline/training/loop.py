@@ -179,7 +179,9 @@ def predict_split(job: Job, adapter: TrainedModel, split: Split, processes: Proc
     chosen = job.examples[split]
     # Of a sharded backbone no process can read a layer alone, and their parts may take unequally many passes.
     own = chosen if processes.sharded else processes.share(chosen)
-    steps = score_examples(job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=own)
+    steps = score_examples(
+        job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=own, states=job.states
+    )
     prediction = decode(steps, job.answers, job.settings.decoding)
     predicted = list(zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True))
     if not processes.sharded:

@@ -1,4 +1,4 @@
-"""The objective of training: cross entropy on the right answer's tokens."""
+"""The objective of training: cross entropy on the right answer's tokens, or on the head's answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Task
-from mse_pipeline.training.reading import Batch, answer_logits, read
+from mse_pipeline.training.reading import Batch, answer_logits, head_scores, read
+from mse_pipeline.training.states import PromptStates
 
 NO_TARGET = -100
 """Label of positions that the loss passes over."""
@@ -30,6 +31,8 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     batch: Batch,
     weights: torch.Tensor | None = None,
     smoothing: float = 0.0,
+    *,
+    states: PromptStates | None = None,
 ) -> torch.Tensor:
     """Mean over the clips of each clip's loss, the mean cross entropy of its right answer's tokens.
 
@@ -45,6 +48,7 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
         batch: Clips with targets.
         weights: (A,) what each answer's clips count, as `balanced_weights` gives; None for all alike.
         smoothing: Share of the target that all possible answers have alike, see `smoothed_targets`.
+        states: Of what stands before the pseudo tokens, see `read`.
 
     Returns:
         The loss, a float32 scalar.
@@ -55,7 +59,14 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     """
     if batch.targets is None:
         raise ValueError("The loss needs targets, but the batch has none.")
-    reading = read(backbone, adapter, prompt, batch)
+    reading = read(backbone, adapter, prompt, batch, states)
+    targets = batch.targets.to(reading.embeddings.device)
+    if adapter.head is not None:
+        scores = head_scores(backbone, adapter, answers, reading)
+        clips = functional.nll_loss(scores, targets, reduction="none")
+        if smoothing:
+            clips = (1 - smoothing) * clips - smoothing * scores.mean(1)
+        return _weighed(clips, targets, weights)
     right = [answers.ids[index] for index in batch.targets.tolist()]
     longest = max(map(len, right))
     labels = torch.tensor(
@@ -73,9 +84,12 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
             logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
         ).unflatten(0, labels.shape)
     clips = tokens.sum(1) / (labels != NO_TARGET).sum(1)
-    if weights is not None:
-        clips = clips * weights.to(clips.device)[batch.targets.to(clips.device)]
-    return clips.mean()
+    return _weighed(clips, targets, weights)
+
+
+def _weighed(clips: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Mean of the clips' losses (B,), each by what the clips of its answer count."""
+    return (clips if weights is None else clips * weights.to(clips.device)[targets]).mean()
 
 
 def _smoothed_cross_entropy(

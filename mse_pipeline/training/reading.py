@@ -10,12 +10,15 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch.nn import functional
 
 from mse_pipeline.adapter import TrainedModel
-from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.backbones.answers import Answers, answer_values
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
 from mse_pipeline.errors import UsageError
+from mse_pipeline.task import Classification
+from mse_pipeline.training.states import PromptStates
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,30 +86,47 @@ class Reading:
 
     Attributes:
         embeddings: (B, P, d) in the backbone's number format.
-        mask: (B, P) bool, True where something is to be read.
+        mask: (B, K + P) bool, True where something is to be read.
+        past: Keys and values of the K positions that were read before; None where K is 0. A cache of transformers,
+            for one pass of the model alone.
     """
 
     embeddings: torch.Tensor
     mask: torch.Tensor
+    past: Any = None
+
+    @property
+    def known(self) -> int:
+        """Number K of the positions that were read before."""
+        return self.mask.shape[1] - self.embeddings.shape[1]
 
     def then(self, backbone: Backbone, tokens: torch.Tensor, present: torch.Tensor | None = None) -> Reading:
         """The same, followed by tokens (B, N); `present` (B, N) is True where one is to be read, by default all."""
         if present is None:
             present = torch.ones_like(tokens, dtype=torch.bool)
         embeddings = torch.cat([self.embeddings, backbone.embed(tokens)], dim=1)
-        return Reading(embeddings, torch.cat([self.mask, present], dim=1))
+        return Reading(embeddings, torch.cat([self.mask, present], dim=1), self.past)
 
     def positions(self) -> torch.Tensor:
-        """(B, P) place of each row in its sequence, padding left out."""
-        return (self.mask.cumsum(1) - 1).clamp(min=0)
+        """(B, P) place of each row of `embeddings` in its sequence, padding left out."""
+        return (self.mask.cumsum(1) - 1).clamp(min=0)[:, self.known :]
 
 
-def read(backbone: Backbone, adapter: TrainedModel, prompt: Prompt, batch: Batch) -> Reading:
-    """Embed start, opening tag, context, pseudo tokens, text, closing tag and task prompt of each clip.
+def read(
+    backbone: Backbone, adapter: TrainedModel, prompt: Prompt, batch: Batch, states: PromptStates | None = None
+) -> Reading:
+    """Embed start, opening tag, context, text, closing tag and task prompt of each clip, pseudo tokens in their place.
 
     The context is read by the backbone alone: the adapter sees the clip's own text. The pseudo tokens carry the
     adapter's gradient. The batch is moved to the backbone's device. Of an adapter without text, the backbone reads no
     text either, nor context: their places are empty.
+
+    Args:
+        backbone: The frozen model.
+        adapter: Makes the pseudo tokens; its configuration tells their place.
+        prompt: The fixed parts around a clip.
+        batch: The clips.
+        states: Of what stands before the pseudo tokens; None to read it with them. The same within rounding.
 
     Raises:
         ValueError: Adapter, backbone and batch do not fit together.
@@ -120,17 +140,61 @@ def read(backbone: Backbone, adapter: TrainedModel, prompt: Prompt, batch: Batch
     text = backbone.embed(batch.text_ids)
     pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
     before, after = (part.expand(len(batch), -1, -1) for part in _fixed(backbone, prompt))
-    parts = [before, pseudo.to(backbone.dtype), text, after]
-    whole = [torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) for part in parts]
-    whole[2] = batch.text_mask.bool()
+    spoken = [(before, None), (text, batch.text_mask.bool()), (after, None)]
     if batch.context_ids is not None and batch.context_mask is not None:
-        parts.insert(1, backbone.embed(batch.context_ids))
-        whole.insert(1, batch.context_mask.bool())
-    embeddings, mask = torch.cat(parts, dim=1), torch.cat(whole, dim=1)
+        spoken.insert(1, (backbone.embed(batch.context_ids), batch.context_mask.bool()))
+    at = _place(adapter.config.place, len(spoken))
+    tokens = (pseudo.to(backbone.dtype), None)
+    if states is not None:
+        past, known = states.of(_before_pseudo(prompt, batch, adapter.config.place))
+        parts, first = [tokens, *spoken[at:]], [known]
+    else:
+        past, parts, first = None, [*spoken[:at], tokens, *spoken[at:]], []
+    whole = [
+        torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) if mask is None else mask
+        for part, mask in parts
+    ]
+    embeddings, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat(whole, dim=1)
+    if mask.all():
+        return Reading(embeddings, torch.cat([*first, mask], dim=1), past)
     # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
-    return Reading(embeddings, mask.gather(1, order))
+    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past)
+
+
+def _place(place: str, parts: int) -> int:
+    """How many of the parts (start, perhaps context, text, end of the prompt) stand before the pseudo tokens."""
+    return parts - {"before-text": 2, "behind-text": 1, "before-answer": 0}[place]
+
+
+def _before_pseudo(prompt: Prompt, batch: Batch, place: str) -> list[tuple[int, ...]]:
+    """Token ids of what stands before the pseudo tokens of each clip."""
+    texts = _rows(batch.text_ids, batch.text_mask)
+    contexts: list[tuple[int, ...]] = [()] * len(batch)
+    if batch.context_ids is not None and batch.context_mask is not None:
+        contexts = _rows(batch.context_ids, batch.context_mask)
+    return [
+        before_pseudo(prompt, place, context=context, text=text) for context, text in zip(contexts, texts, strict=True)
+    ]
+
+
+def before_pseudo(prompt: Prompt, place: str, *, context: tuple[int, ...], text: tuple[int, ...]) -> tuple[int, ...]:
+    """Token ids of what stands before the pseudo tokens of a clip.
+
+    Examples:
+        >>> before_pseudo(Prompt((1, 2), (8, 9)), "behind-text", context=(), text=(5,))
+        (1, 2, 5)
+    """
+    parts = [prompt.before, context, text, prompt.after]
+    return tuple(id_ for part in parts[: _place(place, len(parts))] for id_ in part)
+
+
+def _rows(ids: torch.Tensor, mask: torch.Tensor) -> list[tuple[int, ...]]:
+    return [
+        tuple(id_ for id_, kept in zip(*row, strict=True) if kept)
+        for row in zip(ids.tolist(), mask.tolist(), strict=True)
+    ]
 
 
 def answer_logits(
@@ -145,10 +209,10 @@ def answer_logits(
 
     Args:
         backbone: The frozen model.
-        reading: What it reads, T rows a clip.
+        reading: What it reads, T rows a clip, behind K that it has read.
         keep: Number of positions at the end.
         positions: (B, T) place of each row in its sequence; by default as they follow.
-        attention: (B, 1, T, T), added to the attention scores in place of causal order and padding mask.
+        attention: (B, 1, T, K + T), added to the attention scores in place of causal order and padding mask.
 
     Returns:
         (B, keep, vocabulary).
@@ -156,19 +220,83 @@ def answer_logits(
     Raises:
         UsageError: The sequence is longer than the backbone can read.
     """
+    with _head_reads_the_last(backbone.model, keep):
+        logits: torch.Tensor = _forward(backbone, reading, keep, positions, attention).logits[:, -keep:]
+    return logits
+
+
+def answer_state(backbone: Backbone, reading: Reading) -> torch.Tensor:
+    """The backbone's last state where the answer would begin, behind its last norm: (B, d). No logits are made.
+
+    Raises:
+        UsageError: The sequence is longer than the backbone can read.
+    """
+    states: list[torch.Tensor] = []
+
+    def keep_state(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        states.append(given[0][:, -1])
+        return (given[0][:, :0], *given[1:])
+
+    head = backbone.model.get_output_embeddings()
+    if head is None or head is backbone.model.get_input_embeddings():
+        raise UsageError(
+            f"The backbone {backbone.name} has no layer of its own for its answers, before which a head could read: "
+            "take answer: spelled, or another backbone."
+        )
+    handle = head.register_forward_pre_hook(keep_state)
+    try:
+        _forward(backbone, reading, 1)
+    finally:
+        handle.remove()
+    return states[-1]
+
+
+def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, reading: Reading) -> torch.Tensor:
+    """Log-probability of each answer by the adapter's head, (B, A) float32.
+
+    Classes: the softmax of the head's values. Numbers: a Laplace distribution over the answers, whose middle and width
+    are the head's two values; its likelihood is the mean absolute error, weighed by how sure the head is.
+
+    Raises:
+        ValueError: The adapter has no head, or one for another task.
+    """
+    if adapter.head is None:
+        raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
+    values = adapter.head(answer_state(backbone, reading))
+    if values.shape[1] != answers.head_outputs:
+        raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
+    if isinstance(answers.task, Classification):
+        return values.log_softmax(1)
+    numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
+    half = (numbers[-1] - numbers[0]) / 2
+    middle = numbers[0] + half + half * values[:, :1]
+    width = half * functional.softplus(values[:, 1:])  # at the start, two thirds of half the range
+    return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
+
+
+_NARROWEST = 0.05
+"""Half of the step between two numbers: narrower, all of the probability is one answer's."""
+
+
+def _forward(
+    backbone: Backbone,
+    reading: Reading,
+    keep: int,
+    positions: torch.Tensor | None = None,
+    attention: torch.Tensor | None = None,
+) -> Any:
     if positions is None:
         positions = reading.positions()
     _check_room(backbone, int(positions.max()) + 1)
     accepted = inspect.signature(backbone.model.forward).parameters
     optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
-    with _head_reads_the_last(backbone.model, keep):
-        output = backbone.model(
-            inputs_embeds=reading.embeddings,
-            attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
-            **{name: value for name, value in optional.items() if name in accepted},
-        )
-    logits: torch.Tensor = output.logits[:, -keep:]
-    return logits
+    past = {} if reading.past is None else {"past_key_values": reading.past}
+    return backbone.model(
+        inputs_embeds=reading.embeddings,
+        attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
+        **past,
+        **{name: value for name, value in optional.items() if name in accepted},
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -202,6 +202,8 @@ def train(
     processes = join(str(job.backbone.device))
     _require_agreement(job, processes)
     _prepare_backbone(job, options, processes)
+    if options.checkpointing or processes.sharded:
+        job = replace(job, states=None)  # layers that compute twice, or in pieces, do not go on from kept states
     folder = run_folder(job, runs)
     changed: tuple[str, ...] = ()
     if processes.main:

@@ -64,7 +64,10 @@ class StreamAbout(_Section):
 
 
 class BackboneAbout(_Section):
-    """The frozen model: what the user called it, where it came from, and the SHA-256 of all its weights."""
+    """The frozen model: what the user called it, where it came from, and the SHA-256 of all its weights.
+
+    Of a GGUF file also how that stores them.
+    """
 
     name: str
     source: str
@@ -72,6 +75,7 @@ class BackboneAbout(_Section):
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     dtype: Literal["float32", "float16", "bfloat16"]
     quantization: Literal["4bit", "8bit"] | None = None
+    stored_as: str | None = None
 
 
 class MediaAbout(_Section):

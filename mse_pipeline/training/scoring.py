@@ -6,7 +6,8 @@ Decoding: from the probabilities of all answers to a prediction, without any tex
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,7 +20,8 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Regression, Task
 from mse_pipeline.training.batches import ahead, batches_by_size
 from mse_pipeline.training.examples import Batcher, Example
-from mse_pipeline.training.reading import Batch, Reading, answer_logits, read
+from mse_pipeline.training.reading import Batch, Reading, answer_logits, head_scores, read
+from mse_pipeline.training.states import PromptStates
 
 Decoding = Literal["greedy", "likeliest", "expected", "median"]
 """How a prediction is made of the answers' probabilities.
@@ -158,6 +160,7 @@ def score_examples(
     *,
     batcher: Batcher,
     chosen: Sequence[Example],
+    states: PromptStates | None = None,
 ) -> torch.Tensor:
     """What `score_steps` gives for any number of examples, (N, S) float32 on the CPU, in their order.
 
@@ -170,6 +173,7 @@ def score_examples(
         answers: All possible answers.
         batcher: Makes batches of the examples.
         chosen: The examples.
+        states: Of what stands before the pseudo tokens, see `read`.
 
     Raises:
         UsageError: Prompt, text and answer are longer than the backbone can read.
@@ -183,7 +187,7 @@ def score_examples(
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
         with torch.inference_mode():
-            steps[batch] = score_steps(backbone, adapter, prompt, answers, made).cpu()
+            steps[batch] = score_steps(backbone, adapter, prompt, answers, made, states).cpu()
     return steps
 
 
@@ -195,8 +199,13 @@ def score_answers(
 
 
 @torch.no_grad()
-def score_steps(
-    backbone: Backbone, adapter: TrainedModel, prompt: Prompt, answers: Answers, batch: Batch
+def score_steps(  # noqa: PLR0917 - what reads, what is read
+    backbone: Backbone,
+    adapter: TrainedModel,
+    prompt: Prompt,
+    answers: Answers,
+    batch: Batch,
+    states: PromptStates | None = None,
 ) -> torch.Tensor:
     """Log-probability of each token of every answer; no text is generated, so there is none to parse.
 
@@ -210,6 +219,7 @@ def score_steps(
         prompt: The fixed parts around the clip.
         answers: All possible answers.
         batch: Clips, with or without targets.
+        states: Of what stands before the pseudo tokens, see `read`.
 
     Returns:
         (B, S) float32 natural logarithms of the steps of ``answers.trie``, without gradient.
@@ -218,7 +228,9 @@ def score_steps(
         ValueError: Adapter, backbone and batch do not fit together.
         UsageError: Prompt, text and answer are longer than the backbone can read.
     """
-    reading = read(backbone, adapter, prompt, batch)
+    reading = read(backbone, adapter, prompt, batch, states)
+    if adapter.head is not None:
+        return head_scores(backbone, adapter, answers, reading)
     trie = answers.trie
     steps = torch.zeros(len(batch), len(trie.step_nodes), device=reading.embeddings.device)
     in_one = bool(trie.tokens) and takes_trees(backbone, reading.mask.shape[1] + max(trie.depths))
@@ -250,7 +262,7 @@ def _tree(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tuple[tu
         line[node - 1, torch.tensor(trie.line(node), device=device) - 1] = True
     lengths = reading.mask.sum(1, keepdim=True)
     positions = torch.cat(
-        [(reading.mask.cumsum(1) - 1).clamp(min=0), lengths - 1 + torch.tensor(trie.depths, device=device)],
+        [reading.positions(), lengths - 1 + torch.tensor(trie.depths, device=device)],
         dim=1,
     )
     logits = answer_logits(
@@ -258,7 +270,7 @@ def _tree(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tuple[tu
         reading.then(backbone, tokens),
         keep=nodes + 1,
         positions=positions,
-        attention=_tree_attention(reading.mask, line, backbone.dtype),
+        attention=_tree_attention(reading.mask, line, backbone.dtype)[:, :, reading.known :],
     )
     yield tuple(range(nodes + 1)), logits
 
@@ -286,7 +298,9 @@ def _branches(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tupl
         tokens = torch.tensor(
             [trie.tokens[node - 1] for node in line[1:]], dtype=torch.int64, device=reading.embeddings.device
         ).expand(len(reading.mask), -1)
-        logits = answer_logits(backbone, reading.then(backbone, tokens), keep=len(line))
+        # A cache of keys and values grows with what is read behind it: each branch reads one of its own.
+        fresh = replace(reading, past=deepcopy(reading.past))
+        logits = answer_logits(backbone, fresh.then(backbone, tokens), keep=len(line))
         new = [place for place, node in enumerate(line) if node not in known]
         known.update(line)
         yield tuple(line[place] for place in new), logits[:, new]

@@ -204,9 +204,17 @@ class Learner:
         total = torch.zeros((), device=job.backbone.device)
         for weight in weights:
             batch = augment(next(read), settings, text=job.config.text, device=job.backbone.device)
-            loss = weight * answer_loss(
-                job.backbone, self.adapter, job.prompt, job.answers, batch, job.weights, settings.label_smoothing
+            loss = answer_loss(
+                job.backbone,
+                self.adapter,
+                job.prompt,
+                job.answers,
+                batch,
+                job.weights,
+                settings.label_smoothing,
+                states=job.states,
             )
+            loss = weight * loss
             loss.backward()
             total += loss.detach()
         if self._processes.count > 1:

@@ -16,6 +16,7 @@ from mse_pipeline.adapter import load as load_adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import read_checkpoint
 from mse_pipeline.backbones.devices import quantization_config
+from mse_pipeline.backbones.gguf import is_gguf
 from mse_pipeline.backbones.loading import locate
 from mse_pipeline.backbones.prompt import Prompt, encode
 from mse_pipeline.errors import MseError, UsageError
@@ -112,8 +113,8 @@ def verify(run: RunFolder, texts: Sequence[str], device: str = "cpu") -> list[Ch
     tokenizer = again.tokenizer
     del again, after_use
     place = locate(_name(about), _revision(about))
-    if place.folder is not None:
-        plain, how = _plain(place.folder, about["dtype"], device, squeezed)
+    if place.path is not None:
+        plain, how = _plain(place.path, about["dtype"], device, squeezed)
         loaded = _logits(plain, tokenizer, run, texts)
         checks.append(_compare(f"Logits without the adapter, and those of {how}", before, loaded))
     return checks
@@ -165,8 +166,11 @@ def _plain(folder: Path, dtype: str, device: str, quantization: str | None = Non
     """The checkpoint as transformers alone loads it, and how that was done."""
     from transformers import AutoModelForCausalLM
 
-    checkpoint = read_checkpoint(folder)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+    if is_gguf(folder):
+        model = AutoModelForCausalLM.from_pretrained(str(folder.parent), gguf_file=folder.name, **options)
+        return model.to(device).eval(), f"{folder} as transformers alone loads it"
+    checkpoint = read_checkpoint(folder)
     squeezed = quantization_config(quantization, torch.device(device), options["dtype"])
     if squeezed:
         options |= {"quantization_config": squeezed, "device_map": {"": device}}

@@ -67,7 +67,7 @@ def test_a_wrong_size_is_refused_by_name(change, named):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 4}, "newer"),
+        ({"format": 5}, "newer"),
         ({"format": 0}, "format 0"),
         ({"format": None}, "format None"),
         ({"format": True}, "format True"),

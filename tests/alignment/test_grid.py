@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mse_pipeline.alignment.apply import aligner, to_grid
+from mse_pipeline.alignment.apply import aligner, to_equal_bins, to_grid
 from mse_pipeline.store import Features
 
 
@@ -78,3 +78,37 @@ def test_aligner_knows_its_kinds():
     assert aligner({"kind": "grid", "step": 2})("a", f).values.tolist() == [[2.0]]
     with pytest.raises(ValueError, match="no alignment"):
         aligner({"kind": "words"})
+
+
+def test_a_bin_holds_the_mean_of_the_defined_values_alone():
+    # 220 Hz in the voiced rows, nothing in the others; the loudness is defined in all.
+    voiced = np.array([1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0], bool)
+    f = features(
+        np.stack([np.where(voiced, 220.0, np.nan), np.arange(12.0)], 1), [[k * 0.01, (k + 1) * 0.01] for k in range(12)]
+    )
+    grid = to_grid(f, 0.03)
+    np.testing.assert_array_equal(grid.values[:, 0], [220.0, 220.0, np.nan, 220.0])
+    np.testing.assert_allclose(grid.values[:, 1], [1.0, 4.0, 7.0, 10.0], rtol=1e-6)
+    assert grid.valid.all()
+    np.testing.assert_array_equal(to_equal_bins(f, 4).values[:, 0], [220.0, 220.0, np.nan, 220.0])
+
+
+@pytest.mark.parametrize("bins", [lambda f: to_grid(f, 0.25), lambda f: to_equal_bins(f, 20)], ids=["grid", "bins"])
+def test_each_dimension_is_as_if_the_rows_without_it_were_not_valid(bins):
+    rng = np.random.default_rng(1)
+    edges = np.cumsum(rng.uniform(0.003, 0.2, 60))
+    rows, valid = np.stack([edges[:-1], edges[1:]], 1), rng.random(59) > 0.2
+    values = np.where(rng.random((59, 3)) < 0.5, np.nan, rng.normal(size=(59, 3)))
+    found = bins(features(values, rows, valid))
+    for column in range(3):
+        defined = ~np.isnan(values[:, column])
+        alone = bins(features(np.where(defined, values[:, column], 0.0), rows, valid & defined))
+        np.testing.assert_allclose(found.values[alone.valid, column], alone.values[alone.valid, 0], rtol=1e-6)
+        assert np.isnan(found.values[found.valid & ~alone.valid, column]).all()
+    assert (found.values[~found.valid] == 0.0).all()
+
+
+def test_a_bin_without_any_defined_value_is_marked_and_zero():
+    grid = to_grid(features([[1.0, 2.0], [np.nan, np.nan], [np.nan, 4.0]], [[0, 1], [1, 2], [2, 3]]), 1.0)
+    assert grid.valid.tolist() == [True, False, True]
+    np.testing.assert_array_equal(grid.values, [[1.0, 2.0], [0.0, 0.0], [np.nan, 4.0]])

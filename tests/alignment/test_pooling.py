@@ -127,3 +127,57 @@ def test_a_slope_is_as_exact_ten_hours_into_a_recording(start, slope):
     values = 5.0 + slope * (rows.mean(axis=1, keepdims=True) - start)
     found, _ = pooled(values, overlaps(rows, np.array([[start, start + 0.2]]), np.ones(20, bool)), "functionals")
     assert found[0, -1] == pytest.approx(slope, rel=1e-6)
+
+
+def with_gaps(rng, shape, share=0.4):
+    """Random values of which a share is not defined."""
+    return np.where(rng.random(shape) < share, np.nan, rng.normal(size=shape))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_of_each_dimension_only_the_defined_values_count(pool, gaps):
+    rng = np.random.default_rng(5)
+    rows = steps(rng, gaps=gaps)
+    values, valid = with_gaps(rng, (len(rows), 4)), rng.random(len(rows)) > 0.2
+    values[:, 3] = rng.normal(size=len(rows))  # one that is defined everywhere
+    begins = rng.uniform(0, 1.8, 40)
+    words = np.stack([begins, begins + rng.uniform(0.005, 0.3, 40)], axis=1)
+    found, there = pooled(values, overlaps(rows, words, valid), pool)
+    for column, one in enumerate(values.T):
+        alone, defined = pooled(one[:, None], overlaps(rows, words, valid & ~np.isnan(one)), pool)
+        ours = found.reshape(len(words), 4, -1)[:, column]
+        np.testing.assert_allclose(ours[defined], alone[defined], rtol=1e-9, atol=1e-12)
+        assert np.isnan(ours[there & ~defined]).all()
+        assert (ours[~there] == 0.0).all()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_segment_without_any_defined_value_is_zero_and_not_valid(pool):
+    rows = np.array([[0, 1], [1, 2], [2, 3]], float)
+    values = np.array([[np.nan, np.nan], [220.0, np.nan], [np.nan, 1.0]])
+    found, valid = pooled(values, overlaps(rows, rows, np.ones(3, bool)), pool)
+    first, second, third = found.reshape(3, 2, -1)
+    assert valid.tolist() == [False, True, True]
+    assert (first == 0.0).all()
+    assert np.isfinite(second[0]).all()
+    assert np.isnan(second[1]).all()
+    assert np.isnan(third[0]).all()
+    assert np.isfinite(third[1]).all()
+
+
+def test_an_undefined_value_changes_nothing_of_the_other_dimensions():
+    rng = np.random.default_rng(6)
+    rows = steps(rng)
+    values = rng.normal(size=(len(rows), 3))
+    partial = values.copy()
+    partial[::2, 1] = np.nan
+    pairs = overlaps(rows, np.array([[0.0, 0.4], [0.3, 1.2]]), np.ones(len(rows), bool))
+    whole, some = (pooled(one, pairs, "functionals")[0].reshape(2, 3, -1) for one in (values, partial))
+    np.testing.assert_allclose(some[:, [0, 2]], whole[:, [0, 2]], rtol=1e-12)
+
+
+def test_undefined_values_are_no_warning(recwarn):
+    rows = np.array([[0, 1], [1, 2]], float)
+    pooled(np.array([[np.nan, 1.0], [np.nan, np.nan]]), overlaps(rows, rows, np.ones(2, bool)), "functionals")
+    assert not recwarn.list

@@ -151,3 +151,44 @@ def test_equal_bins_are_of_time_not_of_words():
     assert np.isnan(timeless.intervals).all()
     assert len(to_equal_bins(Features(np.zeros((0, 1)), np.zeros((0, 2)), [], ["a"]), 5)) == 0
     assert len(aligner({"kind": "equal_bins", "bins": 4})("a", ramp())) == 4
+
+
+def voiced_ramp():
+    """Pitch of 110 to 124 Hz in every other row, and the row's number in all."""
+    ramp_rows = ramp()
+    pitch = np.where(np.arange(15) % 2 == 0, 110.0 + np.arange(15), np.nan)
+    values = np.stack([pitch, np.arange(15.0)], 1)
+    return Features(values, ramp_rows.intervals, ramp_rows.valid, ["f0", "place"])
+
+
+def test_a_word_has_the_mean_of_the_defined_values_alone():
+    aligned = to_words(voiced_ramp(), WORDS)
+    # Rows 1 to 4, 8 and 9, 10 to 12; those with an even number are voiced.
+    np.testing.assert_allclose(aligned.values, [[113.0, 2.5], [118.0, 8.5], [121.0, 11.0]], rtol=1e-6)
+
+
+def test_a_word_without_voice_has_no_pitch_and_stays_a_row():
+    seen = voiced_ramp()
+    values = seen.values.copy()
+    values[8:10, 0] = np.nan
+    aligned = to_words(Features(values, seen.intervals, seen.valid, seen.names), WORDS, pool="functionals")
+    assert aligned.valid.all()
+    assert np.isnan(aligned.values[1, :6]).all()
+    assert np.isfinite(aligned.values[[0, 2]]).all()
+    assert np.isfinite(aligned.values[1, 6:]).all()
+
+
+def test_what_is_not_defined_of_a_word_is_not_of_its_subtokens():
+    words = Features(
+        [[np.nan, 1.0], [220.0, 2.0], [np.nan, 3.0]],
+        [[0.1, 0.5], [0.8, 1.0], [1.0, 1.3]],
+        [True] * 3,
+        ["f0", "place"],
+        {"words": ["so", "你", "好"], "spans": [[0, 2], [4, 5], [5, 6]], "text": TEXT},
+    )
+    pieces = to_subtokens(words, byte_tokenizer())
+    named = {"so": [np.nan, 1.0], "你": [220.0, 2.0], "好": [np.nan, 3.0]}
+    for span, row, valid in zip(pieces.notes["spans"], pieces.values, pieces.valid, strict=True):
+        said = next((word for word in named if TEXT.find(word) <= span[0] < TEXT.find(word) + len(word)), None)
+        np.testing.assert_array_equal(row, named[said] if said else [0.0, 0.0])
+        assert valid == (said is not None)

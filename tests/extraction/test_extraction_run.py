@@ -201,6 +201,17 @@ def test_roots_that_cannot_be_used_are_told(corpus, recipe, run, tmp_path):
         run(recipe(), root)
 
 
+@pytest.mark.parametrize("streams", [{}, {"acoustic.egemaps": {}}], ids=["texts alone", "a stream"])
+def test_a_dataset_without_media_is_taken_where_no_stream_reads_them(recipe, run, tmp_path, streams):
+    (tmp_path / "clips.csv").write_text("id,media,split,text,label\na,,train,Hi,joy\nb,,valid,Bye,anger\n")
+    if streams:
+        with pytest.raises(UsageError, match="no media file of them"):
+            run(recipe(streams=streams), tmp_path)
+    else:
+        summary = run(recipe(streams=streams), tmp_path)
+        assert (summary.asked, summary.processed, summary.streams) == (2, 0, {})
+
+
 def test_shares_make_together_what_one_run_makes_and_the_last_one_packs(corpus, recipe, run, content, tmp_path):
     root = corpus()
     run(recipe(), root, cache=tmp_path / "whole")

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+from mse_pipeline.alignment.apply import to_grid
 from mse_pipeline.extractors.acoustic import librosa_set
 from mse_pipeline.extractors.acoustic.librosa_features import FEATURES
 from mse_pipeline.extractors.registry import check, create
@@ -44,7 +45,7 @@ def in_librosa(name: str, y: np.ndarray) -> np.ndarray:
         "spectral_rolloff": lambda: of.spectral_rolloff(y=y, **frames),
         "spectral_flatness": lambda: of.spectral_flatness(y=y, n_fft=N_FFT, hop_length=HOP),
         "spectral_contrast": lambda: of.spectral_contrast(y=y, **frames),
-        "f0": lambda: np.nan_to_num(np.stack(librosa.pyin(y, **pitch)).astype(float)),
+        "f0": lambda: np.stack(librosa.pyin(y, **pitch)).astype(float),
     }[name]()
 
 
@@ -73,17 +74,21 @@ def test_all_features_share_rows_and_have_names_of_their_own(together) -> None:
     assert len(features) == 1 + 16000 // HOP
     assert features.names == extractor.names
     assert len(set(extractor.names)) == len(extractor.names) == len(extractor.units)
-    assert np.isfinite(features.values).all()
+    undefined = np.isnan(features.values)
+    assert not np.delete(undefined, extractor.names.index("f0"), axis=1).any()
+    assert features.valid.all()
     assert extractor.step == 0.02
 
 
-def test_f0_is_there_with_a_voice_and_zero_with_a_flag_without_one() -> None:
+def test_f0_is_there_with_a_voice_and_undefined_with_a_flag_without_one() -> None:
     features = create("acoustic.librosa", {"features": {"f0": {"fmin": 80, "fmax": 400}}})(voiced())
     f0, flag, _ = features.values.T
     assert np.median(f0[2:12]) == pytest.approx(220.0, rel=0.01)
     assert flag[2:12].all()
-    assert not f0[-8:].any()
+    assert np.isnan(f0[-8:]).all()
     assert not flag[-8:].any()
+    np.testing.assert_array_equal(np.isnan(f0), flag == 0)
+    assert to_grid(features, 1.0).values[0, 0] == pytest.approx(220.0, rel=0.02)
 
 
 def test_yin_gives_a_frequency_and_no_flag() -> None:
@@ -115,6 +120,14 @@ def test_the_default_keeps_the_identity_that_it_had_before_features_had_names() 
     }
     named = {"features": {"zero_crossing_rate": None, "mfcc": {"n_mfcc": 13}, "chroma_cqt": {}}}
     assert create("acoustic.librosa", named).identity() == create("acoustic.librosa", {"n_mfcc": 13}).identity()
+
+
+def test_only_pitch_that_can_be_undefined_has_a_new_identity() -> None:
+    def revision(features):
+        return create("acoustic.librosa", {"features": features}).identity()["revision"]
+
+    assert revision(["f0", "rms"]) == 2
+    assert revision({"f0": {"method": "yin"}}) == revision(["rms", "mel"]) == 1
 
 
 def test_another_order_or_parameter_is_another_identity() -> None:

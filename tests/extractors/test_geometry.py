@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mse_pipeline.alignment.apply import to_grid
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual.faces import CROP, Faces
@@ -127,7 +128,16 @@ def test_a_gap_is_bridged_and_the_time_over_it_counts() -> None:
 )
 def test_no_change_is_told_where_there_is_none_to_measure(found: Faces) -> None:
     told = values(found, row=1)
-    assert not any(value for name, value in told.items() if name.endswith("_change") or name == "speed")
+    changes = {name for name in told if name.endswith("_change") or name == "speed"}
+    assert {name for name, value in told.items() if np.isnan(value)} == changes
+
+
+def test_the_mean_of_a_change_is_that_of_the_rows_that_have_one() -> None:
+    moving = faces(
+        *(FRONTAL + MIDDLE + (8.0 * row, 0.0) for row in range(3)), None, FRONTAL + MIDDLE, tracks=[0, 0, 0, -1, 1]
+    )
+    grid = to_grid(create("visual.geometry")(moving), 1.0)
+    assert dict(zip(grid.names, grid.values[0], strict=True))["centre_x_change"] == pytest.approx(8 / 640 / 0.2)
 
 
 def test_rows_without_a_face_are_zero_and_not_valid() -> None:
@@ -136,10 +146,12 @@ def test_rows_without_a_face_are_zero_and_not_valid() -> None:
     assert not features.values[1].any()
 
 
-def test_landmarks_that_fall_together_stay_finite() -> None:
-    found = faces(FRONTAL + MIDDLE)
-    collapsed = replace(found, landmarks=np.full((1, 5, 2), 0.5))
-    assert np.isfinite(create("visual.geometry")(collapsed).values).all()
+def test_landmarks_that_fall_together_have_a_box_and_no_proportions() -> None:
+    found = faces(FRONTAL + MIDDLE, FRONTAL + MIDDLE)
+    told = values(replace(found, landmarks=np.full((2, 5, 2), 0.5)), row=1)
+    defined = {"centre_x", "centre_y", "width", "height", "area", "box_ratio", "eye_distance"}
+    changes = {"centre_x_change", "centre_y_change", "eye_distance_change", "speed"}
+    assert {name for name, value in told.items() if np.isfinite(value)} == defined | changes
 
 
 def test_a_clip_without_a_face_is_refused() -> None:

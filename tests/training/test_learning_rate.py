@@ -82,10 +82,10 @@ def test_a_loss_that_diverges_ends_the_test_and_the_rate_is_one_before(job, shor
 
     loss, done = step.answer_loss, 0
 
-    def diverging(*given):
+    def diverging(*given, **named):
         nonlocal done
         done += 1
-        return loss(*given) * (math.inf if done > 20 else 1)
+        return loss(*given, **named) * (math.inf if done > 20 else 1)
 
     monkeypatch.setattr(step, "answer_loss", diverging)
     rates, losses = range_test(job(settings=AUTO), 1)
@@ -96,7 +96,7 @@ def test_a_loss_that_diverges_ends_the_test_and_the_rate_is_one_before(job, shor
 
 def test_a_loss_that_is_no_number_from_the_first_step_is_told(job, short, monkeypatch):  # noqa: F811
     not_a_number = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr("mse_pipeline.training.step.answer_loss", lambda *_: not_a_number)
+    monkeypatch.setattr("mse_pipeline.training.step.answer_loss", lambda *_, **__: not_a_number)
     with pytest.raises(MseError, match=r"range test of seed 1 found no learning rate: .*--learning-rate 1e-3"):
         find_rate(job(settings=AUTO), 1)
 

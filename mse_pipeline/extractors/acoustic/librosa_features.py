@@ -338,7 +338,7 @@ class SpectralContrast(Feature):
 class F0(Feature):
     """Fundamental frequency.
 
-    By pYIN (Mauch and Dixon 2014): 0 where there is no voice, which `f0_voiced` tells as 0 or 1, with the voice's
+    By pYIN (Mauch and Dixon 2014): NaN where there is no voice, which `f0_voiced` tells as 0 or 1, with the voice's
     probability beside it. By YIN (de Cheveigné and Kawahara 2002), some thirty times faster: a frequency in every
     row, also where there is no voice, and no telling which.
 
@@ -365,7 +365,7 @@ class F0(Feature):
         return ("Hz", "", "")[: len(self.names())]
 
     def compute(self, sound: Sound) -> np.ndarray:
-        """0 stands for the NaN that librosa gives without a voice, as openSMILE has it."""
+        """By pyin with NaN where there is no voice."""
         options = {
             "fmin": self.fmin,
             "fmax": self.fmax,
@@ -375,9 +375,7 @@ class F0(Feature):
         }
         if self.method == "yin":
             return sound.librosa.yin(sound.samples, **options)[None]
-        return np.stack(
-            [np.asarray(part, np.float64) for part in sound.librosa.pyin(sound.samples, fill_na=0.0, **options)]
-        )
+        return np.stack([np.asarray(part, np.float64) for part in sound.librosa.pyin(sound.samples, **options)])
 
 
 FEATURES: dict[str, type[Feature]] = {

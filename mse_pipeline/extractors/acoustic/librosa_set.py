@@ -207,6 +207,8 @@ class LibrosaSet(AudioExtractor[LibrosaConfig]):
     def identity(self) -> dict[str, Any]:
         """As of old for the features of old, so that what is in caches stays theirs; else with the chosen features."""
         told, chosen = super().identity(), self.config.chosen()
+        if any(isinstance(feature, F0) and feature.method == "pyin" for feature in chosen):
+            told["revision"] = 2  # 1 had 0 where there is no voice; nothing else differs
         del told["config"]["features"]
         coefficients = next((feature.n_mfcc for feature in chosen if isinstance(feature, Mfcc)), _MFCC)
         if chosen == _defaults(coefficients):

@@ -10,7 +10,8 @@ import functools
 import re
 import warnings
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
@@ -88,6 +89,129 @@ def unit_of(name: str) -> str:
     return plain if re.match(r"range|iqr|pctlrange|stddev", functional) else unit
 
 
+_PITCH = re.compile(r"F0(semitoneFrom27\.5Hz|final)?")
+_OF_VOICE = re.compile(
+    rf"{_PITCH.pattern}|jitter(Local|DDP)|shimmerLocal(dB)?|HNRdBACF|logRelF0-H1-(H2|A3)|F[123](frequency|bandwidth)"
+)
+"""Descriptors of voice. Where openSMILE could not measure one it holds 0, but for formants, which it measures in noise,
+too: its functionals of them count voiced rows alone (eGeMAPSv02_core.lld.conf.inc, `formantVoiced`)."""
+_WITH_FLOOR = re.compile(r"logHNR|F[123]amplitudeLogRelF0")
+"""Likewise, but they hold -100 or -201 where nothing is voiced, and 0 is a level that was measured."""
+_ENVELOPE = re.compile(r"F0(env|finEnv)")
+"""Holds the pitch on where nothing is voiced, and 0 before the first voice."""
+_PARTS = re.compile(r"(alphaRatio|hammarbergIndex|spectralFlux|mfcc\d|slope)(?P<unvoiced>U)?V(\d+-\d+)?")
+"""Descriptors of which eGeMAPS makes functionals of voiced and of unvoiced rows apart."""
+_SEGMENTS = (
+    ("MeanVoicedSegmentLengthSec", "StddevVoicedSegmentLengthSec"),
+    ("MeanUnvoicedSegmentLength", "StddevUnvoicedSegmentLength"),
+)
+_COUNTS = re.compile(r"(ff0_(de_)?)?(nnz|numSegments|duration)|_?Turn_\w+")
+"""Functionals that are 0 or the clip's length, and rightly so, where nothing is voiced."""
+
+_MIXED = {"IS09": 2, "IS10": 2, "emobase": 2}
+"""Rows beside unvoiced ones in which pitch is mixed with the 0 there, of sets that smooth across a voice's edge."""
+
+
+def _undefined_descriptors(values: np.ndarray, names: Sequence[str], mixed: int = 0) -> np.ndarray:
+    """Which values of low-level descriptors openSMILE could not measure, (T, D) bool.
+
+    Args:
+        values: (T, D), all rows that openSMILE gave.
+        names: Of the descriptors.
+        mixed: See `_MIXED`.
+
+    Examples:
+        >>> values = np.array([[0.0, -201.0, 1.0], [30.0, -70.0, 1.0], [31.0, 0.0, 1.0], [30.0, -9.0, 1.0]])
+        >>> names = ("F0semitoneFrom27.5Hz_sma3nz", "F1amplitudeLogRelF0_sma3nz", "loudness_sma3")
+        >>> _undefined_descriptors(values, names).sum(0).tolist()
+        [1, 2, 0]
+    """
+    bases = [name.partition("_sma")[0] for name in names]
+    unvoiced = values[:, next(column for column, base in enumerate(bases) if _PITCH.fullmatch(base))] == 0.0
+    beside = _widened(unvoiced, mixed)
+    floored = _widened(unvoiced, mixed + 1)  # the floor is smoothed as if it were a level
+    undefined = np.zeros(values.shape, bool)
+    for column, base in enumerate(bases):
+        if _OF_VOICE.fullmatch(base):
+            undefined[:, column] = beside | (values[:, column] == 0.0)
+        elif _WITH_FLOOR.fullmatch(base):
+            undefined[:, column] = floored
+        elif _ENVELOPE.fullmatch(base):
+            undefined[:, column] = _widened(values[:, column] == 0.0, mixed)
+    return undefined
+
+
+def _widened(rows: np.ndarray, by: int) -> np.ndarray:
+    """The rows (T, ...) that are True, and those up to `by` before and after one.
+
+    Examples:
+        >>> _widened(np.array([True, False, False, False]), 2).tolist()
+        [True, True, True, False]
+    """
+    wide = rows.copy()
+    for shift in range(1, by + 1):
+        wide[shift:] |= rows[:-shift]
+        wide[:-shift] |= rows[shift:]
+    return wide
+
+
+class _Functionals(NamedTuple):
+    """The functionals of one descriptor.
+
+    Attributes:
+        columns: Their places.
+        telling: Places of those that are all 0 where the descriptor was measured nowhere.
+        of_voice: Whether it can only be measured where something is voiced.
+    """
+
+    columns: list[int]
+    telling: list[int]
+    of_voice: bool
+
+
+@functools.lru_cache(maxsize=8)
+def _functionals_of_parts(names: tuple[str, ...]) -> list[_Functionals]:
+    """The functionals that openSMILE makes of some rows alone, those of pitch first."""
+    groups: dict[str, _Functionals] = {}
+    segments = {name: mean for mean, deviation in _SEGMENTS for name in (mean, deviation)}
+    for column, name in enumerate(names):
+        parts = _DESCRIPTOR.fullmatch(name)
+        key, of_voice = segments.get(name), False
+        if parts is not None and not _COUNTS.fullmatch(parts["functional"] or ""):
+            part = _PARTS.fullmatch(parts["base"])
+            of_voice = part is None or not part["unvoiced"]
+            if part or any(kind.fullmatch(parts["base"]) for kind in (_OF_VOICE, _WITH_FLOOR, _ENVELOPE)):
+                key = f"{parts['base']}{parts['delta'] or ''}"
+        if key is not None:
+            group = groups.setdefault(key, _Functionals([], [], of_voice))
+            group.columns.append(column)
+            if not name.endswith("_flatness"):  # 1 of nothing
+                group.telling.append(column)
+    return sorted(groups.values(), key=lambda group: not _PITCH.fullmatch(names[group.columns[0]].partition("_sma")[0]))
+
+
+def _undefined_functionals(values: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Which functionals openSMILE made of no row at all, (T, D) bool.
+
+    Args:
+        values: (T, D).
+        names: Of the functionals.
+
+    Examples:
+        >>> names = ("F0semitoneFrom27.5Hz_sma3nz_amean", "F1amplitudeLogRelF0_sma3nz_amean", "loudness_sma3_amean")
+        >>> _undefined_functionals(np.array([[0.0, -201.0, 0.5], [30.0, -9.0, 0.5]]), names).tolist()
+        [[True, True, False], [False, False, False]]
+    """
+    undefined = np.zeros(values.shape, bool)
+    unvoiced = np.zeros(len(values), bool)
+    for place, group in enumerate(_functionals_of_parts(names)):
+        empty = (values[:, group.telling] == 0.0).all(axis=1)
+        if place == 0:
+            unvoiced = empty
+        undefined[:, group.columns] = (empty | (unvoiced & group.of_voice))[:, None]
+    return undefined
+
+
 HOP = 0.01
 """Seconds from one row of descriptors to the next, in every set."""
 
@@ -132,6 +256,10 @@ class SmileExtractor(AudioExtractor[C]):
     Row k of descriptors is measured on the 20 to 70 ms of sound from 10 k ms on. It stands for the 10 ms from there,
     and the last row for the rest. Functionals have one row for the whole clip, or one row a window, which stands for
     the time up to the middle between it and its neighbours.
+
+    Pitch and all else that only a voice has is NaN where nothing is voiced, or where openSMILE could not measure it; so
+    are changes of these, which are those of five rows, and functionals that it makes of no row. openSMILE itself writes
+    0, -100 or -201 there.
     """
 
     @property
@@ -199,10 +327,12 @@ class SmileExtractor(AudioExtractor[C]):
             windows = _windows(audio.duration, self.window, self.hop)
             parts = [audio.samples[round(b * audio.rate) : round(e * audio.rate)] for b, e in windows]
             values = np.concatenate([self._process(part, audio.rate) for part in parts])
+            values[_undefined_functionals(values, self.names)] = np.nan
             middles = windows.mean(1)
             starts = np.append(0.0, (middles[1:] + middles[:-1]) / 2)
         else:
             values = self._process(audio.samples, audio.rate)
+            values[self._undefined(values, audio)] = np.nan
             starts = np.arange(len(values)) * HOP
             # openSMILE's smoothing filters give more rows, after the end of the sound.
             within = starts < audio.duration
@@ -210,9 +340,20 @@ class SmileExtractor(AudioExtractor[C]):
         ends = np.append(starts[1:], audio.duration)
         return Features(values, np.stack([starts, ends], 1), np.ones(len(values), bool), self.names)
 
-    def _process(self, samples: np.ndarray, rate: int) -> np.ndarray:
-        values: np.ndarray = _smile(self.feature_set, self.level).process_signal(samples, rate).to_numpy(np.float32)
-        return values
+    def _undefined(self, values: np.ndarray, audio: Audio) -> np.ndarray:
+        """Which values of descriptors, or of their changes, are not defined."""
+        mixed = _MIXED.get(self.feature_set, 0)
+        if self.level == "lld":
+            return _undefined_descriptors(values, self.names, mixed)
+        # A change of 0 may be that of a steady voice: whether there is one, the descriptors tell.
+        names = list(_smile(self.feature_set, "lld").feature_names)
+        undefined = _widened(_undefined_descriptors(self._process(audio.samples, audio.rate, "lld"), names, mixed), 2)
+        columns = [names.index(name.replace("_de", "", 1)) for name in self.names]
+        rows = np.minimum(np.arange(len(values)), len(undefined) - 1)
+        return undefined[rows][:, columns]
+
+    def _process(self, samples: np.ndarray, rate: int, level: str | None = None) -> np.ndarray:
+        return np.array(_smile(self.feature_set, level or self.level).process_signal(samples, rate), np.float32)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -264,7 +405,7 @@ class Opensmile(SmileExtractor[OpensmileConfig]):
     """
 
     name = "opensmile"
-    revision = 1
+    revision = 2
     Config = OpensmileConfig
 
     @property
@@ -366,7 +507,7 @@ class Egemaps(SmileExtractor[EgemapsConfig]):
     """
 
     name = "egemaps"
-    revision = 1
+    revision = 2
     Config = EgemapsConfig
 
     @property

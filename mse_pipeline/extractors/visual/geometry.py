@@ -51,6 +51,9 @@ VALUES: tuple[tuple[str, str, str], ...] = (
 )
 """Name, unit and definition of each value."""
 
+_OF_BOX = frozenset({"centre_x", "centre_y", "width", "height", "area", "box_ratio", "eye_distance"})
+"""Values that there are wherever the eyes are."""
+
 _PLACE = {name: place for place, (name, _, _) in enumerate(VALUES)}
 
 
@@ -64,7 +67,8 @@ class Geometry(FaceExtractor[GeometryConfig]):
 
     From the detector's box and five landmarks (eyes, nose, corners of the mouth). Distances are taken in the picture,
     where pixels are square, and left and right are the picture's. Changes are those since the row before, if it shows
-    the same face at most 0.6 s earlier; else they are 0.
+    the same face at most 0.6 s earlier; else they are NaN, and so are angles and proportions where both eyes are one
+    point.
 
     Five points of a flat picture have no depth: `yaw` and `pitch` rise and fall with the head's angles, but are no
     degrees, and depend on the face's own proportions. Nor is there anything of lids, gaze, brows or lips: a blink, a
@@ -79,7 +83,7 @@ class Geometry(FaceExtractor[GeometryConfig]):
     """
 
     name = "geometry"
-    revision = 2
+    revision = 3
     Config = GeometryConfig
 
     @property
@@ -126,7 +130,7 @@ class Geometry(FaceExtractor[GeometryConfig]):
 
 
 def _measured(boxes: np.ndarray, landmarks: np.ndarray, aspect: float) -> np.ndarray:
-    """What a single frame shows, (N, 28), the changes still 0.
+    """What a single frame shows, (N, 28), the changes still NaN.
 
     Args:
         boxes: (N, 4), relative to the frame.
@@ -164,9 +168,11 @@ def _measured(boxes: np.ndarray, landmarks: np.ndarray, aspect: float) -> np.nda
         "mouth_asymmetry": (np.linalg.norm(nose - left_corner, axis=1) - np.linalg.norm(nose - right_corner, axis=1))
         / distance,
     }
-    values = np.zeros((len(boxes), len(VALUES)))
+    values = np.full((len(boxes), len(VALUES)), np.nan)
     for name, value in measured.items():
-        values[:, _PLACE[name]] = value
+        # Without a line through the eyes nothing is along it, across it, or as long as it.
+        defined = True if name in _OF_BOX else np.linalg.norm(line, axis=1) > 0.0
+        values[:, _PLACE[name]] = np.where(defined, value, np.nan)
     return values
 
 

@@ -1,0 +1,102 @@
+"""States: what a frozen backbone has read before the pseudo tokens, kept over the epochs of a training.
+
+A backbone reads from left to right, and its weights stay as they are. So what stands before the pseudo tokens is read
+alike in every epoch: its keys and values are computed once a text and kept. With the pseudo tokens behind the prompt,
+a step computes a handful of positions a clip, and not its whole sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psutil
+import torch
+
+from mse_pipeline.backbones.backbone import Backbone
+
+CACHE_FAMILIES = frozenset(
+    {"llama", "qwen2", "qwen3", "gpt_neox", "gemma", "gemma2", "gemma3_text", "mistral", "glm", "phi3", "smollm3"}
+)
+"""Architectures that are known to go on from keys and values of their own, each layer with as many heads."""
+_SHARE = 3
+"""States take a third of the memory at most: the rest is for the model, the features and other programs."""
+
+
+class PromptStates:
+    """Keys and values of token sequences, each computed once, alone and without padding.
+
+    So a clip's states do not depend on the clips beside it, nor on whether a training was interrupted.
+
+    Args:
+        backbone: The frozen model.
+
+    Examples:
+        >>> from mse_pipeline.backbones import load
+        >>> states = PromptStates(load("tiny"))
+        >>> past, mask = states.of([(1, 5, 7), (1, 5)])
+        >>> mask.tolist(), past.get_seq_length()
+        ([[True, True, True], [False, True, True]], 3)
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._kept: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def of(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Any, torch.Tensor]:
+        """A fresh cache of transformers that holds the sequences, padded in front, and its mask (B, K) bool."""
+        from transformers import DynamicCache
+
+        kept = [self._of_one(ids) for ids in sequences]
+        longest = max(one.shape[3] for one in kept)
+        layers, pair, heads, _, width = kept[0].shape
+        padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
+        mask = torch.zeros(len(kept), longest, dtype=torch.bool, device=padded.device)
+        for clip, one in enumerate(kept):
+            begin = longest - one.shape[3]
+            padded[:, :, clip, :, begin:] = one
+            mask[clip, begin:] = True
+        past = DynamicCache()
+        for layer, (keys, values) in enumerate(padded):
+            past.update(keys, values, layer)
+        return past, mask
+
+    def _of_one(self, ids: tuple[int, ...]) -> torch.Tensor:
+        """(layers, 2, heads, tokens, width of a head): keys and values of one sequence."""
+        if ids not in self._kept:
+            # Not inference tensors, even if evaluation comes first: training could not use them.
+            with torch.inference_mode(False), torch.no_grad():
+                tokens = torch.tensor([ids], dtype=torch.int64, device=self._backbone.device)
+                past = self._backbone.model.base_model(input_ids=tokens, use_cache=True).past_key_values
+                self._kept[ids] = torch.stack([torch.cat([one.keys, one.values]) for one in past.layers])
+        return self._kept[ids]
+
+
+def fits(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> bool:
+    """Whether the states of sequences can be kept: the family is known to allow it, and the memory is large enough.
+
+    Args:
+        backbone: The frozen model.
+        sequences: All that would be kept; those that are alike are kept once.
+    """
+    if backbone.family not in CACHE_FAMILIES:
+        return False
+    tokens = sum(map(len, set(sequences)))
+    return tokens * bytes_per_token(backbone) <= _memory(backbone.device) // _SHARE
+
+
+def bytes_per_token(backbone: Backbone) -> int:
+    """Bytes of the keys and values of one token in all layers."""
+    config = backbone.model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    groups = int(getattr(config, "num_key_value_heads", None) or heads)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    number = torch.empty((), dtype=backbone.dtype).element_size()
+    return 2 * int(config.num_hidden_layers) * groups * width * number
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of all memory, not of what is free: the same on each day, so that a training goes on as it began."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)

@@ -1,0 +1,213 @@
+"""Answers by a head, pseudo tokens in other places, and states of the backbone that are kept over the epochs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mse_pipeline.adapter import AdapterConfig, build
+from mse_pipeline.adapter.config import PLACES
+from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.errors import UsageError
+from mse_pipeline.task import Classification, Regression
+from mse_pipeline.training import states as states_module
+from mse_pipeline.training.job import embedding_size
+from mse_pipeline.training.objective import answer_loss, balanced_weights
+from mse_pipeline.training.reading import answer_logits, answer_state, head_scores, read
+from mse_pipeline.training.scoring import decode, score_steps
+from mse_pipeline.training.states import CACHE_FAMILIES, PromptStates, bytes_per_token, fits
+from tests.closeness import assert_close
+from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
+from tests.training.test_objective import around, make_batch, one
+
+CLASSES = Classification(("neutral", "joy", "anger"))
+NUMBERS = Regression(-1.5, 1.5)
+
+
+def parts(backbone, task=CLASSES, *, head=True, **changes):
+    """Adapter, prompt and answers that belong together."""
+    prompt, spelled = around(backbone, task)
+    answers = Answers(task, backbone.tokenizer, backbone.family, head=True) if head else spelled
+    torch.manual_seed(3)
+    sizes = {"hidden_size": backbone.hidden_size, "acoustic_dim": 5, "visual_dim": 3, "pseudo_tokens": 2}
+    outputs = answers.head_outputs if head else None
+    return build(AdapterConfig(**{**sizes, "pseudo_size": 1.0, "head": outputs, **changes})).eval(), prompt, answers
+
+
+def gradient(adapter):
+    return torch.cat([weight.grad.flatten() for weight in adapter.parameters() if weight.grad is not None])
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) & CACHE_FAMILIES))
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("head", [True, False])
+def test_kept_states_change_neither_loss_nor_gradient_nor_score(architecture, place, head):
+    backbone = small_backbone(architecture)
+    for task in (CLASSES, NUMBERS):
+        adapter, prompt, answers = parts(backbone, task, head=head, place=place)
+        states, batch, seen = PromptStates(backbone), make_batch(backbone), []
+        for kept in (None, states, states):
+            adapter.zero_grad()
+            loss = answer_loss(backbone, adapter, prompt, answers, batch, states=kept)
+            loss.backward()
+            scores = score_steps(backbone, adapter, prompt, answers, batch, kept)
+            seen.append((loss, gradient(adapter), scores))
+        for found in seen[1:]:
+            for value, expected in zip(found, seen[0], strict=True):
+                assert_close(value, expected, 1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_branches_behind_kept_states_score_as_a_tree_does(architecture):
+    backbone = small_backbone(architecture, attention="eager")
+    adapter, prompt, answers = parts(backbone, NUMBERS, head=False, place="before-answer")
+    batch = make_batch(backbone)
+    expected = score_steps(backbone, adapter, prompt, answers, batch)
+    backbone.model.config._attn_implementation = "sdpa" if architecture == "gpt_neox" else "eager"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mse_pipeline.training.scoring.TREE_FAMILIES", frozenset())
+        found = score_steps(backbone, adapter, prompt, answers, batch, PromptStates(backbone))
+    assert_close(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_pseudo_tokens_stand_where_they_are_told(place):
+    backbone = small_backbone()
+    adapter, prompt, _ = parts(backbone, place=place)
+    clip = one(make_batch(backbone), 1)
+    embeddings = read(backbone, adapter, prompt, clip).embeddings[0]
+    pseudo = adapter(
+        clip.acoustic,
+        clip.acoustic_lengths,
+        clip.visual,
+        clip.visual_lengths,
+        backbone.embed(clip.text_ids),
+        clip.text_mask,
+    )[0]
+    begin = {
+        "before-text": len(prompt.before),
+        "behind-text": len(prompt.before) + clip.text_ids.shape[1],
+        "before-answer": len(prompt) + clip.text_ids.shape[1],
+    }[place]
+    assert torch.equal(embeddings[begin : begin + 2], pseudo)
+    around_them = torch.cat([embeddings[:begin], embeddings[begin + 2 :]])
+    ids = [*prompt.before, *clip.text_ids[0].tolist(), *prompt.after]
+    assert torch.equal(around_them, backbone.embed(torch.tensor(ids)))
+
+
+def test_states_are_computed_once_a_text_and_do_not_depend_on_the_batch():
+    backbone = small_backbone()
+    calls = []
+    backbone.model.base_model.register_forward_pre_hook(lambda module, given: calls.append(1))
+    states = PromptStates(backbone)
+    together, mask = states.of([(1, 2, 3), (4, 5)])
+    assert len(calls) == 2
+    alone, _ = states.of([(4, 5)])
+    assert len(calls) == 2
+    assert mask.tolist() == [[True, True, True], [False, True, True]]
+    for whole, own in zip(together.layers, alone.layers, strict=True):
+        assert torch.equal(whole.keys[1:, :, 1:], own.keys)
+        assert torch.equal(whole.values[1:, :, 1:], own.values)
+
+
+def test_states_that_evaluation_made_can_be_trained_on():
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone, place="before-answer")
+    states, batch = PromptStates(backbone), make_batch(backbone)
+    with torch.inference_mode():
+        score_steps(backbone, adapter, prompt, answers, batch, states)
+    answer_loss(backbone, adapter, prompt, answers, batch, states=states).backward()
+    assert gradient(adapter).abs().sum() > 0
+
+
+def test_states_are_kept_where_memory_and_family_allow_it(monkeypatch):
+    backbone = small_backbone()
+    a_token = bytes_per_token(backbone)
+    assert (
+        a_token
+        == sum(
+            kept.numel() for layer in PromptStates(backbone).of([(1,)])[0].layers for kept in (layer.keys, layer.values)
+        )
+        * 4
+    )
+    monkeypatch.setattr(states_module, "_memory", lambda device: 3 * 5 * a_token)
+    assert fits(backbone, [(1, 2, 3), (1, 2, 3), (4, 5)])
+    assert not fits(backbone, [(1, 2, 3), (4, 5, 6)])
+    assert not fits(small_backbone("bloom"), [(1,)])
+
+
+def test_a_head_reads_the_state_that_the_answer_would_be_made_of():
+    backbone = small_backbone()
+    adapter, prompt, _ = parts(backbone)
+    reading = read(backbone, adapter, prompt, make_batch(backbone))
+    logits = answer_logits(backbone, reading, keep=1)[:, 0]
+    state = answer_state(backbone, reading)
+    assert_close(backbone.model.get_output_embeddings()(state), logits)
+
+
+def test_a_backbone_without_a_layer_for_answers_is_refused(monkeypatch):
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone)
+    reading = read(backbone, adapter, prompt, make_batch(backbone))
+    monkeypatch.setattr(backbone.model, "get_output_embeddings", lambda: None)
+    with pytest.raises(UsageError, match="answer: spelled"):
+        head_scores(backbone, adapter, answers, reading)
+
+
+def test_the_loss_of_classes_is_the_cross_entropy_of_the_heads_values():
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone)
+    batch = make_batch(backbone)
+    values = adapter.head(answer_state(backbone, read(backbone, adapter, prompt, batch)))
+    assert_close(
+        answer_loss(backbone, adapter, prompt, answers, batch), functional.cross_entropy(values, batch.targets)
+    )
+    weights = balanced_weights(batch.targets.tolist(), 3)
+    by_hand = functional.cross_entropy(values, batch.targets, reduction="none") * weights[batch.targets]
+    assert_close(answer_loss(backbone, adapter, prompt, answers, batch, weights), by_hand.mean())
+
+
+def test_numbers_get_a_laplace_distribution_around_the_heads_middle():
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone, NUMBERS)
+    with torch.no_grad():
+        adapter.head.linear.weight.zero_()
+        adapter.head.linear.bias.copy_(torch.tensor([2 / 3, -30.0]))  # 1.0 of -1.5 to 1.5, as narrow as can be
+    scores = score_steps(backbone, adapter, prompt, answers, make_batch(backbone))
+    assert_close(scores.exp().sum(1), torch.ones(4))
+    for decoding in ("greedy", "likeliest", "median", "expected"):
+        assert decode(scores, answers, decoding).values.tolist() == pytest.approx([1.0] * 4, abs=1e-3)
+    at = answers.target(1.0)
+    assert_close(scores[:, at] - scores[:, at + 1], torch.full((4,), 0.1 / 0.05))
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_fresh_head_holds_no_answer_for_much_likelier(task):
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone, task)
+    shares = score_steps(backbone, adapter, prompt, answers, make_batch(backbone)).exp()
+    assert shares.max() < 3 * shares.mean()
+
+
+def test_tokenizers_that_cannot_spell_the_answers_do_for_a_head():
+    tokenizer = byte_tokenizer(bos_token="<s>")
+    clashing = Classification(("ab", "a"))
+    with pytest.raises(UsageError, match="beginning of the answer"):
+        Answers(clashing, tokenizer, "llama", label_words=True)
+    assert Answers(clashing, tokenizer, "llama", label_words=True, head=True).ids == ((0,), (1,))
+
+
+def test_a_head_of_another_task_is_refused():
+    backbone = small_backbone()
+    adapter, prompt, _ = parts(backbone)
+    _, _, numbers = parts(backbone, NUMBERS)
+    reading = read(backbone, adapter, prompt, make_batch(backbone))
+    with pytest.raises(ValueError, match="makes 3 values, and the task needs 2"):
+        head_scores(backbone, adapter, numbers, reading)
+
+
+def test_the_size_of_embeddings_is_that_of_the_table():
+    backbone = small_backbone()
+    table = backbone.model.get_input_embeddings().weight
+    assert embedding_size(backbone) == pytest.approx(table.pow(2).mean(1).sqrt().median().item(), rel=1e-4)
