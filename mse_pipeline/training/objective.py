@@ -31,7 +31,6 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     batch: Batch,
     weights: torch.Tensor | None = None,
     smoothing: float = 0.0,
-    *,
     states: PromptStates | None = None,
 ) -> torch.Tensor:
     """Mean over the clips of each clip's loss, the mean cross entropy of its right answer's tokens.

@@ -212,7 +212,7 @@ class Learner:
                 batch,
                 job.weights,
                 settings.label_smoothing,
-                states=job.states,
+                job.states,
             )
             loss = weight * loss
             loss.backward()

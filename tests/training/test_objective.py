@@ -15,7 +15,7 @@ from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
 from mse_pipeline.training.examples import Batcher, Example, Texts
 from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights, smoothed_targets
-from mse_pipeline.training.reading import Batch, Reading, answer_logits, read, text_room
+from mse_pipeline.training.reading import Batch, Reading, answer_logits, head_scores, read, text_room
 from mse_pipeline.training.scoring import decode, score_answers, score_steps
 from tests.closeness import assert_close
 from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
@@ -495,3 +495,16 @@ def test_a_smoothed_target_is_what_the_smoothed_answers_say_of_each_token(task):
             token = answers.ids[index][place]
             expected[token] = expected.get(token, 0) + whole[index] / sum(whole[one] for one in there)
         assert dict(step) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_head_s_answers_are_smoothed_alike(task):
+    backbone = small_backbone("llama")
+    answers = Answers(task, backbone.tokenizer, backbone.family, head=True)
+    prompt, _ = around(backbone, task)
+    adapter = small_adapter(backbone, head=answers.head_outputs)
+    batch = make_batch(backbone)
+    scores = head_scores(backbone, adapter, answers, read(backbone, adapter, prompt, batch))
+    right = scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+    expected = -(0.9 * right + 0.1 * scores.mean(1)).mean()
+    assert_close(answer_loss(backbone, adapter, prompt, answers, batch, None, 0.1), expected)
