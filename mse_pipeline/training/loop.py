@@ -93,7 +93,7 @@ def fit_adapter(
         processes: Who trains together. All call this with the same; all get the same back.
 
     Raises:
-        MseError: The loss is no longer a number, or the checkpoint cannot be used.
+        MseError: The loss is no longer a number, a range test finds no rate, or the checkpoint cannot be used.
     """
     learner = Learner(job, seed, options, processes)
     lengths = job.batcher.lengths(job.examples[Split.TRAIN])
