@@ -237,3 +237,57 @@ def test_alarms_name_a_collapse_and_are_silent_otherwise(dataset, p, t, expected
     assert bool(found) == bool(expected)
     for part in expected:
         assert part in found
+
+
+# Calibration
+
+
+def test_the_expected_calibration_error_is_that_of_its_definition():
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(500, 4)) * 2
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    targets = draw.integers(0, 4, 500)
+    predictions = probabilities.argmax(1)
+    confidence, right = probabilities.max(1), predictions == targets
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    found = metrics.class_calibration(predictions, probabilities, targets)
+    assert found == {"ECE": pytest.approx(expected, abs=1e-6)}
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "predictions", "targets", "ece"),
+    [
+        ([[1.0, 0.0]] * 4, [0] * 4, [0] * 4, 0.0),
+        ([[1.0, 0.0]] * 4, [0] * 4, [1] * 4, 1.0),
+        ([[0.5, 0.5]] * 4, [0, 1, 0, 1], [0, 1, 1, 0], 0.0),
+        ([[0.6, 0.4]] * 5, [0] * 5, [0, 0, 0, 1, 1], 0.0),
+        ([[0.6, 0.4]] * 5, [1] * 5, [0] * 5, 0.4),  # decoded otherwise: the predicted one's probability counts
+        ([[1.0000001, 0.0]], [0], [0], 0.0),  # as float32 rounds
+    ],
+)
+def test_calibration_errors_by_hand(probabilities, predictions, targets, ece):
+    assert metrics.class_calibration(predictions, probabilities, targets)["ECE"] == pytest.approx(ece, abs=1e-6)
+
+
+def test_the_central_interval_of_numbers_covers_what_it_says():
+    values = np.arange(-30, 31) / 10
+    shape = np.exp(-0.5 * (values / 0.8) ** 2)
+    shape /= shape.sum()
+    draw = np.random.default_rng(0)
+    targets = draw.choice(len(values), 4000, p=shape)
+    found = metrics.number_calibration(values, [shape.tolist()] * 4000, targets)
+    assert found["coverage_80"] == pytest.approx(0.82, abs=0.03)
+    assert found["width_80"] == pytest.approx(2 * 1.2816 * 0.8, abs=0.15)
+    narrow = metrics.number_calibration(values, np.eye(61)[targets - targets], targets)
+    assert narrow["width_80"] == 0.0
+    assert narrow["coverage_80"] < 0.1
+
+
+@pytest.mark.parametrize("probabilities", [[], [[1.2, -0.2]], [0.5, 0.5], [[float("nan"), 0.5]]])
+def test_what_is_no_probability_is_refused(probabilities):
+    with pytest.raises(ValueError, match="robabilit"):
+        metrics.class_calibration([0], probabilities, [0])

@@ -12,6 +12,7 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import GridAlignment, NoAlignment, Recipe, Training, reading
 from mse_pipeline.recipe.problems import place_name
 from mse_pipeline.recipe.reading import MAX_BYTES, MAX_DEPTH, parse
+from mse_pipeline.recipe.schema import FIRST_SETTINGS
 from mse_pipeline.task import Classification, Regression
 
 ALIGNMENTS = "'none', 'grid', 'words', 'equal_bins'"
@@ -355,3 +356,20 @@ def test_a_byte_order_mark_is_no_error(load):
 
 def test_places_are_written_as_users_write_them():
     assert place_name(("a", "b", 0, "c")) == "a.b[0].c"
+
+
+@pytest.mark.parametrize(
+    ("given", "more"),
+    [
+        ({}, set()),
+        ({"row_dropout": 0.0, "average": 0.0, "encoder": "lstm"}, set()),
+        ({"learning_rate": "auto"}, set()),
+        ({"average": 0.9, "time_mask": 0.1}, {"average", "time_mask"}),
+        ({"model": "mine"}, {"model", "model_options"}),
+        ({"model_options": {"width": 3}}, {"model", "model_options"}),
+    ],
+)
+def test_a_setting_that_came_later_is_written_only_where_it_says_something(given, more):
+    written = Training(**given).to_dict()
+    assert written.keys() == FIRST_SETTINGS | more
+    assert Training.model_validate(written) == Training(**given)

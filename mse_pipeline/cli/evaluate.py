@@ -193,7 +193,10 @@ def _plain(found: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
         "decoding": found.decoding,
         "clips": len(found.seeds[0].predictions),
         "labelled": found.labelled,
-        "seeds": [{"seed": one.seed, "metrics": dict(one.metrics)} for one in found.seeds],
+        "seeds": [
+            {"seed": one.seed, "metrics": dict(one.metrics), "calibration": dict(one.calibration)}
+            for one in found.seeds
+        ],
         "mean": {name: value for name, (value, _) in mean.items()},
         "deviation": {name: deviation for name, (_, deviation) in mean.items()},
         "coverage": found.coverage.to_plain(),

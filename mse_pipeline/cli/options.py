@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -16,6 +17,13 @@ def _set(name: str) -> object:
         return value
 
     return store
+
+
+def within(panel: str, option: object) -> Any:
+    """An option of this module, under a heading of a command's help that others do not have."""
+    placed = copy(get_args(option)[1])
+    placed.rich_help_panel = panel
+    return placed
 
 
 Json = Annotated[

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mse_pipeline.cli.output import settings, stderr
+from mse_pipeline.cli.output import remark, settings, stderr
 from mse_pipeline.errors import MseError, explain, goes_on, number_of
 
 
@@ -96,6 +96,10 @@ class TrainingBar:
         """The training of a seed begins."""
         self._last = ""
         self._progress.reset(self._task, total=epochs, description=f"{self._what}, seed {seed}", note="")
+
+    def rate(self, seed: int, rate: float) -> None:
+        """A range test found the peak of a seed's learning rate."""
+        remark(f"Seed {seed}: the range test chose the learning rate {rate:.2g}.")
 
     def step(self, done: int, steps: int) -> None:
         """So many of an epoch's steps are done."""

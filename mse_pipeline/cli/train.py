@@ -1,109 +1,169 @@
-"""mse train: the adapter on cached features; with --dry-run, what a training would be."""
+"""mse train: the adapter on cached features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Revision, RunsDir, Seeds, Set
+from mse_pipeline.cli.options import (
+    CacheDir,
+    Debug,
+    Decoding,
+    Device,
+    Json,
+    Quiet,
+    Revision,
+    RunsDir,
+    Seeds,
+    Set,
+    within,
+)
+from mse_pipeline.cli.outline import outline_of, show_outline
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-    from mse_pipeline.backbones.answers import Token
     from mse_pipeline.backbones.backbone import Backbone
     from mse_pipeline.recipe import Recipe, Training
     from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
-    from mse_pipeline.training.dry_run import DryRun, Lengths, Memory
     from mse_pipeline.training.job import StreamChoice
     from mse_pipeline.training.run import SeedResult
     from mse_pipeline.training.step import TrainingOptions
 
-_PARTS = {
-    "acoustic": "acoustic encoder",
-    "visual": "visual encoder",
-    "mixer": "text-guide mixer (TGM)",
-    "fusion": "multi-scale fusion (MSF)",
-    "projector": "projector",
-}
 _SMALL = 5_000_000  # parameters
+
+
+_TRAINING, _ADAPTER, _BACKBONE, _RUN = "Training", "Adapter", "Backbone", "Run"
+"""Headings of the help."""
+
+
+def _setting(panel: str, help_: str = "", **more: Any) -> Any:
+    """An option that takes the place of a recipe's setting of the same name."""
+    told = f"{help_} [default: the recipe's]".lstrip()
+    return typer.Option(help=told, show_default=False, rich_help_panel=panel, **more)
 
 
 def command(
     dataset: Annotated[
         str | None, typer.Argument(help="Dataset in the cache. [default: the only one]", show_default=False)
     ] = None,
-    backbone: Annotated[
-        str, typer.Option(help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.")
-    ] = "tiny",
-    seeds: Seeds = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe, or file of one, whose settings of the training hold. [default: that of the dataset]",
+            show_default=False,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    changes: Annotated[list[str] | None, within(_TRAINING, Set)] = None,
+    seeds: Annotated[list[int] | None, within(_TRAINING, Seeds)] = None,
+    epochs: Annotated[int | None, _setting(_TRAINING, min=1)] = None,
+    batch_size: Annotated[int | None, _setting(_TRAINING, "Clips a step.", min=1)] = None,
+    learning_rate: Annotated[
+        str | None,
+        _setting(_TRAINING, "Peak of the schedule, or auto: found by a short range test.", metavar="RATE|auto"),
+    ] = None,
+    warm_up: Annotated[float | None, _setting(_TRAINING, "Share of all steps in which the rate rises.")] = None,
+    weight_decay: Annotated[float | None, _setting(_TRAINING, "Of AdamW.")] = None,
+    adam_epsilon: Annotated[float | None, _setting(_TRAINING, "Of AdamW.")] = None,
+    clip_norm: Annotated[float | None, _setting(_TRAINING, "Largest norm of all gradients together.")] = None,
+    patience: Annotated[int | None, _setting(_TRAINING, "Epochs without a better score before the end.")] = None,
+    class_weights: Annotated[str | None, _setting(_TRAINING, "none, or balanced: rare classes count as much.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="What is trained beside the backbone. [default: the recipe's, mse-adapter]",
+            show_default=False,
+            rich_help_panel=_ADAPTER,
+        ),
+    ] = None,
+    acoustic: Annotated[
+        str | None, typer.Option(help="Acoustic stream, if the dataset has several.", rich_help_panel=_ADAPTER)
+    ] = None,
+    visual: Annotated[
+        str | None, typer.Option(help="Visual stream, if the dataset has several.", rich_help_panel=_ADAPTER)
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
             "--without",
             help="Leave out acoustic, visual, text, tgm or msf, to see what each is good for; may be given several "
             "times. acoustic and visual: text only.",
+            rich_help_panel=_ADAPTER,
         ),
     ] = None,
-    acoustic: Annotated[str | None, typer.Option(help="Acoustic stream, if the dataset has several.")] = None,
-    visual: Annotated[str | None, typer.Option(help="Visual stream, if the dataset has several.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="[default: the recipe's]", show_default=False)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]", show_default=False)] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="What is trained beside the backbone. [default: the recipe's, mse-adapter]", show_default=False
-        ),
+    encoder: Annotated[
+        str | None, _setting(_ADAPTER, "What reads a stream's rows: lstm, attentive or bilstm-attentive.")
     ] = None,
-    decoding: Decoding = None,
-    class_weights: Annotated[
-        str | None,
-        typer.Option(help="none, or balanced: rare classes count as much. [default: the recipe's]", show_default=False),
+    answer: Annotated[
+        str | None, _setting(_ADAPTER, "Who answers: spelled (the backbone's own words) or head (a trained layer).")
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Recipe, or file of one, whose settings of the training hold. [default: that of the dataset]",
-            show_default=False,
-        ),
-    ] = None,
-    changes: Set = None,
-    cache: CacheDir = None,
-    runs: RunsDir = Path("runs"),
-    device: Device = "cpu",
-    dtype: Annotated[str, typer.Option(help="Number format of the backbone: float32, bfloat16, float16.")] = "float32",
-    accumulate: Annotated[
-        int, typer.Option(min=1, metavar="PARTS", help="Read each batch in so many parts: less memory, same result.")
-    ] = 1,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Compute activations twice instead of keeping them.")
-    ] = False,
-    compile_: Annotated[bool, typer.Option("--compile", help="Put the backbone through torch.compile.")] = False,
-    trackers: Annotated[
-        list[str] | None,
-        typer.Option("--tracker", help="Log to tensorboard, wandb or trackio too; may be given several times."),
-    ] = None,
+    pseudo_tokens: Annotated[int | None, _setting(_ADAPTER, "Tokens that the adapter makes for a clip.")] = None,
+    dropout: Annotated[float | None, _setting(_ADAPTER, "Share of the encoders' states dropped in training.")] = None,
+    decoding: Annotated[str | None, within(_ADAPTER, Decoding)] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.", rich_help_panel=_BACKBONE),
+    ] = "tiny",
+    revision: Annotated[str | None, within(_BACKBONE, Revision)] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(help="Number format of the backbone: float32, bfloat16, float16.", rich_help_panel=_BACKBONE),
+    ] = "float32",
     quantization: Annotated[
         str | None,
-        typer.Option(help="4bit or 8bit: squeeze the backbone's linear layers; needs a CUDA GPU and bitsandbytes."),
+        typer.Option(
+            help="4bit or 8bit: squeeze the backbone's linear layers; needs a CUDA GPU and bitsandbytes.",
+            rich_help_panel=_BACKBONE,
+        ),
     ] = None,
-    revision: Revision = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is done.")] = False,
+    device: Annotated[str, within(_BACKBONE, Device)] = "cpu",
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Compute activations twice instead of keeping them.",
+            rich_help_panel=_BACKBONE,
+        ),
+    ] = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Put the backbone through torch.compile.", rich_help_panel=_BACKBONE)
+    ] = False,
+    cache: Annotated[str | None, within(_RUN, CacheDir)] = None,
+    runs: Annotated[Path, within(_RUN, RunsDir)] = Path("runs"),
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="PARTS",
+            help="Read each batch in so many parts: less memory, same result.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 1,
+    trackers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tracker",
+            help="Log to tensorboard, wandb or trackio too; may be given several times.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train again what is done.", rich_help_panel=_RUN)
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
             help="Tell what would be trained, with memory and a whole prompt; loads no weights and writes nothing.",
+            rich_help_panel=_RUN,
         ),
     ] = False,
     json: Json = False,
@@ -123,11 +183,21 @@ def command(
     named = {
         "epochs": epochs,
         "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "model": model,
-        "decoding": decoding,
+        "learning_rate": None if learning_rate is None else parse_rate(learning_rate),
+        "warm_up": warm_up,
+        "weight_decay": weight_decay,
+        "adam_epsilon": adam_epsilon,
+        "clip_norm": clip_norm,
+        "patience": patience,
         "class_weights": class_weights,
+        "model": model,
+        "encoder": encoder,
+        "answer": answer,
+        "pseudo_tokens": pseudo_tokens,
+        "dropout": dropout,
+        "decoding": decoding,
     }
+    require_one_source({**named, "seeds": seeds and " ".join(map(str, seeds))}, changes or (), backbone)
     request = Request(
         dataset=opened,
         recipe=used,
@@ -253,6 +323,50 @@ def _remark_features(named: Recipe, dataset: Dataset, shown: str) -> None:
         )
 
 
+def parse_rate(text: str) -> float | str:
+    """A learning rate as the command line has it: what is no number is looked at with the other settings.
+
+    Examples:
+        >>> parse_rate("1e-3"), parse_rate("auto")
+        (0.001, 'auto')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def require_one_source(named: Mapping[str, Any], changes: Sequence[str], backbone: str) -> None:
+    """Refuse a setting that an option of its own and --set both give: which one holds would be a secret.
+
+    Args:
+        named: What the options say of the training's settings; None where nothing.
+        changes: What --set says, each KEY=VALUE.
+        backbone: The one that is trained with.
+
+    Raises:
+        UsageError: A setting is given twice.
+
+    Examples:
+        >>> require_one_source({"epochs": 3}, ["training.patience=2"], "tiny")
+        >>> require_one_source({"epochs": 3}, ["training.epochs=2"], "tiny")
+        Traceback (most recent call last):
+        mse_pipeline.errors.UsageError: --epochs 3 and --set training.epochs=2 both say what epochs is; keep one.
+    """
+    from mse_pipeline import recipe
+
+    said = recipe.training_settings(changes, backbone)
+    twice = [name for name, value in named.items() if value is not None and name in said]
+    if twice:
+        pairs = [f"{_option(name)} {named[name]} and --set {said[name]} both say what {name} is" for name in twice]
+        raise UsageError(f"{'; '.join(pairs)}; keep one.")
+
+
+def _option(setting: str) -> str:
+    """The option of a setting of the training."""
+    return "--seed" if setting == "seeds" else f"--{setting.replace('_', '-')}"
+
+
 def changed(training: Training, changes: Mapping[str, Any]) -> Training:
     """Settings with what the command line says of them.
 
@@ -261,13 +375,14 @@ def changed(training: Training, changes: Mapping[str, Any]) -> Training:
     """
     from pydantic import ValidationError
 
+    from mse_pipeline.recipe.problems import describe
+
     given = {name: value for name, value in changes.items() if value is not None}
     try:
         return type(training).model_validate({**training.model_dump(), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']}: {first['msg']}.") from error
+        wrong = [f"{_option(str(place[0]))}: {message}" for place, message in describe(error, type(training))]
+        raise UsageError(f"{'; '.join(wrong)}.") from error
 
 
 @dataclass(frozen=True)
@@ -405,173 +520,3 @@ def _show_coverage(stored: Any, console: Console) -> None:
     coverage = Coverage.from_plain(stored or {})
     for stream in (None, *coverage.streams) if coverage.splits else ():
         console.print(f"{stream or 'clips read'}: {told(coverage.parts(stream))}", markup=False)
-
-
-def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun:
-    """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
-    from mse_pipeline.backbones.loading import outline
-    from mse_pipeline.training.dry_run import dry_run
-    from mse_pipeline.training.earlier import standing
-    from mse_pipeline.training.job import prepare
-
-    choice, wording = request.choose(), request.recipe.prompt
-    drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
-    if drawn.remark:
-        remark(drawn.remark)
-    job = prepare(request.dataset, drawn, request.training, choice, wording)
-    return dry_run(
-        job,
-        request.dataset,
-        choice,
-        wording,
-        seeds=len(request.seeds or request.training.seeds),
-        accumulation=options.accumulation,
-        checkpointing=options.checkpointing,
-        standing=standing(job.about, job.data, runs),
-    )
-
-
-def show_outline(told: DryRun, request: Request, overwrite: bool = False) -> None:
-    """Print it, and what a training of these seeds would find done."""
-    seeds = request.seeds or request.training.seeds
-    if settings.json:
-        emit_json({**told.to_json(), "recipe": request.record()})
-        return
-    from rich.text import Text
-
-    console = stdout()
-    console.print(Text.assemble((told.dataset, "bold"), f", {told.variant}, on {told.backbone['name']}"))
-    for table in (_data(told), _adapter(told), _reading(told), _work(told)):
-        console.print(table)
-    console.print(_prompt(told.prompt.example, told.prompt.example_clip))
-    reused = () if overwrite else told.standing.reused(seeds)
-    for sentence in (*told.coverage.shortcomings(), *reused, *told.standing.anew(seeds)):
-        console.print(sentence, markup=False)
-    console.print("Nothing was trained or written. Memory is an estimate of the peak; ids of tokens: --json.")
-
-
-def _data(told: DryRun) -> Table:
-    from rich.markup import escape
-
-    table = _table(
-        "\nWhat is read",
-        ("", "left"),
-        ("clips", "right"),
-        ("dims", "right"),
-        ("median", "right"),
-        ("95 %", "right"),
-        ("max", "right"),
-        ("", "left"),
-    )
-    for split, count in told.clips.items():
-        table.add_row(f"{split} split", f"{count:,}")
-    for modality, stream in told.streams.items():
-        if stream is None:
-            table.add_row(modality, "–", "", "", "", "", "left out")
-        else:
-            table.add_row(escape(stream.name), f"{stream.clips:,}", str(stream.dims), *_three(stream.rows), "rows")
-    prompt = told.prompt
-    if prompt.text is None:
-        table.add_row("text", "–", "", "", "", "", "left out")
-    else:
-        cut = f", {prompt.cut:,} cut to {prompt.room:,}" if prompt.cut else ""
-        table.add_row("text", f"{sum(told.clips.values()):,}", "", *_three(prompt.text), f"tokens{cut}")
-    if prompt.previous is not None:
-        table.add_row("previous turns", "", "", *_three(prompt.previous), "tokens")
-    return table
-
-
-def _adapter(told: DryRun) -> Table:
-    table = _table("\nParameters", ("", "left"), ("", "right"))
-    for name, count in told.adapter.items():
-        table.add_row(_PARTS.get(name, name), f"{count:,}")
-    table.add_section()
-    table.add_row("adapter, trained", f"{told.trainable:,}", style="bold")
-    table.add_row("backbone, frozen", f"{told.backbone['parameters']:,}")
-    return table
-
-
-def _reading(told: DryRun) -> Table:
-    prompt = told.prompt
-    table = _table("\nA sequence, in tokens", ("", "left"), ("median", "right"), ("max", "right"))
-    text, previous = prompt.text, prompt.previous
-    table.add_row("start, tags and task prompt", str(prompt.fixed), str(prompt.fixed))
-    table.add_row("pseudo tokens", str(prompt.pseudo), str(prompt.pseudo))
-    table.add_row("text", *((str(text.median), str(text.largest)) if text else ("–", "–")))
-    if previous is not None:
-        table.add_row("previous turns", str(previous.median), str(previous.largest))
-    answers = prompt.answer_tokens
-    table.add_row(
-        f"answer, one of {prompt.answers}", *((str(answers.median), str(answers.largest)) if answers else ("–", "–"))
-    )
-    return table
-
-
-def _work(told: DryRun) -> Table:
-    table = _table("\nWork and memory", ("", "left"), ("", "right"), ("", "left"))
-    table.add_row("steps an epoch", f"{told.steps_an_epoch:,}", f"of {told.batch_size} clips")
-    table.add_row("steps of a training", f"{told.steps:,}", f"at most, in {told.epochs} epochs")
-    table.add_row("trainings", str(told.seeds), "one a seed")
-    table.add_section()
-    memory = told.memory
-    numbers = told.backbone["quantization"] or told.backbone["dtype"]
-    table.add_row("backbone's weights", size(memory.weights), str(numbers))
-    table.add_row("adapter and optimiser", size(memory.adapter), "float32")
-    table.add_row("activations of a step", size(memory.activations), "every clip as long as the longest")
-    table.add_row("logits of a step", size(memory.logits), "")
-    table.add_row("predicting a split", size(memory.scoring), "in place of activations and logits")
-    table.add_section()
-    table.add_row("memory, at the peak", size(memory.total), _where(memory), style="bold")
-    return table
-
-
-def _prompt(tokens: tuple[Token, ...], clip: str) -> Table:
-    """A row a part; tokens are set apart by bars, spaces and line ends in them are written out."""
-    from rich.text import Text
-
-    table = _table(f"\nThe whole sequence of {clip}", ("part", "left"), ("n", "right"), ("tokens", "left"))
-    for part, group in groupby(tokens, key=lambda token: token.part):
-        line, own = Text(), list(group)
-        for place, token in enumerate(own):
-            line.append("│" if place else "", style="dim")
-            line.append(token.piece.replace("\n", "\\n").replace(" ", "␣"))
-        table.add_row(part, str(len(own)), line)
-    return table
-
-
-def _where(memory: Memory) -> str:
-    return "in a step" if memory.activations + memory.logits >= memory.scoring else "in predicting a split"
-
-
-def _three(lengths: Lengths | None) -> tuple[str, str, str]:
-    if lengths is None:
-        return "–", "–", "–"
-    return f"{lengths.median:,}", f"{lengths.most:,}", f"{lengths.largest:,}"
-
-
-def size(count: int) -> str:
-    """Bytes, to be read.
-
-    Examples:
-        >>> size(999), size(12_345_678), size(14_000_000_000)
-        ('0.0 MB', '12.3 MB', '14.0 GB')
-    """
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _table(title: str, *columns: tuple[str, str]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        show_header=any(name for name, _ in columns),
-        pad_edge=False,
-    )
-    for name, justify in columns:
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    return table

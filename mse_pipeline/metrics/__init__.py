@@ -4,6 +4,7 @@ The keys are those of the MSE-Adapter and MMSA code (``Has0_acc_2``, ``Mult_acc_
 that a row of ours can stand beside one of theirs. All values but the errors (`errors`) are fractions, not percentages.
 """
 
+from mse_pipeline.metrics.calibration import class_calibration, number_calibration
 from mse_pipeline.metrics.evaluation import (
     ERRORS,
     KIND,
@@ -25,10 +26,12 @@ __all__ = [
     "Family",
     "alarms",
     "check",
+    "class_calibration",
     "class_scores",
     "errors",
     "evaluate",
     "kind",
+    "number_calibration",
     "of_classes",
     "primary",
 ]

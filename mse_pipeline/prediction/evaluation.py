@@ -26,7 +26,7 @@ from mse_pipeline.task import Classification, describe
 from mse_pipeline.training.earlier import UNTOLD, Data, data_changed, has_rows, measure, read_data
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import UNKNOWN, Job, metric_kind, restore
-from mse_pipeline.training.loop import Predicted, predict_split
+from mse_pipeline.training.loop import Predicted, calibrate, predict_split
 from mse_pipeline.training.loop import evaluate as score
 from mse_pipeline.training.run_files import DATA, OF_THE_DATASET, StreamAbout
 from mse_pipeline.training.scoring import Decoding, check_decoding
@@ -124,12 +124,14 @@ class SeedEvaluation:
         choice: Why this seed was taken, as a sentence; empty where there was nothing to choose.
         metrics: Of the labelled clips; empty where there is none.
         predictions: One a clip, in the dataset's order.
+        calibration: How far the probabilities are to be believed, as ``ECE`` of classes; empty likewise.
     """
 
     seed: int
     choice: str
     metrics: Mapping[str, float]
     predictions: tuple[ClipPrediction, ...]
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -263,29 +265,26 @@ def _absent(
 def _seed(stored: StoredTraining, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
     trained, _ = adapter.load(stored.folder)
     predicted = predict_split(job, trained.to(job.backbone.device), split)
+    labelled = _labelled(predicted)
     rows = zip(predicted.examples, predicted.values, predicted.probabilities, strict=True)
     return SeedEvaluation(
         seed=stored.seed,
         choice=stored.choice,
-        metrics=_metrics(job, predicted),
+        metrics=score(job, labelled) if labelled.examples else {},
+        calibration=calibrate(job, labelled) if labelled.examples else {},
         predictions=tuple(
             replace(_prediction(stored, split, *row), remarks=tuple(absent.get(row[0].clip, ()))) for row in rows
         ),
     )
 
 
-def _metrics(job: Job, predicted: Predicted) -> dict[str, float]:
+def _labelled(predicted: Predicted) -> Predicted:
     """Of those clips that have a label."""
     known = [place for place, example in enumerate(predicted.examples) if example.target != UNKNOWN]
-    if not known:
-        return {}
-    return score(
-        job,
-        Predicted(
-            [predicted.examples[place] for place in known],
-            [predicted.values[place] for place in known],
-            [predicted.probabilities[place] for place in known],
-        ),
+    return Predicted(
+        [predicted.examples[place] for place in known],
+        [predicted.values[place] for place in known],
+        [predicted.probabilities[place] for place in known],
     )
 
 

@@ -20,7 +20,7 @@ from mse_pipeline.recipe.schema import (
     Training,
     WordsAlignment,
 )
-from mse_pipeline.recipe.settings import AFTER_EXTRACTION, sections_of, with_settings
+from mse_pipeline.recipe.settings import AFTER_EXTRACTION, sections_of, training_settings, with_settings
 
 __all__ = [
     "AFTER_EXTRACTION",
@@ -38,6 +38,7 @@ __all__ = [
     "load_features",
     "names",
     "sections_of",
+    "training_settings",
     "with_features",
     "with_settings",
 ]

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from mse_pipeline.errors import did_you_mean
 from mse_pipeline.task import Classification, Regression, Task
 
 # Strict scalars: `epochs: true` or `language: 1` is a slip of the pen, not a number or a text.
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+
+Auto = Literal["auto"]
+
+
+def _learning_rate(value: object) -> float | Auto:
+    if value == "auto":
+        return "auto"
+    given = repr(value)[:60]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"must be a valid number, got {given}{did_you_mean(str(value).lower(), ['auto'])}")
+    if not value > 0:
+        raise ValueError(f"must be greater than 0, got {given}")
+    return float(value)
+
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Names of datasets in the cache: they become folder names."""
@@ -170,7 +194,7 @@ class Training(Section):
     Attributes:
         epochs: Epochs that the cosine schedule spans, and the most that are trained.
         batch_size: Clips a step.
-        learning_rate: Peak of the schedule.
+        learning_rate: Peak of the schedule; ``auto`` for the one that a range test finds, anew for each seed.
         weight_decay: Of AdamW.
         adam_epsilon: Of AdamW; the paper's 1e-4 is larger than torch's default.
         warm_up: Share of all steps in which the rate rises from zero to its peak.
@@ -181,6 +205,13 @@ class Training(Section):
         acoustic_hidden: Width of the acoustic LSTM.
         visual_hidden: Width of the visual LSTM.
         dropout: Share of the LSTMs' last state that is dropped in training.
+        row_dropout: In training, the share of each sequence's rows that are set to 0, which is the mean.
+        modality_dropout: In training, the probability that a clip is read without a stream that it has.
+        feature_noise: In training, the standard deviation of the Gaussian noise on normalised values.
+        time_mask: In training, the share of each sequence that one span of rows set to 0 covers (SpecAugment).
+        label_smoothing: Share of the target that the right answer gives to all possible answers alike.
+        average: Decay of the exponential moving average of the weights, which is then what is evaluated and kept, as
+            .99 for about the last hundred steps; 0 for the weights themselves.
         decoding: How a prediction is made of the answers' probabilities: ``greedy`` (token by token, the paper's),
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
@@ -206,7 +237,7 @@ class Training(Section):
 
     epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 30
     batch_size: Annotated[Whole, Field(ge=1)] = 16
-    learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float | Auto, PlainValidator(_learning_rate)] = 5e-4
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     adam_epsilon: Annotated[Number, Field(gt=0)] = 1e-4
     warm_up: Annotated[Number, Field(ge=0, le=1)] = 0.1
@@ -217,6 +248,12 @@ class Training(Section):
     acoustic_hidden: Annotated[Whole, Field(ge=1)] = 64
     visual_hidden: Annotated[Whole, Field(ge=1)] = 32
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    row_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    modality_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    feature_noise: Annotated[Number, Field(ge=0)] = 0.0
+    time_mask: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    average: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
     defined_share: Annotated[bool, Field(strict=True)] = False
@@ -238,14 +275,25 @@ class Training(Section):
         return seeds
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values, without later settings that are as usual: what was written before stays the same."""
-        usual = {name: Training.model_fields[name].get_default(call_default_factory=True) for name in _LATER_SETTINGS}
+        """As plain JSON values. What came after `FIRST_SETTINGS` is left out where it is as it was before it came.
+
+        So runs that were made before keep their digests. The model and its options are written together.
+        """
         plain = self.model_dump(mode="json")
-        return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
+        defaults = Training().model_dump(mode="json")
+        told = FIRST_SETTINGS | {name for name, value in plain.items() if value != defaults[name]}
+        if told & {"model", "model_options"}:
+            told |= {"model", "model_options"}
+        return {name: value for name, value in plain.items() if name in told}
 
 
-_LATER_SETTINGS = ("defined_share", "model", "model_options", "encoder", "place", "pseudo_scale", "answer", "residual")
-"""Settings that recipes and runs of earlier versions lack."""
+FIRST_SETTINGS = frozenset(
+    {
+        *("epochs", "batch_size", "learning_rate", "weight_decay", "adam_epsilon", "warm_up", "patience", "clip_norm"),
+        *("seeds", "pseudo_tokens", "acoustic_hidden", "visual_hidden", "dropout", "decoding", "class_weights"),
+    }
+)
+"""What `Training.to_dict` always writes. A setting that is added later does not belong here."""
 
 
 class Recipe(Section):
@@ -311,8 +359,7 @@ class Recipe(Section):
         Args:
             backbone: Short name, hub name or folder of the backbone.
         """
-        wanted = _plain(re.split(r"[/\\]", backbone.rstrip("/\\"))[-1])
-        matching = [key for key in self.backbones if wanted.startswith(_plain(key))]
+        matching = [key for key in self.backbones if names_backbone(key, backbone)]
         if not matching:
             return self.training
         # Only what the file says of this backbone counts, not the defaults of what it leaves out.
@@ -334,6 +381,16 @@ class Recipe(Section):
         """SHA-256 (hex) over all that the recipe says: equal digests, equal recipes."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def names_backbone(key: str, backbone: str) -> bool:
+    """Whether a key of ``backbones`` holds for a backbone, see `Recipe.training_for`.
+
+    Examples:
+        >>> names_backbone("llama2", "meta-llama/Llama-2-7b-hf"), names_backbone("llama2", "tiny")
+        (True, False)
+    """
+    return _plain(re.split(r"[/\\]", backbone.rstrip("/\\"))[-1]).startswith(_plain(key))
 
 
 def _plain(name: str) -> str:

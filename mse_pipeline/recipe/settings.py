@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.recipe.problems import describe, fields_at, place_name
 from mse_pipeline.recipe.reading import Check, Place, parse
-from mse_pipeline.recipe.schema import Recipe
+from mse_pipeline.recipe.schema import Recipe, names_backbone
 
 AFTER_EXTRACTION = ("prompt", "training", "backbones")
 """Sections that may change when the features are there already: they say how the adapter is trained."""
@@ -92,6 +92,30 @@ def sections_of(settings: Sequence[str]) -> set[str]:
         ['prompt', 'training']
     """
     return {re.split(r"[.\[=]", text.strip())[0] for text in settings}
+
+
+def training_settings(settings: Sequence[str], backbone: str) -> dict[str, str]:
+    """What settings say of a training with one backbone: key of `Training` -> the setting, as it was given.
+
+    Examples:
+        >>> training_settings(["training.epochs=3", "backbones.llama2.patience=2", "prompt.language=zh"], "llama2-7b")
+        {'epochs': 'training.epochs=3', 'patience': 'backbones.llama2.patience=2'}
+        >>> list(training_settings(["backbones={llama2: {epochs: 3}}", "training={patience: 2}"], "tiny"))
+        ['patience']
+    """
+    found: dict[str, str] = {}
+    for text in settings:
+        place, value = _parse(text, {})
+        for step in reversed(place):
+            value = {step: value}
+        of_training = value.get("training")
+        of_backbones = value.get("backbones")
+        sections = [of_training]
+        if isinstance(of_backbones, Mapping):
+            sections += [own for name, own in of_backbones.items() if names_backbone(str(name), backbone)]
+        for section in sections:
+            found |= {str(key): text for key in section} if isinstance(section, Mapping) else {}
+    return found
 
 
 def parse_value(text: str) -> Any:

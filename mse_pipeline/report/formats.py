@@ -21,6 +21,7 @@ from mse_pipeline.report.table import (
     ResultRow,
     ResultTable,
     coverage_rows,
+    ece_text,
     marks,
     seconds_text,
 )
@@ -74,6 +75,7 @@ def _row(row: ResultRow) -> dict[str, Any]:
         **_run(row.run),
         "partial": row.partial,
         "test": cells,
+        "calibration": {key: {"mean": _defined(cell.mean), "sd": cell.sd} for key, cell in row.calibration.items()},
         "seeds": [_seed(seed) for seed in row.run.seeds],
         "classes": classes,
     }
@@ -104,8 +106,10 @@ def _seed(seed: StoredSeed) -> dict[str, Any]:
         "best_epoch": seed.best_epoch,
         "epochs": seed.epochs,
         "seconds": seed.seconds,
+        "learning_rate": seed.learning_rate,
         "valid": _numbers(seed.valid),
         "test": _numbers(seed.test),
+        "calibration": _numbers(seed.calibration),
         "alarms": list(seed.alarms),
     }
 
@@ -155,6 +159,7 @@ def _section(table: ResultTable) -> str:
     lines = [f"## {escape(table.dataset)}", ""]
     if table.rows:
         heads = ["run", "backbone and inputs", "parameters", "seeds", *(column.title for column in table.columns)]
+        heads += ["ECE ↓"] if table.has_ece else []
         heads.append("s/epoch")
         lines += [_line(escape(head) for head in heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
     for row in table.rows:
@@ -166,9 +171,10 @@ def _section(table: ResultTable) -> str:
         marked = {key: f"**{text}**" if row.cells[key].best else text for key, text in cells.items()}
         parameters = "" if row.run.trainable_parameters is None else f"{row.run.trainable_parameters:,}"
         label = [escape(row.mark + row.run.name), escape(row.reads), parameters, str(len(row.run.seeds))]
-        lines.append(_cells(label, table.columns, marked, seconds_text(row.run.epoch_seconds)))
+        beside = [ece_text(row) or "–"] if table.has_ece else []
+        lines.append(_cells(label, table.columns, marked, [*beside, seconds_text(row.run.epoch_seconds)]))
     shown = [row for row in table.published if any(column.key in row.mean for column in table.columns)]
-    lines += [_published(row, table.columns) for row in shown]
+    lines += [_published(row, table) for row in shown]
     if table.rows:
         lines += ["", _markdown_legend(table, bool(shown))]
     lines += [f"- {line}" for line in _sources(shown)]
@@ -184,10 +190,10 @@ def _section(table: ResultTable) -> str:
     return "\n".join(lines)
 
 
-def _published(row: PublishedRow, columns: Sequence[Column]) -> str:
-    cells = {c.key: _cell(c, row.mean[c.key], row.sd.get(c.key)) for c in columns if c.key in row.mean}
+def _published(row: PublishedRow, table: ResultTable) -> str:
+    cells = {c.key: _cell(c, row.mean[c.key], row.sd.get(c.key)) for c in table.columns if c.key in row.mean}
     label = [f"*{escape(row.system)}*", f"published ({escape(row.source)})", "", str(row.seeds or "")]
-    return _cells(label, columns, cells, "")
+    return _cells(label, table.columns, cells, ["–", ""] if table.has_ece else [""])
 
 
 def _markdown_legend(table: ResultTable, published: bool) -> str:
@@ -216,8 +222,8 @@ def _cell(column: Column, mean: float, sd: float | None) -> str:
     return column.number(mean) if sd is None else f"{column.number(mean)} ± {column.number(sd)}"
 
 
-def _cells(label: list[str], columns: Sequence[Column], cells: Mapping[str, str], time: str) -> str:
-    return _line([*label, *(cells.get(column.key, "–") for column in columns), time])
+def _cells(label: list[str], columns: Sequence[Column], cells: Mapping[str, str], beside: Sequence[str]) -> str:
+    return _line([*label, *(cells.get(column.key, "–") for column in columns), *beside])
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -290,14 +296,25 @@ def _fitted(table: ResultTable, others: Sequence[PublishedRow], width: int) -> t
     measure = Console(width=10_000)
     while True:
         whole = len(columns) == len(table.columns)
-        for timed in (True, False) if whole else (False,):
+        for beside in _besides(table) if whole else ((),):
             for layout in _LAYOUTS if whole else _LAYOUTS[-1:]:
-                rendered = _render(table, others, columns, layout, timed=timed)
-                if measure.measure(rendered).maximum <= width or (len(columns) == 1 and not timed):
+                rendered = _render(table, others, columns, layout, beside)
+                if measure.measure(rendered).maximum <= width or (len(columns) == 1 and not beside):
                     return rendered, columns
         spare = [column for key in _SPARE for column in columns if column.key == key]
         spare = spare or [column for column in reversed(columns) if column.key != first]
         columns = tuple(column for column in columns if column != spare[0])
+
+
+def _besides(table: ResultTable) -> list[tuple[tuple[str, list[str]], ...]]:
+    """Columns that are no metrics, as their headings and cells, where there is room: all, without the first, none."""
+    found = []
+    if table.has_ece:
+        found.append(("ECE ↓", [ece_text(row) for row in table.rows]))
+    times = [row.run.epoch_seconds for row in table.rows]
+    if any(times):
+        found.append(("s/epoch", [seconds_text(time) for time in times]))
+    return [tuple(found[left:]) for left in range(len(found) + 1)]
 
 
 def _render(
@@ -305,8 +322,7 @@ def _render(
     others: Sequence[PublishedRow],
     columns: Sequence[Column],
     layout: tuple[int, int, str],
-    *,
-    timed: bool,
+    beside: Sequence[tuple[str, list[str]]],
 ) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
@@ -329,9 +345,8 @@ def _render(
     for column in columns:
         # With a column's numbers padded to one shape, the left edge lines up the decimal points.
         made.add_column(column.title, justify="left", no_wrap=True)
-    times = [row.run.epoch_seconds for row in table.rows]
-    if timed and any(times):
-        made.add_column("s/epoch", justify="right", no_wrap=True)
+    for title_beside, _ in beside:
+        made.add_column(title_beside, justify="right", no_wrap=True)
     ours = [row.cells for row in table.rows]
     theirs = [{key: Cell(mean, row.sd.get(key)) for key, mean in row.mean.items()} for row in others]
     texts = {column.key: _aligned(column, [*ours, *theirs], join) for column in columns}
@@ -346,8 +361,7 @@ def _render(
             Text(row.reads),
             Text(str(len(row.run.seeds))),
         ]
-        time = [Text(seconds_text(times[i]))] if timed else []
-        made.add_row(*label, *cells, *time, end_section=last and bool(others))
+        made.add_row(*label, *cells, *(Text(rows[i]) for _, rows in beside), end_section=last and bool(others))
     for i, other in enumerate(others, start=len(ours)):
         label = [Text(other.system), Text(f"published ({other.source})"), Text(str(other.seeds or ""))]
         made.add_row(*label, *(Text(texts[c.key][i]) for c in columns), style="dim")

@@ -40,6 +40,8 @@ class StoredSeed:
         test: The same on the test split.
         alarms: What makes the result doubtful, as sentences: signs of collapse, streams that few clips had.
         coverage: Of how many clips it is; None if the file does not tell.
+        calibration: Measure -> value on the test split, as ``ECE`` of classes; empty if the file does not tell.
+        learning_rate: At the schedule's peak, as given or found; None if the file does not tell.
     """
 
     seed: int
@@ -51,6 +53,8 @@ class StoredSeed:
     test: Mapping[str, float]
     alarms: tuple[str, ...]
     coverage: Coverage | None = None
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,8 @@ def _seed(folder: Path, digest: str, warnings: list[str]) -> StoredSeed:
         test=test,
         alarms=tuple(shown(str(a), 300) for a in alarms) if isinstance(alarms, list) else (),
         coverage=_coverage(stored.get("coverage"), folder, warnings),
+        calibration=_calibration(stored.get("calibration"), folder, warnings),
+        learning_rate=_number(stored.get("learning_rate")),
     )
 
 
@@ -260,6 +266,10 @@ def _coverage(stored: Any, folder: Path, warnings: list[str]) -> Coverage | None
         name: replace(one, streams={shown(s): n for s, n in one.streams.items()}) for name, one in found.splits.items()
     }
     return Coverage(named)
+
+
+def _calibration(stored: Any, folder: Path, warnings: list[str]) -> dict[str, float]:
+    return _scores(stored, "test", folder, warnings) if isinstance(stored, dict) else {}
 
 
 def _scores(stored: Mapping[str, Any], split: str, folder: Path, warnings: list[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -112,6 +112,8 @@ TITLES = {
 """What a metric is called in a heading, where that is not its key."""
 PARTIAL = "†"
 """Mark of rows that cover less than 90 % of a split."""
+ECE = "ECE"
+"""The expected calibration error, a share of which less is better; no metric of a family."""
 ABLATIONS = ("acoustic", "visual", "tgm", "msf", "text")
 """What a run can be without, in the order of rows."""
 
@@ -164,12 +166,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A run of ours and its cells by metric; `other_data`: rows of its table are of other clips, labels or texts."""
+    """A run of ours.
+
+    Attributes:
+        run: Its folder.
+        cells: By metric.
+        classes: Its scores a class.
+        other_data: Rows of its table are of other clips, labels or texts.
+        calibration: Cells by measure, as ``ECE``.
+    """
 
     run: RunGroup
     cells: Mapping[str, Cell]
     classes: ClassTable | None = None
     other_data: bool = False
+    calibration: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:
@@ -194,6 +205,12 @@ class ResultRow:
         names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
         text = f"{backbone} · {' + '.join(names)}"
         return text if variant == "adapter" else f"{text} ({variant})"
+
+
+def ece_text(row: ResultRow) -> str:
+    """The expected calibration error of a run in percent; empty where it is not told."""
+    cell = row.calibration.get(ECE)
+    return "" if cell is None else Column(ECE, error=False).number(cell.mean)
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -248,6 +265,11 @@ class ResultTable:
     pending: tuple[RunGroup, ...] = ()
 
     @property
+    def has_ece(self) -> bool:
+        """Whether a run tells its expected calibration error: classes do, numbers have none."""
+        return any(ECE in row.calibration for row in self.rows)
+
+    @property
     def runs(self) -> tuple[RunGroup, ...]:
         """All runs, finished or not."""
         return (*(row.run for row in self.rows), *self.pending)
@@ -267,7 +289,16 @@ def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | 
 
 
 def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> ResultTable:
-    rows = [ResultRow(run, _cells(run), classes.get(str(run.path))) for run in runs if run.seeds]
+    rows = [
+        ResultRow(
+            run,
+            _cells([seed.test for seed in run.seeds]),
+            classes.get(str(run.path)),
+            calibration=_cells([seed.calibration for seed in run.seeds]),
+        )
+        for run in runs
+        if run.seeds
+    ]
     keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
     columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
     groups: dict[str, list[ResultRow]] = {}
@@ -336,12 +367,12 @@ def marks(table: ResultTable) -> list[str]:
     return sentences
 
 
-def _cells(run: RunGroup) -> dict[str, Cell]:
+def _cells(seeds: Sequence[Mapping[str, float]]) -> dict[str, Cell]:
     """A metric that is missing in one of the seeds has no cell: its mean would be that of other seeds."""
-    common = [key for key in run.seeds[0].test if all(key in seed.test for seed in run.seeds)]
+    common = [key for key in seeds[0] if all(key in seed for seed in seeds)]
     cells = {}
     for key in common:
-        values = [seed.test[key] for seed in run.seeds]
+        values = [seed[key] for seed in seeds]
         if not all(map(math.isfinite, values)):
             cells[key] = Cell(math.nan)
         else:

@@ -13,6 +13,7 @@ import torch
 
 from mse_pipeline import metrics
 from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.backbones.answers import answer_values
 from mse_pipeline.clip import Split
 from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
@@ -20,6 +21,7 @@ from mse_pipeline.training.checkpoint import TrainingCheckpoint, TrainingState
 from mse_pipeline.training.earlier import config_digest
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
+from mse_pipeline.training.learning_rate import find_rate
 from mse_pipeline.training.processes import ALONE, Processes
 from mse_pipeline.training.scoring import decode, score_examples
 from mse_pipeline.training.step import PLAIN, Learner, TrainingOptions
@@ -51,6 +53,8 @@ class Trained:
         history: One record an epoch: loss, learning rate, validation metrics, seconds, clips per second.
         predicted: By split: validation and, where there is one, test.
         scores: Metrics by split, of the best epoch.
+        peak: The learning rate at the schedule's peak, as the settings or the range test say.
+        calibration: How far probabilities are to be believed, by split, see `calibrate`.
     """
 
     adapter: TrainedModel
@@ -59,6 +63,8 @@ class Trained:
     history: list[dict[str, Any]]
     predicted: dict[Split, Predicted]
     scores: dict[Split, dict[str, float]]
+    peak: float
+    calibration: dict[Split, dict[str, float]]
 
 
 def fit_adapter(
@@ -68,6 +74,7 @@ def fit_adapter(
     checkpoint: Path | None = None,
     *,
     on_step: Callable[[int, int], None] = lambda done, steps: None,
+    on_rate: Callable[[float], None] = lambda rate: None,
     options: TrainingOptions = PLAIN,
     processes: Processes = ALONE,
 ) -> Trained:
@@ -81,17 +88,25 @@ def fit_adapter(
             weights end the same, bit for bit, as without an interruption. One of another training, as of this one
             before labels, texts, splits or features were corrected, is not gone on with.
         on_step: Told after each step how many of its epoch's are done, and how many there are.
+        on_rate: Told the learning rate that a range test found, before the first epoch; after an interruption again.
         options: How steps are carried out; of them only the accumulation is looked at here.
         processes: Who trains together. All call this with the same; all get the same back.
 
     Raises:
-        MseError: The loss is no longer a number, or the checkpoint cannot be used.
+        MseError: The loss is no longer a number, a range test finds no rate, or the checkpoint cannot be used.
     """
     learner = Learner(job, seed, options, processes)
     lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
     saved = TrainingCheckpoint(checkpoint, learner.stateful(), processes, of=f"{config_digest(job.about)} {seed}")
-    progress = saved.restore() or TrainingState(order.get_state())
+    progress = saved.restore()
+    found = job.settings.learning_rate == "auto"
+    if progress is None:
+        progress = TrainingState(order.get_state())
+        if found:
+            learner.set_peak(find_rate(job, seed, options, processes, on_step))
+    if found:
+        on_rate(learner.peak)
     for record in progress.history:
         on_epoch(record)
     while progress.epoch <= job.settings.epochs and progress.epoch - 1 - progress.best_epoch < job.settings.patience:
@@ -101,7 +116,7 @@ def fit_adapter(
         for _ in learn_epoch(job, learner, batches, progress):
             on_step(progress.step, len(batches))
             saved.save_if_due(progress)
-        scores = evaluate(job, predict_split(job, learner.adapter, Split.VALID, processes))
+        scores = evaluate(job, predict_split(job, learner.evaluated, Split.VALID, processes))
         record = {
             "epoch": progress.epoch,
             "loss": sum(progress.losses) / len(progress.losses),
@@ -110,11 +125,11 @@ def fit_adapter(
             "seconds": time.monotonic() - begun,
             "clips_per_second": len(job.examples[Split.TRAIN]) / max(progress.seconds, 1e-9),
         }
-        progress.keep_if_best(_score(job, scores), learner.adapter.state_dict())
+        progress.keep_if_best(_score(job, scores), learner.evaluated.state_dict())
         progress.end_epoch(record, order.get_state())
         saved.save(progress)
         on_epoch(record)
-    return _conclude(job, learner.adapter, progress, processes)
+    return _conclude(job, learner, progress, processes)
 
 
 def learn_epoch(
@@ -131,15 +146,25 @@ def learn_epoch(
         yield loss
 
 
-def _conclude(job: Job, adapter: TrainedModel, progress: TrainingState, processes: Processes) -> Trained:
+def _conclude(job: Job, learner: Learner, progress: TrainingState, processes: Processes) -> Trained:
     """Go back to the best epoch's weights and predict with them; the test split is read here for the first time."""
+    adapter = learner.evaluated
     last = deepcopy(adapter).eval()
     if progress.best_state:
         adapter.load_state_dict(progress.best_state)
     splits = [split for split in (Split.VALID, Split.TEST) if job.examples[split]]
     predicted = {split: predict_split(job, adapter, split, processes) for split in splits}
     scores = {split: evaluate(job, one) for split, one in predicted.items()}
-    return Trained(adapter.eval(), last, progress.best_epoch, progress.history, predicted, scores)
+    return Trained(
+        adapter=adapter.eval(),
+        last=last,
+        best_epoch=progress.best_epoch,
+        history=progress.history,
+        predicted=predicted,
+        scores=scores,
+        peak=learner.peak,
+        calibration={split: calibrate(job, one) for split, one in predicted.items()},
+    )
 
 
 def _score(job: Job, scores: dict[str, float]) -> float:
@@ -167,6 +192,19 @@ def predict_split(job: Job, adapter: TrainedModel, split: Split, processes: Proc
 def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:
     """Metrics of predictions against the annotations (not against their rounding to one decimal)."""
     return metrics.evaluate(job.metric_kind, predicted.values, targets(job, predicted.examples))
+
+
+def calibrate(job: Job, predicted: Predicted) -> dict[str, float]:
+    """How far the probabilities of predictions are to be believed: of classes and of numbers, whatever the metrics.
+
+    Empty where the answers have no probabilities.
+    """
+    if any(len(row) != len(job.answers) for row in predicted.probabilities):
+        return {}
+    right = [example.target for example in predicted.examples]
+    if isinstance(job.answers.task, Classification):
+        return metrics.class_calibration(predicted.values, predicted.probabilities, right)
+    return metrics.number_calibration(answer_values(job.answers.task), predicted.probabilities, right)
 
 
 def targets(job: Job, chosen: Sequence[Example]) -> list[Any]:

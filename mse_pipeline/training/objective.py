@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from mse_pipeline.adapter import TrainedModel
-from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.backbones.answers import Answers, Trie
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
 from mse_pipeline.errors import UsageError
@@ -29,7 +30,7 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     answers: Answers,
     batch: Batch,
     weights: torch.Tensor | None = None,
-    *,
+    smoothing: float = 0.0,
     states: PromptStates | None = None,
 ) -> torch.Tensor:
     """Mean over the clips of each clip's loss, the mean cross entropy of its right answer's tokens.
@@ -45,6 +46,7 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
         answers: All possible answers.
         batch: Clips with targets.
         weights: (A,) what each answer's clips count, as `balanced_weights` gives; None for all alike.
+        smoothing: Share of the target that all possible answers have alike, see `smoothed_targets`.
         states: Of what stands before the pseudo tokens, see `read`.
 
     Returns:
@@ -60,7 +62,10 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     targets = batch.targets.to(reading.embeddings.device)
     if adapter.head is not None:
         scores = head_scores(backbone, adapter, answers, reading)
-        return _weighed(functional.nll_loss(scores, targets, reduction="none"), targets, weights)
+        clips = functional.nll_loss(scores, targets, reduction="none")
+        if smoothing:
+            clips = (1 - smoothing) * clips - smoothing * scores.mean(1)
+        return _weighed(clips, targets, weights)
     right = [answers.ids[index] for index in batch.targets.tolist()]
     longest = max(map(len, right))
     labels = torch.tensor(
@@ -71,16 +76,73 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     present = inputs != NO_TARGET
     whole = reading.then(backbone, inputs.masked_fill(~present, 0), present) if longest > 1 else reading
     logits = answer_logits(backbone, whole, keep=longest)
-    tokens = functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
-    )
-    clips = tokens.unflatten(0, labels.shape).sum(1) / (labels != NO_TARGET).sum(1)
+    if smoothing:
+        tokens = _smoothed_cross_entropy(logits.float(), answers, batch.targets.tolist(), smoothing)
+    else:
+        tokens = functional.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
+        ).unflatten(0, labels.shape)
+    clips = tokens.sum(1) / (labels != NO_TARGET).sum(1)
     return _weighed(clips, targets, weights)
 
 
 def _weighed(clips: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     """Mean of the clips' losses (B,), each by what the clips of its answer count."""
     return (clips if weights is None else clips * weights.to(clips.device)[targets]).mean()
+
+
+def _smoothed_cross_entropy(
+    logits: torch.Tensor, answers: Answers, targets: Sequence[int], smoothing: float
+) -> torch.Tensor:
+    """(B, L) cross entropy of each token's smoothed target; 0 behind an answer's end. `logits`: (B, L, vocabulary)."""
+    rows = [smoothed_targets(answers.trie, target, smoothing) for target in targets]
+    shape = (len(rows), logits.shape[1], max(len(step) for row in rows for step in row))
+    tokens, shares = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape)
+    for place, row in enumerate(rows):
+        for position, step in enumerate(row):
+            tokens[place, position, : len(step)] = torch.tensor([token for token, _ in step])
+            shares[place, position, : len(step)] = torch.tensor([share for _, share in step])
+    tokens, shares = tokens.to(logits.device), shares.to(logits.device)
+    surprise = logits.logsumexp(2, keepdim=True) - logits.gather(2, tokens)
+    return (shares * surprise).sum(2)
+
+
+@lru_cache(maxsize=1024)
+def smoothed_targets(trie: Trie, right: int, smoothing: float) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """What is to be predicted at each token of the right answer, where all answers have a share of the target.
+
+    Over whole answers, the target is that of label smoothing (Szegedy et al. 2016): the right one, and beside it all
+    alike with `smoothing` together. At each token it is what this says of the next token, given those before: of the
+    tokens that go on to an answer, each by the answers behind it. Tokens that no answer has there have none, and where
+    answers do not differ, the target is the right token alone. Of answers of one token this is label smoothing itself.
+
+    Args:
+        trie: The tree of the answers' tokens.
+        right: Index of the right answer.
+        smoothing: From 0 to 1.
+
+    Returns:
+        For each token of the right answer, tokens with their shares, which sum to 1.
+
+    Examples:
+        >>> trie = Trie.grow([[5, 1], [5, 2], [6]])
+        >>> for step in smoothed_targets(trie, 0, 0.3):
+        ...     print({token: round(share, 3) for token, share in step})
+        {5: 0.9, 6: 0.1}
+        {1: 0.889, 2: 0.111}
+    """
+    every = smoothing / len(set(trie.step_answers))
+    behind: dict[int, Counter[int]] = {}
+    for node, token in zip(trie.step_nodes, trie.step_tokens, strict=True):
+        behind.setdefault(node, Counter())[token] += 1
+    targets = []
+    for answer, node, right_token in zip(trie.step_answers, trie.step_nodes, trie.step_tokens, strict=True):
+        if answer == right:
+            shares = {token: count * every for token, count in behind[node].items()}
+            shares[right_token] += 1 - smoothing
+            whole = sum(shares.values())
+            targets.append(tuple((token, share / whole) for token, share in shares.items()))
+    return tuple(targets)
 
 
 def class_weights(kind: Literal["none", "balanced"], task: Task, targets: Sequence[int]) -> torch.Tensor | None:

@@ -140,6 +140,9 @@ class TrainingProgress(Protocol):
     def begin(self, seed: int, epochs: int) -> None:
         """The training of a seed begins."""
 
+    def rate(self, seed: int, rate: float) -> None:
+        """A range test found the peak of a seed's learning rate."""
+
     def step(self, done: int, steps: int) -> None:
         """So many of an epoch's steps are done."""
 
@@ -362,6 +365,7 @@ class _SeedRun:
                 on_epoch,
                 self._checkpoint,
                 on_step=self._progress.step,
+                on_rate=lambda rate: self._progress.rate(seed, rate),
                 options=self._options,
                 processes=processes,
             )
@@ -402,8 +406,10 @@ class _SeedRun:
             "status": "done",
             "best_epoch": trained.best_epoch,
             "epochs": len(trained.history),
+            "learning_rate": trained.peak,
             "valid": trained.scores[Split.VALID],
             "test": trained.scores.get(Split.TEST, {}),
+            "calibration": {split.value: one for split, one in trained.calibration.items()},
             "coverage": job.coverage.to_plain(),
             "alarms": [*_alarms(job, trained), *job.coverage.shortcomings()],
             "backbone_digest": digest,

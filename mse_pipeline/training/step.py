@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mse_pipeline.adapter import build
+from mse_pipeline.adapter import TrainedModel, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.training.augmentation import augment
 from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.job import Job
@@ -84,6 +86,31 @@ def own_parts(batch: Sequence[Example], accumulation: int, processes: Processes)
     return [BatchPart(clips or batch[:1], len(clips) / len(batch)) for clips in cut]
 
 
+class Diverged(MseError):
+    """A loss that is no longer a number."""
+
+
+class Average(AveragedModel):
+    """Exponential moving average of a model's weights; `module` has them.
+
+    The decay grows up to the one that is asked for, as (1 + n) / (10 + n) after n steps: the first weights, which are
+    random, do not count for longer than they were there.
+
+    Args:
+        model: Whose weights are averaged.
+        decay: Share of the average that stays at each step.
+    """
+
+    def __init__(self, model: TrainedModel, decay: float) -> None:
+        super().__init__(model, multi_avg_fn=self._update)
+        self._decay = decay
+
+    def _update(self, averaged: Any, current: Any, _: Any) -> None:
+        # The count lies on the CPU; what is given here is its copy on the device, which would have to be waited for.
+        done = int(self.n_averaged)
+        get_ema_multi_avg_fn(min(self._decay, (1 + done) / (10 + done)))(averaged, current, done)
+
+
 class Learner:
     """An adapter, its optimiser and its schedule; the same in every process after every step.
 
@@ -93,7 +120,7 @@ class Learner:
 
     Args:
         job: What is trained, on what.
-        seed: Of the first weights and of dropout.
+        seed: Of the first weights, dropout and augmentation.
         options: How a step is carried out.
         processes: Who takes part.
     """
@@ -105,9 +132,10 @@ class Learner:
         settings = job.settings
         torch.manual_seed(seed)
         self.adapter = build(job.config).to(job.backbone.device)
+        self.average = Average(self.adapter, settings.average) if settings.average else None
         self.optimiser = torch.optim.AdamW(
             self.adapter.parameters(),
-            settings.learning_rate,
+            1.0 if settings.learning_rate == "auto" else settings.learning_rate,
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
         )
@@ -115,9 +143,32 @@ class Learner:
         steps = settings.epochs * self.steps_per_epoch
         self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(settings.warm_up * steps), steps)
 
+    @property
+    def evaluated(self) -> TrainedModel:
+        """What is evaluated and kept: the average of the weights where there is one, else the adapter."""
+        return self.adapter if self.average is None else cast(TrainedModel, self.average.module)
+
+    @property
+    def peak(self) -> float:
+        """The learning rate at the schedule's peak."""
+        return float(self.schedule.base_lrs[0])
+
+    def set_peak(self, rate: float) -> None:
+        """Give the schedule another peak, before the first step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] *= rate / group["initial_lr"]  # of the warm-up's beginning
+            group["initial_lr"] = rate
+        self.schedule.base_lrs = [rate for _ in self.schedule.base_lrs]
+
+    def take_rate(self, rate: float) -> None:
+        """Take the next step with a rate of its own, whatever the schedule says."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
     def stateful(self) -> dict[str, Any]:
         """What has a state that a checkpoint keeps, by name."""
-        return {"adapter": self.adapter, "optimiser": self.optimiser, "schedule": self.schedule}
+        parts = {"adapter": self.adapter, "optimiser": self.optimiser, "schedule": self.schedule}
+        return parts if self.average is None else {**parts, "average": self.average}
 
     def steps(self, batches: Iterable[Sequence[Example]], epoch: int, done: int) -> Iterator[float]:
         """Take a step a global batch; yields each step's loss, that of the whole batch before the step.
@@ -128,7 +179,7 @@ class Learner:
             done: Steps of it that were taken before.
 
         Raises:
-            MseError: A loss is no longer a number.
+            Diverged: A loss is no longer a number.
         """
         self.adapter.train()
         plan = [own_parts(batch, self._options.accumulation, self._processes) for batch in batches]
@@ -138,21 +189,30 @@ class Learner:
             yield self._step([part.weight for part in parts], read, epoch)
 
     def _draw_anew(self, step: int) -> None:
-        """Let the random numbers of dropout follow from seed, step and process alone, whatever was drawn before.
+        """Let the random numbers of dropout and augmentation follow from seed, step and process alone.
 
-        So a training that goes on draws what it would have drawn, and no two processes draw the same.
+        Whatever was drawn before does not count. So a training that goes on draws what it would have drawn, and no two
+        processes draw the same.
         """
         told = f"{self._seed} {step} {self._processes.rank}".encode()
         torch.manual_seed(int.from_bytes(blake2b(told, digest_size=7).digest(), "big"))
 
     def _step(self, weights: Sequence[float], read: Iterator[Batch], epoch: int) -> float:
         """Take a step on the next parts, whose shares of the global batch are `weights`; returns the loss."""
-        job = self._job
+        job, settings = self._job, self._job.settings
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=job.backbone.device)
         for weight in weights:
+            batch = augment(next(read), settings, text=job.config.text, device=job.backbone.device)
             loss = answer_loss(
-                job.backbone, self.adapter, job.prompt, job.answers, next(read), job.weights, states=job.states
+                job.backbone,
+                self.adapter,
+                job.prompt,
+                job.answers,
+                batch,
+                job.weights,
+                settings.label_smoothing,
+                job.states,
             )
             loss = weight * loss
             loss.backward()
@@ -161,14 +221,16 @@ class Learner:
             total = self._sum_over_processes(total)
         value = total.item()
         if not math.isfinite(value):
-            raise MseError(
+            raise Diverged(
                 f"The loss of epoch {epoch} is {value}: training has diverged. Take a lower learning rate "
-                f"than {job.settings.learning_rate:g}, or set clip_norm in the recipe's training section."
+                f"than {self.peak:g}, or set clip_norm in the recipe's training section."
             )
-        if job.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), job.settings.clip_norm)
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.adapter)
         return value
 
     def _sum_over_processes(self, loss: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ def test_a_run_evaluated_again_gives_its_own_predictions_and_numbers(heard):
     for one in found.seeds:
         home = heard.run / f"seed-{one.seed}"
         assert dict(one.metrics) == json.loads((home / "result.json").read_text())["test"]
+        assert dict(one.calibration) == json.loads((home / "result.json").read_text())["calibration"]["test"]
         rows = [row for row in pq.read_table(home / "predictions.parquet").to_pylist() if row["split"] == "test"]
         assert [row["clip"] for row in rows] == [row.clip for row in one.predictions]
         assert [row["probabilities"] for row in rows] == [list(row.probabilities.values()) for row in one.predictions]

@@ -176,3 +176,54 @@ def test_pending_runs_notes_and_warnings_are_shown(folders):
     markdown = to_markdown(report)
     assert "No finished seed yet: begun." in markdown
     assert "foreign9 is passed over" in markdown
+
+
+# Calibration
+
+
+@pytest.fixture
+def calibrated(folders):
+    """A run of two seeds that tell their calibration, and one of an earlier version, which does not."""
+    path = folders.add("told")
+    for seed, ece in enumerate((0.1, 0.2), start=1):
+        told = {"test": {"ECE": ece}, "valid": {"ECE": 0.5}}
+        folders.seed(path, seed, {"acc": 0.6, "weight_F1": 0.6}, calibration=told, learning_rate=0.002)
+    folders.add("before", seeds=[{"acc": 0.5, "weight_F1": 0.5}])
+    return build([folders.root])
+
+
+def test_json_has_the_calibration_of_runs_and_seeds(calibrated):
+    before, told = sorted(to_json(calibrated)["tables"][0]["runs"], key=lambda run: run["name"])
+    assert told["calibration"]["ECE"]["mean"] == pytest.approx(0.15)
+    assert told["calibration"]["ECE"]["sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert [seed["calibration"] for seed in told["seeds"]] == [{"ECE": 0.1}, {"ECE": 0.2}]
+    assert [seed["learning_rate"] for seed in told["seeds"]] == [0.002, 0.002]
+    assert before["calibration"] == {}
+    assert before["seeds"][0]["learning_rate"] is None
+    assert [column["key"] for column in to_json(calibrated)["tables"][0]["columns"]] == ["acc", "weight_F1"]
+
+
+def test_the_calibration_has_a_column_where_there_is_room(calibrated):
+    wide, narrow = terminal(calibrated, 140), terminal(calibrated, 60)
+    (head,) = (line for line in wide.splitlines() if "weighted F1 ↑" in line)
+    assert head.split()[-3:] == ["ECE", "↓", "s/epoch"]
+    (told,) = (line for line in wide.splitlines() if line.startswith("told"))
+    assert told.split()[-2] == "15.00"
+    assert "ECE" not in narrow
+    assert "weighted F1 ↑" in narrow
+    lines = to_markdown(calibrated).splitlines()
+    (head,) = (line for line in lines if line.startswith("| run"))
+    assert head.endswith("| weighted F1 ↑ | ECE ↓ | s/epoch |")
+    assert {line.count("|") for line in lines if line.startswith("| ") and "clips" not in line} == {head.count("|")}
+
+
+def test_a_table_without_calibration_has_no_such_column(meld):
+    assert "ECE" not in terminal(meld, 200) + to_markdown(meld)
+
+
+@pytest.mark.parametrize("stored", ["x", 3, [], {"test": 3}, {"test": {"ECE": "x"}}, None])
+def test_a_calibration_that_is_damaged_is_left_out(folders, stored):
+    path = folders.add("odd")
+    folders.seed(path, 1, {"acc": 0.6, "weight_F1": 0.6}, calibration=stored)
+    (run,) = to_json(build([folders.root]))["tables"][0]["runs"]
+    assert run["calibration"] == {}

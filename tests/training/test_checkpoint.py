@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.training import step
+from mse_pipeline.recipe import Training
+from mse_pipeline.training import learning_rate, step
 from mse_pipeline.training.checkpoint import TrainingCheckpoint
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.run import train
@@ -15,6 +16,15 @@ from mse_pipeline.training.step import TrainingOptions
 from tests.training.test_training_run import SETTINGS, job, tiny  # noqa: F401
 
 FEW = SETTINGS.model_copy(update={"epochs": 4, "patience": 4, "dropout": 0.2})
+AGAINST_LEARNING_BY_HEART = {
+    "row_dropout": 0.3,
+    "modality_dropout": 0.3,
+    "feature_noise": 0.2,
+    "time_mask": 0.3,
+    "label_smoothing": 0.1,
+    "average": 0.9,
+    "learning_rate": "auto",
+}
 
 
 class Interrupted(Exception):
@@ -46,10 +56,22 @@ def interrupt(monkeypatch):
 @pytest.mark.parametrize("accumulation", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("chance", range(3))
 def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance, accumulation):  # noqa: F811
-    made, options = job(settings=FEW), TrainingOptions(accumulation=accumulation)
+    assert_resumes(job(settings=FEW), interrupt, tmp_path, chance, TrainingOptions(accumulation=accumulation))
+
+
+@pytest.mark.parametrize("chance", range(2))
+def test_they_do_with_all_that_is_random_averaged_and_found(job, interrupt, tmp_path, chance, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(learning_rate, "STEPS", 20)
+    settings = Training.model_validate({**FEW.model_dump(), **AGAINST_LEARNING_BY_HEART})
+    assert_resumes(job(settings=settings), interrupt, tmp_path, chance, TrainingOptions(), before=20)
+
+
+def assert_resumes(made, interrupt, tmp_path, chance, options, before=0):
+    """Interrupted at a random step, `before` steps of a range test left out, and gone on."""
+    accumulation = options.accumulation
     undisturbed = fit_adapter(made, 5, options=options)
     passes = accumulation * FEW.epochs * -(-len(made.examples["train"]) // FEW.batch_size)
-    go_on = interrupt(random.Random(chance).randrange(1, passes))
+    go_on = interrupt(before + random.Random(chance).randrange(1, passes))
     with pytest.raises(Interrupted):
         fit_adapter(made, 5, checkpoint=tmp_path / "checkpoint.pt", options=options)
     go_on()
@@ -60,6 +82,7 @@ def test_the_weights_end_the_same_bit_for_bit(job, interrupt, tmp_path, chance, 
     for name, value in undisturbed.last.state_dict().items():
         assert torch.equal(value, resumed.last.state_dict()[name]), name
     assert resumed.best_epoch == undisturbed.best_epoch
+    assert resumed.peak == undisturbed.peak
     assert [record["loss"] for record in told] == [record["loss"] for record in undisturbed.history]
     assert resumed.predicted["test"].probabilities == undisturbed.predicted["test"].probabilities
 

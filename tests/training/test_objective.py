@@ -14,8 +14,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Regression
 from mse_pipeline.training import reading, scoring
 from mse_pipeline.training.examples import Batcher, Example, Texts
-from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights
-from mse_pipeline.training.reading import Batch, Reading, answer_logits, read, text_room
+from mse_pipeline.training.objective import answer_loss, balanced_weights, class_weights, smoothed_targets
+from mse_pipeline.training.reading import Batch, Reading, answer_logits, head_scores, read, text_room
 from mse_pipeline.training.scoring import decode, score_answers, score_steps
 from tests.closeness import assert_close
 from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
@@ -448,3 +448,63 @@ def test_a_backbone_without_a_limit_has_room_for_any_text():
     backbone = small_backbone("bloom")
     assert reading.reading_limit(backbone) is None
     assert text_room(backbone, *around(backbone, CLASSES), 4) is None
+
+
+# Label smoothing
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.6])
+def test_smoothing_of_answers_of_one_token_is_label_smoothing_over_the_answers(smoothing):
+    backbone = small_backbone("llama")
+    adapter = small_adapter(backbone)
+    prompt, answers = around(backbone, CLASSES)
+    assert {len(ids) for ids in answers.ids} == {1}
+    batch = make_batch(backbone)
+    logits = answer_logits(backbone, read(backbone, adapter, prompt, batch), keep=1)[:, 0].float()
+    own = logits.log_softmax(1)[:, [ids[0] for ids in answers.ids]]
+    right = own.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+    expected = -((1 - smoothing) * right + smoothing * own.mean(1)).mean()
+    assert_close(answer_loss(backbone, adapter, prompt, answers, batch, None, smoothing), expected)
+
+
+def test_smoothing_of_nothing_is_the_loss_and_it_trains_the_adapter():
+    backbone = small_backbone("llama")
+    adapter = small_adapter(backbone)
+    prompt, answers = around(backbone, NUMBERS)
+    batch = make_batch(backbone, targets=(0, 3, 17, 30))
+    plain = answer_loss(backbone, adapter, prompt, answers, batch)
+    assert_close(answer_loss(backbone, adapter, prompt, answers, batch, None, 1e-9), plain)
+    smoothed = answer_loss(backbone, adapter, prompt, answers, batch, None, 0.2)
+    assert abs(smoothed.item() - plain.item()) > 1e-4
+    smoothed.backward()
+    assert all(torch.isfinite(one.grad).all() for one in adapter.parameters() if one.grad is not None)
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_smoothed_target_is_what_the_smoothed_answers_say_of_each_token(task):
+    _, answers = around(small_backbone("llama"), task)
+    right, smoothing = len(answers) - 1, 0.3
+    whole = [smoothing / len(answers) + (index == right) * (1 - smoothing) for index in range(len(answers))]
+    steps = smoothed_targets(answers.trie, right, smoothing)
+    assert len(steps) == len(answers.ids[right])
+    for place, step in enumerate(steps):
+        before = answers.ids[right][:place]
+        there = [index for index, ids in enumerate(answers.ids) if ids[:place] == before]
+        expected = {}
+        for index in there:
+            token = answers.ids[index][place]
+            expected[token] = expected.get(token, 0) + whole[index] / sum(whole[one] for one in there)
+        assert dict(step) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_head_s_answers_are_smoothed_alike(task):
+    backbone = small_backbone("llama")
+    answers = Answers(task, backbone.tokenizer, backbone.family, head=True)
+    prompt, _ = around(backbone, task)
+    adapter = small_adapter(backbone, head=answers.head_outputs)
+    batch = make_batch(backbone)
+    scores = head_scores(backbone, adapter, answers, read(backbone, adapter, prompt, batch))
+    right = scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+    expected = -(0.9 * right + 0.1 * scores.mean(1)).mean()
+    assert_close(answer_loss(backbone, adapter, prompt, answers, batch, None, 0.1), expected)

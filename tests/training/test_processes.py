@@ -80,7 +80,8 @@ def tied(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(dataset):
     """Arguments of `mse` for a training of four epochs with three and a half batches each."""
-    return ["train", "made", "--cache", dataset.path.parent, "--seed", 5, "--epochs", 4, "--batch-size", 7, "--json"]
+    options = ["--seed", 5, "--epochs", 4, "--batch-size", 7, "--set", "training.average=0.9", "--json"]
+    return ["train", "made", "--cache", dataset.path.parent, *options]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def together(dataset, tied, asked, tmp_path_factory):
     plan = [
         {"name": "unequal", "settings": {"epochs": 12, "batch_size": 7}},
         {"name": "idle", "settings": {"epochs": 3, "batch_size": 23}},  # the last batch has one clip for two
-        {"name": "parts", "settings": {"epochs": 3, "batch_size": 7}, "options": {"accumulation": 3}},
+        {"name": "parts", "settings": {"epochs": 3, "batch_size": 7, "average": 0.9}, "options": {"accumulation": 3}},
         {
             "name": "sharded",
             "backbone": tied,
