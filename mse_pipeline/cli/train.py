@@ -110,7 +110,9 @@ def command(
     decoding: Annotated[str | None, within(_ADAPTER, Decoding)] = None,
     backbone: Annotated[
         str,
-        typer.Option(help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.", rich_help_panel=_BACKBONE),
+        typer.Option(
+            help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.", rich_help_panel=_BACKBONE
+        ),
     ] = "tiny",
     revision: Annotated[str | None, within(_BACKBONE, Revision)] = None,
     dtype: Annotated[
