@@ -153,9 +153,23 @@ class AnswerHead(nn.Module):
         hidden_size: Width d of the backbone.
         outputs: Number of values.
         dropout: Share of the state that training sets to zero.
+        residual: Whether it reads the last pseudo token too, in the same way, and adds what it makes of both: what a
+            backbone loses of the modalities on its way through all layers, the head can still see.
     """
 
-    def __init__(self, hidden_size: int, outputs: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, hidden_size: int, outputs: int, *, dropout: float = 0.0, residual: bool = False) -> None:
+        super().__init__()
+        self.state = _Readout(hidden_size, outputs, dropout)
+        self.pseudo = _Readout(hidden_size, outputs, dropout) if residual else None
+
+    def forward(self, states: torch.Tensor, pseudo: torch.Tensor) -> torch.Tensor:
+        """States (B, d) of any float type and pseudo tokens (B, n, d) -> (B, outputs) float32."""
+        values: torch.Tensor = self.state(states)
+        return values if self.pseudo is None else values + self.pseudo(pseudo[:, -1])
+
+
+class _Readout(nn.Module):
+    def __init__(self, hidden_size: int, outputs: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.dropout = nn.Dropout(dropout)
@@ -163,9 +177,8 @@ class AnswerHead(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.02)  # at the start, it holds all answers for about equally likely
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, hidden_size) of any float type -> (B, outputs) float32."""
-        values: torch.Tensor = self.linear(self.dropout(self.norm(states.to(self.linear.weight.dtype))))
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = self.linear(self.dropout(self.norm(vectors.to(self.linear.weight.dtype))))
         return values
 
 

@@ -89,11 +89,13 @@ class Reading:
         mask: (B, K + P) bool, True where something is to be read.
         past: Keys and values of the K positions that were read before; None where K is 0. A cache of transformers,
             for one pass of the model alone.
+        pseudo: (B, n, d) the pseudo tokens among it, as the adapter made them; None where there are none.
     """
 
     embeddings: torch.Tensor
     mask: torch.Tensor
     past: Any = None
+    pseudo: torch.Tensor | None = None
 
     @property
     def known(self) -> int:
@@ -105,7 +107,7 @@ class Reading:
         if present is None:
             present = torch.ones_like(tokens, dtype=torch.bool)
         embeddings = torch.cat([self.embeddings, backbone.embed(tokens)], dim=1)
-        return Reading(embeddings, torch.cat([self.mask, present], dim=1), self.past)
+        return replace(self, embeddings=embeddings, mask=torch.cat([self.mask, present], dim=1))
 
     def positions(self) -> torch.Tensor:
         """(B, P) place of each row of `embeddings` in its sequence, padding left out."""
@@ -156,11 +158,11 @@ def read(
     ]
     embeddings, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat(whole, dim=1)
     if mask.all():
-        return Reading(embeddings, torch.cat([*first, mask], dim=1), past)
+        return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo)
     # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
-    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past)
+    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo)
 
 
 def _place(place: str, parts: int) -> int:
@@ -260,9 +262,9 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     Raises:
         ValueError: The adapter has no head, or one for another task.
     """
-    if adapter.head is None:
+    if adapter.head is None or reading.pseudo is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
-    values = adapter.head(answer_state(backbone, reading))
+    values = adapter.head(answer_state(backbone, reading), reading.pseudo)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
     if isinstance(answers.task, Classification):

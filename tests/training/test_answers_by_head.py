@@ -159,7 +159,8 @@ def test_the_loss_of_classes_is_the_cross_entropy_of_the_heads_values():
     backbone = small_backbone()
     adapter, prompt, answers = parts(backbone)
     batch = make_batch(backbone)
-    values = adapter.head(answer_state(backbone, read(backbone, adapter, prompt, batch)))
+    reading = read(backbone, adapter, prompt, batch)
+    values = adapter.head(answer_state(backbone, reading), reading.pseudo)
     assert_close(
         answer_loss(backbone, adapter, prompt, answers, batch), functional.cross_entropy(values, batch.targets)
     )
@@ -172,14 +173,25 @@ def test_numbers_get_a_laplace_distribution_around_the_heads_middle():
     backbone = small_backbone()
     adapter, prompt, answers = parts(backbone, NUMBERS)
     with torch.no_grad():
-        adapter.head.linear.weight.zero_()
-        adapter.head.linear.bias.copy_(torch.tensor([2 / 3, -30.0]))  # 1.0 of -1.5 to 1.5, as narrow as can be
+        adapter.head.state.linear.weight.zero_()
+        adapter.head.state.linear.bias.copy_(torch.tensor([2 / 3, -30.0]))  # 1.0 of -1.5 to 1.5, as narrow as can be
     scores = score_steps(backbone, adapter, prompt, answers, make_batch(backbone))
     assert_close(scores.exp().sum(1), torch.ones(4))
     for decoding in ("greedy", "likeliest", "median", "expected"):
         assert decode(scores, answers, decoding).values.tolist() == pytest.approx([1.0] * 4, abs=1e-3)
     at = answers.target(1.0)
     assert_close(scores[:, at] - scores[:, at + 1], torch.full((4,), 0.1 / 0.05))
+
+
+def test_with_residuals_a_head_still_sees_what_the_backbone_lost():
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone, residual=True)
+    with torch.no_grad():
+        adapter.head.state.linear.weight.zero_()
+    scores = score_steps(backbone, adapter, prompt, answers, make_batch(backbone))
+    assert (scores[0] - scores[1]).abs().max() > 1e-4
+    plain, *_ = parts(backbone)
+    assert plain.head.pseudo is None
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
