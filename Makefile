@@ -41,6 +41,7 @@ real: $(READY)
 	@test -f $(SHARED)/tools/real_models.py || { echo "make real needs $(SHARED)/tools/real_models.py, which fetches the models, and the data beside it; it is not part of this repository. Give its folder with: make real SHARED=DIR"; exit 1; }
 	for name in smollm2-135m gemma3-270m whisper-base; do test -d $(MODELS)/$$name || $(BIN)/python $(SHARED)/tools/real_models.py $(MODELS) $$name || exit 1; done
 	MSE_REAL_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -m real
+	$(BIN)/python -m benchmarks.backbones $(MODELS)/smollm2-135m $(MODELS)/gemma3-270m --shared $(SHARED)
 	$(BIN)/python -m benchmarks.real --models $(MODELS) --shared $(SHARED)
 
 clean:
