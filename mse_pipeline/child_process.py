@@ -53,6 +53,8 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
 )
 _SETTINGS = {
+    # One core a child: how many threads share a sum decides its last digits, and values may not depend on that.
+    **dict.fromkeys(_THREADS, "1"),
     # Threads that wait for the next loop sleep; by default they spin, on cores that other workers need.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
@@ -86,13 +88,12 @@ class Child:
 
     Args:
         setup: Called once in the child; returns what is done with each item. It is pickled: a function of a module
-            that the child can import, or a partial of one.
-        threads: Threads that numerical libraries may use there.
+            that the child can import, or a partial of one. Numerical libraries compute there with one thread.
     """
 
-    def __init__(self, setup: Callable[[], Work], threads: int = 1) -> None:
+    def __init__(self, setup: Callable[[], Work]) -> None:
         # One thread starts all children of a process and lives as long as it does: see `posix.end_with_starter`.
-        self._process = _starter(os.getpid()).submit(_start, threads).result()
+        self._process = _starter(os.getpid()).submit(_start).result()
         self._ready = self._stopped = False
         self._words = b""
         self._answers: queue.SimpleQueue[tuple[_Kind, Any]] = queue.SimpleQueue()
@@ -284,13 +285,13 @@ def _starter(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "child-starter")
 
 
-def _start(threads: int) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **_SETTINGS, **dict.fromkeys(_THREADS, str(threads))},
+        env={**os.environ, **_SETTINGS},
         # What the terminal sends to the command is not meant for its children.
         process_group=0,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

@@ -49,7 +49,11 @@ def command(
     cache: CacheDir = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes. [default: one a core, or all of the scheduler]", show_default=False),
+        typer.Option(
+            min=1,
+            help="Processes, each on one core. [default: one per core, or all of the scheduler]",
+            show_default=False,
+        ),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="Who runs the workers: local, dask or ray. The cache is the same.")

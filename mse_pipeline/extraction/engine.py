@@ -38,7 +38,7 @@ class Where:
     Attributes:
         engine: ``local``, ``dask`` or ``ray``.
         address: Of the engine's scheduler; None for one on this machine.
-        workers: How many; None for one a core, or all that the scheduler has.
+        workers: How many; None for one per core, or all that the scheduler has.
     """
 
     engine: str = "local"
@@ -52,13 +52,11 @@ class Crew:
 
     Attributes:
         size: How many tasks are done at the same time.
-        threads: Threads that each may use.
         work: Has tasks done and gives their results in the order in which they end.
         lost: What `work` raises when a worker was lost with its task; the others may be begun anew.
     """
 
     size: int
-    threads: int
     work: Callable[[Sequence[Task]], Generator[Result, None, None]]
     lost: tuple[type[Exception], ...] = ()
 
@@ -68,7 +66,7 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
 
     Args:
         todo: The clips.
-        task: What all tasks have in common; each gets its own clips and its share of the cores.
+        task: What all tasks have in common; each gets its own clips.
         where: The engine and its workers.
 
     Raises:
@@ -80,9 +78,8 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
     if workers is not None:
         workers = min(workers, len(todo))  # one without a clip would only load its models
     with crew(where.engine, where.address, workers) as hands:
-        common = replace(task, threads=hands.threads)
         batches = cut(todo, hands.size)
-        waiting = {n: replace(common, number=n, todo=batch) for n, batch in enumerate(batches)}
+        waiting = {n: replace(task, number=n, todo=batch) for n, batch in enumerate(batches)}
         fruitless = 0
         while waiting:
             before = len(waiting)
@@ -93,7 +90,7 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
                             raise MseError(result.problem)
                         if waiting.pop(result.number, None) is not None:
                             if result.left:
-                                waiting[result.number] = replace(common, number=result.number, todo=result.left)
+                                waiting[result.number] = replace(task, number=result.number, todo=result.left)
                             yield result.outcomes
             except hands.lost as error:
                 fruitless = fruitless + 1 if len(waiting) == before else 0
@@ -108,18 +105,12 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
 def started_ahead(clips: int, task: Task, where: Where) -> Iterator[None]:
     """This machine's hosts load their models while it is found out within what so many clips lack."""
     if where.engine == "local" and clips:
-        size = min(where.workers or cores(), clips)
-        start(replace(task, threads=_threads(size)), size)
+        start(task, min(where.workers or cores(), clips))
     try:
         yield
     except BaseException:
         dismiss()
         raise
-
-
-def _threads(size: int) -> int:
-    """How many threads each of so many hosts of this machine may use."""
-    return max(1, cores() // size)
 
 
 @dataclass(frozen=True)
@@ -218,7 +209,7 @@ def crew(engine: str, address: str | None, workers: int | None) -> AbstractConte
     Args:
         engine: One of `ENGINES`.
         address: Of a scheduler that runs already; without one, Dask and Ray start their own on this machine.
-        workers: How many; None for one a core of the machine, or all that the scheduler has.
+        workers: How many; None for one per core of the machine, or all that the scheduler has.
 
     Raises:
         UsageError: Unknown engine, an address that it has no use for or at which nobody answers, or a package that
@@ -237,7 +228,7 @@ def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
     """Hosts of this machine, each driven by a thread of this process; one alone is driven by the main thread."""
     size = workers or cores()
     try:
-        yield Crew(size, _threads(size), _Driven(size))
+        yield Crew(size, _Driven(size))
     finally:
         dismiss()
 
@@ -337,7 +328,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
                 yield from _stream(joblib.Parallel(pre_dispatch=workers or 2 * size, **_STREAMED), tasks)
 
         try:
-            yield Crew(size, 1, work, (KilledWorker,))
+            yield Crew(size, work, (KilledWorker,))
         finally:
             with contextlib.suppress(Exception):  # of workers that have gone; hosts end by themselves when idle
                 client.run(dismiss)
@@ -401,7 +392,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
             yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
 
     try:
-        yield Crew(size, 1, work, (ray.exceptions.RayError,))
+        yield Crew(size, work, (ray.exceptions.RayError,))
     finally:
         if own:
             ray.shutdown()

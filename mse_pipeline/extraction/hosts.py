@@ -2,6 +2,9 @@
 
 A broken file may make a codec crash, hang or eat all memory. What a host dies of costs one clip, or one of its streams.
 Hosts outlive tasks: a process keeps those that are free, so that models are loaded once in a run.
+
+A host computes on one core. Sums that threads share differ in their last digits with the number of threads, which would
+be another one on each machine and for each number of workers.
 """
 
 from __future__ import annotations
@@ -134,11 +137,11 @@ def _take(task: Task) -> Child:
             if child.alive:
                 return child
             child.stop()
-    return Child(functools.partial(_load, task), task.threads)
+    return Child(functools.partial(_load, task))
 
 
 def _settings(task: Task) -> tuple[object, ...]:
-    return tuple(spec.version for spec in task.specs), task.device, task.threads
+    return tuple(spec.version for spec in task.specs), task.device
 
 
 def _load(task: Task) -> Callable[[tuple[Task, Todo], Callable[[Step], None]], Made]:
@@ -149,9 +152,9 @@ def _load(task: Task) -> Callable[[tuple[Task, Todo], Callable[[Step], None]], M
     for extractor in extractors.values():
         extractor.load(task.device)
     if "torch" in sys.modules:  # its import takes seconds, which sound alone does not need
-        sys.modules["torch"].set_num_threads(task.threads)
+        sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(task.threads)
+        sys.modules["cv2"].setNumThreads(1)
     return functools.partial(_make, extractors)
 
 

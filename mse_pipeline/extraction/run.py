@@ -47,7 +47,7 @@ class ExtractionOptions:
     """How an extraction runs; nothing here changes a value.
 
     Attributes:
-        workers: Processes; None for one a core, or all that the engine's scheduler has.
+        workers: Processes that compute on one core each; None for one per core, or all that the engine's scheduler has.
         engine: What runs them: ``local``, ``dask`` or ``ray``.
         address: Of the engine's scheduler; None for one on this machine.
         share: Only this share of the clips, as in (1, 8); None for all. Shares may run at the same time anywhere.

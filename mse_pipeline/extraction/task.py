@@ -127,7 +127,6 @@ class Task:
         clip_timeout: Seconds after which a clip is given up.
         number: Which of the run's tasks it is.
         todo: The clips.
-        threads: Threads that the worker may use.
         made_by: Version of this package; a worker with another one refuses.
         media_root: The folder that the clips' media paths start from, where that is not the root.
     """
@@ -141,7 +140,6 @@ class Task:
     clip_timeout: float = 600.0
     number: int = 0
     todo: tuple[Todo, ...] = ()
-    threads: int = 1
     made_by: str = __version__
     media_root: Path | None = None
 

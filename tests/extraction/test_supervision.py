@@ -24,7 +24,7 @@ def supervise(monkeypatch, tmp_path):
         class Child:
             alive = True
 
-            def __init__(self, setup, threads):
+            def __init__(self, setup):
                 self.asked = []
                 children.append(self)
 
