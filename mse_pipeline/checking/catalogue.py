@@ -46,7 +46,7 @@ def find(name: str) -> DatasetEntry:
         >>> find("meld").splits["test"]
         2610
     """
-    known = corpora.available()
-    if name not in known and name not in corpora.refused():
-        raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, known)}. Known are {', '.join(known)}.")
+    names = corpora.available()
+    if name not in names and name not in corpora.refused():
+        raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, names)}. Known are {', '.join(names)}.")
     return DatasetEntry(name=name, **vars(corpora.facts(name)))

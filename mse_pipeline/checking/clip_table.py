@@ -93,11 +93,13 @@ def _differences(clips: Sequence[Clip], columns: dict[str, Column], task: Task) 
     complaints = Complaints("of the clips")
     rows = range(2, len(clips) + 2)
     media = [clip.media for clip in clips]
-    given = Cells(rows=rows, columns=cells, media=media, splits={}, language="en")
-    back, _ = make_clips(given, task, complaints)
+    written = Cells(rows=rows, columns=cells, media=media, splits={}, language="en")
+    back, _ = make_clips(written, task, complaints)
     if complaints.found:
-        told = "; ".join(f"{what} ({clips[found[0] - 2].id!r})" for what, found in complaints.found.items())
-        raise MseError(f"The clips cannot be told in a table: {told}.")
+        message = "; ".join(
+            f"{problem} ({clips[table_rows[0] - 2].id!r})" for problem, table_rows in complaints.found.items()
+        )
+        raise MseError(f"The clips cannot be written as a table: {message}.")
     notes = []
     for field in fields(Clip):
         pairs = [

@@ -53,8 +53,8 @@ def each(
 
     crew = [Supervised(functools.partial(Child, functools.partial(_setup, work))) for _ in range(workers)]
     free: queue.SimpleQueue[Supervised] = queue.SimpleQueue()
-    for one in crew:
-        free.put(one)
+    for worker in crew:
+        free.put(worker)
 
     def ask(item: Item) -> Result:
         one = free.get()
@@ -72,8 +72,8 @@ def each(
             for result in results:
                 yield [result]
         finally:  # first of all, so that no thread waits for one
-            for one in crew:
-                one.end()
+            for worker in crew:
+                worker.end()
 
 
 def _setup(work: Callable[[Any], Any]) -> Work:

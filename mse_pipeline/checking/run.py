@@ -105,11 +105,11 @@ def read(recipe: Recipe, root: str | Path) -> Corpus:
 
 
 def _lost(timeout: float, media: str, how: pool.Loss) -> Probed:
-    told = {
+    messages = {
         "worker_died": f"{media} ends the process that reads it.",
         "timeout": f"{media} could not be read within {timeout:g} s and was given up.",
     }
-    return Probed(media=media, problems=((how, told[how]),))
+    return Probed(media=media, problems=((how, messages[how]),))
 
 
 def _report(
@@ -141,13 +141,13 @@ def _report(
 
 def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> SplitReport:
     clips: Sequence[Clip] = [clip for clip in corpus.clips if clip.split == split]
-    held = [(clip, files[clip.media]) for clip in clips if clip.media is not None]
-    readable = [(clip, probed) for clip, probed in held if probed.info is not None]
+    with_media = [(clip, files[clip.media]) for clip in clips if clip.media is not None]
+    readable = [(clip, probed) for clip, probed in with_media if probed.info is not None]
     lengths = (length(clip, probed) for clip, probed in readable)
     return SplitReport(
         found=len(clips),
         expected=corpus.expected.get(split),
-        with_media=len(held),
+        with_media=len(with_media),
         readable=len(readable),
         seconds=spread(seconds for seconds in lengths if seconds is not None),
         labels=spread(clip.label for clip in clips if isinstance(clip.label, int | float)),
@@ -161,17 +161,17 @@ def _digests(
     sizes = Counter(probed.info.size for probed in files.values() if probed.info is not None)
     alike = [path for path, probed in files.items() if probed.info is not None and sizes[probed.info.size] > 1]
     progress.stage("comparing contents", len(alike))
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     marked = dict(files)
     for part in pool.each(functools.partial(_digest, root), alike, lost=_undigested, workers=workers):
         for path, digest, problem in part:
             if problem:
-                told = (*files[path].problems, ("undecodable", problem))
-                marked[path] = replace(files[path], info=None, problems=told)
+                problems = (*files[path].problems, ("undecodable", problem))
+                marked[path] = replace(files[path], info=None, problems=problems)
             else:
-                found[path] = digest
+                digests[path] = digest
         progress.advance(len(part))
-    return marked, found
+    return marked, digests
 
 
 def _digest(root: Path, path: str) -> tuple[str, str, str]:

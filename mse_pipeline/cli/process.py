@@ -1,4 +1,4 @@
-"""The process of a command: a signal ends it with nothing lost, and of many that torchrun has started one speaks."""
+"""The process of a command: it ends in order on a signal, and of several that torchrun started, only one prints."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from mse_pipeline.training.processes import first_to_fail, launched, leave
 
-SENTENCE = "stopped; what was done is kept, and the same command goes on from there."
+SENTENCE = "stopped. The results so far are kept; the same command continues from there."
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. No library takes it for an error of its own, as some do with KeyboardInterrupt.
+    """A signal asked the process to end. Libraries do not catch it, as some catch KeyboardInterrupt.
 
     Args:
         number: The signal's.
@@ -31,10 +31,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within it, the first signal that asks for an end raises `Stopped`, and the second ends at once.
+    """A context in which the first signal to end raises `Stopped`, and the second ends the process at once.
 
-    Below nohup the end of the terminal stays ignored. An interrupt does not: a shell has the jobs in its background
-    ignore it, but whoever sends one to them means it.
+    Under nohup, SIGHUP stays ignored. SIGINT does not: a shell starts background jobs so that they ignore it, but who
+    sends it to them on purpose wants them to end.
     """
     asked = False
 
@@ -52,16 +52,16 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        if not asked:  # else what is still to be put away may not be broken off by the signal's own way
+        if not asked:  # otherwise the signal's default could interrupt the cleaning up that follows
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Let the main process alone print; when something fails, let the process speak that failed first.
+    """Only the main process prints; after a failure, only the process that failed first.
 
-    The others fail as a consequence, with errors that say nothing of the cause, and end without a word.
+    The others fail as a consequence, with errors that do not name the cause, and print nothing.
     """
     if not launched():
         yield

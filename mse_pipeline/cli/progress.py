@@ -24,7 +24,7 @@ from mse_pipeline.errors import MseError, explain, goes_on, number_of
 
 
 class RateColumn(ProgressColumn):
-    """How many a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
         """The rate, or nothing while it is unknown."""
@@ -34,10 +34,10 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def bar(unit: str) -> Iterator[Progress]:
-    """A progress display of work that can be taken up again; nothing is shown with --quiet.
+    """A progress display for work that the same command can continue later; --quiet hides it.
 
     Raises:
-        MseError: The operating system refused something: the disk is full, say.
+        MseError: An error of the operating system, for example a full disk.
     """
     columns = (
         SpinnerColumn(),
@@ -73,18 +73,18 @@ class ExtractionBar:
         self._progress.update(self._task, description=text)
 
     def begin(self, total: int) -> None:
-        """So many clips are to be processed."""
+        """`total` clips will be processed."""
         self._progress.reset(self._task, total=total, description="extract", note="")
 
     def advance(self, clips: int, failed: int) -> None:
-        """So many more clips are through."""
+        """`clips` more clips are done, `failed` of them with failures."""
         self._failed += failed
         note = f"{self._failed} with failures" if self._failed else ""
         self._progress.update(self._task, advance=clips, note=note)
 
 
 class TrainingBar:
-    """Shows trainings on a progress display: epochs, and within one the steps, which may take long each."""
+    """Shows trainings on a progress display: epochs, and the steps of the current epoch."""
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress = progress
@@ -98,11 +98,11 @@ class TrainingBar:
         self._progress.reset(self._task, total=epochs, description=f"{self._what}, seed {seed}", note="")
 
     def step(self, done: int, steps: int) -> None:
-        """So many of an epoch's steps are done."""
+        """`done` of an epoch's `steps` are done."""
         self._progress.update(self._task, note=f"step {done}/{steps}  {self._last}".rstrip())
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """An epoch is through."""
+        """An epoch is done."""
         scores = "  ".join(f"{name} {value:.3f}" for name, value in list(record["valid"].items())[:2])
         self._last = f"loss {record['loss']:.3f}  valid {scores}"
         note = f"{record['clips_per_second']:.1f} clips/s  {self._last}"

@@ -121,9 +121,9 @@ def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         model = _reader(name).OptionsModel
     except UsageError as error:
-        known = available()
-        unknown = f"there is no corpus {name}{did_you_mean(name, known)}; there are {', '.join(known)}"
-        yield "corpus.name", str(error) if name in known or name in refused() else unknown
+        names = available()
+        unknown = f"there is no corpus {name}{did_you_mean(name, names)}; there are {', '.join(names)}"
+        yield "corpus.name", str(error) if name in names or name in refused() else unknown
         return
     from pydantic import ValidationError
 
@@ -141,6 +141,6 @@ def _reader(name: str) -> Any:
         return import_module(_MODULES[name])
     reader = KIND.find(name, _MODULES)
     if reader is None:
-        known = available()
-        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, known)}. Corpora: {', '.join(known)}.")
+        names = available()
+        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, names)}. Corpora: {', '.join(names)}.")
     return reader

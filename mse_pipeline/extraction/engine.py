@@ -96,8 +96,8 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
                 fruitless = fruitless + 1 if len(waiting) == before else 0
                 if fruitless == _FRUITLESS:
                     raise MseError(
-                        f"Workers die without having done anything ({type(error).__name__}: {error}). What was done "
-                        "before is kept: run the same command again, with fewer --workers if memory was short."
+                        f"Workers end before they finish a task ({type(error).__name__}: {error}). What was extracted "
+                        "is kept: run the same command again, with fewer --workers if memory is short."
                     ) from error
 
 
@@ -176,7 +176,7 @@ def _commit(batch: _Batch) -> Result:
     if batch.problem is not None:
         return Result(task.number, problem=batch.problem)
     if not holds:
-        return Result(task.number, problem="Another extraction of this dataset has begun; this one ends here.")
+        return Result(task.number, problem="Another extraction of this dataset has started, so this one stops.")
     return Result(task.number, tuple(outcomes), batch.left)
 
 
@@ -216,8 +216,8 @@ def crew(engine: str, address: str | None, workers: int | None) -> AbstractConte
             is not installed.
     """
     if engine not in ENGINES:
-        known = ", ".join(ENGINES)
-        raise UsageError(f"There is no engine {engine!r}{did_you_mean(engine, ENGINES)}; there is {known}.")
+        names = ", ".join(ENGINES)
+        raise UsageError(f"There is no engine {engine!r}{did_you_mean(engine, ENGINES)}; available are {names}.")
     if engine == "local" and address is not None:
         raise UsageError(f"--engine local takes no --address, got {address!r}; did you mean --engine dask or ray?")
     return ENGINES[engine](address, workers)
@@ -307,11 +307,11 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            asked = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
+            settings = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
             try:
                 with without_interrupts():
                     address = stack.enter_context(
-                        LocalCluster(**asked, silence_logs=logging.CRITICAL)
+                        LocalCluster(**settings, silence_logs=logging.CRITICAL)
                     ).scheduler_address
             except (OSError, RuntimeError, ValueError) as error:
                 raise _no_start("Dask cluster", error) from error
@@ -443,13 +443,15 @@ def _not_installed(extra: str, name: str) -> UsageError:
     return UsageError(f"--engine {extra} needs {name}, which is not installed: pip install 'mse-pipeline[{extra}]'")
 
 
-def _no_start(what: str, error: Exception) -> MseError:
-    told = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".rstrip(".")
+def _no_start(cluster: str, error: Exception) -> MseError:
+    reason = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".rstrip(".")
     return MseError(
-        f"The {what} did not start on this machine ({told}). See the disk and memory that are free and `ulimit -a`; "
-        "--engine local needs no cluster."
+        f"The {cluster} did not start on this machine ({reason}). Check free disk space, memory and `ulimit -a`, or "
+        "use --engine local, which needs no cluster."
     )
 
 
-def _no_answer(what: str, address: str, error: Exception) -> UsageError:
-    return UsageError(f"No {what} answers at {address} ({error}). Start it first, or leave out --address for one here.")
+def _no_answer(server: str, address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"No {server} answers at {address} ({error}). Start it first, or leave out --address to start one here."
+    )

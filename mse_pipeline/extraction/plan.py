@@ -42,7 +42,7 @@ def missing(
     stamps = Stamps(root)
     todo = []
     for clip in clips:
-        known = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
+        rows = {spec.stream: row for spec in specs if (row := journal.get((clip.id, spec.version)))}
         stamp = stamps.of(clip.media)
 
         def holds(spec: StreamSpec, row: JournalRow | None, clip: Clip = clip, stamp: Stamp = stamp) -> bool:
@@ -51,9 +51,9 @@ def missing(
             same_file = not spec.reads_media or (row.size, row.mtime_ns) == stamp
             return same_file and row.key == spec.key(clip, row.digest, max_seconds)
 
-        lacking = tuple(spec.stream for spec in specs if not holds(spec, known.get(spec.stream)))
+        lacking = tuple(spec.stream for spec in specs if not holds(spec, rows.get(spec.stream)))
         if lacking:
-            held = {name: known[name] for name in lacking if name in known}
+            held = {name: rows[name] for name in lacking if name in rows}
             todo.append(Todo(clip, lacking, held, _cost(clip, stamp, max_seconds)))
     return todo
 
@@ -115,19 +115,19 @@ def cut(todo: Sequence[Todo], workers: int) -> list[tuple[Todo, ...]]:
         >>> [[one.clip.id for one in batch] for batch in cut(todo, workers=1)]
         [['3'], ['0'], ['1'], ['2'], ['4']]
     """
-    bound = sum(one.cost for one in todo) / (_BATCHES_PER_WORKER * workers)
-    return sorted(_neighbours(todo, bound), key=lambda batch: -sum(one.cost for one in batch))
+    bound = sum(clip.cost for clip in todo) / (_BATCHES_PER_WORKER * workers)
+    return sorted(_neighbours(todo, bound), key=lambda batch: -sum(clip.cost for clip in batch))
 
 
 def _neighbours(todo: Sequence[Todo], bound: float) -> Iterator[tuple[Todo, ...]]:
     """Batches in order, each of at most `MOST_CLIPS` clips and, if of more than one, of no more cost than `bound`."""
     batch: list[Todo] = []
     cost = 0.0
-    for one in todo:
-        if batch and (len(batch) == MOST_CLIPS or cost + one.cost > bound):
+    for clip in todo:
+        if batch and (len(batch) == MOST_CLIPS or cost + clip.cost > bound):
             yield tuple(batch)
             batch, cost = [], 0.0
-        batch.append(one)
-        cost += one.cost
+        batch.append(clip)
+        cost += clip.cost
     if batch:
         yield tuple(batch)

@@ -186,8 +186,8 @@ def _problems(name: str, classes: bool) -> Iterator[str]:
         yield str(error).removesuffix(".")
         return
     if family is None:
-        known = _known()
-        yield f"there are no metrics {name}{did_you_mean(name, known)}; there are {', '.join(known)}"
+        names = _known()
+        yield f"there are no metrics {name}{did_you_mean(name, names)}; there are {', '.join(names)}"
     elif family.classes != classes:
         sorts = ("classes", "numbers") if family.classes else ("numbers", "classes")
         yield f"the metrics {name} are of {sorts[0]}, and the task has {sorts[1]}"
@@ -209,11 +209,11 @@ def _named(name: str) -> Family | None:
 def _family(dataset: str) -> Family:
     """The family of a name, or that of a range."""
     try:
-        found = _named(dataset)
+        family = _named(dataset)
     except UsageError as error:
         raise ValueError(str(error)) from error
-    if found is not None:
-        return found
+    if family is not None:
+        return family
     limits = _label_range(dataset)
     return Family(partial(own_scale, limits=limits), "MAE", False)
 
@@ -222,14 +222,14 @@ def _label_range(dataset: str) -> tuple[float, float] | None:
     """The limits in ``regression(low, high)``; None for plain ``regression``."""
     if dataset == "regression":
         return None
-    found = _RANGE.fullmatch(dataset)
-    if found is None:
-        known = [*_known(), "regression", "regression(low, high)"]
-        near = difflib.get_close_matches(dataset, known, n=1)
+    bounds = _RANGE.fullmatch(dataset)
+    if bounds is None:
+        names = [*_known(), "regression", "regression(low, high)"]
+        near = difflib.get_close_matches(dataset, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(known)}.{hint}")
+        raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(names)}.{hint}")
     try:
-        low, high = float(found[1]), float(found[2])
+        low, high = float(bounds[1]), float(bounds[2])
     except ValueError:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -266,8 +266,8 @@ def alarms(dataset: str, predictions: Any, targets: Any, classes: Sequence[str] 
 def _class_alarms(
     dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray, names: Sequence[str] | None
 ) -> list[str]:
-    known, support = np.unique(t, return_counts=True)
-    if len(known) < 2:
+    classes, support = np.unique(t, return_counts=True)
+    if len(classes) < 2:
         return []  # One class is all that there was to be found.
 
     def name(label: Any) -> str:
@@ -281,7 +281,7 @@ def _class_alarms(
             f"All {len(p)} predictions are the class {name(p[0])}: the model has collapsed. "
             f"This answer alone gives {values}."
         ]
-    largest = known[support.argmax()]
+    largest = classes[support.argmax()]
     return _no_better(dataset, scored, t, largest, f"{name(largest)}, the largest class")
 
 

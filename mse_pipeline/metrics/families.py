@@ -110,11 +110,11 @@ def class_scores(predictions: Any, targets: Any, classes: Sequence[Any] | None =
     p, t = pair(labels(predictions, "prediction"), labels(targets, "target"))
     occurring, codes = np.unique(np.concatenate([t, p]), return_inverse=True)
     order = tuple(occurring.tolist()) if classes is None else tuple(classes)
-    place = {label: i for i, label in enumerate(order)}
-    strange = [label for label in occurring.tolist() if label not in place]
+    number = {label: i for i, label in enumerate(order)}
+    strange = [label for label in occurring.tolist() if label not in number]
     if strange:
         raise ValueError(f"Label {strange[0]!r} is none of the classes {', '.join(map(str, order))}.")
-    codes = np.array([place[label] for label in occurring.tolist()])[codes.reshape(-1)]
+    codes = np.array([number[label] for label in occurring.tolist()])[codes.reshape(-1)]
     size = len(order)
     confusion = np.bincount(codes[: len(t)] * size + codes[len(t) :], minlength=size * size)
     confusion = confusion.reshape(size, size).astype(np.int64)

@@ -42,27 +42,27 @@ def of_files(files: Sequence[str | Path], task: Task, language: str, texts: Mapp
     Raises:
         UsageError: There is no such file, or its name is no text.
     """
-    given = {_absolute(Path(file)): Path(file) for file in files}
-    for path, file in given.items():
+    by_absolute = {_absolute(Path(file)): Path(file) for file in files}
+    for path, file in by_absolute.items():
         refuse_others(str(file))
         if not path.is_file():
             raise UsageError(
-                f"There is no file {file}." if not path.exists() else f"{file} is no file: name the files."
+                f"There is no file {file}." if not path.exists() else f"{file} is not a file. Give media files."
             )
         try:
             str(path).encode()
         except UnicodeEncodeError:
             raise UsageError(f"The name of {str(file)!a} is not UTF-8: rename the file.") from None
-    if not given:
-        raise UsageError("Name at least one media file, or a table of clips.")
-    root = Path(os.path.commonpath([path.parent for path in given]))
-    names = [path.name for path in given]
-    told = {_absolute(file): text for file, text in (texts or {}).items()}
+    if not by_absolute:
+        raise UsageError("Give at least one media file, or a table of clips.")
+    root = Path(os.path.commonpath([path.parent for path in by_absolute]))
+    names = [path.name for path in by_absolute]
+    text_of = {_absolute(file): text for file, text in (texts or {}).items()}
     clips = []
-    for path in given:
+    for path in by_absolute:
         media = path.relative_to(root).as_posix()
         name = path.name if names.count(path.name) == 1 else media
-        text = repair(told.get(path, "")).strip()
+        text = repair(text_of.get(path, "")).strip()
         clips.append(Clip(id=name, split=Split.TEST, media=media, text=text, language=language))
     return Corpus(name="files", root=root, task=task, clips=tuple(clips))
 
@@ -164,17 +164,17 @@ def texts_of_table(table: Path, files: Sequence[str | Path], encoding: str | Non
     if twice:
         raise UsageError(f"The table of texts {table} has several texts for {enumerate_some(twice, 3)}.")
     texts = ByName(by_name)
-    found = {}
+    matched = {}
     for file in map(Path, files):
-        known = [name for name in (str(file), file.as_posix(), file.name, file.stem) if name in texts]
-        if known:
-            found[file] = texts[known[0]]
-    if not found:
+        key = next((name for name in (str(file), file.as_posix(), file.name, file.stem) if name in texts), None)
+        if key is not None:
+            matched[file] = texts[key]
+    if not matched:
         raise UsageError(
             f"The table of texts {table} has no row for any of the files: its column {chosen[0]} has "
             f"{enumerate_some(by_name, 3)}."
         )
-    return found
+    return matched
 
 
 def texts_beside(files: Sequence[str | Path]) -> dict[Path, str]:
@@ -183,19 +183,19 @@ def texts_beside(files: Sequence[str | Path]) -> dict[Path, str]:
     Raises:
         UsageError: None of the files has one, or one cannot be read.
     """
-    found = {}
+    matched = {}
     for file in map(Path, files):
         beside = file.with_suffix(".txt")
         if beside.is_file():
             try:
                 if beside.stat().st_size > _LONGEST_TEXT:
                     raise UsageError(f"The transcript {beside} is larger than {_LONGEST_TEXT:,} bytes.")
-                found[file] = " ".join(beside.read_text(encoding="utf-8-sig").split())
+                matched[file] = " ".join(beside.read_text(encoding="utf-8-sig").split())
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"The transcript {beside} cannot be read as UTF-8: {error}.") from error
-    if not found:
+    if not matched:
         raise UsageError("--transcripts: there is no text file beside any of the files, as talk.txt beside talk.mp4.")
-    return found
+    return matched
 
 
 def with_text(corpus: Corpus, text: str) -> Corpus:

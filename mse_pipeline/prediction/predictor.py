@@ -44,8 +44,8 @@ class Predictor:
             from mse_pipeline.prediction import Predictor
 
             predictor = Predictor.open("runs/meld-qwen-adapter-1a2b3c4d", device="cuda")
-            for found in predictor.predict(["talk.mp4", "call.wav"], texts={"talk.mp4": "I told you so."}):
-                print(found.clip, found.prediction, found.confidence, [remark.code for remark in found.remarks])
+            for clip in predictor.predict(["talk.mp4", "call.wav"], texts={"talk.mp4": "I told you so."}):
+                print(clip.clip, clip.prediction, clip.confidence, [remark.code for remark in clip.remarks])
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Predictor:
         stored = open_stored(run, seed)
         if decoding is not None:
             check_decoding(stored.task, decoding)
-        made = recipes(stored, models)
-        found = load_backbone(stored, backbone, device)
+        settled = recipes(stored, models)
+        loaded = load_backbone(stored, backbone, device)
         trained, _ = adapter.load(stored.folder)
-        opened = cls(stored, made, found, trained.to(found.device))
+        opened = cls(stored, settled, loaded, trained.to(loaded.device))
         opened.decoding = decoding or opened.decoding
         return opened
 
@@ -123,7 +123,7 @@ class Predictor:
                 start, end, text, language, speaker, dialogue and turn.
             texts: What is said in them, by file.
             keep: Folder in which the features are kept as a dataset of a cache; None to drop them.
-            workers: Processes that extract; None for one a core.
+            workers: Processes that extract; None for one per core.
             progress: Told how far the extraction is.
 
         Returns:
@@ -160,14 +160,18 @@ class Predictor:
         language = self.stored.about.prompt.language
         tables = [file for file in files if Path(str(file)).suffix.lower() in new.TABLES]
         if not tables and media_root is not None:
-            raise UsageError("--media-root is where the paths of a table start from; files are named with their paths.")
+            raise UsageError(
+                "--media-root is the folder that the paths of a table start from; leave it out for media files."
+            )
         if not tables:
-            said = {Path(file): text for file, text in (texts or {}).items()}
-            return new.of_files(files, self.task, language, said)
+            spoken = {Path(file): text for file, text in (texts or {}).items()}
+            return new.of_files(files, self.task, language, spoken)
         if len(files) > 1:
-            raise UsageError(f"{tables[0]} is a table of clips, which stands alone: name media files or one table.")
+            raise UsageError(f"{tables[0]} is a table of clips: give one table, or media files, not both.")
         if texts:
-            raise UsageError(f"{tables[0]} is a table of clips, whose column text tells what is said: give no other.")
+            raise UsageError(
+                f"{tables[0]} is a table of clips; texts are read from its column text. Leave out the other texts."
+            )
         return new.of_table(tables[0], self.task, language, encoding, media_root=media_root, follow_links=follow_links)
 
     def predict_corpus(
@@ -178,13 +182,13 @@ class Predictor:
         workers: int | None = None,
         progress: ExtractionProgress | None = None,
     ) -> list[ClipPrediction]:
-        """The same for clips that are at hand.
+        """Predict clips that were read before, as `gather` does.
 
         Raises:
             UsageError: There is nothing that the run reads.
         """
         if self.reads_text_alone and not any(clip.text for clip in corpus.clips):
-            raise UsageError(f"The run {self.stored.path} reads text alone, and the clips have none: give their texts.")
+            raise UsageError(f"The run {self.stored.path} reads text alone, but no clip has one. Give the texts.")
         if self.stored.streams and all(clip.media is None for clip in corpus.clips):
             raise UsageError(without_media(corpus))
         with self._cache(keep) as cache:
@@ -209,7 +213,7 @@ class Predictor:
             yield store.open(folder)
 
     def _read(self, clips: Sequence[Clip], dataset: Dataset | None) -> list[ClipPrediction]:
-        streams = {} if dataset is None else {m: dataset[one.name] for m, one in self.stored.streams.items()}
+        streams = {} if dataset is None else {m: dataset[stream.name] for m, stream in self.stored.streams.items()}
         job = restore(self.stored, self.backbone, clips, streams, self.decoding)
         rows = self._rows(dataset)
         remarks = {clip.id: [*self._of_text(clip), *_of_rows(rows.get(clip.id, []))] for clip in clips}
@@ -217,7 +221,7 @@ class Predictor:
         chosen = [example for example in job.examples[Split.TEST] if example.clip not in lost]
         job = replace(job, examples={**job.examples, Split.TEST: chosen})
         predicted = predict_split(job, self._adapter, Split.TEST)
-        values = dict(zip((one.clip for one in predicted.examples), predicted.values, strict=True))
+        values = dict(zip((example.clip for example in predicted.examples), predicted.values, strict=True))
         shares = dict(zip(values, predicted.probabilities, strict=True))
         return [
             ClipPrediction(
@@ -231,7 +235,7 @@ class Predictor:
         ]
 
     def _rows(self, dataset: Dataset | None) -> dict[str, list[JournalRow]]:
-        """What became of each clip's streams, the words that they stand on included."""
+        """The journal's rows of each clip's streams, also of the words that they are aligned to."""
         rows: dict[str, list[JournalRow]] = {}
         words = self.stored.about.words
         for stream in (*self.stored.streams.values(), *([words] if words else [])):
@@ -240,7 +244,7 @@ class Predictor:
         return rows
 
     def _is_lost(self, clip: Clip, rows: Sequence[JournalRow]) -> bool:
-        """Whether a clip cannot be predicted: it was not read, or nothing is there that the model reads."""
+        """Whether a clip cannot be predicted: it was not read, or it has nothing that the model reads."""
         if any(row.status == "failed" and row.code not in ABSENT for row in rows):
             return True
         names = {stream.name for stream in self.stored.streams.values()}
@@ -251,7 +255,7 @@ class Predictor:
     def _of_text(self, clip: Clip) -> list[Remark]:
         if clip.text or not self.reads_text:
             return []
-        return [Remark("no_text", "There is no text, which the model was trained to read.")]
+        return [Remark("no_text", "The clip has no text, but the model was trained to read it.")]
 
 
 def _of_rows(rows: Sequence[JournalRow]) -> list[Remark]:
