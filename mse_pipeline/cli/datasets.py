@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mse_pipeline.checking.catalogue import DatasetEntry
     from mse_pipeline.checking.report import CheckReport, Spread
+    from mse_pipeline.corpora.base import DatasetEntry
 
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
@@ -36,7 +36,7 @@ app = typer.Typer(
 @app.command("list")
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the datasets with task, language, labels, clips, licence and source."""
-    from mse_pipeline.checking.catalogue import entries
+    from mse_pipeline.corpora import entries
 
     datasets, refused = entries()
     if settings.json:
@@ -53,7 +53,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show what is known of a dataset: folder layouts, official counts, known defects."""
-    from mse_pipeline.checking.catalogue import find
+    from mse_pipeline.corpora import find
 
     entry = find(name)
     if settings.json:
@@ -136,7 +136,6 @@ def export(
 ) -> None:
     """Write the clips as a table; the corpus `table` reads the same clips from it."""
     from mse_pipeline.checking import run
-    from mse_pipeline.checking.clip_table import export as write
     from mse_pipeline.corpora.overview import overview
 
     recipe, folder = resolve(
@@ -144,7 +143,7 @@ def export(
     )
     corpus = run.read(recipe, folder)
     understood = overview(corpus.clips, corpus.task)
-    notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
+    notes = [*corpus.notes, *run.export(out, corpus.clips, corpus.task)]
     home = corpus.media_folder
     if not is_local(home) or not out.resolve().is_relative_to(home):
         notes.append(f"Media paths start from {home}. Put the table there before you read it.")

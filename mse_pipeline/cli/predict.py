@@ -167,7 +167,7 @@ def _texts(
     files: list[Path], text: str | None, texts: Path | None, transcripts: bool, encoding: str | None
 ) -> dict[Any, str]:
     """The text of each file, from one of the three options."""
-    from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
+    from mse_pipeline.prediction.predictor import TABLES, texts_beside, texts_of_table
 
     if sum((text is not None, texts is not None, transcripts)) > 1:
         raise UsageError("Give only one of --text, --texts and --transcripts.")

@@ -19,7 +19,7 @@ from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.plugins import Kind
 
 if TYPE_CHECKING:
-    from mse_pipeline.corpora.base import Corpus, Facts
+    from mse_pipeline.corpora.base import Corpus, DatasetEntry, Facts
     from mse_pipeline.task import Task
 
 _MODULES = {
@@ -73,8 +73,42 @@ def facts(name: str) -> Facts:
         >>> facts("meld").predicts.classes[:2]
         ('neutral', 'surprise')
     """
-    known: Facts = _reader(name).FACTS
-    return known
+    known_facts: Facts = _reader(name).FACTS
+    return known_facts
+
+
+def entries() -> tuple[tuple[DatasetEntry, ...], dict[str, str]]:
+    """All datasets, and by name the reason why a dataset of another package cannot be used.
+
+    Examples:
+        >>> [entry.name for entry in entries()[0]][:3]
+        ['meld', 'mosei', 'simsv2']
+    """
+    datasets, reasons = [], dict(refused())
+    for name in available():
+        try:
+            datasets.append(find(name))
+        except UsageError as error:
+            reasons[name] = str(error)
+    return tuple(datasets), reasons
+
+
+def find(name: str) -> DatasetEntry:
+    """A dataset by its name.
+
+    Raises:
+        UsageError: There is no such dataset, or the package that brings it does not fit.
+
+    Examples:
+        >>> find("meld").splits["test"]
+        2610
+    """
+    from mse_pipeline.corpora.base import DatasetEntry
+
+    names = available()
+    if name not in names and name not in refused():
+        raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, names)}. Known are {', '.join(names)}.")
+    return DatasetEntry(name=name, **vars(facts(name)))
 
 
 def summary(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import ClipError, MseError, refuse_if_of_all_clips
-from mse_pipeline.extraction.task import Step, Task, Todo
+from mse_pipeline.extraction.plan import Step, Task, Todo
 from mse_pipeline.extractors.base import (
     AudioExtractor,
     Extractor,

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mse_pipeline import __version__
 from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain, goes_on
 from mse_pipeline.extraction.hosts import Host, dismiss, start
-from mse_pipeline.extraction.plan import cut
-from mse_pipeline.extraction.task import Outcome, Result, Task, Todo
+from mse_pipeline.extraction.plan import Outcome, Result, Task, Todo, cut
 from mse_pipeline.posix import cores, without_interrupts
 
 if TYPE_CHECKING:

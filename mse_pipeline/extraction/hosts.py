@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.child_process import Child, ChildLost, Supervised
 from mse_pipeline.clip import DefectCode
-from mse_pipeline.extraction.task import Step, Task, Todo
+from mse_pipeline.extraction.plan import Step, Task, Todo
 from mse_pipeline.store.journal import JournalRow
 
 if TYPE_CHECKING:

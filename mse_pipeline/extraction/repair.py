@@ -12,8 +12,8 @@ from mse_pipeline import corpora
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
+from mse_pipeline.extraction.plan import Todo
 from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, pack, stream_specs, task_of, work
-from mse_pipeline.extraction.task import Todo
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError

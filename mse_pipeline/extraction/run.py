@@ -22,9 +22,8 @@ from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
-from mse_pipeline.extraction.plan import Share, missing, share_of, spread
+from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
-from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.progress import Silent

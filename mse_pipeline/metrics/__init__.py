@@ -7,16 +7,17 @@ that a row of ours can stand beside one of theirs. All values but the errors (`e
 from mse_pipeline.metrics.evaluation import (
     ERRORS,
     KIND,
+    ClassScores,
     Family,
     alarms,
     check,
+    class_scores,
     errors,
     evaluate,
     kind,
     of_classes,
     primary,
 )
-from mse_pipeline.metrics.families import ClassScores, class_scores
 
 __all__ = [
     "ERRORS",
