@@ -1,11 +1,11 @@
-"""Child process: it does work that may crash, hang or eat all memory; its parent tells what became of it.
+"""Child process: it does work that may crash, hang or use all memory; its parent reports how it ended.
 
-`mse extract` has its clips made by children, and `mse datasets check` its files probed. A child is an interpreter of
-its own that imports nothing of the program that starts it, so that this needs no ``if __name__ == "__main__"``. It
-talks through its three standard streams alone, which every system has, and which it hides from the code that works:
-items come in, answers go out, and what libraries say on standard error is kept for the message about its end.
-`multiprocessing` is not used: its children may not be started by Dask's workers, which are daemons, they run the main
-module again, and beside them a tracker process waits.
+`mse extract` extracts clips in children, and `mse datasets check` probes files in a pool of them (`each`). A child is
+an interpreter of its own. It imports nothing of the program that starts it, so that program needs no
+``if __name__ == "__main__"``. It communicates only through its three standard streams, which every system has, and
+which it hides from the code that works: items come in, answers go out, and what libraries write to standard error is
+kept for the message about its end. `multiprocessing` is not used: Dask's workers are daemons and may not start its
+children, its children run the main module again, and a tracker process waits beside them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 from mse_pipeline import posix
 from mse_pipeline.errors import MseError
@@ -53,6 +53,8 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
 )
 _SETTINGS = {
+    # One core a child: how many threads share a sum decides its last digits, and values may not depend on that.
+    **dict.fromkeys(_THREADS, "1"),
     # Threads that wait for the next loop sleep; by default they spin, on cores that other workers need.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
@@ -63,6 +65,11 @@ _SETTINGS = {
     # Arenas of freed memory, one a thread, are what makes a decoding process grow without end.
     "MALLOC_ARENA_MAX": "2",
 }
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Loss = Literal["worker_died", "timeout"]
+
+_SMALL = 64  # so few items are done by one worker before others have started
 _Kind = Literal["ready", "refused", "begun", "step", "done", "failed", "end"]
 
 
@@ -86,13 +93,12 @@ class Child:
 
     Args:
         setup: Called once in the child; returns what is done with each item. It is pickled: a function of a module
-            that the child can import, or a partial of one.
-        threads: Threads that numerical libraries may use there.
+            that the child can import, or a partial of one. Numerical libraries compute there with one thread.
     """
 
-    def __init__(self, setup: Callable[[], Work], threads: int = 1) -> None:
+    def __init__(self, setup: Callable[[], Work]) -> None:
         # One thread starts all children of a process and lives as long as it does: see `posix.end_with_starter`.
-        self._process = _starter(os.getpid()).submit(_start, threads).result()
+        self._process = _starter(os.getpid()).submit(_start).result()
         self._ready = self._stopped = False
         self._words = b""
         self._answers: queue.SimpleQueue[tuple[_Kind, Any]] = queue.SimpleQueue()
@@ -278,19 +284,85 @@ class Supervised:
             child.stop()
 
 
+def each(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    lost: Callable[[Item, Loss], Result],
+    workers: int | None = None,
+    limit: float | None = None,
+) -> Iterator[list[Result]]:
+    """Do the work on each item, and give lists of results in the order in which they are ready.
+
+    If a worker dies at an item, for example in a broken codec, the item is tried once more by a new worker. No other
+    item is lost, neither by a death nor by an item that hangs.
+
+    Args:
+        work: A function that worker processes can import, or a partial of one.
+        items: The items, which the work receives one at a time.
+        lost: Gives the result for an item that ended its workers or hung.
+        workers: Processes; None for one per core, or for a single one if there are few items.
+        limit: Seconds that an item may take; None for no limit. One worker without a limit works in this process.
+
+    Raises:
+        MseError: Worker processes cannot be started.
+
+    Examples:
+        >>> sorted(result for part in each(abs, [-2, 1], lost=lambda item, how: 0, workers=1) for result in part)
+        [1, 2]
+    """
+    workers = max(1, min(workers or (1 if len(items) < _SMALL else posix.cores()), len(items)))
+    if not items or (workers == 1 and limit is None):
+        yield from ([work(item)] for item in items)
+        return
+    import joblib
+
+    crew = [Supervised(functools.partial(Child, functools.partial(_setup_plain, work))) for _ in range(workers)]
+    free: queue.SimpleQueue[Supervised] = queue.SimpleQueue()
+    for supervised in crew:
+        free.put(supervised)
+
+    def ask(item: Item) -> Result:
+        worker = free.get()
+        try:
+            result: Result = worker.ask(item, limit)
+            return result
+        except ChildLost as loss:
+            return lost(item, "timeout" if loss.hung else "worker_died")
+        finally:
+            free.put(worker)
+
+    parallel = joblib.Parallel(workers, backend="threading", return_as="generator_unordered", batch_size=1)
+    with contextlib.closing(parallel(joblib.delayed(ask)(item) for item in items)) as results:
+        try:
+            for result in results:
+                yield [result]
+        finally:  # first of all, so that no thread waits for one
+            for supervised in crew:
+                supervised.end()
+
+
+def _setup_plain(work: Callable[[Any], Any]) -> Work:
+    return functools.partial(_work_plain, work)
+
+
+def _work_plain(work: Callable[[Any], Any], item: Any, tell: Callable[[Any], None]) -> Any:
+    return work(item)
+
+
 @functools.cache
 def _starter(process: int) -> ThreadPoolExecutor:
     """The thread that starts children; `process` tells a process from those that were forked of it."""
     return ThreadPoolExecutor(1, "child-starter")
 
 
-def _start(threads: int) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **_SETTINGS, **dict.fromkeys(_THREADS, str(threads))},
+        env={**os.environ, **_SETTINGS},
         # What the terminal sends to the command is not meant for its children.
         process_group=0,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

@@ -66,7 +66,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[nearest[0]]}?" if nearest else ""
 
 
-_GOES_ON = "What was done before is kept; the same command goes on from there."
+_GOES_ON = "The results so far are kept; the same command continues from there."
 
 _SENTENCES: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "Free some space, or choose a folder on another disk."),

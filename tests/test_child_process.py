@@ -42,10 +42,14 @@ def test_the_work_may_refuse_for_a_fault_of_the_machine_and_goes_on(child):
     assert child.ask(("give", 3)) == 3
 
 
-def test_numerical_libraries_get_their_share_of_the_cores_and_wait_passively():
-    child = Child(setup, threads=3)
-    assert child.ask(("variable", "OMP_NUM_THREADS")) == "3"
-    assert child.ask(("variable", "OMP_WAIT_POLICY")) == "PASSIVE"
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"), ("MKL_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "PASSIVE")],
+)
+def test_numerical_libraries_compute_with_one_thread_whatever_the_command_may_use(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, "7")
+    child = Child(setup)
+    assert child.ask(("variable", variable)) == value
     child.stop()
 
 

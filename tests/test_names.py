@@ -18,7 +18,7 @@ from mse_pipeline.exchange.openface import match_files
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.names import ByName, existing, same_on_disk, too_long
 from mse_pipeline.places import place
-from mse_pipeline.prediction.clips import texts_of_table
+from mse_pipeline.prediction.predictor import texts_of_table
 from mse_pipeline.task import Classification
 
 NFC, NFD = (unicodedata.normalize(form, "Zoë/école") for form in ("NFC", "NFD"))

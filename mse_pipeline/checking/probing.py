@@ -150,16 +150,16 @@ def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
     path = root / media
     try:
         path = local_path(root, media)
-        found = _examine(path, media)
-        if whole and found.info is not None and not found.problems:
-            found = replace(found, problems=examine_whole(path))
+        probed = _examine(path, media)
+        if whole and probed.info is not None and not probed.problems:
+            probed = replace(probed, problems=examine_whole(path))
     except ClipError as error:
-        found = Probed(media=media, problems=((error.code, str(error)),))
+        probed = Probed(media=media, problems=((error.code, str(error)),))
     except Exception as error:  # whatever one file does to the demuxer must not end the check of 20,000 others
-        told = f"{path} makes the reading fail: {type(error).__name__}: {error}"
-        found = Probed(media=media, problems=(("undecodable", told),))
-    problems = tuple((code, message.replace(str(path), media)) for code, message in found.problems)
-    return replace(found, problems=problems)
+        message = f"{path} makes the reading fail: {type(error).__name__}: {error}"
+        probed = Probed(media=media, problems=(("undecodable", message),))
+    problems = tuple((code, message.replace(str(path), media)) for code, message in probed.problems)
+    return replace(probed, problems=problems)
 
 
 def _examine(path: Path, media: str) -> Probed:
@@ -232,8 +232,8 @@ def _first_frames(container: Any, streams: dict[str, Any]) -> tuple[Orientation,
             del waiting[packet.stream.index]
             if not waiting:
                 break
-    told = {kind: f"cannot be decoded: {errors[kind]}." for kind in waiting.values() if kind in errors}
-    return orientation, {kind: told.get(kind, "holds nothing that can be decoded.") for kind in waiting.values()}
+    messages = {kind: f"cannot be decoded: {errors[kind]}." for kind in waiting.values() if kind in errors}
+    return orientation, {kind: messages.get(kind, "holds nothing that can be decoded.") for kind in waiting.values()}
 
 
 def _packets(container: Any, streams: list[Any]) -> Iterator[tuple[Any | None, str]]:

@@ -61,13 +61,13 @@ def label_counts(clips: Sequence[Clip], task: Task) -> dict[str, dict[Split, int
     (MOSI, MOSEI), on -1 to 1 the five classes of CH-SIMS. On other ranges there are no bins.
     """
     names, bin_of = _bins(task)
-    found: Counter[tuple[str, Split]] = Counter()
+    counts: Counter[tuple[str, Split]] = Counter()
     for clip in clips:
-        found[WITHOUT if clip.label is None else bin_of(clip.label), clip.split] += 1
+        counts[WITHOUT if clip.label is None else bin_of(clip.label), clip.split] += 1
     if not names:
         return {}
-    used = [*names, *([WITHOUT] if any(name == WITHOUT for name, _ in found) else [])]
-    return {name: {split: found[name, split] for split in Split} for name in used}
+    used = [*names, *([WITHOUT] if any(name == WITHOUT for name, _ in counts) else [])]
+    return {name: {split: counts[name, split] for split in Split} for name in used}
 
 
 def _bins(task: Task) -> tuple[tuple[str, ...], Callable[[str | float], str]]:
@@ -117,20 +117,20 @@ def _properties(probed: Probed) -> Mapping[str, str]:
     info = probed.info
     if info is None:
         return {"streams": streams(probed)}
-    found = {"streams": streams(probed), "container": info.container.partition(",")[0]}
+    values = {"streams": streams(probed), "container": info.container.partition(",")[0]}
     if info.has_audio:
-        found |= {
+        values |= {
             "sound codec": info.audio_codec or "unknown",
             "sample rate": f"{info.sample_rate} Hz" if info.sample_rate else "unknown",
             "channels": str(info.channels or "unknown"),
         }
     if info.has_video:
-        found |= {
+        values |= {
             "video codec": info.video_codec or "unknown",
             "frame size": f"{info.width}x{info.height}" + _stored(info),
             "frame rate": f"{round(info.fps, 3):g}/s" if info.fps else "unknown",
         }
-    return found
+    return values
 
 
 def _stored(info: MediaInfo) -> str:
@@ -245,16 +245,16 @@ def merge(told: Iterable[Defect], probed: Iterable[Defect]) -> tuple[Defect, ...
         ['Known: no index. Probing found it undecodable: It fails.']
     """
     merged = list(told)
-    known = {defect.clip: place for place, defect in enumerate(merged) if defect.code == "known_bad"}
+    number_of = {defect.clip: number for number, defect in enumerate(merged) if defect.code == "known_bad"}
     # A clip may be a duplicate in two ways: of a row, and of a file's content.
-    there = {(defect.clip, defect.code) for defect in merged if defect.code != "duplicate"}
+    pairs = {(defect.clip, defect.code) for defect in merged if defect.code != "duplicate"}
     for defect in probed:
-        place = known.get(defect.clip)
-        if place is not None:
-            told_before = merged[place]
+        number = number_of.get(defect.clip)
+        if number is not None:
+            told_before = merged[number]
             message = f"{told_before.message} Probing found it {defect.code}: {defect.message}"
-            merged[place] = replace(told_before, message=message)
-        elif (defect.clip, defect.code) not in there:
+            merged[number] = replace(told_before, message=message)
+        elif (defect.clip, defect.code) not in pairs:
             merged.append(defect)
     return tuple(merged)
 
@@ -344,8 +344,8 @@ class CheckReport:
             "labels": {name: {str(s): n for s, n in counts.items()} for name, counts in self.labels.items()},
             "media": {name: dict(values) for name, values in self.media.items()},
             "defects": {
-                code: {"count": len(found), "examples": [_plain(defect) for defect in found[:examples]]}
-                for code, found in self.by_code().items()
+                code: {"count": len(defects), "examples": [_plain(defect) for defect in defects[:examples]]}
+                for code, defects in self.by_code().items()
             },
             "sources": list(self.sources),
             "notes": list(self.notes),

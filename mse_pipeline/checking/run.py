@@ -1,37 +1,36 @@
-"""check: a recipe and a root folder -> a report, every media file probed and nothing extracted."""
+"""Check and export: every media file of a raw folder is probed and nothing extracted, or its clips become a table.
+
+The corpus `table` reads such a table back to the same clips.
+"""
 
 from __future__ import annotations
 
+import csv
 import functools
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mse_pipeline import corpora
-from mse_pipeline.checking import pool
+from mse_pipeline.checking import report
 from mse_pipeline.checking.probing import Probed, examine
-from mse_pipeline.checking.report import (
-    CheckReport,
-    SplitReport,
-    judge,
-    label_counts,
-    length,
-    merge,
-    properties,
-    same_content,
-    spread,
-)
-from mse_pipeline.clip import Clip, Split
-from mse_pipeline.corpora.base import Corpus
+from mse_pipeline.child_process import Loss, each
+from mse_pipeline.clip import Clip, Label, Split
+from mse_pipeline.corpora.base import Corpus, enumerate_some
 from mse_pipeline.corpora.overview import overview
-from mse_pipeline.errors import ClipError, UsageError
+from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
+from mse_pipeline.corpora.table_cells import Complaints
+from mse_pipeline.errors import ClipError, MseError, UsageError
 from mse_pipeline.media.fetching import fetch, media_digest, remove_abandoned
 from mse_pipeline.places import is_local
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
+from mse_pipeline.store.storage import aside
+from mse_pipeline.task import Task
 
 TIMEOUT = 120.0
 """Seconds that a file may take; most take milliseconds."""
@@ -56,7 +55,7 @@ def check(
     decode: bool = False,
     timeout: float = TIMEOUT,
     progress: CheckProgress | None = None,
-) -> CheckReport:
+) -> report.CheckReport:
     """Read a corpus and probe each of its media files.
 
     Args:
@@ -80,7 +79,7 @@ def check(
     files: dict[str, Probed] = {}
     work = functools.partial(examine, corpus.media_folder, whole=decode)
     try:
-        for part in pool.each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
+        for part in each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
             files.update((probed.media, probed) for probed in part)
             progress.advance(len(part))
         files = {path: files[path] for path in media}  # in the clips' order, whichever worker was faster
@@ -104,53 +103,53 @@ def read(recipe: Recipe, root: str | Path) -> Corpus:
     return corpus
 
 
-def _lost(timeout: float, media: str, how: pool.Loss) -> Probed:
-    told = {
+def _lost(timeout: float, media: str, how: Loss) -> Probed:
+    messages = {
         "worker_died": f"{media} ends the process that reads it.",
         "timeout": f"{media} could not be read within {timeout:g} s and was given up.",
     }
-    return Probed(media=media, problems=((how, told[how]),))
+    return Probed(media=media, problems=((how, messages[how]),))
 
 
 def _report(
     recipe: Recipe, corpus: Corpus, files: dict[str, Probed], digests: dict[str, str], begun: float
-) -> CheckReport:
+) -> report.CheckReport:
     probed = [
         defect
         for clip in corpus.clips
         if clip.media is not None
-        for defect in judge(clip, files[clip.media], recipe.media.max_seconds)
+        for defect in report.judge(clip, files[clip.media], recipe.media.max_seconds)
     ]
-    probed += same_content(corpus.clips, digests)
-    return CheckReport(
+    probed += report.same_content(corpus.clips, digests)
+    return report.CheckReport(
         dataset=recipe.name,
         corpus=corpus.name,
         root=corpus.root,
         understood=overview(corpus.clips, corpus.task),
         splits={split: _split(split, corpus, files) for split in Split},
-        labels=label_counts(corpus.clips, corpus.task),
-        media=properties(files.values()),
+        labels=report.label_counts(corpus.clips, corpus.task),
+        media=report.properties(files.values()),
         files=files,
         clips=corpus.clips,
-        defects=merge(corpus.defects, probed),
+        defects=report.merge(corpus.defects, probed),
         sources=corpus.sources,
         notes=corpus.notes,
         seconds=time.monotonic() - begun,
     )
 
 
-def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> SplitReport:
+def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> report.SplitReport:
     clips: Sequence[Clip] = [clip for clip in corpus.clips if clip.split == split]
-    held = [(clip, files[clip.media]) for clip in clips if clip.media is not None]
-    readable = [(clip, probed) for clip, probed in held if probed.info is not None]
-    lengths = (length(clip, probed) for clip, probed in readable)
-    return SplitReport(
+    with_media = [(clip, files[clip.media]) for clip in clips if clip.media is not None]
+    readable = [(clip, probed) for clip, probed in with_media if probed.info is not None]
+    lengths = (report.length(clip, probed) for clip, probed in readable)
+    return report.SplitReport(
         found=len(clips),
         expected=corpus.expected.get(split),
-        with_media=len(held),
+        with_media=len(with_media),
         readable=len(readable),
-        seconds=spread(seconds for seconds in lengths if seconds is not None),
-        labels=spread(clip.label for clip in clips if isinstance(clip.label, int | float)),
+        seconds=report.spread(seconds for seconds in lengths if seconds is not None),
+        labels=report.spread(clip.label for clip in clips if isinstance(clip.label, int | float)),
     )
 
 
@@ -161,17 +160,17 @@ def _digests(
     sizes = Counter(probed.info.size for probed in files.values() if probed.info is not None)
     alike = [path for path, probed in files.items() if probed.info is not None and sizes[probed.info.size] > 1]
     progress.stage("comparing contents", len(alike))
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     marked = dict(files)
-    for part in pool.each(functools.partial(_digest, root), alike, lost=_undigested, workers=workers):
+    for part in each(functools.partial(_digest, root), alike, lost=_undigested, workers=workers):
         for path, digest, problem in part:
             if problem:
-                told = (*files[path].problems, ("undecodable", problem))
-                marked[path] = replace(files[path], info=None, problems=told)
+                problems = (*files[path].problems, ("undecodable", problem))
+                marked[path] = replace(files[path], info=None, problems=problems)
             else:
-                found[path] = digest
+                digests[path] = digest
         progress.advance(len(part))
-    return marked, found
+    return marked, digests
 
 
 def _digest(root: Path, path: str) -> tuple[str, str, str]:
@@ -182,5 +181,122 @@ def _digest(root: Path, path: str) -> tuple[str, str, str]:
         return path, "", f"{path} cannot be read to its end: {getattr(error, 'strerror', None) or error}."
 
 
-def _undigested(path: str, how: pool.Loss) -> tuple[str, str, str]:
+def _undigested(path: str, how: Loss) -> tuple[str, str, str]:
     return path, "", f"{path} ends the process that reads it."
+
+
+SUFFIXES = (".parquet", ".csv")
+Column = Sequence[str | float | None]
+
+# Half of a surrogate pair cannot be written as UTF-8, and a zero byte ends the reading of a CSV as text.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def export(path: Path, clips: Sequence[Clip], task: Task) -> list[str]:
+    """Write clips as a table, whole or not at all.
+
+    Media paths are those below the corpus's root, so the table belongs at that root, or anywhere below it.
+
+    Args:
+        path: Ends in .parquet or .csv.
+        clips: Of one corpus.
+        task: What is to be predicted; it is not written, the recipe holds it.
+
+    Returns:
+        Sentences about clips that do not come back quite the same.
+
+    Raises:
+        UsageError: The file's name ends otherwise.
+        MseError: Clips cannot be told in a table: ids that it refuses, or texts that are no Unicode.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path} must end in {' or '.join(SUFFIXES)}.")
+    columns = to_columns(clips)
+    notes = _differences(clips, columns, task)
+    if path.suffix.lower() == ".csv":
+        _write_csv(path, columns)
+    else:
+        _write_parquet(path, columns)
+    return notes
+
+
+def to_columns(clips: Sequence[Clip]) -> dict[str, Column]:
+    """Column name -> a cell a clip, those of the table's format and one ``label_NAME`` for each further annotation.
+
+    Examples:
+        >>> from mse_pipeline.clip import Split
+        >>> columns = to_columns([Clip(id="a", split=Split.TEST, label=1.5, labels={"text": -1.0})])
+        >>> columns["split"], columns["label"], columns["label_text"]
+        (['test'], [1.5], [-1.0])
+    """
+    plain = [name for name in (*REQUIRED, *OPTIONAL) if name != "label"]
+    columns: dict[str, Column] = {name: [getattr(clip, name) for clip in clips] for name in plain}
+    columns["split"] = [str(clip.split) for clip in clips]
+    columns["label"] = _labels([clip.label for clip in clips])
+    kinds = dict.fromkeys(kind for clip in clips for kind in clip.labels)
+    return columns | {FURTHER + kind: _labels([clip.labels.get(kind) for clip in clips]) for kind in kinds}
+
+
+def _labels(labels: Sequence[Label | None]) -> Column:
+    """Numbers if all are, else texts: a Parquet column has one type."""
+    if any(isinstance(label, str) for label in labels):
+        return [None if label is None else _text(label) for label in labels]
+    return [None if label is None else float(label) for label in labels]
+
+
+def _text(value: object) -> str:
+    """As the table reader takes it for the same value."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _differences(clips: Sequence[Clip], columns: dict[str, Column], task: Task) -> list[str]:
+    """Have the table's own reader make clips of the cells, and tell where they are not what they were."""
+    cells = {name: [_text(value) for value in column] for name, column in columns.items()}
+    for name, column in cells.items():
+        bad = [clip.id for clip, value in zip(clips, column, strict=True) if _UNWRITABLE.search(value)]
+        if bad:
+            raise MseError(
+                f"Column {name} holds characters that no table can hold, in {enumerate_some(map(ascii, bad), 3)}."
+            )
+    complaints = Complaints("of the clips")
+    rows = range(2, len(clips) + 2)
+    media = [clip.media for clip in clips]
+    written = Cells(rows=rows, columns=cells, media=media, splits={}, language="en")
+    back, _ = make_clips(written, task, complaints)
+    if complaints.found:
+        message = "; ".join(
+            f"{problem} ({clips[table_rows[0] - 2].id!r})" for problem, table_rows in complaints.found.items()
+        )
+        raise MseError(f"The clips cannot be written as a table: {message}.")
+    notes = []
+    for field in fields(Clip):
+        pairs = [
+            (one, getattr(one, field.name), getattr(two, field.name)) for one, two in zip(clips, back, strict=True)
+        ]
+        changed = [one.id for one, before, after in pairs if before != after]
+        if changed:
+            notes.append(f"The field {field.name} of {enumerate_some(changed, 3)} does not come back quite the same.")
+    return notes
+
+
+def _write_csv(path: Path, columns: dict[str, Column]) -> None:
+    with aside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*([_text(value) for value in column] for column in columns.values()), strict=True))
+
+
+def _write_parquet(path: Path, columns: dict[str, Column]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds: dict[str, Any] = {"start": pa.float64(), "end": pa.float64(), "turn": pa.int64()}
+
+    def kind(name: str) -> Any:
+        # A column without any value has no type of its own; as text it is read as empty all the same.
+        numeric = any(isinstance(value, float) for value in columns[name])
+        return kinds.get(name, pa.float64() if numeric else pa.string())
+
+    arrays = {name: pa.array(column, kind(name)) for name, column in columns.items()}
+    with aside(path) as temporary:
+        pq.write_table(pa.table(arrays), temporary, compression="zstd")

@@ -1,9 +1,18 @@
-"""The commands: parse, call, print. Heavy things are imported inside the commands."""
+"""The commands: parse, call, print. Heavy things are imported inside the commands.
+
+The process of a command ends in order on a signal, and of several that torchrun started, only one prints.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 
 def main() -> None:
@@ -13,7 +22,6 @@ def main() -> None:
     """
     from mse_pipeline.cli.app import app
     from mse_pipeline.cli.output import complain, settings
-    from mse_pipeline.cli.process import SENTENCE, Stopped, one_voice, stoppable
     from mse_pipeline.errors import MseError, explain
 
     try:
@@ -36,3 +44,73 @@ def main() -> None:
             raise
         complain(explain(error))
         sys.exit(1)
+
+
+SENTENCE = "stopped. The results so far are kept; the same command continues from there."
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. Libraries do not catch it, as some catch KeyboardInterrupt.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """A context in which the first signal to end raises `Stopped`, and the second ends the process at once.
+
+    Under nohup, SIGHUP stays ignored. SIGINT does not: a shell starts background jobs so that they ignore it, but who
+    sends it to them on purpose wants them to end.
+    """
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        raise Stopped(number)
+
+    before: dict[int, Any] = {}
+    for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        if not asked:  # otherwise the signal's default could interrupt the cleaning up that follows
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Only the main process prints; after a failure, only the process that failed first.
+
+    The others fail as a consequence, with errors that do not name the cause, and print nothing.
+    """
+    from mse_pipeline.training.processes import first_to_fail, launched, leave
+
+    if not launched():
+        yield
+        return
+    voices = sys.stdout, sys.stderr
+    if os.environ.get("RANK") != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
+    try:
+        yield
+    except SystemExit:  # of a wrong command line, which is wrong in all of them
+        raise
+    except BaseException:
+        if not first_to_fail():
+            sys.exit(1)
+        sys.stdout, sys.stderr = voices
+        raise
+    leave()

@@ -1,4 +1,4 @@
-"""mse adapters: adapters as files, here and on the hub."""
+"""mse adapters: adapters as folders of files, on this machine and on the hub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mse_pipeline.cli.options import Debug, Json, Quiet, Revision, Seed
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Trained adapters as files: look at one, give it away, take one.")
+app = typer.Typer(no_args_is_help=True, help="Trained adapters as files: show, upload, download and import them.")
 
 Token = Annotated[
     bool,
-    typer.Option("--token-from-env", help="Take the hub's token from HF_TOKEN alone, not from `hf auth login`."),
+    typer.Option("--token-from-env", help="Use only the hub's token in HF_TOKEN, not that of `hf auth login`."),
 ]
 
 
@@ -31,20 +31,22 @@ def show(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what an adapter is: its parts, its backbone, what it reads, and its results."""
+    """Show an adapter: its parts, its backbone, the features that it reads, and its results."""
     from mse_pipeline.adapter import hub
     from mse_pipeline.adapter.save import describe
 
     if Path(adapter).is_dir():
-        found = describe(adapter_folder(Path(adapter), seed))
+        description = describe(adapter_folder(Path(adapter), seed))
     else:
         if adapter.count("/") != 1 or adapter.startswith((".", "/", "~")):
-            raise UsageError(f"There is no folder {adapter}, nor is it a name on the hub as in someone/meld-qwen.")
-        found = hub.peek(adapter, revision=revision, token=_token(token_from_env))
+            raise UsageError(
+                f"There is no folder {adapter}. For an adapter on the hub, give its name, as someone/meld-qwen."
+            )
+        description = hub.peek(adapter, revision=revision, token=_token(token_from_env))
     if settings.json:
-        emit_json(found)
+        emit_json(description)
     else:
-        _show(adapter, found)
+        _show(adapter, description)
 
 
 @app.command("push")
@@ -54,7 +56,7 @@ def push(
     ],
     repository: Annotated[str, typer.Argument(metavar="REPO", help="On the hub, as in someone/meld-qwen.")],
     seed: Seed = None,
-    private: Annotated[bool, typer.Option("--private", help="Show the repository to you alone.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     token_from_env: Token = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,8 +64,8 @@ def push(
 ) -> None:
     """Upload an adapter with its card to the Hugging Face hub.
 
-    Three files go up: weights, description, card. Nothing of the dataset, and no path of this machine. The card names
-    no licence: set one in the head of README.md before you publish.
+    It uploads three files: weights, description and card. They contain no data of the dataset and no path of this
+    machine. The card has no licence: write one into the head of README.md before you publish.
     """
     from mse_pipeline.adapter import hub
 
@@ -85,7 +87,7 @@ def pull(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fetch an adapter from the Hugging Face hub: its three files alone, checked before they are there."""
+    """Download an adapter from the Hugging Face hub: only its three files, which are checked first."""
     from mse_pipeline.adapter import hub
 
     written, commit = hub.pull(repository, folder, revision=revision, token=_token(token_from_env))
@@ -100,27 +102,28 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth of the authors' implementation.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
     backbone: Annotated[
-        str, typer.Option(help="The language model that it was trained on: a short name, a hub name, or a folder.")
+        str,
+        typer.Option(help="Language model that the adapter was trained with: a short name, a hub name, or a folder."),
     ],
     revision: Revision = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make an adapter's folder of a checkpoint of the authors' implementation; nothing in the file runs."""
+    """Convert a checkpoint of the authors' implementation to an adapter's folder. No code in the file is run."""
     from mse_pipeline.adapter import hub as card
     from mse_pipeline.adapter import save
     from mse_pipeline.adapter.reference import read_checkpoint
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty: give the name of a new folder.")
+        raise UsageError(f"{folder} exists and is not empty. Give the name of a new folder.")
     read = read_checkpoint(checkpoint)
     about, width = _backbone(backbone, revision)
     config = read.adapter.config
     if width != config.hidden_size:
         raise UsageError(
-            f"{checkpoint} was trained on a backbone of width {config.hidden_size}, but {backbone} has {width}: give "
-            "the backbone that it was trained on."
+            f"{checkpoint} was trained with a backbone of width {config.hidden_size}, but {backbone} has {width}. "
+            "Use --backbone with the model that it was trained with."
         )
     save(read.adapter, folder, {"imported_from": checkpoint.name, "backbone": about})
     card.write_card(folder)
@@ -130,14 +133,14 @@ def import_(
     else:
         stdout().print(f"{folder}: {parameters:,} weights, {config.pseudo_tokens} pseudo tokens.", markup=False)
         if read.ignored:
-            remark(f"{read.ignored} tensors of the language model were passed over.")
+            remark(f"{read.ignored} tensors of the language model were ignored.")
 
 
 def adapter_folder(path: Path, seed: int | None = None) -> Path:
-    """The folder of an adapter: of the one that is asked for, or of a run's best by validation.
+    """The folder of an adapter: the path itself, that of the seed, or of a run's best seed on the validation split.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no adapter.
     """
     from mse_pipeline.adapter.save import DESCRIPTION
     from mse_pipeline.training.run_files import ADAPTER, RUN, choose_seed
@@ -147,7 +150,9 @@ def adapter_folder(path: Path, seed: int | None = None) -> Path:
     if (path / ADAPTER / DESCRIPTION).is_file():
         return path / ADAPTER
     if not (path / RUN).is_file():
-        raise UsageError(f"{path} holds no adapter, and is no run with a training that is done.")
+        raise UsageError(
+            f"{path} has no adapter: it is neither an adapter's folder nor a run with a finished training."
+        )
     home, why = choose_seed(path, seed)
     if why:
         remark(why)
@@ -155,10 +160,10 @@ def adapter_folder(path: Path, seed: int | None = None) -> Path:
 
 
 def _token(from_env: bool) -> str | None:
-    """The token that was asked for; None leaves it to the hub's client, whose bars are kept out of logs.
+    """The token of HF_TOKEN, or None to let the hub's client find one. Also keeps the client's bars out of logs.
 
     Raises:
-        UsageError: It is to come from the environment, and is not there.
+        UsageError: `from_env` is set, but HF_TOKEN is not.
     """
     if settings.quiet or not sys.stderr.isatty():
         from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -168,12 +173,12 @@ def _token(from_env: bool) -> str | None:
         return None
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
-        raise UsageError("--token-from-env takes the token from HF_TOKEN, which is not set.")
+        raise UsageError("--token-from-env needs the variable HF_TOKEN, which is not set.")
     return token
 
 
 def _backbone(name: str, revision: str | None) -> tuple[dict[str, Any], int]:
-    """What is known of a backbone without its weights, and its width."""
+    """Name, source and revision of a backbone, and its width, without loading its weights."""
     from mse_pipeline.backbones import registry
 
     entry = registry.find(name) or registry.by_hub_id(name)
@@ -185,7 +190,7 @@ def _backbone(name: str, revision: str | None) -> tuple[dict[str, Any], int]:
     return {"name": drawn.name, "source": drawn.source, "revision": drawn.revision}, drawn.hidden_size
 
 
-def _show(name: str, found: dict[str, Any]) -> None:
+def _show(name: str, description: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -195,7 +200,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     table = Table(box=SIMPLE_HEAD, show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for section in card_summary(found):
+    for section in card_summary(description):
         for key, value in section:
             table.add_row(Text(key), Text(value))
         table.add_section()

@@ -1,4 +1,4 @@
-"""mse backbones: which there are, what one reads token by token, and original checkpoints made plain ones."""
+"""mse backbones: list and show language models, print a prompt token by token, convert original checkpoints."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from mse_pipeline.backbones.answers import Token
     from mse_pipeline.task import Task
 
-app = typer.Typer(no_args_is_help=True, help="Frozen language models: which there are, and how they are asked.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Frozen language models: list them, show one and its prompt, convert original checkpoints.",
+)
 
 SPOKEN = {"en": "Oh my god, I can't believe that you did this to me!", "zh": "你怎么可以这样对我？我真的很难过。"}
-"""What the clip of the example says."""
+"""Text of the clip in the example."""
 
 Name = Annotated[str, typer.Argument(help="A short name (qwen, chatglm3), a hub name, a folder, or a GGUF file.")]
 
 
 @app.command("list")
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """List the backbones with a short name: size, licence, and what is missing to use each here."""
+    """List the backbones that have a short name: size, licence, and whether they are on this machine."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -44,35 +47,39 @@ def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
     table.add_column("on the hub", overflow="fold")
     for row in rows:
         entry = row.entry
-        here = "ready" if row.ready else "gated" if entry.gated else "download"
+        state = "ready" if row.ready else "gated" if entry.gated else "download"
         size = f"{entry.gigabytes:.1f}"
         table.add_row(
-            entry.name, str(entry.hidden_size), size, here, escape(entry.licence), escape(entry.hub_id or "–")
+            entry.name, str(entry.hidden_size), size, state, escape(entry.licence), escape(entry.hub_id or "–")
         )
     stdout().print(table)
-    stdout().print("GB: weights in half precision. Any other causal language model of the hub works by its name.")
-    stdout().print("What is missing for one, and its prompt: mse backbones show NAME --example", markup=False)
+    stdout().print(
+        "GB: weights in half precision. Other causal language models of the hub can be used by their hub name."
+    )
+    stdout().print("What is missing for a backbone, and its prompt: mse backbones show NAME --example", markup=False)
 
 
 @app.command("show")
 def show(
     name: Name,
     example: Annotated[
-        bool, typer.Option("--example", help="Print a whole prompt with its answer, token by token.")
+        bool, typer.Option("--example", help="Print a whole prompt with its answer, one token per line.")
     ] = False,
-    dataset: Annotated[str, typer.Option(help="Dataset or recipe file whose prompt is shown.")] = "meld",
+    dataset: Annotated[str, typer.Option(help="Dataset or recipe file; its prompt is shown.")] = "meld",
     changes: Set = None,
-    label_words: Annotated[bool, typer.Option("--label-words", help="Answer by class names, not indices.")] = False,
+    label_words: Annotated[
+        bool, typer.Option("--label-words", help="Answers are class names instead of indices.")
+    ] = False,
     revision: Revision = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what is known of a backbone, and how it is asked."""
+    """Show a backbone: size, licence, what is missing, and its prompt."""
     from mse_pipeline.backbones import registry
 
-    known = registry.find(name) or registry.by_hub_id(name)
-    row = next((row for row in registry.describe() if row.entry == known), None)
+    entry = registry.find(name) or registry.by_hub_id(name)
+    row = next((row for row in registry.describe() if row.entry == entry), None)
     value: dict[str, Any] = {"name": name} if row is None else _to_dict(row)
     if row is None and not example:
         from mse_pipeline.backbones.loading import outline
@@ -83,8 +90,8 @@ def show(
         value |= {"parameters": parameters, "stored_as": drawn.stored_as}
     if not settings.json:
         for key, item in value.items():
-            told = ", ".join(item) if isinstance(item, tuple | list) else "–" if item in (None, "") else str(item)
-            stdout().print(f"{key:<12}{told}", markup=False)
+            text = ", ".join(item) if isinstance(item, tuple | list) else "–" if item in (None, "") else str(item)
+            stdout().print(f"{key:<12}{text}", markup=False)
     if example:
         tokens = _example(name, dataset, changes or (), label_words, revision)
         value["example"] = {"dataset": dataset, "tokens": [vars(token) for token in tokens]}
@@ -103,9 +110,9 @@ def convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write an original checkpoint of 2023 as a plain folder of transformers: the same weights, bit by bit.
+    """Convert an original checkpoint of 2023 to a folder of transformers with the same weights, bit by bit.
 
-    A conversion is no must, `--backbone` reads the original as well; it saves seconds at each start, and other tools
+    This is not necessary: `--backbone` reads the original, too. But it saves seconds at each start, and other tools can
     read the result.
     """
     from mse_pipeline import backbones
@@ -150,18 +157,18 @@ def _example(
 
 
 def _task(corpus: str) -> Task:
-    """What a corpus asks for by default, where the recipe leaves it to the corpus.
+    """The default task of a corpus, for a recipe without a task.
 
     Raises:
-        UsageError: That is known only when its clips are read.
+        UsageError: The task is known only when the clips are read.
     """
     from mse_pipeline import corpora
     from mse_pipeline.errors import UsageError
 
-    known = corpora.facts(corpus).predicts
-    if known is None:
-        raise UsageError(f"What {corpus} predicts is known only from its clips: give the recipe a task section.")
-    return known
+    task = corpora.facts(corpus).predicts
+    if task is None:
+        raise UsageError(f"The task of {corpus} is known only from its clips. Add a section task to the recipe.")
+    return task
 
 
 def _show_tokens(tokens: tuple[Token, ...]) -> None:
@@ -179,4 +186,4 @@ def _show_tokens(tokens: tuple[Token, ...]) -> None:
         last = token.part
     stdout().print(table)
     answer = tokens.index(next(token for token in tokens if token.part == "answer"))
-    stdout().print(f"{answer} tokens are read, then the answer follows.", markup=False)
+    stdout().print(f"The model reads {answer} tokens; the answer follows.", markup=False)

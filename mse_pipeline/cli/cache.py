@@ -20,7 +20,7 @@ _Chosen = Annotated[
     str | None, typer.Argument(metavar="[DATASET]", help="Dataset in the cache. [default: all]", show_default=False)
 ]
 
-_SHOWN = 8  # clips of a damage that are listed
+_SHOWN_CLIPS = 8  # of each damaged file
 
 app = typer.Typer(no_args_is_help=True, help="What is in the feature cache.")
 
@@ -46,7 +46,7 @@ def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: 
                 "streams": list(dataset),
                 "done": {stream: dataset.count(stream) for stream in dataset},
                 "files": len(stored),
-                "bytes": sum(one.size for one in stored),
+                "bytes": sum(file.size for file in stored),
             }
         )
     if settings.json:
@@ -102,7 +102,6 @@ def show(
     from rich.table import Table
 
     from mse_pipeline.errors import UsageError
-    from mse_pipeline.extraction.summary import count_stream
     from mse_pipeline.store.cache import open_cache
 
     if failures + versions + statistics > 1:
@@ -113,65 +112,21 @@ def show(
     if statistics:
         _show_statistics(opened, [stream] if stream is not None else list(opened), dims)
         return
-    rows = {stream: opened.rows(stream) for stream in opened}
-    failed = [row for one in rows.values() for row in one if row.status == "failed"]
-    value: dict[str, Any] = {
-        "dataset": dataset,
-        "path": str(opened.path),
-        "source": dict(opened.manifest.source),
-    }
-    if failures:
-        keys: tuple[str, ...] = ("clip", "stream", "code", "stage", "message")
-        value["failures"] = [{key: getattr(row, key) for key in keys} for row in failed]
-        head, lines = keys, [[str(item[key] or "") for key in keys] for item in value["failures"]]
-    elif versions:
-        value["versions"] = {stream: _versions(opened, stream) for stream in opened}
-        head = ("stream", "version", "done", "differs from the current one")
-        lines = [
-            [stream, one["id"], str(one["done"]), "current" if one["current"] else "\n".join(one["differs"])]
-            for stream, held in value["versions"].items()
-            for one in held
-        ]
-    else:
-        counts = {stream: count_stream(one, set()) for stream, one in rows.items()}
-        value["streams"] = {
-            stream: {
-                "version": opened.manifest.streams[stream].version,
-                "identity": dict(opened.manifest.streams[stream].identity),
-                "alignment": dict(opened.manifest.streams[stream].alignment),
-                "done": count.done,
-                "failed": dict(count.failed),
-                "rows": count.rows,
-                "valid": count.valid,
-            }
-            for stream, count in counts.items()
-        }
-        head = ("stream", "version", "clock", "done", "failed", "rows", "valid")
-        lines = [
-            [
-                stream,
-                item["version"],
-                item["alignment"]["kind"],
-                str(item["done"]),
-                str(sum(item["failed"].values())),
-                str(item["rows"]),
-                str(item["valid"]),
-            ]
-            for stream, item in value["streams"].items()
-        ]
+    name, plain, head, lines = (_failures if failures else _versions if versions else _streams)(opened)
+    source = dict(opened.manifest.source)
     if settings.json:
-        emit_json(value)
+        emit_json({"dataset": dataset, "path": str(opened.path), "source": source, name: plain})
         return
     table = Table(*head, box=SIMPLE_HEAD)
     for line in lines:
         table.add_row(*map(escape, line))
     stdout().print(table if lines else "Nothing failed." if failures else "It has no streams yet.")
-    for one in value["source"].get("imports", []):
-        files = one.get("files", "")
-        told = f"{', '.join(one['streams'])}: imported from {one.get('format', 'elsewhere')}"
-        told += f", {', '.join(map(str, files))}" if isinstance(files, list | dict) else ""
-        told += f", the published {one['published']}" if one.get("published") else ""
-        stdout().print("\n".join([told, *(f"  {note}" for note in one["notes"])]), markup=False)
+    for imported in source.get("imports", []):
+        files = imported.get("files", "")
+        sentence = f"{', '.join(imported['streams'])}: imported from {imported.get('format', 'elsewhere')}"
+        sentence += f", {', '.join(map(str, files))}" if isinstance(files, list | dict) else ""
+        sentence += f", the published {imported['published']}" if imported.get("published") else ""
+        stdout().print("\n".join([sentence, *(f"  {note}" for note in imported["notes"])]), markup=False)
 
 
 _STATISTICS = ("defined", "mean", "deviation", "low", "high")
@@ -253,22 +208,61 @@ def _units(dataset: Dataset, stream: str) -> dict[str, str]:
     return dict(zip(pooled_names(names, pool), pooled_units(units, pool), strict=True))
 
 
-def _versions(dataset: Dataset, stream: str) -> list[dict[str, Any]]:
-    """The stream's versions as plain values, each with what it differs in from the current one, in words."""
+_Shown = tuple[str, Any, tuple[str, ...], list[list[str]]]
+"""A part of a dataset as it is shown: its name in JSON and its value there, the head of its table and the lines."""
+
+
+def _failures(dataset: Dataset) -> _Shown:
+    """The failed clips of each stream, with the reason."""
+    keys = ("clip", "stream", "code", "stage", "message")
+    failed = [row for stream in dataset for row in dataset.rows(stream) if row.status == "failed"]
+    plain = [{key: getattr(row, key) for key in keys} for row in failed]
+    return "failures", plain, keys, [[str(item[key] or "") for key in keys] for item in plain]
+
+
+def _versions(dataset: Dataset) -> _Shown:
+    """The versions of each stream, with what differs from the current one, in words."""
     from mse_pipeline.store.keys import differences
 
-    held = dataset.versions(stream)
-    return [
-        {**vars(one), "identity": dict(one.identity), "differs": list(differences(one.identity, held[0].identity))}
-        for one in held
-    ]
+    plain: dict[str, list[dict[str, Any]]] = {}
+    lines = []
+    for stream in dataset:
+        versions = dataset.versions(stream)
+        plain[stream] = []
+        for version in versions:
+            differs = list(differences(version.identity, versions[0].identity))
+            plain[stream].append({**vars(version), "identity": dict(version.identity), "differs": differs})
+            lines.append([stream, version.id, str(version.done), "current" if version.current else "\n".join(differs)])
+    return "versions", plain, ("stream", "version", "done", "differs from the current one"), lines
+
+
+def _streams(dataset: Dataset) -> _Shown:
+    """Each stream with its version, its clock and its counts."""
+    from mse_pipeline.extraction.summary import count_stream
+
+    plain = {}
+    lines = []
+    for stream in dataset:
+        entry, count = dataset.manifest.streams[stream], count_stream(dataset.rows(stream), set())
+        plain[stream] = {
+            "version": entry.version,
+            "identity": dict(entry.identity),
+            "alignment": dict(entry.alignment),
+            "done": count.done,
+            "failed": dict(count.failed),
+            "rows": count.rows,
+            "valid": count.valid,
+        }
+        counts = (count.done, sum(count.failed.values()), count.rows, count.valid)
+        lines.append([stream, entry.version, entry.alignment["kind"], *map(str, counts)])
+    return "streams", plain, ("stream", "version", "clock", "done", "failed", "rows", "valid"), lines
 
 
 @app.command("verify")
 def verify(
     dataset: _Chosen = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put right what is damaged; only features that are lost are extracted.")
+        bool, typer.Option("--repair", help="Repair what is damaged; only lost features are extracted again.")
     ] = False,
     root: Root = None,
     workers: Workers = None,
@@ -278,35 +272,35 @@ def verify(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare all files with their checksums, and name what is damaged with its clips. Exit code 1 if anything is."""
+    """Compare all files with their checksums, and list damaged files with their clips. Exit code 1 if there are any."""
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.repair import Repaired
     from mse_pipeline.store.integrity import verify as compare
 
-    def work(one: Dataset) -> Repaired:
-        return _repair(one, root, workers, device)
+    def work(dataset: Dataset) -> Repaired:
+        return _repair(dataset, root, workers, device)
 
     chosen = _datasets(cache, dataset)
     if repair:
-        done = [_alone(work, one) for one in chosen]
+        done = [_alone(work, opened) for opened in chosen]
     else:
         with bar("files") as progress:
             shown = ExtractionBar(progress)
-            compared = [compare(one, lambda path: shown.stage(f"checking {path.name}")) for one in chosen]
-        done = [Repaired(found, found) for found in compared]
-    left = [one for one in done if one.after.damages or one.notes]
+            compared = [compare(opened, lambda path: shown.stage(f"checking {path.name}")) for opened in chosen]
+        done = [Repaired(verified, verified) for verified in compared]
+    left = [repaired for repaired in done if repaired.after.damages or repaired.notes]
     if settings.json:
-        emit_json({"repair": repair, "damaged": bool(left), "verified": [_plain(one) for one in done]})
+        emit_json({"repair": repair, "damaged": bool(left), "verified": [_plain(repaired) for repaired in done]})
     else:
-        for one in done:
-            _tell(one, repair)
+        for repaired in done:
+            _show_repaired(repaired, repair)
     if left:
-        damages = [damage for one in left for damage in one.after.damages]
+        damages = [damage for repaired in left for damage in repaired.after.damages]
         streams = ", ".join(sorted({damage.stream for damage in damages if damage.stream}))
-        told = f"{len(damages):,} files of {', '.join(one.after.dataset for one in left)} are damaged"
-        told += f", of {streams}. " if streams else ". "
+        sentence = f"{len(damages):,} files of {', '.join(repaired.after.dataset for repaired in left)} are damaged"
+        sentence += f", of {streams}. " if streams else ". "
         named = left[0].after.dataset
-        complain(told + ("Not all could be repaired." if repair else f"Run: mse cache verify {named} --repair"))
+        complain(sentence + ("Not all could be repaired." if repair else f"Run: mse cache verify {named} --repair"))
         raise typer.Exit(1)
 
 
@@ -324,34 +318,32 @@ def _repair(dataset: Dataset, root: str | None, workers: int | None, device: str
         return repair(dataset, home, ExtractionOptions(workers=workers, device=device), ExtractionBar(progress))
 
 
-def _plain(one: Repaired) -> dict[str, Any]:
+def _plain(repaired: Repaired) -> dict[str, Any]:
     from dataclasses import asdict
 
-    value = asdict(one.before)
-    for name, found in (("damages", one.before), ("left", one.after)):
-        value[name] = [{**vars(damage), "path": str(damage.path)} for damage in found.damages]
-    return {**value, "extracted": [list(pair) for pair in one.extracted], "notes": list(one.notes)}
+    value = asdict(repaired.before)
+    for name, state in (("damages", repaired.before), ("left", repaired.after)):
+        value[name] = [{**vars(damage), "path": str(damage.path)} for damage in state.damages]
+    return {**value, "extracted": [list(pair) for pair in repaired.extracted], "notes": list(repaired.notes)}
 
 
-def _tell(one: Repaired, repair: bool) -> None:
-    found = one.before
-    size = f"{found.files:,} files of {found.bytes / 1e6:,.1f} MB, features of {found.features:,} clips"
-    state = f"{len(found.damages):,} are damaged:" if found.damages else "no damage found."
-    lines = [f"{found.dataset}: {size}: {state}"]
-    for damage in found.damages:
-        clips = ", ".join(damage.clips[:_SHOWN]) + (
-            f" and {len(damage.clips) - _SHOWN:,} more" * (len(damage.clips) > _SHOWN)
-        )
+def _show_repaired(repaired: Repaired, repair: bool) -> None:
+    before = repaired.before
+    size = f"{before.files:,} files of {before.bytes / 1e6:,.1f} MB, features of {before.features:,} clips"
+    state = f"{len(before.damages):,} are damaged:" if before.damages else "no damage found."
+    lines = [f"{before.dataset}: {size}: {state}"]
+    for damage in before.damages:
+        more = len(damage.clips) - _SHOWN_CLIPS
+        clips = ", ".join(damage.clips[:_SHOWN_CLIPS]) + (f" and {more:,} more" if more > 0 else "")
         of = f" of {damage.stream} {damage.version}".rstrip() if damage.stream else ""
         lines.append(f"  {damage.kind}{of}, {damage.path}: {damage.problem}" + (f"; clips: {clips}" if clips else ""))
-    if found.unchecked:
-        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.unchecked.items()))
-        lines.append(f"  Without checksums, as an earlier version wrote them: {told}.")
-    if repair and found.damages:
-        lines.append(
-            f"  Repaired: {len(found.damages) - len(one.after.damages):,}; extracted again: {len(one.extracted):,}."
-        )
-        lines += [f"  {note}" for note in one.notes]
+    if before.unchecked:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(before.unchecked.items()))
+        lines.append(f"  Without checksums, as an earlier version wrote them: {kinds}.")
+    if repair and before.damages:
+        mended = len(before.damages) - len(repaired.after.damages)
+        lines.append(f"  Repaired: {mended:,}; extracted again: {len(repaired.extracted):,}.")
+        lines += [f"  {note}" for note in repaired.notes]
     stdout().print("\n".join(lines), markup=False, soft_wrap=True)
 
 
@@ -362,14 +354,14 @@ def compact(
     """Merge many small shards into few large ones, and the journal into one part. Values stay as they are."""
     from mse_pipeline.store.pruning import compact as merge
 
-    done = [_alone(merge, one) for one in _datasets(cache, dataset)]
+    done = [_alone(merge, opened) for opened in _datasets(cache, dataset)]
     if settings.json:
-        emit_json({"compacted": [vars(one) for one in done]})
+        emit_json({"compacted": [vars(compacted) for compacted in done]})
         return
-    for one in done:
+    for compacted in done:
         stdout().print(
-            f"{one.dataset}: {one.files_before:,} files of {one.bytes_before / 1e6:,.1f} MB became "
-            f"{one.files_after:,} files of {one.bytes_after / 1e6:,.1f} MB.",
+            f"{compacted.dataset}: {compacted.files_before:,} files of {compacted.bytes_before / 1e6:,.1f} MB became "
+            f"{compacted.files_after:,} files of {compacted.bytes_after / 1e6:,.1f} MB.",
             markup=False,
         )
 
@@ -378,44 +370,49 @@ def compact(
 def prune(
     dataset: _Chosen = None,
     older_than: Annotated[
-        float, typer.Option(min=0.0, help="Hours. On object storage younger files may be of a run and are left.")
+        float,
+        typer.Option(
+            min=0.0, help="Hours. On object storage younger files may belong to a running extraction and are kept."
+        ),
     ] = 24.0,
     keep_versions: Annotated[
-        bool, typer.Option("--keep-versions", help="Leave the versions of streams that the recipe no longer uses.")
+        bool, typer.Option("--keep-versions", help="Keep the versions of streams that the recipe no longer uses.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Remove what no longer counts: versions of streams that the recipe no longer uses, and what killed runs left."""
+    """Remove what is no longer used: versions of streams that the recipe does not use, and files of killed runs."""
     from dataclasses import asdict
 
     from mse_pipeline.store.pruning import prune as remove
 
-    def work(one: Dataset) -> Pruned:
-        return remove(one, older_than=older_than * 3600, keep_versions=keep_versions, dry_run=dry_run)
+    def work(dataset: Dataset) -> Pruned:
+        return remove(dataset, older_than=older_than * 3600, keep_versions=keep_versions, dry_run=dry_run)
 
-    done = [_alone(work, one) for one in _datasets(cache, dataset)]
+    done = [_alone(work, opened) for opened in _datasets(cache, dataset)]
     if settings.json:
-        emit_json({"dry_run": dry_run, "pruned": [asdict(one) for one in done]})
+        emit_json({"dry_run": dry_run, "pruned": [asdict(pruned) for pruned in done]})
         return
-    for one in done:
-        lines = [f"{one.dataset}: {one.files:,} files of {one.bytes / 1e6:,.1f} MB {'would be ' * dry_run}removed."]
-        lines += [f"  {_told(gone)}" for gone in one.versions]
-        if one.left:
+    for pruned in done:
+        lines = [
+            f"{pruned.dataset}: {pruned.files:,} files of {pruned.bytes / 1e6:,.1f} MB {'would be ' * dry_run}removed."
+        ]
+        lines += [f"  {_version_line(gone)}" for gone in pruned.versions]
+        if pruned.left:
             lines.append(
-                "  Left, because a run of the last hours may be about to use them (--older-than 0 if none is alive):"
+                "  Kept, because a run of the last hours may still use them (--older-than 0 if no run is alive):"
             )
-            lines += [f"    {_told(kept)}" for kept in one.left]
+            lines += [f"    {_version_line(kept)}" for kept in pruned.left]
         stdout().print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _told(one: Unused) -> str:
-    differs = "; ".join(one.differs)
-    size = f"{one.done:,} clips, {one.bytes / 1e6:,.1f} MB"
-    return f"{one.stream} {one.version}: {size}" + (f" ({differs})" if differs else "")
+def _version_line(version: Unused) -> str:
+    differs = "; ".join(version.differs)
+    size = f"{version.done:,} clips, {version.bytes / 1e6:,.1f} MB"
+    return f"{version.stream} {version.version}: {size}" + (f" ({differs})" if differs else "")
 
 
 def _datasets(cache: str | None, name: str | None) -> list[Dataset]:
@@ -427,10 +424,10 @@ def _datasets(cache: str | None, name: str | None) -> list[Dataset]:
 
 
 def _alone(work: Callable[[Dataset], Any], dataset: Dataset) -> Any:
-    """Do what excludes a run on the dataset.
+    """Do work that cannot be done while an extraction into the dataset runs.
 
     Raises:
-        MseError: One is at work on it.
+        MseError: One is running.
     """
     from filelock import Timeout
 
@@ -439,4 +436,6 @@ def _alone(work: Callable[[Dataset], Any], dataset: Dataset) -> Any:
     try:
         return work(dataset)
     except Timeout as error:
-        raise MseError(f"An extraction into {dataset.name} is running; do this when it has ended.") from error
+        raise MseError(
+            f"An extraction into {dataset.name} is running. Wait for its end, then run this command again."
+        ) from error

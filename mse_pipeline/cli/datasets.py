@@ -1,4 +1,4 @@
-"""mse datasets: what there is, what a folder really holds, and its clips as a table."""
+"""mse datasets: list and describe the known datasets, check a raw folder, and write its clips as a table."""
 
 from __future__ import annotations
 
@@ -23,35 +23,37 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mse_pipeline.checking.catalogue import DatasetEntry
     from mse_pipeline.checking.report import CheckReport, Spread
+    from mse_pipeline.corpora.base import DatasetEntry
 
 _VALUES = 6  # of a property, at most
 _NOTHING = "–"
-app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, and what a folder of one really holds.")
+app = typer.Typer(
+    no_args_is_help=True, help="Datasets: list them, show one, check a raw folder, and write its clips as a table."
+)
 
 
 @app.command("list")
 def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the datasets with task, language, labels, clips, licence and source."""
-    from mse_pipeline.checking.catalogue import entries
+    from mse_pipeline.corpora import entries
 
-    known, refused = entries()
+    datasets, refused = entries()
     if settings.json:
-        emit_json({"datasets": [to_dict(entry) for entry in known], "refused": refused})
+        emit_json({"datasets": [to_dict(entry) for entry in datasets], "refused": refused})
     else:
-        show_list(known, refused, stdout())
+        show_list(datasets, refused, stdout())
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a dataset, as mse datasets list tells it.")],
+    name: Annotated[str, typer.Argument(help="Name of a dataset; see mse datasets list.")],
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show all that is known of a dataset: layouts, official counts, known defects."""
-    from mse_pipeline.checking.catalogue import find
+    """Show what is known of a dataset: folder layouts, official counts, known defects."""
+    from mse_pipeline.corpora import find
 
     entry = find(name)
     if settings.json:
@@ -70,35 +72,32 @@ def check(
     changes: Set = None,
     workers: Workers = None,
     digests: Annotated[
-        bool, typer.Option("--digests", help="Also find files of equal content; reads files of equal size in full.")
+        bool,
+        typer.Option("--digests", help="Also find files with the same content; reads files of the same size in full."),
     ] = False,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Also decode every file to its end, to find what is damaged or cut off.")
+        bool, typer.Option("--decode", help="Also decode every file to its end, to find damaged and truncated ones.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="What a file may take before it is given up.")
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="Longest time for one file; then it is reported and skipped."),
     ] = 120.0,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row a clip.")] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Examples of each kind of defect.")] = 3,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table with one row per clip.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="How many examples of each kind of defect are shown.")] = 3,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with 1 if the official clip counts are not met.")
+        bool, typer.Option("--strict", help="Exit code 1 if the clips differ from the official counts.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Probe every media file of a folder without extracting, and tell counts, lengths, streams and all defects."""
+    """Check every media file of a folder without extracting: counts, lengths, media streams and all defects."""
     from mse_pipeline.checking import run
     from mse_pipeline.checking.report import write_csv
     from mse_pipeline.cli.progress import bar
 
     recipe, folder = resolve(
-        target,
-        changes=changes or (),
-        encoding=encoding,
-        root=root,
-        media_root=media_root,
-        follow_links=follow_links,
+        target, None, changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
     )
     with bar("files") as progress:
         report = run.check(
@@ -118,7 +117,7 @@ def check(
     else:
         show_report(report, stdout(), examples)
     if strict and report.count_differences:
-        complain("--strict: the corpus is not as officially described. " + " ".join(report.count_differences))
+        complain("--strict: the clips differ from the official counts. " + " ".join(report.count_differences))
         raise typer.Exit(1)
 
 
@@ -135,28 +134,22 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write the clips as a table, which the corpus `table` reads back to the same clips."""
+    """Write the clips as a table; the corpus `table` reads the same clips from it."""
     from mse_pipeline.checking import run
-    from mse_pipeline.checking.clip_table import export as write
     from mse_pipeline.corpora.overview import overview
 
     recipe, folder = resolve(
-        target,
-        changes=changes or (),
-        encoding=encoding,
-        root=root,
-        media_root=media_root,
-        follow_links=follow_links,
+        target, None, changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
     )
     corpus = run.read(recipe, folder)
     understood = overview(corpus.clips, corpus.task)
-    notes = [*corpus.notes, *write(out, corpus.clips, corpus.task)]
+    notes = [*corpus.notes, *run.export(out, corpus.clips, corpus.task)]
     home = corpus.media_folder
     if not is_local(home) or not out.resolve().is_relative_to(home):
-        notes.append(f"Media paths start from {home}: put the table there to read it back.")
+        notes.append(f"Media paths start from {home}. Put the table there before you read it.")
     if settings.json:
-        told = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
-        emit_json({"dataset": recipe.name, "path": str(out), **told})
+        plain = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
+        emit_json({"dataset": recipe.name, "path": str(out), **plain})
         return
     stdout().print(printable(understood.sentence()), markup=False)
     stdout().print(f"{len(corpus.clips):,} clips written to {out}.", markup=False)
@@ -172,7 +165,7 @@ def to_dict(entry: DatasetEntry) -> dict[str, Any]:
 
 
 def show_list(entries: Sequence[DatasetEntry], refused: Mapping[str, str], console: Console) -> None:
-    """Print one row a dataset, and why what a package offers is none."""
+    """Print one row per dataset, and why a dataset of another package cannot be used."""
     names = ("dataset", "language", "train", "valid", "test", "task")
     table = _table(None, names, numbers=range(2, 5))
     for column in table.columns[:5]:
@@ -293,14 +286,14 @@ def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = Fal
 def _media(report: CheckReport) -> Table:
     table = _table(f"Media files ({len(report.files):,})", ("property", "files"))
     for name, values in report.media.items():
-        told = [f"{value} ({number:,})" for value, number in list(values.items())[:_VALUES]]
-        more = len(values) - len(told)
-        _add(table, (name, ", ".join(told) + (f" and {more:,} more" if more else "")))
+        texts = [f"{value} ({number:,})" for value, number in list(values.items())[:_VALUES]]
+        more = len(values) - len(texts)
+        _add(table, (name, ", ".join(texts) + (f" and {more:,} more" if more else "")))
     return table
 
 
 def _defects(report: CheckReport, examples: int) -> Table:
     table = _table("Defects", ("code", "count", "as in"), numbers=range(1, 2))
-    for code, found in report.by_code().items():
-        _add(table, (code, f"{len(found):,}", "\n".join(defect.message for defect in found[:examples])))
+    for code, defects in report.by_code().items():
+        _add(table, (code, f"{len(defects):,}", "\n".join(defect.message for defect in defects[:examples])))
     return table

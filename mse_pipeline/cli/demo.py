@@ -1,4 +1,4 @@
-"""mse demo: all of it on a sample corpus, offline, in minutes."""
+"""mse demo: extract, train and report on a sample corpus, offline, in minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIANTS: tuple[tuple[str, ...], ...] = ((), ("acoustic", "visual"))
 
 
 def command(
-    folder: Annotated[Path, typer.Option("--out", help="Where the sample corpus, the cache and the runs go.")] = Path(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the sample corpus, the cache and the runs.")] = Path(
         "demo"
     ),
     backbone: Annotated[
@@ -31,7 +31,7 @@ def command(
 
     Nothing is downloaded, but for a --backbone that only the hub has.
 
-    The sentences are the same for all emotions, so that a model that reads the text alone can only guess.
+    The sentences are the same for all emotions, so a model that reads only the text can only guess.
     """
     from mse_pipeline import recipe, report, sample
     from mse_pipeline.cli.extract import checks, origin_of, show_summary
@@ -41,7 +41,7 @@ def command(
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
-    asked = recipe.with_settings(recipe.load("sample"), changes or (), checks())
+    settled = recipe.with_settings(recipe.load("sample"), changes or (), checks())
     if backbone != "tiny":
         from mse_pipeline import backbones
 
@@ -53,15 +53,17 @@ def command(
     cache = open_cache(folder / "cache")
     with bar("clips") as progress:
         options = ExtractionOptions(workers=workers, origin=origin_of("sample", changes or ()))
-        summary = extract(asked, root, cache, options, ExtractionBar(progress))
+        summary = extract(settled, root, cache, options, ExtractionBar(progress))
     if not settings.json:
         show_summary(summary, stdout())
-    dataset, origin = cache[asked.name], Origin("the recipe sample", tuple(changes or ()))
+    dataset, origin = cache[settled.name], Origin("the recipe sample", tuple(changes or ()))
     for without in _VARIANTS:
         left_out = "".join(f" --without {name}" for name in without)
         remark(f"3/4  Training: mse train sample --backbone {backbone}{left_out}")
-        training = asked.training_for(backbone)
-        request = Request(dataset, asked, training, backbone, without=without, seeds=tuple(seeds or ()), origin=origin)
+        training = settled.training_for(backbone)
+        request = Request(
+            dataset, settled, training, backbone, without=without, seeds=tuple(seeds or ()), origin=origin
+        )
         run(request, runs=runs)
     remark("4/4  Reporting: mse report")
     built = report.build([runs])

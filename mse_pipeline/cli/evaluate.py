@@ -35,7 +35,9 @@ def command(
     seed: Annotated[
         str | None,
         typer.Option(
-            metavar="N", help="Which training of the run, or all. [default: the best by validation]", show_default=False
+            metavar="N",
+            help="Seed of the training to use, or all. [default: the best on the validation split]",
+            show_default=False,
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="test, valid or train.")] = "test",
@@ -49,14 +51,16 @@ def command(
     decoding: Decoding = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write predictions by clip: .parquet, .csv or .jsonl.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write the predictions to a file: .parquet, .csv or .jsonl.", show_default=False
+        ),
     ] = None,
     backbone: RunBackbone = None,
     check_backbone: Annotated[
         bool,
         typer.Option(
             "--check-backbone",
-            help="First show that training left the backbone as it was, and that the one here gives the same numbers.",
+            help="First check that training did not change the backbone, and that this copy gives the same numbers.",
         ),
     ] = False,
     cache: CacheDir = None,
@@ -84,57 +88,62 @@ def command(
     chosen = open_cache(cache)[dataset or stored.about.dataset]
     with bar("") as progress:
         progress.add_task(f"evaluating on {chosen.name}, {split}", total=None, note="")
-        found = evaluate(
+        evaluation = evaluate(
             run, chosen, split=parse_split(split), seed=wanted, decoding=used, backbone=backbone, device=device
         )
-    for sentence in (*(one.choice for one in found.seeds if one.choice), *found.remarks):
+    for sentence in (
+        *(seed_scores.choice for seed_scores in evaluation.seeds if seed_scores.choice),
+        *evaluation.remarks,
+    ):
         remark(sentence)
     if out is not None:
-        write_predictions(out, found.predictions, stored.task, found.coverage)
+        write_predictions(out, evaluation.predictions, stored.task, evaluation.coverage)
     if settings.json:
-        emit_json({**_plain(found, run, out), **({"checks": [asdict(check) for check in checks]} if checks else {})})
+        emit_json(
+            {**_plain(evaluation, run, out), **({"checks": [asdict(check) for check in checks]} if checks else {})}
+        )
         return
-    show_evaluation(found, stdout())
+    show_evaluation(evaluation, stdout())
     if out is not None:
         stdout().print(f"Predictions: {out}", markup=False)
 
 
 def parse_seed(text: str | None) -> int | Literal["all"] | None:
-    """A seed's number, ``all``, or none.
+    """A seed, ``all``, or None.
 
     Examples:
         >>> parse_seed("1111"), parse_seed("all")
         (1111, 'all')
 
     Raises:
-        UsageError: It is none of them.
+        UsageError: The text is neither a number nor ``all``.
     """
     if text is None or text == "all":
         return None if text is None else "all"
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f"--seed is the number of a training, or all; got {text!r}.") from None
+        raise UsageError(f"--seed is a number or all; got {text!r}.") from None
 
 
 def parse_decoding(text: str | None) -> Way | None:
-    """The decoding that a word names.
+    """The name of a decoding, checked.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: The decoding is unknown.
     """
     if text is None:
         return None
     from mse_pipeline.training.scoring import Decoding
 
-    known = get_args(Decoding)
-    if text not in known:
-        raise UsageError(f"There is no decoding {text!r}{did_you_mean(text, known)}; there are {', '.join(known)}.")
+    ways = get_args(Decoding)
+    if text not in ways:
+        raise UsageError(f"There is no decoding {text!r}{did_you_mean(text, ways)}; available are {', '.join(ways)}.")
     return text  # type: ignore[return-value]
 
 
 def _check_backbone(run: Path, cache: str | None, device: str) -> list[Check]:
-    """Compare the backbone that is here with the one that was trained with, and tell each comparison.
+    """Compare the backbone on this machine with the one of the training, and print each comparison.
 
     Raises:
         typer.Exit: A bit differs.
@@ -151,19 +160,23 @@ def _check_backbone(run: Path, cache: str | None, device: str) -> list[Check]:
     elif not same:
         emit_json({"run": str(run), "checks": [asdict(check) for check in checks]})
     if not same:
-        complain(f"The backbone of {run} is not, or did not stay, its original checkpoint: its results are void.")
+        complain(
+            f"The backbone of {run} differs from its original checkpoint, so the results of the run are not valid."
+        )
         raise typer.Exit(1)
     return checks
 
 
 def _texts(run: RunFolder, cache: str | None) -> list[str]:
-    """Texts of test clips; where the dataset is not in the cache, the prompt alone is read."""
+    """Texts of test clips; one empty text if the dataset is not in the cache."""
     from mse_pipeline.clip import Split
     from mse_pipeline.store.cache import open_cache
 
     opened = open_cache(cache)
     if run.dataset not in opened:
-        remark(f"The cache {opened.path} has no dataset {run.dataset}, so the prompt is read without a clip's text.")
+        remark(
+            f"The cache {opened.path} has no dataset {run.dataset}, so the prompt is compared without a clip's text."
+        )
         return [""]
     clips = opened[run.dataset].clips
     chosen = [clip.text for clip in clips if clip.split == Split.TEST] or [clip.text for clip in clips]
@@ -171,66 +184,67 @@ def _texts(run: RunFolder, cache: str | None) -> list[str]:
 
 
 def parse_split(text: str) -> Any:
-    """The split that a word names.
+    """The split of a name.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: The split is unknown.
     """
     from mse_pipeline.clip import Split
 
     try:
         return Split(text)
     except ValueError:
-        raise UsageError(f"There is no split {text!r}; there are train, valid and test.") from None
+        raise UsageError(f"There is no split {text!r}; the splits are train, valid and test.") from None
 
 
-def _plain(found: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
-    mean = found.mean() if found.labelled else {}
+def _plain(evaluation: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
+    mean = evaluation.mean() if evaluation.labelled else {}
     return {
         "run": str(run),
-        "dataset": found.dataset,
-        "split": found.split.value,
-        "decoding": found.decoding,
-        "clips": len(found.seeds[0].predictions),
-        "labelled": found.labelled,
+        "dataset": evaluation.dataset,
+        "split": evaluation.split.value,
+        "decoding": evaluation.decoding,
+        "clips": len(evaluation.seeds[0].predictions),
+        "labelled": evaluation.labelled,
         "seeds": [
-            {"seed": one.seed, "metrics": dict(one.metrics), "calibration": dict(one.calibration)}
-            for one in found.seeds
+            {"seed": seed.seed, "metrics": dict(seed.metrics), "calibration": dict(seed.calibration)}
+            for seed in evaluation.seeds
         ],
         "mean": {name: value for name, (value, _) in mean.items()},
         "deviation": {name: deviation for name, (_, deviation) in mean.items()},
-        "coverage": found.coverage.to_plain(),
-        "remarks": list(found.remarks),
+        "coverage": evaluation.coverage.to_plain(),
+        "remarks": list(evaluation.remarks),
         "out": None if out is None else str(out),
     }
 
 
-def show_evaluation(found: Evaluation, console: Console) -> None:
-    """Print the metrics, a row a seed; what was predicted how often, where nothing is known to compare with."""
-    clips = len(found.seeds[0].predictions)
-    about = found.stored.about
+def show_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print the metrics, one row per seed; without labels, how often each answer was predicted."""
+    clips = len(evaluation.seeds[0].predictions)
+    about = evaluation.stored.about
     console.print(
-        f"[bold]{escape(found.dataset)}[/], {found.split.value}: {clips} clips, {found.labelled} of them labelled. "
+        f"[bold]{escape(evaluation.dataset)}[/], {evaluation.split.value}: "
+        f"{clips} clips, {evaluation.labelled} of them labelled. "
         f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
-        f"decoding {found.decoding}."
+        f"decoding {evaluation.decoding}."
     )
-    for stream in found.coverage.streams:
-        console.print(f"{escape(stream)}: {told(found.coverage.parts(stream))} clips")
-    console.print(_metrics(found) if found.labelled else _counts(found))
+    for stream in evaluation.coverage.streams:
+        console.print(f"{escape(stream)}: {told(evaluation.coverage.parts(stream))} clips")
+    console.print(_metrics(evaluation) if evaluation.labelled else _counts(evaluation))
 
 
-def _metrics(found: Evaluation) -> Table:
+def _metrics(evaluation: Evaluation) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("seed")
-    names = list(found.seeds[0].metrics)
-    lower = errors(found.metric_kind)
+    names = list(evaluation.seeds[0].metrics)
+    lower = errors(evaluation.metric_kind)
     for name in names:
         table.add_column(f"{escape(name)} {'↓' if name in lower else '↑'}", justify="right")
-    for seed in found.seeds:
+    for seed in evaluation.seeds:
         table.add_row(str(seed.seed), *(_number(seed.metrics[name]) for name in names))
-    if len(found.seeds) > 1:
+    if len(evaluation.seeds) > 1:
         table.add_section()
-        mean = found.mean()
+        mean = evaluation.mean()
         table.add_row(
             "mean ± sd",
             *(
@@ -246,11 +260,11 @@ def _number(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
-def _counts(found: Evaluation) -> Table:
+def _counts(evaluation: Evaluation) -> Table:
     table = Table(box=SIMPLE_HEAD, title="No clip has a label. Predicted:", title_justify="left")
     table.add_column("prediction")
     table.add_column("clips", justify="right")
-    counts = Counter(str(one.prediction) for one in found.seeds[0].predictions)
+    counts = Counter(str(prediction.prediction) for prediction in evaluation.seeds[0].predictions)
     for name, count in counts.most_common(_SHOWN_CLASSES):
         table.add_row(escape(name), str(count))
     if len(counts) > _SHOWN_CLASSES:

@@ -1,4 +1,4 @@
-"""mse import and mse export: other people's feature files in and out."""
+"""mse import and mse export: read and write feature files of other projects."""
 
 from __future__ import annotations
 
@@ -18,50 +18,55 @@ if TYPE_CHECKING:
 def bring(
     form: Annotated[
         str | None,
-        typer.Argument(metavar="FORMAT", help="As in mmsa. [default: list the formats]", show_default=False),
+        typer.Argument(metavar="FORMAT", help="A format, as mmsa. [default: list the formats]", show_default=False),
     ] = None,
     path: Annotated[Path | None, typer.Argument(help="The file or folder.", show_default=False)] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="Of the dataset in the cache. [default: the corpus, else the file's name]", show_default=False
+            help="Name of the dataset in the cache. [default: the corpus, else the name of the file]",
+            show_default=False,
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", help="Of the format, as KEY=VALUE; may be given several times."),
+        typer.Option("--option", "-o", help="Option of the format, as KEY=VALUE; may be given several times."),
     ] = None,
     follow_links: FollowLinks = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put the file's clips in the place of a dataset's other clips.")
+        bool, typer.Option("--replace", help="Replace the clips of an existing dataset by those of the file.")
     ] = False,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a foreign feature file into the cache, as a dataset like any other."""
+    """Import a feature file of another project into the cache, as a dataset."""
     from mse_pipeline.exchange import registry
 
     if form is None:
         _list_formats()
         return
-    known = registry.find(form)
+    exchange_format = registry.find(form)
     if path is None:
-        raise UsageError(f"Name the file or folder: mse import {form} PATH")
+        raise UsageError(f"Give the file or folder: mse import {form} PATH")
     options = parse_options(option or [])
     if follow_links:
         if "follow_links" not in registry.options_of(form):
-            raise UsageError(f"--follow-links is for folders; {form} is read from one file, which may be a link.")
+            raise UsageError(
+                f"--follow-links is for folders, but {form} is one file. A link to it is followed without the option."
+            )
         options["follow_links"] = "true"
     from mse_pipeline.exchange.base import bring_in
     from mse_pipeline.store.cache import open_cache
 
     opened = open_cache(cache)
     extended = None
-    if known.extends:
+    if exchange_format.extends:
         if name is None:
-            raise UsageError(f"{form} files hold features alone: name the dataset that has the clips with --name.")
+            raise UsageError(
+                f"{form} files hold features without clips. Use --name for the dataset in the cache that has the clips."
+            )
         extended = opened[name]
     imported = registry.read(form, path, options, extended)
     name = name or str(imported.source.get("corpus") or _plain_name(path))
@@ -71,39 +76,39 @@ def bring(
 
 def export(
     dataset: Annotated[str, typer.Argument(help="Name of a dataset in the cache.")],
-    form: Annotated[str, typer.Argument(metavar="FORMAT", help="As in mmsa; `mse import` lists them.")],
-    path: Annotated[Path, typer.Argument(help="The file or folder that is made.")],
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="A format, as mmsa; `mse import` lists them.")],
+    path: Annotated[Path, typer.Argument(help="The file or folder to write.")],
     streams: Annotated[
         list[str] | None,
         typer.Option(
-            "--streams", help="A stream to write, one a modality. [default: the only ones]", show_default=False
+            "--streams", help="Stream to write, one per modality. [default: the only one of each]", show_default=False
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a dataset's clips and streams as others read them."""
+    """Write a dataset's clips and streams in a format of another project."""
     from mse_pipeline.exchange import registry
     from mse_pipeline.store.cache import open_cache
 
-    known = registry.find(form)
+    exchange_format = registry.find(form)
     opened = open_cache(cache)[dataset]
     chosen = choose(opened, streams or [])
     if path.is_file() and not overwrite:
-        raise UsageError(f"{path} is there already; --overwrite writes over it.")
+        raise UsageError(f"{path} exists already. Use --overwrite to replace it.")
     registry.write(form, opened, path, streams=chosen)
-    if known.loses:
-        remark(f"What {form} has no place for: {known.loses}.")
+    if exchange_format.loses:
+        remark(f"{form} cannot store: {exchange_format.loses}.")
     if settings.json:
         emit_json({"dataset": dataset, "format": form, "path": str(path), "streams": chosen})
     else:
         stdout().print(f"{path}: {', '.join(chosen.values())} of {len(opened.clips):,} clips", markup=False)
 
 
-def parse_options(given: list[str]) -> dict[str, str]:
+def parse_options(texts: list[str]) -> dict[str, str]:
     """KEY=VALUE texts as a dictionary.
 
     Examples:
@@ -111,42 +116,42 @@ def parse_options(given: list[str]) -> dict[str, str]:
         {'corpus': 'mosei', 'labels': 'a=b'}
 
     Raises:
-        UsageError: One has no ``=``, or a key is there twice.
+        UsageError: A text has no ``=``, or a key is given twice.
     """
-    made: dict[str, str] = {}
-    for one in given:
-        key, equals, value = one.partition("=")
+    options: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise UsageError(f"--option is written KEY=VALUE, as in corpus=mosei; got {one!r}.")
-        if key in made:
-            raise UsageError(f"--option {key} is there twice.")
-        made[key] = value
-    return made
+            raise UsageError(f"--option is written KEY=VALUE, as in corpus=mosei; got {text!r}.")
+        if key in options:
+            raise UsageError(f"--option {key} is given twice. Keep one.")
+        options[key] = value
+    return options
 
 
-def choose(dataset: Dataset, asked: list[str]) -> dict[str, str]:
-    """The stream of each modality: those asked for, or the only ones.
+def choose(dataset: Dataset, requested: list[str]) -> dict[str, str]:
+    """The stream of each modality: the requested ones, or the only ones.
 
     Raises:
-        UsageError: A modality has several, or one asked for is not there.
+        UsageError: A modality has several streams, or a requested one has no features.
     """
-    made: dict[str, str] = {}
-    for stream in asked or list(dataset):
+    streams: dict[str, str] = {}
+    for stream in requested or list(dataset):
         modality = stream.partition(".")[0]
         if not dataset[stream]:
-            if asked:
+            if requested:
                 raise UsageError(f"No clip of {dataset.name} has features of {stream}.")
             continue
-        if modality in made:
+        if modality in streams:
             raise UsageError(
-                f"{dataset.name} has several {modality} streams, as {made[modality]} and {stream}; choose one a "
+                f"{dataset.name} has several {modality} streams, as {streams[modality]} and {stream}; choose one per "
                 "modality with --streams."
             )
-        made[modality] = stream
-    if not made:
+        streams[modality] = stream
+    if not streams:
         raise UsageError(f"{dataset.name} has no features to write.")
-    return made
+    return streams
 
 
 def _plain_name(path: Path) -> str:
@@ -191,7 +196,7 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
     counts: dict[str, int] = {}
     for clip in dataset.clips:
         counts[clip.split.value] = counts.get(clip.split.value, 0) + 1
-    made = {stream: len(dataset[stream]) for stream in streams}
+    clips_with = {stream: len(dataset[stream]) for stream in streams}
     understood = overview(dataset.clips, dataset.manifest.task)
     if settings.json:
         emit_json(
@@ -199,7 +204,7 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
                 "dataset": dataset.name,
                 "path": str(dataset.path),
                 "clips": counts,
-                "streams": made,
+                "streams": clips_with,
                 "published": published,
                 "understood": understood.to_dict(),
                 "notes": notes,
@@ -208,11 +213,11 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
         return
     for note in notes:
         remark(note)
-    told = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    splits = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     console = stdout()
-    console.print(f"{dataset.name}: {told} clips", markup=False)
+    console.print(f"{dataset.name}: {splits} clips", markup=False)
     console.print(printable(understood.sentence()), markup=False)
-    for stream, count in made.items():
+    for stream, count in clips_with.items():
         console.print(f"  {stream}: {count:,} clips", markup=False)
     if published:
         console.print(f"It is the published file {published}.", markup=False)

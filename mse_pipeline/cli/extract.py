@@ -49,70 +49,71 @@ def command(
     cache: CacheDir = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes. [default: one a core, or all of the scheduler]", show_default=False),
+        typer.Option(
+            min=1,
+            help="Processes, each on one core. [default: one per core, or all of the scheduler]",
+            show_default=False,
+        ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="Who runs the workers: local, dask or ray. The cache is the same.")
+        str, typer.Option(help="What runs the workers: local, dask or ray. The cache is the same.")
     ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
-            help="Scheduler of the engine, as in tcp://node1:8786. [default: one of its own, here]", show_default=False
+            help="The engine's scheduler, as in tcp://node1:8786. [default: start one on this machine]",
+            show_default=False,
         ),
     ] = None,
     share: Annotated[
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Only the I-th of N shares of the clips, as job arrays need it; the last to end packs.",
+            help="Extract only the I-th of N shares of the clips, as in a job array; the last to end packs.",
             show_default=False,
         ),
     ] = None,
     shard: Annotated[str | None, typer.Option("--shard", hidden=True)] = None,
     clip_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds after which a clip that hangs is given up.")
+        float, typer.Option(min=0.1, help="Seconds after which a clip that hangs is stopped and marked as failed.")
     ] = 600.0,
     device: Device = "cpu",
     streams: Annotated[
         list[str] | None,
-        typer.Option("--streams", help="Only this stream of the recipe; may be given several times."),
+        typer.Option("--streams", help="Extract only this stream of the recipe; may be given several times."),
     ] = None,
     features: Annotated[
         str | None,
         typer.Option(
             metavar="SET",
-            help="A named feature set, or a file of one, in place of the recipe's streams; see mse extractors sets.",
+            help="Name or file of a feature set that replaces the recipe's streams; see mse extractors sets.",
             show_default=False,
         ),
     ] = None,
     changes: Set = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the splits.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Extract at most N clips, taken from all splits.", metavar="N")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End at once if the official clip counts are not met.")
+        bool, typer.Option("--strict", help="Stop at once if the clips differ from the official counts.")
     ] = False,
     max_failures: Annotated[
         str,
-        typer.Option(help="Clips that may lack a stream, as a number or a share, before the exit code is 3."),
+        typer.Option(help="How many clips may fail, as a number or percentage; with more the exit code is 3."),
     ] = "5%",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Turn raw clips into cached features. Picks up where an earlier run stopped."""
+    """Turn raw clips into cached features. Continues where an earlier run stopped."""
     bound, part = parse_bound(max_failures), parse_share(_one_share(share, shard))
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.run import ExtractionOptions, extract
     from mse_pipeline.store.cache import open_cache
 
     recipe, folder = resolve(
-        target,
-        features,
-        changes=changes or (),
-        encoding=encoding,
-        root=root,
-        media_root=media_root,
-        follow_links=follow_links,
+        target, features, changes, encoding=encoding, root=root, media_root=media_root, follow_links=follow_links
     )
     options = ExtractionOptions(
         workers=workers,
@@ -145,80 +146,80 @@ def parse_bound(text: str) -> float | int:
         (0.05, 0)
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The text is neither.
     """
     try:
         value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
     except ValueError:
         value = -1
     if value < 0:
-        raise UsageError(f"--max-failures is a number of clips or a share as in 5%, got {text!r}.")
+        raise UsageError(f"--max-failures is a number of clips or a percentage, as in 5%; got {text!r}.")
     return value
 
 
 def parse_share(text: str | None) -> tuple[int, int] | None:
-    """Which of how many shares.
+    """Number of a share, and number of all shares.
 
     Examples:
         >>> parse_share("2/8")
         (2, 8)
 
     Raises:
-        UsageError: It is no such pair, or there is no such share.
+        UsageError: The text is not I/N, or I is not from 1 to N.
     """
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--share is which of how many shares, from 1/8 to 8/8 where there are 8; got {text!r}.")
-    return int(found[1]), int(found[2])
+    numbers = re.fullmatch(r"(\d+)/(\d+)", text)
+    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise UsageError(f"--share is written I/N, the I-th of N shares, from 1/8 to 8/8 for 8 shares; got {text!r}.")
+    return int(numbers[1]), int(numbers[2])
 
 
 def _one_share(share: str | None, shard: str | None) -> str | None:
-    """The share, also by the option's name of earlier versions."""
+    """The value of --share, or of --shard, its name in earlier versions."""
     if shard is None:
         return share
     if share is not None:
         raise UsageError("--shard is the old name of --share; give --share alone.")
-    remark("--shard is now called --share; the next version will not know the old name.")
+    remark("--shard is now called --share; the next version removes the old name.")
     return shard
 
 
 def resolve(
     target: str,
     features: str | None = None,
+    changes: Sequence[str] | None = None,
     *,
-    changes: Sequence[str] = (),
     encoding: str | None = None,
     root: str | None = None,
     media_root: str | None = None,
     follow_links: bool = False,
 ) -> tuple[Recipe, str | Path]:
-    """The recipe that a word on the command line means, and where its raw files lie.
+    """The recipe of a dataset, file or table that the command line names, and the folder of its raw files.
 
     Args:
         target: A dataset, a recipe file, or a clip table.
         features: A named feature set, or a file of one, in place of the recipe's streams.
-        changes: Settings, each KEY=VALUE, put over all of it.
-        encoding: Of a clip table; None to find it out.
-        root: The folder of the raw files, if not that of the table, or the dataset's usual one.
-        media_root: The folder that a table's media paths start from, if not the root.
-        follow_links: Whether symbolic links may be followed that lead out of the root.
+        changes: Settings, each KEY=VALUE, which replace those of the recipe.
+        encoding: Encoding of a clip table; None to detect it.
+        root: The folder of the raw files; None for the table's own folder, or the dataset's usual one.
+        media_root: The folder that a table's media paths start from; None for the root.
+        follow_links: Whether symbolic links that lead out of the root are followed.
 
     Raises:
-        UsageError: It is no dataset, recipe or table, or there is no such feature set, setting, encoding or folder.
+        UsageError: `target` is not a dataset, recipe or table, or a feature set, setting, encoding or folder is wrong.
     """
     from mse_pipeline import recipe
 
-    found, usual = _resolve(target, encoding, root)
+    read, usual = _resolve(target, encoding, root)
     home = Path(target).parent
     if features is not None:
-        found = recipe.with_features(found, recipe.load_features(features, checks=(check_streams,)))
-    found = recipe.with_settings(found, changes, checks())
+        read = recipe.with_features(read, recipe.load_features(features, checks=(check_streams,)))
+    read = recipe.with_settings(read, changes or (), checks())
     folder = root or usual
-    if root is None and found.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
+    if root is None and read.corpus.options.keys() & {"table", "media_root"} and not usual.exists() and home.is_dir():
         folder = home  # the recipe itself says where its data lie, seen from its own folder
-    return placed(found, folder, home, media_root=media_root, follow_links=follow_links), folder
+    return placed(read, folder, home, media_root=media_root, follow_links=follow_links), folder
 
 
 def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recipe, Path]:
@@ -235,7 +236,7 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-") or "table"
         table = named_table(path)
         if root is not None:
-            # It may lie elsewhere than the media.
+            # The table may be in another folder than the media.
             table = os.path.abspath(path.parent / table) if is_local(path) else target
         options = {"table": table}
         if encoding is not None:
@@ -244,29 +245,29 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
             except ValueError as error:
                 raise UsageError(f"--encoding: {error}.") from None
         plain = {"version": 1, "name": name, "corpus": {"name": "table", "options": options}}
-        found = recipe.Recipe.model_validate({**plain, "streams": {stream: {} for stream in _TABLE_STREAMS}})
-        return found, path.parent
+        read = recipe.Recipe.model_validate({**plain, "streams": {stream: {} for stream in _TABLE_STREAMS}})
+        return read, path.parent
     if encoding is not None:
         raise UsageError(
-            f"--encoding is of a clip table that is named itself, as clips.csv; {target} is none. In a recipe about a "
-            "table write encoding into corpus.options."
+            f"--encoding is for a clip table, as clips.csv, but {target} is not one. For a table in a recipe, write "
+            "encoding into corpus.options."
         )
     home = os.environ.get("MSE_DATA", "data")
-    known = recipe.names()
-    if target not in known and target in {*corpora.available(), *corpora.refused()}:
+    names = recipe.names()
+    if target not in names and target in {*corpora.available(), *corpora.refused()}:
         return recipe.Recipe.model_validate(_recipe_for(target)), place(home) / target
-    near = did_you_mean(target, [*known, *corpora.available()])
-    if not path.suffix and near != did_you_mean(target, known):  # the nearest is a corpus of another package
+    near = did_you_mean(target, [*names, *corpora.available()])
+    if not path.suffix and near != did_you_mean(target, names):  # the nearest is a corpus of another package
         raise UsageError(f"There is no dataset {target}{near}")
-    found = recipe.load(target, checks())
-    return found, place(home) / found.name
+    read = recipe.load(target, checks())
+    return read, place(home) / read.name
 
 
 def _recipe_for(corpus: str) -> dict[str, Any]:
-    """A recipe of defaults for a corpus of another package, in its language.
+    """A recipe of default settings for a corpus of another package, in its language.
 
     Raises:
-        UsageError: The package that brings the corpus does not fit.
+        UsageError: The package of the corpus cannot be used.
     """
     from mse_pipeline import corpora
 
@@ -277,14 +278,14 @@ def _recipe_for(corpus: str) -> dict[str, Any]:
 
 
 def checks() -> tuple[Check, ...]:
-    """What the layers above recipes know to be wrong with one."""
+    """The checks of a recipe that need corpora, extractors, metrics or models."""
     from mse_pipeline import corpora, metrics
 
     return corpora.check, check_streams, metrics.check, check_model
 
 
 def check_model(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with the model that a recipe's training names; without one, PyTorch is not loaded."""
+    """Errors in the model that a recipe's training names; without a model, PyTorch is not loaded."""
     if "model" not in (plain.get("training") or {}):
         return []
     from mse_pipeline.adapter import models
@@ -293,26 +294,26 @@ def check_model(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def check_streams(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the extractors say of a recipe's streams, with the place in the file."""
+    """Errors that the extractors find in a recipe's streams, each with its key in the file."""
     from mse_pipeline import extractors
 
-    return [(f"streams.{place}", message) for place, message in extractors.check(plain.get("streams", {}))]
+    return [(f"streams.{key}", message) for key, message in extractors.check(plain.get("streams", {}))]
 
 
 def placed(
     recipe: Recipe, root: str | Path, home: Path, *, media_root: str | None = None, follow_links: bool = False
 ) -> Recipe:
-    """A recipe that says where the command line has tables, media and links.
+    """The recipe with the paths of table and media, and the rule for links, as the command line gives them.
 
     Args:
-        recipe: The recipe; its own options are taken below the root, or beside its file.
-        root: Of the raw files.
+        recipe: The recipe; paths in it start from the root, or from the folder of its file.
+        root: The folder of the raw files.
         home: The folder of the recipe's file.
         media_root: As on the command line.
         follow_links: As on the command line.
 
     Raises:
-        UsageError: `media_root` is no folder, or the corpus is no table.
+        UsageError: `media_root` is not a folder, or the corpus is not a table.
     """
     options = dict(recipe.corpus.options)
     if recipe.corpus.name == "table":
@@ -325,12 +326,14 @@ def placed(
     if media_root is not None:
         if recipe.corpus.name != "table":
             raise UsageError(
-                f"--media-root is where the paths of a table start from; {recipe.corpus.name} finds its media by their "
-                "names below --root, in which folders elsewhere may be links: --follow-links."
+                f"--media-root is for tables: it is the folder that their paths start from. {recipe.corpus.name} finds "
+                "its media by name below --root. Use --follow-links if folders there are links."
             )
         folder = place(media_root)
         if is_local(folder) and not folder.expanduser().is_dir():
-            raise UsageError(f"There is no folder {media_root}; --media-root is where the table's paths start from.")
+            raise UsageError(
+                f"There is no folder {media_root}. --media-root is the folder that the table's paths start from."
+            )
         options["media_root"] = os.path.abspath(folder.expanduser()) if is_local(folder) else media_root
     streams = dict(recipe.streams)
     if follow_links:
@@ -342,7 +345,7 @@ def placed(
 
 
 def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
-    """What the dataset keeps of where its recipe came from: the package's name of it, or its file, and the settings."""
+    """Where a dataset's recipe came from, kept with the dataset: its name or file, and the changed settings."""
     from mse_pipeline import recipe
 
     named: dict[str, Any] = {}
@@ -354,7 +357,7 @@ def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
 
 
 def show_summary(summary: Summary, console: Console) -> None:
-    """Print what was found, made and not made, and where to look."""
+    """Print what was found and extracted, what failed, and where the files are."""
     console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
     for note in summary.notes:
         console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
@@ -362,14 +365,14 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(_streams(summary))
     rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""
     console.print(
-        f"{summary.processed} of {summary.asked} clips worked on in {summary.seconds:.1f} s{rate}. "
+        f"{summary.processed} of {summary.asked} clips processed in {summary.seconds:.1f} s{rate}. "
         f"Features: [bold]{escape(str(summary.path))}[/]",
         soft_wrap=True,  # a path in two lines is no path
     )
     if summary.defects:
-        told = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
+        counts = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
         console.print(
-            f"Defects of the corpus: {told}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
+            f"Defects of the corpus: {counts}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
         )
     for sentence in summary.instead:
         console.print(escape(sentence), soft_wrap=True)
@@ -392,10 +395,10 @@ def _splits(summary: Summary) -> Table:
     if summary.expected:
         table.add_column("expected", justify="right")
     for split in dict.fromkeys([*summary.found, *summary.expected]):
-        found, expected = summary.found.get(split, 0), summary.expected.get(split)
-        cells = [split, str(found)]
+        count, expected = summary.found.get(split, 0), summary.expected.get(split)
+        cells = [split, str(count)]
         if summary.expected:
-            cells.append(str(expected) if expected == found else f"[yellow]{expected}[/]")
+            cells.append(str(expected) if expected == count else f"[yellow]{expected}[/]")
         table.add_row(*cells)
     return table
 

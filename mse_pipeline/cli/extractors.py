@@ -1,4 +1,4 @@
-"""mse extractors: what there is, with dimensions, units, licence and what is missing; and named feature sets."""
+"""mse extractors: list extractors with dimensions, units, licence and what is missing; list feature sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NOTHING = "–"
 app = typer.Typer(
     invoke_without_command=True,
-    help="Extractors: what there is, what each dimension is, and what is missing to use it. Alone it lists them.",
+    help="Extractors: list them, show the dimensions of one, and what is missing to use it. Without a command: list.",
 )
 
 
@@ -40,13 +40,13 @@ def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of an extractor, as mse extractors lists it.")],
+    name: Annotated[str, typer.Argument(help="Name of an extractor; see mse extractors.")],
     options: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option that decides about the dimensions; may be given several times.",
+            help="Option of the extractor that changes its dimensions; may be given several times.",
         ),
     ] = None,
     json: Json = False,
@@ -56,26 +56,26 @@ def show(
     """Show an extractor's options, and the name and unit of every dimension."""
     from mse_pipeline.extractors.describe import describe
 
-    told = describe(name, parse_options(options or []))
+    description = describe(name, parse_options(options or []))
     if settings.json:
-        emit_json(told.to_dict())
+        emit_json(description.to_dict())
     else:
-        show_one(told, stdout())
+        show_one(description, stdout())
 
 
 @app.command("sets")
 def sets(
-    name: Annotated[str | None, typer.Argument(help="Show this set; without it all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Set to show. [default: list all]", show_default=False)] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List named feature sets, which `mse extract DATASET --features NAME` takes in place of a recipe's streams."""
+    """List named feature sets. `mse extract DATASET --features NAME` uses one instead of the recipe's streams."""
     from mse_pipeline import recipe
     from mse_pipeline.extractors import registry
 
-    found = [recipe.load_features(one) for one in ([name] if name else recipe.feature_sets())]
-    rows = [{**one.to_dict(), "dims": registry.dims(one.streams)} for one in found]
+    feature_sets = [recipe.load_features(feature_set) for feature_set in ([name] if name else recipe.feature_sets())]
+    rows = [{**feature_set.to_dict(), "dims": registry.dims(feature_set.streams)} for feature_set in feature_sets]
     if settings.json:
         emit_json(rows[0] if name else {"sets": rows})
     elif name:
@@ -128,28 +128,29 @@ def show_list(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], con
         dims = "by option" if row["dim"] is None else f"{row['dim']:,}"
         ready = "[green]yes[/]" if row["ready"] else "[yellow]missing[/]"
         table.add_row(_text(row["name"]), dims, every(row["step"]), ready, _text(row["licence"]))
-    for place in (0, 1, 2, 3):
-        table.columns[place].no_wrap = True
+    for column in (0, 1, 2, 3):
+        table.columns[column].no_wrap = True
     console.print(table)
     for row in rows:
         if row["missing"]:
             console.print(f"{printable(row['name'])}: {printable(row['missing'])}", markup=False)
     for message in refused.values():
-        console.print(f"Not taken: {printable(message)}", markup=False)
+        console.print(f"Not usable: {printable(message)}", markup=False)
     console.print(
-        "Options and dimensions of one: mse extractors show NAME; named sets: mse extractors sets", markup=False
+        "Options and dimensions of an extractor: mse extractors show NAME; feature sets: mse extractors sets",
+        markup=False,
     )
 
 
 def _table(*names: str, right: Sequence[int] = ()) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place in right else "left")
+    for column, name in enumerate(names):
+        table.add_column(name, justify="right" if column in right else "left")
     return table
 
 
 def _text(text: str) -> str:
-    """What packages say of themselves is text: no markup, no commands to the terminal."""
+    """Text of other packages, without markup and without control characters."""
     return escape(printable(text))
 
 
@@ -173,7 +174,7 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
         {'set': 'ComParE_2016', 'window': 2.5, 'features': ['mfcc', 'f0']}
 
     Raises:
-        UsageError: One has no equals sign, or a value that a recipe could not have.
+        UsageError: A text has no equals sign, or a value that a recipe cannot have.
     """
     from mse_pipeline.recipe.settings import parse_value
 
@@ -191,46 +192,46 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
     return options
 
 
-def show_one(told: Description, console: Console) -> None:
+def show_one(description: Description, console: Console) -> None:
     """Print all that is known of an extractor."""
     facts = Table.grid(padding=(0, 2))
-    size = "" if told.size is None else f", {told.size / 1e6:.1f} MB"
-    dims = _NOTHING if told.dimensions is None else f"{len(told.dimensions):,}"
+    size = "" if description.size is None else f", {description.size / 1e6:.1f} MB"
+    dims = _NOTHING if description.dimensions is None else f"{len(description.dimensions):,}"
     for name, text in (
-        ("extractor", f"{told.name}, revision {told.revision}"),
-        ("makes", told.summary),
+        ("extractor", f"{description.name}, revision {description.revision}"),
+        ("makes", description.summary),
         ("dimensions", dims),
-        ("every", every(told.step)),
-        ("licence", told.licence),
-        ("model", f"{told.model}{size}" if told.model else _NOTHING),
-        ("needs", told.needs or _NOTHING),
-        ("ready", told.missing or "yes"),
-        ("comes with", told.brought_by),
+        ("every", every(description.step)),
+        ("licence", description.licence),
+        ("model", f"{description.model}{size}" if description.model else _NOTHING),
+        ("needs", description.needs or _NOTHING),
+        ("ready", description.missing or "yes"),
+        ("comes with", description.brought_by),
     ):
         facts.add_row(name, _text(text))
     console.print(facts)
     console.print()
-    console.print(_flowing(told.text), markup=False)
+    console.print(_flowing(description.text), markup=False)
     options = _table("option", "default", "what it may be, and what it does")
     options.columns[0].no_wrap = True
-    for option in told.options:
+    for option in description.options:
         default = "must be given" if option.required else _value(option.default)
         options.add_row(_text(option.name), _text(default), _text(f"{option.kind}. {option.meaning}"))
-    if told.options:
+    if description.options:
         console.print(options)
-    if told.dimensions is None:
-        console.print(told.unknown, markup=False)
+    if description.dimensions is None:
+        console.print(description.unknown, markup=False)
         return
-    defined = any(one.definition for one in told.dimensions)
+    defined = any(dimension.definition for dimension in description.dimensions)
     values = _table("", "dimension", "unit", *(("what it is",) if defined else ()), right=(0,))
-    for number, one in enumerate(told.dimensions):
-        cells = (str(number), _text(one.name), _text(one.unit or _NOTHING))
-        values.add_row(*cells, *((_text(one.definition),) if defined else ()))
+    for number, dimension in enumerate(description.dimensions):
+        cells = (str(number), _text(dimension.name), _text(dimension.unit or _NOTHING))
+        values.add_row(*cells, *((_text(dimension.definition),) if defined else ()))
     console.print(values)
 
 
 def _flowing(text: str) -> str:
-    """Paragraphs without the breaks of the lines that they were written in, nor the signs of reStructuredText."""
+    """Paragraphs without their line breaks and without the marks of reStructuredText."""
     paragraphs = printable(text).replace("``", "`").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -243,7 +244,9 @@ def _value(value: Any) -> str:
         ('{mfcc: {n_mfcc: 13}, rms: }', '[0.6, 5]', 'true')
     """
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_value(one) if one is not None else str()}' for key, one in value.items())}}}"
+        return (
+            f"{{{', '.join(f'{key}: {_value(item) if item is not None else str()}' for key, item in value.items())}}}"
+        )
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, bool):
@@ -258,8 +261,8 @@ def show_set(row: Mapping[str, Any], console: Console) -> None:
     table = _table("stream", "dims", "options", right=(1,))
     for stream, options in row["streams"].items():
         dim = row["dims"][stream]
-        told = "\n".join(f"{key}: {_value(value)}" for key, value in options.items())
-        table.add_row(_text(stream), "by model" if dim is None else f"{dim:,}", _text(told or _NOTHING))
+        lines = "\n".join(f"{key}: {_value(value)}" for key, value in options.items())
+        table.add_row(_text(stream), "by model" if dim is None else f"{dim:,}", _text(lines or _NOTHING))
     console.print(table)
     console.print(f"Alignment: {_clock(row['alignment'])}", markup=False)
 
@@ -282,6 +285,6 @@ def show_sets(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         table.columns[1].no_wrap = True
     console.print(table)
     console.print(
-        "What one reproduces, and what not: mse extractors sets NAME. To use one: mse extract DATASET --features NAME",
+        "What a set reproduces: mse extractors sets NAME. To use a set: mse extract DATASET --features NAME",
         markup=False,
     )

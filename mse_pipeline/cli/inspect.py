@@ -1,4 +1,4 @@
-"""mse inspect: what was extracted of one clip, as a picture and a page, or the faces of a whole dataset."""
+"""mse inspect: show what was extracted from one clip as a picture and a page, or the faces of a whole dataset."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
-    frames: Annotated[int, typer.Option(min=1, max=24, help="The most frames that are shown.")] = 8,
+    frames: Annotated[int, typer.Option(min=1, max=24, help="Largest number of frames that are shown.")] = 8,
     sheet: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.html", help="Show the chosen faces of all clips of a dataset instead.", show_default=False
+            metavar="FILE.html", help="Instead show the chosen face of each clip of a dataset.", show_default=False
         ),
     ] = None,
     people: Annotated[
-        bool, typer.Option("--people", help="Show whom the faces of a dataset were taken for instead.")
+        bool, typer.Option("--people", help="Instead show the faces of a dataset by the name that they were given.")
     ] = False,
     stream: Annotated[
         str | None,
-        typer.Option(help="Whose faces --sheet and --people show. [default: the first]", show_default=False),
+        typer.Option(help="Stream that --sheet and --people show. [default: the first with faces]", show_default=False),
     ] = None,
     cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what was extracted of a clip: frames with faces, waveform, words, features, defects.
+    """Show what was extracted from a clip: frames with faces, waveform, words, features, defects.
 
-    Or look at a whole dataset before days of training: --sheet has a picture of the face of every clip, the doubtful
-    ones first; --people has the faces of every name, and a table in which wrong ones are put right.
+    Or look at a whole dataset before a long training: --sheet shows the face of each clip, doubtful ones first.
+    --people shows the faces of each name, and writes a table in which you can correct wrong names.
     """
     from mse_pipeline.store.cache import open_cache
 
@@ -89,7 +89,7 @@ def command(
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file: with a digest where another text might else have the same name.
+    """A text as the name of a file, with a digest if different texts could give the same name.
 
     Examples:
         >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
@@ -123,9 +123,10 @@ def _of_dataset(
 
 
 def _home(dataset: Dataset, root: Path | None) -> Path | None:
-    """Folder of the media: the one that is told, where they were extracted from, or else where raw data usually are.
+    """Folder of the media: --root, else the folder that they were extracted from, else the usual one.
 
-    Where it is not there, that is told, and the answer is None.
+    Returns:
+        The folder, or None with a remark if it does not exist.
     """
     home, recorded = root, dataset.manifest.source.get("media_root")
     if home is None and isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
@@ -134,15 +135,17 @@ def _home(dataset: Dataset, root: Path | None) -> Path | None:
         home = Path(os.environ.get("MSE_DATA", "data")) / dataset.name
     if home.is_dir():
         return home
-    remark(f"{home} is not there, so no frames and no sound are shown; give the raw files' folder with --root.")
+    remark(
+        f"There is no folder {home}, so no frames and no sound are shown. Use --root for the folder of the raw files."
+    )
     return None
 
 
 def _choose(clip: str, dataset: str | None, cache: str | None) -> str:
-    """The dataset that is meant: the one named, or the only one that has the clip.
+    """The dataset of --dataset, or the only one that has the clip.
 
     Raises:
-        UsageError: None has it, or several have.
+        UsageError: No dataset has the clip, or several have it.
     """
     from mse_pipeline.errors import UsageError, did_you_mean
     from mse_pipeline.store.cache import open_cache
@@ -150,11 +153,11 @@ def _choose(clip: str, dataset: str | None, cache: str | None) -> str:
     if dataset is not None:
         return dataset
     opened = open_cache(cache)
-    ids = {name: {one.id for one in opened[name].clips} for name in opened}
-    having = [name for name, known in ids.items() if clip in known]
-    if len(having) == 1:
-        return having[0]
-    if having:
-        raise UsageError(f"The clip {clip} is in {', '.join(having)}; say which with --dataset.")
-    near = did_you_mean(clip, [one for known in ids.values() for one in known])
+    ids = {name: {row.id for row in opened[name].clips} for name in opened}
+    datasets = [name for name, clip_ids in ids.items() if clip in clip_ids]
+    if len(datasets) == 1:
+        return datasets[0]
+    if datasets:
+        raise UsageError(f"The clip {clip} is in several datasets: {', '.join(datasets)}. Choose one with --dataset.")
+    near = did_you_mean(clip, [clip_id for clip_ids in ids.values() for clip_id in clip_ids])
     raise UsageError(f"No dataset in the cache {opened.path} has a clip {clip}{near or '; mse cache ls lists them.'}")

@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 @dataclass
 class Settings:
-    """What the options common to all commands say."""
+    """Values of the options that all commands have."""
 
     json: bool = False
     quiet: bool = False
@@ -42,7 +42,7 @@ def stderr() -> Console:
 
 
 def printable(text: str) -> str:
-    r"""Text of strangers without commands to the terminal; line ends stay.
+    r"""Text from outside without control characters; line ends stay.
 
     Examples:
         >>> printable("joy\x1b[2J")
@@ -52,12 +52,12 @@ def printable(text: str) -> str:
 
 
 def remark(text: str) -> None:
-    """Say something beside the result."""
+    """Print a remark to stderr; --quiet hides it."""
     stderr().print(printable(text), markup=False)
 
 
 def complain(text: str) -> None:
-    """Say what went wrong; not silenced by --quiet."""
+    """Print an error to stderr, also with --quiet."""
     print(f"mse: {text}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""mse predict: new media files, extracted just as a run's features were, and predicted."""
+"""mse predict: predict new media files, whose features are extracted exactly as the run's were."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _BAR = 10  # characters of a whole bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_SHOWN = 200
-_TOLD = 8
+_SHOWN_CLIPS = 200
+_SHOWN_REMARKS = 8
 
 
 def command(
@@ -48,17 +48,20 @@ def command(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Media files, or one table of clips (id, media, …).")
     ],
-    text: Annotated[str | None, typer.Option(help="What is said in the file.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="The text that is spoken in the file.", show_default=False)] = None,
     texts: Annotated[
         Path | None,
         typer.Option(
             metavar="TABLE",
-            help="What is said in each: a table with a column clip, id, file or media, and one text or transcript.",
+            help="Table with the text of each file: a column clip, id, file or media, and a column text or transcript.",
             show_default=False,
         ),
     ] = None,
     transcripts: Annotated[
-        bool, typer.Option("--transcripts", help="What is said stands beside each file: of talk.mp4 in talk.txt.")
+        bool,
+        typer.Option(
+            "--transcripts", help="Read the text of each file from a text file beside it: talk.txt for talk.mp4."
+        ),
     ] = False,
     encoding: Encoding = None,
     media_root: MediaRoot = None,
@@ -67,13 +70,15 @@ def command(
     decoding: Decoding = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write predictions too: .parquet, .csv or .jsonl.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write the predictions to a file: .parquet, .csv or .jsonl.", show_default=False
+        ),
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep the features as a cache; clips that it has are not extracted again.",
+            help="Keep the features in this folder, a cache; clips in it are not extracted again.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +88,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="STREAM=PLACE",
-            help="Where the model of a stream's extractor is, if it has moved; may be given several times.",
+            help="Path or hub name of an extractor's model, if it has moved; may be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -92,9 +97,9 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Predict new media files with a trained run. Their features are made exactly as the run's were, or it is refused.
+    """Predict new media files with a trained run. Their features are extracted exactly as the run's were.
 
-    A clip without a face, sound or text is predicted without it, which is told. Exit code 3 if a file cannot be read.
+    A clip without a face, sound or text is predicted without it, with a remark. Exit code 3 if a file cannot be read.
     """
     used, models = parse_decoding(decoding), parse_models(model or [])
     from mse_pipeline.cli.progress import ExtractionBar, bar
@@ -113,19 +118,24 @@ def command(
         shown.stage("opening the run")
         predictor = Predictor.open(run, seed=seed, backbone=backbone, models=models, decoding=used, device=device)
         spare_threads(predictor.backbone)
-        said = _said(files, text, texts, transcripts, encoding)
-        corpus = predictor.gather(files, said, encoding=encoding, media_root=media_root, follow_links=follow_links)
-        found = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
+        corpus = predictor.gather(
+            files,
+            _texts(files, text, texts, transcripts, encoding),
+            encoding=encoding,
+            media_root=media_root,
+            follow_links=follow_links,
+        )
+        predictions = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
     for sentence in _remarks(predictor, corpus):
         remark(sentence)
     if out is not None:
-        write_predictions(out, found, predictor.task)
-    failed = sum(one.prediction is None for one in found)
+        write_predictions(out, predictions, predictor.task)
+    failed = sum(clip.prediction is None for clip in predictions)
     if settings.json:
-        emit_json(_plain(predictor, corpus, found, failed, out))
+        emit_json(_plain(predictor, corpus, predictions, failed, out))
     else:
-        show_predictions(found, predictor.task, stdout())
-        for name, (had, of) in _having(predictor, found).items():
+        show_predictions(predictions, predictor.task, stdout())
+        for name, (had, of) in _having(predictor, predictions).items():
             stdout().print(f"{name}: {had:,} of {of:,} predicted clips have it", markup=False)
         for name, where in (("Predictions", out), ("Features", keep)):
             if where is not None:
@@ -134,35 +144,35 @@ def command(
         raise typer.Exit(3)
 
 
-def parse_models(given: list[str]) -> dict[str, str]:
-    """Where the models of streams are.
+def parse_models(texts: list[str]) -> dict[str, str]:
+    """The path of the model of each stream, from texts STREAM=PLACE.
 
     Examples:
         >>> parse_models(["acoustic.wavlm=models/wavlm-large"])
         {'acoustic.wavlm': 'models/wavlm-large'}
 
     Raises:
-        UsageError: It is no stream with a place.
+        UsageError: A text is not STREAM=PLACE.
     """
-    found = {}
-    for one in given:
-        stream, equals, place = one.partition("=")
-        if not (stream and equals and place):
-            raise UsageError(f"--model is a stream and a place, as in acoustic.wavlm=DIR; got {one!r}.")
-        found[stream] = place
-    return found
+    folders = {}
+    for text in texts:
+        stream, equals, folder = text.partition("=")
+        if not (stream and equals and folder):
+            raise UsageError(f"--model is written STREAM=PLACE, as in acoustic.wavlm=DIR; got {text!r}.")
+        folders[stream] = folder
+    return folders
 
 
-def _said(
+def _texts(
     files: list[Path], text: str | None, texts: Path | None, transcripts: bool, encoding: str | None
 ) -> dict[Any, str]:
-    """What is said in the files, which is told in one way or in none."""
-    from mse_pipeline.prediction.clips import TABLES, texts_beside, texts_of_table
+    """The text of each file, from one of the three options."""
+    from mse_pipeline.prediction.predictor import TABLES, texts_beside, texts_of_table
 
     if sum((text is not None, texts is not None, transcripts)) > 1:
-        raise UsageError("Give --text, --texts or --transcripts, not several of them.")
+        raise UsageError("Give only one of --text, --texts and --transcripts.")
     if text is not None and (len(files) > 1 or files[0].suffix.lower() in TABLES):
-        raise UsageError("--text is what is said in one file; for several give --texts TABLE or --transcripts.")
+        raise UsageError("--text is for one file. For several files use --texts TABLE or --transcripts.")
     if text is not None:
         return {files[0]: text}
     if texts is not None:
@@ -171,30 +181,30 @@ def _said(
 
 
 def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
-    """What should be known of all predictions together."""
+    """Sentences about all predictions together."""
     from mse_pipeline.corpora.overview import overview
 
-    told = [predictor.stored.choice] if predictor.stored.choice else []
+    sentences = [predictor.stored.choice] if predictor.stored.choice else []
     if corpus.sources:
-        told.append(overview(corpus.clips, corpus.task).sentence(labelled=False))
-    told += corpus.notes
+        sentences.append(overview(corpus.clips, corpus.task).sentence(labelled=False))
+    sentences += corpus.notes
     without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
     if without:
-        told.append(
-            f"{without} of {len(corpus.clips)} clips have no text. The model was trained with what is said: give it "
+        sentences.append(
+            f"{without} of {len(corpus.clips)} clips have no text, but the model was trained with texts. Give them "
             "with --text, --texts or --transcripts."
         )
     turns = predictor.stored.about.prompt.context
     if turns and not any(clip.dialogue for clip in corpus.clips):
-        told.append(
-            f"The model was trained with the {turns} turns before a clip; none are told here. A table of clips tells "
-            "them in its columns dialogue, turn and speaker."
+        sentences.append(
+            f"The model was trained with the {turns} turns before a clip, but these clips have none. Use a table of "
+            "clips with the columns dialogue, turn and speaker."
         )
-    return told
+    return sentences
 
 
 def _plain(
-    predictor: Predictor, corpus: Corpus, found: list[ClipPrediction], failed: int, out: Path | None
+    predictor: Predictor, corpus: Corpus, predictions: list[ClipPrediction], failed: int, out: Path | None
 ) -> dict[str, Any]:
     from mse_pipeline.corpora.overview import overview
 
@@ -203,24 +213,24 @@ def _plain(
         "seed": predictor.stored.seed,
         "backbone": predictor.backbone.source,
         "streams": [stream.name for stream in predictor.stored.streams.values()],
-        "having": {name: had for name, (had, _) in _having(predictor, found).items()},
+        "having": {name: had for name, (had, _) in _having(predictor, predictions).items()},
         "decoding": predictor.decoding,
         "understood": overview(corpus.clips, corpus.task).to_dict(labelled=False),
         "notes": list(corpus.notes),
-        "predictions": [one.to_dict() for one in found],
+        "predictions": [prediction.to_dict() for prediction in predictions],
         "failed": failed,
         "out": None if out is None else str(out),
     }
 
 
-def _having(predictor: Predictor, found: list[ClipPrediction]) -> dict[str, tuple[int, int]]:
+def _having(predictor: Predictor, predictions: list[ClipPrediction]) -> dict[str, tuple[int, int]]:
     """By stream, how many of the predicted clips have it, of how many."""
     from mse_pipeline.prediction.result import having
 
-    return {stream.name: having(found, stream.name) for stream in predictor.stored.streams.values()}
+    return {stream.name: having(predictions, stream.name) for stream in predictor.stored.streams.values()}
 
 
-def show_predictions(found: Sequence[ClipPrediction], task: Task, console: Console) -> None:
+def show_predictions(predictions: Sequence[ClipPrediction], task: Task, console: Console) -> None:
     """Print a row a clip, and below the table what its remarks mean."""
     classes = isinstance(task, Classification)
     table = Table(box=SIMPLE_HEAD)
@@ -230,29 +240,29 @@ def show_predictions(found: Sequence[ClipPrediction], task: Task, console: Conso
     if classes:
         table.add_column("next", style="dim")
     table.add_column("remarks", overflow="fold")
-    for one in found[:_SHOWN]:
-        table.add_row(*_cells(one, classes))
+    for prediction in predictions[:_SHOWN_CLIPS]:
+        table.add_row(*_cells(prediction, classes))
     console.print(table)
-    if len(found) > _SHOWN:
-        console.print(f"and {len(found) - _SHOWN:,} more clips; --out FILE writes all of them.")
-    _tell_remarks(found, console)
+    if len(predictions) > _SHOWN_CLIPS:
+        console.print(f"and {len(predictions) - _SHOWN_CLIPS:,} more clips; --out FILE writes all of them.")
+    _show_remarks(predictions, console)
 
 
-def _cells(one: ClipPrediction, classes: bool) -> list[str]:
+def _cells(clip: ClipPrediction, classes: bool) -> list[str]:
     remarks = ", ".join(
-        f"[{'red' if one.prediction is None else 'yellow'}]{escape(code)}[/]"
-        for code in dict.fromkeys(remark.code for remark in one.remarks)
+        f"[{'red' if clip.prediction is None else 'yellow'}]{escape(code)}[/]"
+        for code in dict.fromkeys(remark.code for remark in clip.remarks)
     )
-    name = escape(shown(one.clip, 120))
-    if one.prediction is None:
+    name = escape(shown(clip.clip, 120))
+    if clip.prediction is None:
         return [name, "[red]–[/]", "", *([""] if classes else []), remarks]
-    if not isinstance(one.prediction, str):
-        return [name, f"{one.prediction:.2f}", f"{one.deviation or 0.0:.2f}", remarks]
+    if not isinstance(clip.prediction, str):
+        return [name, f"{clip.prediction:.2f}", f"{clip.deviation or 0.0:.2f}", remarks]
     others = sorted(
-        ((share, other) for other, share in one.probabilities.items() if other != one.prediction), reverse=True
+        ((share, other) for other, share in clip.probabilities.items() if other != clip.prediction), reverse=True
     )
     following = f"{shown(others[0][1], 30)} {others[0][0]:.0%}" if others else ""
-    return [name, escape(shown(one.prediction, 40)), _bar(one.confidence or 0.0), escape(following), remarks]
+    return [name, escape(shown(clip.prediction, 40)), _bar(clip.confidence or 0.0), escape(following), remarks]
 
 
 def _bar(share: float) -> str:
@@ -267,14 +277,14 @@ def _bar(share: float) -> str:
     return f"{bar:<{_BAR}} {share:>4.0%}"
 
 
-def _tell_remarks(found: Sequence[ClipPrediction], console: Console) -> None:
+def _show_remarks(predictions: Sequence[ClipPrediction], console: Console) -> None:
     """Each kind of remark once, by the first clip that has it."""
     kinds: dict[tuple[str, str | None], tuple[str, str, int]] = {}
-    for one in found:
-        for said in one.remarks:
-            clip, message, count = kinds.get((said.code, said.stream), (one.clip, said.message, 0))
-            kinds[said.code, said.stream] = (clip, message, count + 1)
-    for (code, stream), (clip, message, count) in list(kinds.items())[:_TOLD]:
+    for prediction in predictions:
+        for note in prediction.remarks:
+            clip, message, count = kinds.get((note.code, note.stream), (prediction.clip, note.message, 0))
+            kinds[note.code, note.stream] = (clip, message, count + 1)
+    for (code, stream), (clip, message, count) in list(kinds.items())[:_SHOWN_REMARKS]:
         of = f" ({escape(stream)})" if stream else ""
         more = f" and {count - 1:,} more" if count > 1 else ""
         console.print(f"[bold]{escape(code)}[/]{of}: {escape(shown(clip, 120))}{more}: {escape(shown(message, 400))}")

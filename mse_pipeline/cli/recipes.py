@@ -1,4 +1,4 @@
-"""mse recipes: which come with the package, what one says, a copy to change, and whether a file is sound."""
+"""mse recipes: list, show and copy the recipes of the package, and check a file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
     from mse_pipeline.recipe.reading import file_of, summary
 
     rows = {
-        kind: [{"name": name, "summary": summary(file_of(name)[0])} for name in known]
-        for kind, known in (("recipes", recipe.names()), ("features", recipe.feature_sets()))
+        kind: [{"name": name, "summary": summary(file_of(name)[0])} for name in names]
+        for kind, names in (("recipes", recipe.names()), ("features", recipe.feature_sets()))
     }
     if settings.json:
         emit_json(rows)
@@ -43,7 +43,7 @@ def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
 
 @app.command("show")
 def show(name: Name, changes: Set = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Print a recipe or feature set as YAML; with --set, the whole recipe that the settings make of it."""
+    """Print a recipe or feature set as YAML; with --set, the whole recipe with the changed settings."""
     from mse_pipeline.recipe.reading import file_of
 
     path, _ = file_of(name)
@@ -63,21 +63,21 @@ def show(name: Name, changes: Set = None, json: Json = False, quiet: Quiet = Fal
 def copy(
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file, ending in .yaml.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Copy a recipe or feature set to a file of your own, with its comments, to be changed there."""
+    """Copy a recipe or feature set, with its comments, to a file that you can change."""
     from mse_pipeline.recipe.reading import file_of
     from mse_pipeline.store.storage import write_text
 
     if file.suffix.lower() not in (".yaml", ".yml"):
-        raise UsageError(f"The file of a recipe ends in .yaml, got {file}.")
+        raise UsageError(f"The name of a recipe's file must end in .yaml, got {file}.")
     if file.is_dir():
-        raise UsageError(f"{file} is a folder; give the name of a file in it.")
+        raise UsageError(f"{file} is a folder. Give the name of a file in it.")
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already; --force writes over it.")
+        raise UsageError(f"{file} exists already. Use --force to overwrite it.")
     write_text(file, file_of(name)[0].read_text(encoding="utf-8-sig"))
     if settings.json:
         emit_json({"name": name, "file": str(file)})
@@ -93,7 +93,7 @@ def check(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Tell all errors of a file at once, each with its line. Exit code 2 if there is one."""
+    """Show all errors of a file at once, each with its line. Exit code 2 if there are any."""
     from mse_pipeline.recipe.reading import file_of
 
     _, features = file_of(file)
@@ -102,15 +102,15 @@ def check(
     if settings.json:
         emit_json({"file": file, "kind": kind, "name": read["name"], "streams": streams, "sound": True})
     else:
-        told = f"{file} is a sound {kind}, with {', '.join(streams) or 'no streams'}."
-        stdout().print(printable(told), markup=False, soft_wrap=True)
+        sentence = f"{file} is a valid {kind}, with {', '.join(streams) or 'no streams'}."
+        stdout().print(printable(sentence), markup=False, soft_wrap=True)
 
 
 def _read(name: str, changes: Sequence[str]) -> dict[str, Any]:
     """A recipe or feature set as plain values.
 
     Raises:
-        UsageError: It has errors, or settings are given for a feature set, which has none to change.
+        UsageError: The file has errors, or settings are given for a feature set.
     """
     from mse_pipeline import recipe
     from mse_pipeline.cli.extract import check_streams, checks
@@ -120,11 +120,11 @@ def _read(name: str, changes: Sequence[str]) -> dict[str, Any]:
         return recipe.with_settings(recipe.load(name, checks()), changes, checks()).to_dict()
     if changes:
         raise UsageError(
-            f"--set changes a recipe, and {name} is a feature set: mse extract … --features {name} --set …"
+            f"--set changes a recipe, but {name} is a feature set. Use mse extract … --features {name} --set …"
         )
     return recipe.load_features(name, (check_streams,)).to_dict()
 
 
 def _without_nulls(plain: dict[str, Any]) -> dict[str, Any]:
-    """Without the sections that a recipe leaves to others, which stand in no file."""
+    """Without empty sections, which no file contains."""
     return {name: section for name, section in plain.items() if section is not None}

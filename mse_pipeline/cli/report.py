@@ -1,4 +1,4 @@
-"""mse report: runs into tables."""
+"""mse report: tables of the results of runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def command(
         list[Path] | None, typer.Argument(help="Run folders, or folders of them. [default: runs]", show_default=False)
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the tables to a Markdown file too.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the tables to a Markdown file.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Tables of all runs: mean and deviation over seeds, beside the published numbers."""
+    """Print tables of all runs: mean and standard deviation over seeds, beside the published numbers."""
     from mse_pipeline import report
     from mse_pipeline.store.storage import write_text
 

@@ -19,7 +19,7 @@ from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.plugins import Kind
 
 if TYPE_CHECKING:
-    from mse_pipeline.corpora.base import Corpus, Facts
+    from mse_pipeline.corpora.base import Corpus, DatasetEntry, Facts
     from mse_pipeline.task import Task
 
 _MODULES = {
@@ -73,8 +73,42 @@ def facts(name: str) -> Facts:
         >>> facts("meld").predicts.classes[:2]
         ('neutral', 'surprise')
     """
-    known: Facts = _reader(name).FACTS
-    return known
+    known_facts: Facts = _reader(name).FACTS
+    return known_facts
+
+
+def entries() -> tuple[tuple[DatasetEntry, ...], dict[str, str]]:
+    """All datasets, and by name the reason why a dataset of another package cannot be used.
+
+    Examples:
+        >>> [entry.name for entry in entries()[0]][:3]
+        ['meld', 'mosei', 'simsv2']
+    """
+    datasets, reasons = [], dict(refused())
+    for name in available():
+        try:
+            datasets.append(find(name))
+        except UsageError as error:
+            reasons[name] = str(error)
+    return tuple(datasets), reasons
+
+
+def find(name: str) -> DatasetEntry:
+    """A dataset by its name.
+
+    Raises:
+        UsageError: There is no such dataset, or the package that brings it does not fit.
+
+    Examples:
+        >>> find("meld").splits["test"]
+        2610
+    """
+    from mse_pipeline.corpora.base import DatasetEntry
+
+    names = available()
+    if name not in names and name not in refused():
+        raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, names)}. Known are {', '.join(names)}.")
+    return DatasetEntry(name=name, **vars(facts(name)))
 
 
 def summary(name: str) -> str:
@@ -121,9 +155,9 @@ def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         model = _reader(name).OptionsModel
     except UsageError as error:
-        known = available()
-        unknown = f"there is no corpus {name}{did_you_mean(name, known)}; there are {', '.join(known)}"
-        yield "corpus.name", str(error) if name in known or name in refused() else unknown
+        names = available()
+        unknown = f"there is no corpus {name}{did_you_mean(name, names)}; there are {', '.join(names)}"
+        yield "corpus.name", str(error) if name in names or name in refused() else unknown
         return
     from pydantic import ValidationError
 
@@ -141,6 +175,6 @@ def _reader(name: str) -> Any:
         return import_module(_MODULES[name])
     reader = KIND.find(name, _MODULES)
     if reader is None:
-        known = available()
-        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, known)}. Corpora: {', '.join(known)}.")
+        names = available()
+        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, names)}. Corpora: {', '.join(names)}.")
     return reader

@@ -148,6 +148,17 @@ class Facts:
     defects: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry(Facts):
+    """A dataset: what its corpus module knows of it, under its name.
+
+    Attributes:
+        name: As the commands call it.
+    """
+
+    name: str
+
+
 RESEARCH = "for research, on the authors' terms; the videos belong to who made them"
 """Licence of the datasets of videos that others made."""
 

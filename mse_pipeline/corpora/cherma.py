@@ -136,8 +136,8 @@ def _rows(root: Path, path: str, entries: list[Mapping[str, Any]]) -> tuple[Cher
             rows.append(row)
     if complaints.found:
         errors = "\n".join(
-            f"  {what} ({'entry' if len(numbers) == 1 else 'entries'} {enumerate_some(numbers)})"
-            for what, numbers in list(complaints.found.items())[:20]
+            f"  {problem} ({'entry' if len(numbers) == 1 else 'entries'} {enumerate_some(numbers)})"
+            for problem, numbers in list(complaints.found.items())[:20]
         )
         raise UsageError(f"Label file {path} has errors; its entries are counted from 1:\n{errors}")
     return tuple(rows)
@@ -225,9 +225,9 @@ class MediaFolder:
                 as_written = f"/{composed(path)}".endswith(f"/{composed(written)}")
                 same = path.lower().endswith(suffix.lower())
                 ranked.append((not as_written, folder is None, not same, path.count("/"), path))
-        found = [path for *_, path in sorted(ranked)]
-        self._named.update(found)
-        return found
+        paths = [path for *_, path in sorted(ranked)]
+        self._named.update(paths)
+        return paths
 
     def unnamed(self) -> Iterator[str]:
         """Files that no call of `find` gave."""
@@ -398,12 +398,12 @@ def _labels(
     row: ChermaRow, clip: str, source: str, task: Classification
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, those by modality, and a defect for each that is unknown."""
-    known: dict[str, Label] = {}
-    wrong = []
+    labels: dict[str, Label] = {}
+    problems = []
     for kind, value in {"": row.label, **row.modality_labels}.items():
         names = [name for name in names_of(value) if name in task.classes]
         if names:
-            known[kind] = names[0]
+            labels[kind] = names[0]
             continue
         label_name = f"{kind} label" if kind else "label"
         message = (
@@ -411,8 +411,8 @@ def _labels(
             if value
             else f"Entry {row.number} of {source} has no {label_name}."
         )
-        wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
-    return known.pop("", None), known, wrong
+        problems.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
+    return labels.pop("", None), labels, problems
 
 
 def _notes(

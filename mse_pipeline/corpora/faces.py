@@ -29,8 +29,8 @@ def with_faces(corpus: Corpus, written: str | None) -> Corpus:
     if written is None:
         return corpus
     chosen = ByName(read_faces(_below(corpus, written, "faces")))
-    known = ByName({clip.id: None for clip in corpus.clips})
-    strangers = [clip for clip in chosen if clip not in known]
+    clip_names = ByName({clip.id: None for clip in corpus.clips})
+    strangers = [clip for clip in chosen if clip not in clip_names]
     if strangers:
         raise UsageError(f"{written} names clips that are not in the corpus: {enumerate_some(strangers)}.")
     clips = tuple(replace(clip, face=chosen[clip.id]) if clip.id in chosen else clip for clip in corpus.clips)
@@ -70,11 +70,11 @@ def read_people(corpus: Corpus, written: str | None) -> Mapping[tuple[str, int],
     file = _below(corpus, written, "people")
     rows = [(n, row) for n, row in enumerate(_rows(file, "people", ("clip", "track", "name")), 2)]
     said = [(n, row) for n, row in rows if (row["name"] or "").strip()]
-    known, speakers = {clip.id for clip in corpus.clips}, {clip.speaker for clip in corpus.clips if clip.speaker}
-    wrong = [str(n) for n, row in said if not (row["track"] or "").strip().isdecimal()]
-    if wrong:
-        raise UsageError(f"{file}: a track is a number, counted from 0; lines {enumerate_some(wrong)} have none.")
-    strangers = [row["clip"] for _, row in said if row["clip"] not in known]
+    clip_ids, speakers = {clip.id for clip in corpus.clips}, {clip.speaker for clip in corpus.clips if clip.speaker}
+    bad_lines = [str(n) for n, row in said if not (row["track"] or "").strip().isdecimal()]
+    if bad_lines:
+        raise UsageError(f"{file}: a track is a number, counted from 0; lines {enumerate_some(bad_lines)} have none.")
+    strangers = [row["clip"] for _, row in said if row["clip"] not in clip_ids]
     if strangers:
         raise UsageError(f"{written} names clips that are not in the corpus: {enumerate_some(strangers)}.")
     names = {row["name"].strip() for _, row in said} - speakers - {"-"}

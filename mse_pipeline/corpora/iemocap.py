@@ -420,8 +420,8 @@ def _labels(
         labels = {"emotion": utterance.emotion, **labels}
     defects = []
     if utterance.emotion not in {*EMOTIONS, *OTHER, *(task.classes if isinstance(task, Classification) else ())}:
-        known = ", ".join([*EMOTIONS, *sorted(OTHER)])
-        message = f"{utterance.source} has the emotion {utterance.emotion!r} for {utterance.name}; known are {known}."
+        names = ", ".join([*EMOTIONS, *sorted(OTHER)])
+        message = f"{utterance.source} has the emotion {utterance.emotion!r} for {utterance.name}; known are {names}."
         defects.append(Defect(code="label_out_of_range", message=message, clip=utterance.name, path=utterance.source))
     value = labels.get(options.target)
     if isinstance(task, Classification):

@@ -469,7 +469,7 @@ def _clips(
             defects.append(Defect(code="duplicate", message=message, clip=name, path=file.path))
             continue
         media = layout.media.get((split, row.dialogue, row.utterance), [])
-        label, labels, wrong = _labels(row, name, file.path, options, task)
+        label, labels, problems = _labels(row, name, file.path, options, task)
         clips[name] = Clip(
             id=name,
             split=split,
@@ -481,7 +481,7 @@ def _clips(
             label=label,
             labels=labels,
         )
-        defects += wrong
+        defects += problems
         if row.repaired:
             where = f"row {row.number} of {file.path}"
             message = f"Text or speaker in {where} held encoding damage, which is repaired where it can be."
@@ -494,16 +494,16 @@ def _labels(
     row: MeldRow, clip: str, source: str, options: OptionsModel, task: Classification
 ) -> tuple[Label | None, dict[str, Label], list[Defect]]:
     """The label, the further labels, and a defect for each that is unknown."""
-    known: dict[str, Label] = {}
-    wrong = []
+    labels: dict[str, Label] = {}
+    problems = []
     for kind, value, own in (("emotion", row.emotion, EMOTIONS), ("sentiment", row.sentiment, SENTIMENTS)):
         classes = task.classes if kind == options.target else own
         if value in classes:
-            known[kind] = value
+            labels[kind] = value
             continue
         message = f"Row {row.number} of {source} has the {kind} {value!r}; known are {', '.join(classes)}."
-        wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
-    return known.pop(options.target, None), known, wrong
+        problems.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
+    return labels.pop(options.target, None), labels, problems
 
 
 def _media_defects(clip: str, paths: list[str], options: OptionsModel) -> Iterator[Defect]:
@@ -527,9 +527,9 @@ def _without_label(layout: MeldLayout, annotated: set[str], options: OptionsMode
         name = f"{FOLDER[split]}/dia{dialogue}_utt{utterance}"
         if name in annotated:
             continue
-        known = "; nobody annotated it" if options.official and name in UNLABELLED else ""
+        note = "; nobody annotated it" if options.official and name in UNLABELLED else ""
         for file in files:
-            message = f"{file.path} is ignored: no label row is about {name}{known}."
+            message = f"{file.path} is ignored: no label row is about {name}{note}."
             yield Defect(code="unlabelled_media", message=message, path=file.path)
     for path in layout.stray:
         message = f"{path} is ignored: no folder above it is named after a split (train, dev, test)."

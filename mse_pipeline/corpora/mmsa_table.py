@@ -148,13 +148,13 @@ def clip_files(paths: Iterable[str]) -> ByName[tuple[str, str], list[str]]:
         >>> clip_files(["label.csv", "Raw/video_0001/0001.mp4"])
         {('video_0001', '0001'): ['Raw/video_0001/0001.mp4']}
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    by_key: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         stem, suffix = posixpath.splitext(path)
         folder, clip = posixpath.split(stem)
         if suffix.lower() in _MEDIA and folder:
-            found.setdefault((posixpath.basename(folder), clip), []).append(path)
-    return ByName(found)
+            by_key.setdefault((posixpath.basename(folder), clip), []).append(path)
+    return ByName(by_key)
 
 
 def _records(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]], str]:

@@ -85,9 +85,9 @@ class MoseiMedia:
 
     def others(self, clips: Iterable[tuple[str, str]], videos: Collection[str]) -> Iterator[str]:
         """Files that are of none of the clips (video, clip), nor full videos of any of the videos."""
-        known = {path for video, clip in clips for path in self.segments(video, clip)}
-        known.update(path for video in videos for path in self.full(video))
-        return (path for path in self.paths if path not in known)
+        paths = {path for video, clip in clips for path in self.segments(video, clip)}
+        paths.update(path for video in videos for path in self.full(video))
+        return (path for path in self.paths if path not in paths)
 
 
 def _kind(path: str) -> str | None:
@@ -251,7 +251,7 @@ def make_clips(
             message = f"{segment.source} labels {segment.id} again; the first row counts."
             defects.append(Defect(code="duplicate", message=message, clip=segment.id))
             continue
-        labels, wrong = _labels(segment, wanted)
+        labels, problems = _labels(segment, wanted)
         place = find_place(segment, media, wanted)
         clips[segment.id] = Clip(
             id=segment.id,
@@ -265,7 +265,7 @@ def make_clips(
             label=labels.pop(wanted.target, None),
             labels=labels,
         )
-        defects += [*wrong, *place.defects]
+        defects += [*problems, *place.defects]
         if segment.repaired:
             message = f"The text of {segment.id} held encoding damage, which is repaired where it can be."
             defects.append(Defect(code="text_repaired", message=message, clip=segment.id))
@@ -286,8 +286,8 @@ def find_place(segment: Segment, media: MoseiMedia, wanted: Wanted) -> MoseiPlac
     spanned = segment.start is not None and segment.end is not None
     if whole and spanned and (wanted.full or wanted.fill):
         return _part_of_full(segment, whole[0], wanted)
-    known = MISSING.get(segment.video) if wanted.official and not wanted.full else None
-    tail = f"; {known}" if known else ""
+    reason = MISSING.get(segment.video) if wanted.official and not wanted.full else None
+    tail = f"; {reason}" if reason else ""
     if wanted.full and whole:
         tail = "; nobody tells its times; transcripts or a .csd have them"
     elif wanted.full:
@@ -310,9 +310,9 @@ def _own_file(segment: Segment, paths: list[str], media: MoseiMedia, wanted: Wan
         for other in others
     ]
     cut_by_mmsa = path in media.nested(segment.video, segment.clip or "")
-    known = (MMSA_CUT if cut_by_mmsa else SEGMENTED).get(segment.video)
-    if wanted.official and known:
-        defects.append(_known_bad(segment, known, path))
+    reason = (MMSA_CUT if cut_by_mmsa else SEGMENTED).get(segment.video)
+    if wanted.official and reason:
+        defects.append(_known_bad(segment, reason, path))
     return MoseiPlace(path, defects=tuple(defects))
 
 

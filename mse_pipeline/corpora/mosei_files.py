@@ -148,10 +148,10 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
     Raises:
         UsageError: A dump cannot be read.
     """
-    given = sorted(paths)
-    stems = {posixpath.splitext(path)[0] for path in given}
-    superseded = [path for path in given if posixpath.splitext(path)[0] + "_mod" in stems]
-    used = [path for path in given if path not in superseded]
+    ordered = sorted(paths)
+    stems = {posixpath.splitext(path)[0] for path in ordered}
+    superseded = [path for path in ordered if posixpath.splitext(path)[0] + "_mod" in stems]
+    used = [path for path in ordered if path not in superseded]
     notes = [f"Dumps {enumerate_some(superseded)} are ignored: their corrected copies (_mod) are used."] * bool(
         superseded
     )
@@ -173,14 +173,14 @@ def read_dumps(root: Path, paths: Iterable[str]) -> tuple[dict[tuple[str, str], 
                 continue
             first.setdefault(key, path)
             sums = answers.setdefault(key, {})
-            wrong = False
+            unreadable = False
             for kind in _KINDS:
                 value = record.get(f"Answer.{kind}") or ""
                 mark = number_of(value)
-                wrong |= mark is None and not is_missing(value)
+                unreadable |= mark is None and not is_missing(value)
                 if mark is not None:
                     sums.setdefault(kind, []).append(mark)
-            if wrong:
+            if unreadable:
                 odd.append(number)
         if odd:
             notes.append(

@@ -16,15 +16,7 @@ from mse_pipeline.clip import Defect, Split
 from mse_pipeline.corpora.base import RESEARCH, Corpus, Facts, ReaderOptions, compare_counts
 from mse_pipeline.corpora.files import Listing, read_folder
 from mse_pipeline.corpora.mmsa_table import LAYOUT
-from mse_pipeline.corpora.mosei import (
-    POLARITIES,
-    SENTIMENT,
-    MoseiLayout,
-    Wanted,
-    make_clips,
-    survey,
-    unpacking,
-)
+from mse_pipeline.corpora.mosei import POLARITIES, SENTIMENT, MoseiLayout, Wanted, make_clips, survey, unpacking
 from mse_pipeline.corpora.mosei_files import Annotations, list_segments, read_transcripts
 from mse_pipeline.corpora.mosei_splits import choose_table, splits_of_table
 from mse_pipeline.errors import UsageError

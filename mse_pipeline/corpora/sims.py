@@ -53,14 +53,14 @@ def find(listing: Listing) -> dict[str, str]:
         >>> find(Listing(("metadata/val_index.csv", "metadata/sentiment/label_M.csv"), ()))
         {'valid': 'metadata/val_index.csv', 'M': 'metadata/sentiment/label_M.csv'}
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in listing.files:
         name = posixpath.basename(path)
         if match := _LABELS.fullmatch(name):
-            found.setdefault(match[1].upper(), path)
+            files.setdefault(match[1].upper(), path)
         elif match := _INDEX.fullmatch(name):
-            found.setdefault(_SPLIT[match[1].lower()], path)
-    return found
+            files.setdefault(_SPLIT[match[1].lower()], path)
+    return files
 
 
 def read_metadata(root: Path, paths: Mapping[str, str]) -> tuple[list[LabelRow], list[str]]:
@@ -145,7 +145,7 @@ def _labels(table: TextTable) -> list[float | None]:
 
 def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
     """Row, counted from 0 -> name of its split."""
-    found: dict[int, str] = {}
+    columns: dict[int, str] = {}
     for name, path in paths.items():
         table = read_table(root, path)
         # pandas writes its own row numbers as a first column; the one that counts is called index, or stands alone.
@@ -154,10 +154,10 @@ def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
             number = number_of(value)
             if number is None or not number.is_integer() or not 0 <= number < count:
                 raise UsageError(f"{path}, row {row}: {value!r} is not a number of a row from 0 to {count - 1}.")
-            other = found.setdefault(int(number), name)
+            other = columns.setdefault(int(number), name)
             if other != name:
                 raise UsageError(f"{path}, row {row}: clip {int(number)} is of split {other} already.")
-    return found
+    return columns
 
 
 OFFICIAL = {Split.TRAIN: 1368, Split.VALID: 456, Split.TEST: 457}

@@ -228,7 +228,7 @@ def make_clips(
             lost[row.mode] += 1
             continue
         files = media.get((row.video_id, row.clip_id), ())
-        known, wrong = _labels(row, name, source, task)
+        labels, problems = _labels(row, name, source, task)
         clips[name] = Clip(
             id=name,
             split=split,
@@ -236,10 +236,10 @@ def make_clips(
             text=row.text,
             language="zh",
             dialogue=row.video_id,
-            label=known.pop("label", None),
-            labels=known,
+            label=labels.pop("label", None),
+            labels=labels,
         )
-        defects += wrong
+        defects += problems
         if row.repaired:
             message = (
                 f"The text in row {row.number} of {source} held encoding damage, which is repaired where it can be."
@@ -271,22 +271,22 @@ def without_label(media: Mapping[Key, Iterable[str]], known: set[Key]) -> Iterat
 
 def _labels(row: LabelRow, clip: str, source: str, task: Regression) -> tuple[dict[str, Label], list[Defect]]:
     """``label`` and the labels by modality, and a defect for each that is out of range."""
-    known: dict[str, Label] = {}
-    wrong = []
+    labels: dict[str, Label] = {}
+    problems = []
     values = {"label": row.label, **row.modality_labels}
     for kind, value in values.items():
         if value is None:
             continue
         if task.low <= value <= task.high:
-            known[kind] = value
+            labels[kind] = value
             continue
         label_name = kind if kind == "label" else f"{kind} label"
         message = (
             f"Row {row.number} of {source} has the {label_name} {value:g}; the range is {task.low:g} to {task.high:g}. "
             "The clip has no such label."
         )
-        wrong.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
-    return known, wrong
+        problems.append(Defect(code="label_out_of_range", message=message, clip=clip, path=source))
+    return labels, problems
 
 
 def _media_defects(row: LabelRow, files: Sequence[str]) -> Iterator[Defect]:
@@ -417,8 +417,8 @@ def _tables(
     for part, (total, candidates) in parts.items():
         if options.part not in (part, "both"):
             continue
-        table, told = choose(candidates, total if options.official else 0, "meta")
-        notes += told
+        table, note = choose(candidates, total if options.official else 0, "meta")
+        notes += note
         if table is None:
             raise UsageError(_no_table(root, listing, part, [other.path for other in tables]))
         used.append(table)

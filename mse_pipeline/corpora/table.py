@@ -32,7 +32,7 @@ OPTIONAL = ("start", "end", "speaker", "dialogue", "turn", "language")
 FURTHER = "label_"
 """Begin of the names of columns with further annotations."""
 
-# Without these nobody knows which clip a row is of; in the others damage costs that cell.
+# Damage in one of these columns loses the row; in the others it loses only the cell.
 _VITAL = ("id", "split", "start", "end", "turn")
 _SPOKEN = ("text", "speaker", "dialogue")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -45,13 +45,13 @@ class Cells:
 
     Attributes:
         rows: Number of each row in the file.
-        columns: Our column name -> cells; those of `REQUIRED` are there, those of `OPTIONAL` may be.
+        columns: Our column name -> cells; with all of `REQUIRED`, perhaps with some of `OPTIONAL`.
         media: Path below the root of each row's file, or None.
         splits: The table's split name -> ours.
         language: Where there is no column for it.
         delimiter: Of the table, see `mse_pipeline.cells.number_of`.
         source: Path of the table, for defects without a clip.
-        reasons: Row -> why its file is not read, where more is known than that it is not there, as
+        reasons: Row -> why its file is not read, if it is not simply missing, as
             ``which is a symbolic link out of the root``.
     """
 
@@ -66,12 +66,12 @@ class Cells:
 
 
 def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[Clip], list[Defect]]:
-    """A clip for each row, but for those of which damaged bytes leave none.
+    """A clip for each row, except for rows that damaged bytes make unreadable.
 
     Args:
         cells: See `Cells`.
-        task: Labels that are none of its own become None, with a defect.
-        complaints: Where rows that cannot be read are noted; if there are any, the clips are not to be used.
+        task: Labels that do not belong to it become None, with a defect.
+        complaints: Receives the rows with errors; if there are any, the clips must not be used.
     """
     blank = [""] * len(cells.rows)
     columns = {name: cells.columns.get(name, blank) for name in (*REQUIRED, *OPTIONAL)}
@@ -95,21 +95,12 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
         _check_id(name, row, first_row, complaints)
         split = split_of(cell["split"], cells.splits)
         if split is None:
-            known = "train, valid (also dev, val) or test; the option splits maps other names"
-            complaints.add(f"split {cell['split']!r} is not one of {known}", row)
+            allowed = "train, valid (also dev, val) or test; the option splits maps other names"
+            complaints.add(f"split {cell['split']!r} is not one of {allowed}", row)
         start, end = _span(cell["start"], cell["end"], row, cells.delimiter, complaints)
-        label, wrong = _label(written["label"].strip(), row, task, cells.delimiter, name)
-        labels: dict[str, Label] = {}
-        for kind, (column, holds) in further.items():
-            value = column[index].strip()
-            if is_missing(value):
-                continue
-            number = number_of(value, cells.delimiter)
-            if holds == "mixed" or (is_sound(value) and (number is None) == (holds == "texts")):
-                labels[kind] = number if number is not None and holds == "numbers" else value
-            else:
-                message = f"Row {row} has {FURTHER}{kind} {value!r}; the other rows hold {holds}."
-                wrong.append(Defect(code="label_out_of_range", message=message, clip=name))
+        label, label_defects = _label(written["label"].strip(), row, task, cells.delimiter, name)
+        values = {kind: (column[index].strip(), holds) for kind, (column, holds) in further.items()}
+        labels, further_defects = _further_labels(values, row, cells.delimiter, name)
         clips.append(
             Clip(
                 id=name,
@@ -127,16 +118,13 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
             )
         )
         if cells.media[index] is None:
-            message = (
-                f"Row {row} names {cell['media']}, {cells.reasons.get(row, 'which is not there')}."
-                if cell["media"]
-                else f"Row {row} names no media."
-            )
+            reason = cells.reasons.get(row, "which is not there")
+            message = f"Row {row} names {cell['media']}, {reason}." if cell["media"] else f"Row {row} names no media."
             defects.append(Defect(code="missing_media", message=message, clip=name))
         if start is not None and start < 0:
             message = f"Row {row} begins at {start:g} s; the clip begins with the file instead."
             defects.append(Defect(code="negative_start", message=message, clip=name))
-        defects += wrong
+        defects += [*label_defects, *further_defects]
         damaged = [name for name in _SPOKEN if is_damaged(written[name])]
         if damaged:
             defects.append(_damage(row, damaged, written, name))
@@ -144,17 +132,19 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
 
 
 def lost_row(row: int, what: str, source: str | None) -> Defect:
-    """The defect of a row of which damaged bytes leave no clip."""
-    message = f"Row {row} is left out: {what} held damaged bytes, so that it tells no clip. Mend it in the table."
+    """The defect of a row that damaged bytes make unreadable."""
+    message = f"Row {row} is left out: {what} held damaged bytes. Correct the row in the table."
     return Defect(code="undecodable", message=message, path=source)
 
 
 def _damage(row: int, names: Sequence[str], written: Mapping[str, str], clip: str) -> Defect:
     which = " and ".join(names).capitalize()
     if any(REPLACED in written[name] for name in names):
-        message = f"{which} in row {row} held damaged bytes, in whose place U+FFFD stands; mend the row in the table."
+        message = (
+            f"{which} in row {row} held damaged bytes, which were replaced by U+FFFD. Correct the row in the table."
+        )
     else:
-        message = f"{which} in row {row} held encoding damage, which is repaired."
+        message = f"{which} in row {row} held encoding damage, which was repaired."
     return Defect(code="text_repaired", message=message, clip=clip)
 
 
@@ -162,7 +152,7 @@ def _check_id(name: str, row: int, first_row: dict[str, int], complaints: Compla
     if not name or len(name) > _MAX_ID or _CONTROL.search(name):
         complaints.add(f"an id must have 1 to {_MAX_ID} characters and no control characters", row)
     elif name in first_row:
-        complaints.add(f"id {name} is there already in row {first_row[name]}; ids are unique", row)
+        complaints.add(f"id {name} is used already in row {first_row[name]}; ids must be unique", row)
     first_row.setdefault(name, row)
 
 
@@ -193,10 +183,35 @@ def _notation(value: str) -> str:
 
 
 def _label(value: str, row: int, task: Task, delimiter: str, clip: str) -> tuple[Label | None, list[Defect]]:
-    """The label, and a defect if the cell holds none of the task's. A class that is called None is no missing value."""
+    """The label, and a defect if it does not belong to the task. A class may be called None."""
     label = label_of(value, task, delimiter)
-    wrong = label is None and not is_missing(value)
-    return label, [_foreign_label(row, value, task, clip)] if wrong else []
+    unreadable = label is None and not is_missing(value)
+    return label, [_foreign_label(row, value, task, clip)] if unreadable else []
+
+
+def _further_labels(
+    values: Mapping[str, tuple[str, str]], row: int, delimiter: str, clip: str
+) -> tuple[dict[str, Label], list[Defect]]:
+    """The labels of a row's further columns, and a defect for each that does not fit its column.
+
+    Args:
+        values: By name of the label its cell, and what the column holds: ``numbers``, ``texts`` or ``mixed``.
+        row: Number of the row in the file.
+        delimiter: Of the table.
+        clip: The row's clip.
+    """
+    labels: dict[str, Label] = {}
+    defects = []
+    for kind, (value, holds) in values.items():
+        if is_missing(value):
+            continue
+        number = number_of(value, delimiter)
+        if holds == "mixed" or (is_sound(value) and (number is None) == (holds == "texts")):
+            labels[kind] = number if number is not None and holds == "numbers" else value
+        else:
+            message = f"Row {row} has {FURTHER}{kind} {value!r}; the other rows hold {holds}."
+            defects.append(Defect(code="label_out_of_range", message=message, clip=clip))
+    return labels, defects
 
 
 def _foreign_label(row: int, value: str, task: Task, clip: str) -> Defect:
@@ -234,7 +249,7 @@ class OptionsModel(ReaderOptions):
         columns: Our column name -> the table's, as in ``{"label": "Emotion"}``.
         splits: The table's split name -> ours.
         language: Of the text, where the table has no column for it.
-        encoding: Of a CSV or TSV file, as in ``euc-kr``; None to find it out.
+        encoding: Of a CSV or TSV file, as in ``euc-kr``; None to detect it.
     """
 
     table: str | None = None
@@ -259,17 +274,17 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         task: What is to be predicted; None to take it from the labels (see `table_cells.infer_task`).
 
     Raises:
-        UsageError: There is no such table, columns are missing, or rows cannot be read; all that is wrong is told.
+        UsageError: There is no such table, columns are missing, or rows have errors; the error lists all of them.
     """
     options = options or OptionsModel()
-    given = place(root)
-    if is_local(given):
-        given = given.expanduser()
-    if given.suffix and given.is_file():  # a folder on a storage is not asked what it is
+    location = place(root)
+    if is_local(location):
+        location = location.expanduser()
+    if location.suffix and location.is_file():  # a folder on a storage is not asked what it is
         refuse_others(str(root))
-    if options.table is None and given.suffix.lower() in SUFFIXES and given.is_file():
-        options = options.model_copy(update={"table": named_table(given)})
-        root = given.parent
+    if options.table is None and location.suffix.lower() in SUFFIXES and location.is_file():
+        options = options.model_copy(update={"table": named_table(location)})
+        root = location.parent
     folder = open_root(root)
     home, path = _find(folder, options)
     table = read_table(home, path, options.encoding)
@@ -290,7 +305,7 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         follow_links=options.follow_links,
     )
     notes += media.notes
-    given_cells = Cells(
+    rows = Cells(
         rows=table.rows,
         columns=cells,
         media=media.paths,
@@ -300,22 +315,17 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
         source=table.path,
         reasons=media.reasons,
     )
-    clips, defects = make_clips(given_cells, task, complaints)
+    clips, defects = make_clips(rows, task, complaints)
     complaints.settle()
     defects += [lost_row(row, "another number of cells is in it, which", table.path) for row in table.lost]
     classes = task.classes if isinstance(task, Classification) else ()
     absent = [is_missing(label) and label not in classes for label in labels]
     if any(absent):
         notes.append(f"{sum(absent):,} of {len(labels):,} rows have no label.")
-    notes += told_missing(cells, classes)
-    notes += foreign_texts(clips)
+    notes += [*told_missing(cells, classes), *foreign_texts(clips)]
     if not all(absent) and all(clip.label is None for clip in clips):
-        known = ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
         first = next(label for label, missing in zip(labels, absent, strict=True) if not missing)
-        raise UsageError(
-            f"No label in table {table.path} fits the task ({known}), as in {first!r}. "
-            "Mend the recipe's task, or name the column of the labels with columns.label."
-        )
+        raise _no_label_fits(table, task, first)
     return Corpus(
         name="table",
         root=folder,
@@ -328,21 +338,29 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     )
 
 
+def _no_label_fits(table: TextTable, task: Task, example: str) -> UsageError:
+    allowed = ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
+    return UsageError(
+        f"No label in table {table.path} fits the task ({allowed}), as in {example!r}. "
+        "Correct the recipe's task, or name the column of the labels with columns.label."
+    )
+
+
 def _task_of(table: TextTable, labels: list[str], column: str) -> tuple[Task, str]:
-    """As `infer_task`; where damage may be why there is no task, it is told."""
+    """As `infer_task`; the error also names damaged rows, which may be its reason."""
     try:
         return infer_task(labels, column, table.delimiter)
     except UsageError as error:
         damaged = [row for row, label in zip(table.rows, labels, strict=True) if REPLACED in label]
         rows = enumerate_some(sorted([*damaged, *table.lost]))
-        raise UsageError(f"{error} Damaged bytes have cost labels (rows {rows}).") if rows else error from None
+        raise UsageError(f"{error} Labels were lost by damaged bytes (rows {rows}).") if rows else error from None
 
 
 def _find(folder: Path, options: OptionsModel) -> tuple[Path, str]:
     """The folder that the table's path starts from, and the path.
 
     Raises:
-        UsageError: There is none, or several; of a spreadsheet in its place it is told how to save it.
+        UsageError: There is no table, or there are several. For a spreadsheet, the error says how to save it.
     """
     table = options.table
     if table is not None:
@@ -358,12 +376,12 @@ def _find(folder: Path, options: OptionsModel) -> tuple[Path, str]:
 
 
 def named_table(file: Path) -> str:
-    """What the option `table` says of a table that the user named with the folder that it lies in: he may name a link.
+    """The value of the option `table` for a file that the user gave, which may be a link: its name, or its target.
 
     Args:
         file: The table.
     """
-    # A link of a cache leads to a file that is called by its digest, and whose neighbours are not the table's.
+    # A link of a cache leads to a file that is named by its digest, in a folder without the table's other files.
     if not is_local(file) or not file.is_symlink() or inside(file.parent, file.name):
         return file.name
     return str(file.resolve())
@@ -373,23 +391,23 @@ def _columns(table: TextTable, renamed: Mapping[str, str]) -> dict[str, list[str
     """Our column name -> cells.
 
     Raises:
-        UsageError: Columns are missing, or the option `columns` names what is not there; all are told.
+        UsageError: Columns are missing, or the option `columns` names unknown ones; the error lists all of them.
     """
     ours = (*REQUIRED, *OPTIONAL)
     further = [name for name in table.unread if re.fullmatch(FURTHER + r"\w+", name)]
     refuse_unread(table, [*renamed.values(), *(name for name in (*ours, *further) if name not in renamed)])
-    wrong = []
+    problems = []
     for name, theirs in renamed.items():
         if name not in ours and not re.fullmatch(FURTHER + r"\w+", name):
             near = did_you_mean(name, ours)
-            wrong.append(f"option columns: {name} is not one of {', '.join(ours)} and label_NAME{near}")
+            problems.append(f"option columns: {name} is not one of {', '.join(ours)} and label_NAME{near}")
         if theirs not in table.columns:
-            wrong.append(f"option columns: the table has no column {theirs}{did_you_mean(theirs, table.columns)}")
+            problems.append(f"option columns: the table has no column {theirs}{did_you_mean(theirs, table.columns)}")
     for name in REQUIRED:
         if name not in renamed and name not in table.columns:
-            wrong.append(f"there is no column {name}{did_you_mean(name, table.columns)}")
-    if wrong:
-        lines = "\n".join(f"  {sentence}" for sentence in wrong)
+            problems.append(f"there is no column {name}{did_you_mean(name, table.columns)}")
+    if problems:
+        lines = "\n".join(f"  {sentence}" for sentence in problems)
         raise UsageError(
             f"Table {table.path} does not fit:\n{lines}\nIts columns are {', '.join(table.columns)}. Rename them, or "
             "write columns: {id: THEIRS, ...} into the options of the recipe's corpus."

@@ -52,12 +52,12 @@ class Complaints:
         if not self.found:
             return
         if len(self.found) == 1:
-            ((what, rows),) = self.found.items()
+            ((problem, rows),) = self.found.items()
             where = f"{'row' if len(rows) == 1 else 'rows'} {enumerate_some(rows)}"
-            raise UsageError(f"Table {self.source} has an error, its header being row 1: {what} ({where}).")
+            raise UsageError(f"Table {self.source} has an error, its header being row 1: {problem} ({where}).")
         lines = [
-            f"  {what} ({'row' if len(rows) == 1 else 'rows'} {enumerate_some(rows)})"
-            for what, rows in list(self.found.items())[:20]
+            f"  {problem} ({'row' if len(rows) == 1 else 'rows'} {enumerate_some(rows)})"
+            for problem, rows in list(self.found.items())[:20]
         ]
         more = [f"  and {len(self.found) - 20:,} more kinds of errors"] if len(self.found) > 20 else []
         raise UsageError("\n".join([f"Table {self.source} has errors; its header is row 1:", *lines, *more]))

@@ -129,18 +129,18 @@ def _timestamps(column: Any) -> list[str]:
 
     unit = _UNITS[column.type.unit]
     instants = _integers(column)
-    known = [value for value in instants if value is not None]
-    if not known:
+    times = [value for value in instants if value is not None]
+    if not times:
         return [""] * len(instants)
-    if min(known) >= 0 and max(known) // unit < _LONGEST:
+    if min(times) >= 0 and max(times) // unit < _LONGEST:
         return _seconds(instants, unit, 0)
     if column.type.tz is not None:
         try:
             instants = _integers(pc.local_timestamp(column))
         except pa.ArrowException as error:
             raise Unreadable(f"is of the type {column.type}, whose time zone is not known: {error}") from None
-        known = [value for value in instants if value is not None]
-    first, last = min(known) // unit // _DAY * _DAY, max(known) // unit
+        times = [value for value in instants if value is not None]
+    first, last = min(times) // unit // _DAY * _DAY, max(times) // unit
     one_day = last < first + _DAY
     if not one_day and (first not in _ZERO_DAYS or last >= first + _LONGEST):
         raise Unreadable(
@@ -202,9 +202,9 @@ def read_table(root: Path, path: str, encoding: str | None = None) -> TextTable:
     """
     refuse_others(path)
     content = read_bytes(root / path, f"Table {path}", _MAX_BYTES)
-    for magic, what in _MAGIC:
+    for magic, format_name in _MAGIC:
         if content.startswith(magic):
-            raise UsageError(f"Table {path} is {what}, whatever its name says. {_AS_CSV}")
+            raise UsageError(f"Table {path} is {format_name}, whatever its name says. {_AS_CSV}")
     kind = kind_of_bytes(content[:4096])
     if content and kind is not None and not kind.text and not content.startswith(b"PAR1"):
         raise UsageError(f"Table {path} is not a table: it is {kind}")

@@ -165,12 +165,12 @@ def _media_root(root: Path, written: str) -> tuple[Path, str, str]:
     except ValueError as error:
         return open_root(_absolute(root, written), "media_root"), "", str(error)
     folders = Folders(root, follow_links=True)  # the user named the folder, be it a link or not
-    found = folders.folder(path)
-    if found is None:
+    listed = folders.folder(path)
+    if listed is None:
         raise UsageError(f"Option media_root: there is no folder {written} below {root}.")
-    if is_local(root) and not below(os.path.realpath(root / found), str(root)):
-        return open_root(root / found), "", f"{written!r} is a symbolic link out of the root"
-    return root, found, ""
+    if is_local(root) and not below(os.path.realpath(root / listed), str(root)):
+        return open_root(root / listed), "", f"{written!r} is a symbolic link out of the root"
+    return root, listed, ""
 
 
 class _Search:
@@ -262,9 +262,9 @@ class _Search:
 
     def complain(self, complaints: Complaints, beside: Path) -> None:
         """Note the rows whose paths lead out of the folder: one complaint a reason, with what mends it."""
-        for cause, found in self._outside.items():
-            message = f"media {found[0][1]!r} {cause}; {self._mend([value for _, value in found], beside)}"
-            for row, _ in found:
+        for cause, table_rows in self._outside.items():
+            message = f"media {table_rows[0][1]!r} {cause}; {self._mend([value for _, value in table_rows], beside)}"
+            for row, _ in table_rows:
                 complaints.add(message, row)
 
     def _mend(self, values: Sequence[str], beside: Path) -> str:
@@ -286,10 +286,10 @@ def _inside(root: Path, written: str) -> str:
 
 def _absolute(root: Path, written: str) -> Path:
     """A place that the user named: as it is, or from the root."""
-    given = place(written)
-    if not is_local(given) or not is_local(root):
-        return given
-    return Path(os.path.normpath(root / given.expanduser()))
+    path = place(written)
+    if not is_local(path) or not is_local(root):
+        return path
+    return Path(os.path.normpath(root / path.expanduser()))
 
 
 def _is_absolute(value: str) -> bool:

@@ -208,8 +208,8 @@ def utf8_signs(data: bytes) -> tuple[int, int]:
     """
     text = data.decode("utf-8", "replace")
     damage = text.count(REPLACED) - data.count(REPLACED.encode())
-    known = sum(not sign.isascii() and sign != REPLACED and _is_usual(sign) for sign in text)
-    return known, damage
+    usual = sum(not sign.isascii() and sign != REPLACED and _is_usual(sign) for sign in text)
+    return usual, damage
 
 
 @lru_cache(maxsize=4096)

@@ -202,11 +202,11 @@ def bring_in(imported: Imported, cache: Cache, name: str, *, replace_clips: bool
         with run_lock(dataset.path):
             for stream, read in imported.streams.items():
                 _bring_stream(dataset, stream, read(), imported.source)
-            known = dict(dataset.manifest.source)
-            known.setdefault("corpus", imported.source.get("corpus", name))
+            source = dict(dataset.manifest.source)
+            source.setdefault("corpus", imported.source.get("corpus", name))
             this = {**imported.source, "streams": list(imported.streams), "notes": list(imported.notes)}
-            earlier = [entry for entry in known.get("imports", []) if entry.get("streams") != this["streams"]]
-            dataset.set_manifest(replace(dataset.manifest, source={**known, "imports": [*earlier, this]}))
+            earlier = [entry for entry in source.get("imports", []) if entry.get("streams") != this["streams"]]
+            dataset.set_manifest(replace(dataset.manifest, source={**source, "imports": [*earlier, this]}))
             for stream in imported.streams:
                 pack_stream(dataset, stream)
     except Timeout as error:
@@ -225,8 +225,8 @@ def _compare(imported: Imported, dataset: Dataset) -> None:
         UsageError: It is not.
     """
     name = dataset.name
-    known = {clip.id: clip for clip in dataset.clips}
-    strangers = [clip.id for clip in imported.clips if clip.id not in known]
+    clips_by_id = {clip.id: clip for clip in dataset.clips}
+    strangers = [clip.id for clip in imported.clips if clip.id not in clips_by_id]
     if strangers:
         raise UsageError(
             f"The cache has a dataset {name} with other clips: {len(strangers):,} of the {len(imported.clips):,} "
@@ -234,7 +234,7 @@ def _compare(imported: Imported, dataset: Dataset) -> None:
             "clips in its place."
         )
     for clip in imported.clips:
-        other = known[clip.id]
+        other = clips_by_id[clip.id]
         if clip.split != other.split:
             raise UsageError(
                 f"{clip.id} is in split {clip.split} of the file and in {other.split} of the dataset {name}. "

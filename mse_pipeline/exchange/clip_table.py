@@ -349,9 +349,9 @@ def _columns(path: Path, table: TextTable, split: str | None, label_column: str 
     columns["media"] = table.columns.get("media", blank)
     for ours, theirs in _ALIASES.items():
         names = (label_column,) if ours == "label" and label_column else theirs
-        found = next((there[name.lower()] for name in names if name.lower() in there), None)
-        if found is not None:
-            columns[ours] = table.columns[found]
+        column = next((there[name.lower()] for name in names if name.lower() in there), None)
+        if column is not None:
+            columns[ours] = table.columns[column]
         elif ours == "text":
             columns[ours] = blank
         elif ours == "split" and split:

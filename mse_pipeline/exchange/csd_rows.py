@@ -114,9 +114,9 @@ def find_numbers(
     by_number = counted_by_number(unlabelled, {video: len(entry.intervals) for video, entry in labelled.items()})
     listed: dict[str, set[str]] = {}
     for entry in unlabelled:
-        found = _BRACKETS.fullmatch(entry) if _bracketed(entry) in by_number else _NUMBERED.fullmatch(entry)
-        if found and found["video"] in labelled:
-            listed.setdefault(found["video"], set()).add(found["number"])
+        match = _BRACKETS.fullmatch(entry) if _bracketed(entry) in by_number else _NUMBERED.fullmatch(entry)
+        if match and match["video"] in labelled:
+            listed.setdefault(match["video"], set()).add(match["number"])
     numbers: Numbers = {}
     for video, sequence in labelled.items():
         if video in spans:
@@ -139,7 +139,7 @@ def by_index(
     """
     counts = {video: len(sequence.intervals) for video, sequence in labelled.items()}
     by_number = counted_by_number(splits, counts)
-    found = {entry: split for entry, split in splits.items() if _bracketed(entry) not in by_number}
+    without_brackets = {entry: split for entry, split in splits.items() if _bracketed(entry) not in by_number}
     called: dict[str, str] = {}
     for video, count in counts.items():
         for index in range(count):
@@ -149,12 +149,12 @@ def by_index(
     lost = []
     for entry, split in splits.items():
         if entry in called:
-            found[called[entry]] = split
+            without_brackets[called[entry]] = split
         elif entry not in labelled and (video_of(entry) in labelled or _bracketed(entry) in by_number):
             lost.append(entry)
     if not lost:
-        return found, []
-    return found, [
+        return without_brackets, []
+    return without_brackets, [
         f"{len(lost):,} ids of the list of splits have a number that no segment of the label file is known to have: "
         f"{enumerate_some(lost, 5)}. Put CMU's transcripts (Raw/Transcript/Segmented) into the folder, which tell the "
         "numbers, or write the ids as <video>[k], k being the place in the label file from 0."

@@ -108,18 +108,18 @@ def _home(root: Path, listed: Sequence[str]) -> tuple[str, list[str]]:
 def _clips(root: Path, name: str, stage: str, target: str) -> Iterator[tuple[Clip, str]]:
     """Each clip of a JSON file, and its id in file names."""
     rows = _rows(root / name, name)
-    wrong: list[str] = []
+    problems: list[str] = []
     seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
         audio = row.get("audio_file")
         bare = audio.removesuffix(".wav") if isinstance(audio, str) else ""
         if not bare or "/" in bare or "\\" in bare or not bare.isprintable() or bare.startswith("."):
-            wrong.append(f"entry {number} has the audio_file {str(audio)[:80]!r}, which is not a plain file name")
+            problems.append(f"entry {number} has the audio_file {str(audio)[:80]!r}, which is not a plain file name")
         elif bare in seen:
-            wrong.append(f"entry {number} has the audio_file {audio!r} of an entry before it")
+            problems.append(f"entry {number} has the audio_file {audio!r} of an entry before it")
         elif row.get(target) not in CLASSES:
-            known = ", ".join(CLASSES)
-            wrong.append(f"entry {number} has the {target} {str(row.get(target))[:40]!r}; the classes are {known}")
+            classes = ", ".join(CLASSES)
+            problems.append(f"entry {number} has the {target} {str(row.get(target))[:40]!r}; the classes are {classes}")
         else:
             seen.add(bare)
             further: dict[str, Label] = {
@@ -135,8 +135,8 @@ def _clips(root: Path, name: str, stage: str, target: str) -> Iterator[tuple[Cli
                 labels=further,
             )
             yield clip, bare
-    if wrong:
-        raise UsageError(f"{name} has {len(wrong):,} entries with errors: {'; '.join(wrong[:5])}.")
+    if problems:
+        raise UsageError(f"{name} has {len(problems):,} entries with errors: {'; '.join(problems[:5])}.")
 
 
 def _rows(path: Path, name: str) -> list[Mapping[str, Any]]:

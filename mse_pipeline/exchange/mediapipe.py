@@ -221,23 +221,23 @@ def _cells(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _faces(result: Mapping[str, Any], *names: str) -> list[Any]:
     """The faces of one kind of result; a face alone is a list of one."""
-    found: Any = next((result[name] for name in names if result.get(name)), [])
-    if isinstance(found, Mapping):
-        return [found]
-    return found if isinstance(found, list) else []
+    detections: Any = next((result[name] for name in names if result.get(name)), [])
+    if isinstance(detections, Mapping):
+        return [detections]
+    return detections if isinstance(detections, list) else []
 
 
 def _scores(faces: Sequence[Any]) -> dict[str, float]:
     """Blendshapes of a face: categories with scores, or scores by name."""
     values: dict[str, float] = {}
     for face in faces:
-        told = face.get("categories", face) if isinstance(face, Mapping) else face
-        if isinstance(told, Mapping):
-            values.update({str(name): _number(score) for name, score in told.items()})
-        elif isinstance(told, list):
-            for one in told:
-                if isinstance(one, Mapping):
-                    values[str(one.get("categoryName") or one.get("category_name"))] = _number(one.get("score"))
+        shapes = face.get("categories", face) if isinstance(face, Mapping) else face
+        if isinstance(shapes, Mapping):
+            values.update({str(name): _number(score) for name, score in shapes.items()})
+        elif isinstance(shapes, list):
+            for shape in shapes:
+                if isinstance(shape, Mapping):
+                    values[str(shape.get("categoryName") or shape.get("category_name"))] = _number(shape.get("score"))
     return values
 
 
@@ -246,16 +246,18 @@ def _points(faces: Sequence[Any]) -> dict[str, float]:
     values: dict[str, float] = {}
     for face in faces:
         for number, point in enumerate(face if isinstance(face, list) else []):
-            told = point if isinstance(point, Mapping) else dict(zip("xyz", point, strict=False)) if point else {}
-            values.update({f"{axis}_{number}": _number(told.get(axis)) for axis in "xyz"})
+            coordinates = (
+                point if isinstance(point, Mapping) else dict(zip("xyz", point, strict=False)) if point else {}
+            )
+            values.update({f"{axis}_{number}": _number(coordinates.get(axis)) for axis in "xyz"})
     return values
 
 
 def _pose(matrices: Sequence[Any]) -> dict[str, float]:
     """Place and angles from a 4 x 4 matrix, in rows (Python) or as sixteen numbers by rows or columns (JavaScript)."""
     for matrix in matrices:
-        told = matrix.get("data", []) if isinstance(matrix, Mapping) else matrix
-        flat = [number for row in told for number in (row if isinstance(row, list) else [row])]
+        values = matrix.get("data", []) if isinstance(matrix, Mapping) else matrix
+        flat = [number for row in values for number in (row if isinstance(row, list) else [row])]
         numbers = np.array([_number(number) for number in flat])
         if numbers.shape != (16,) or not np.isfinite(numbers).all():
             continue

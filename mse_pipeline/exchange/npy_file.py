@@ -32,18 +32,18 @@ def read_npy(path: Path) -> np.ndarray:
                 raise ValueError(f"it is {kind}")
             shape, dtype = read_header(handle)
             claimed = math.prod(shape) * dtype.itemsize
-            held = path.stat().st_size - handle.tell()
+            size = path.stat().st_size - handle.tell()
             if dtype.hasobject:
                 raise ValueError("it holds pickled Python objects, which are never read; save it as numbers")
             if dtype.kind not in "fiu":
                 raise ValueError(f"it holds values of type {dtype}; only numbers are read")
-            if claimed > held:
-                raise ValueError(f"it claims the shape {shape}, {claimed:,} bytes, but holds {held:,}")
+            if claimed > size:
+                raise ValueError(f"it claims the shape {shape}, {claimed:,} bytes, but holds {size:,}")
             if claimed > _LIMIT:
                 raise ValueError(f"it has {claimed:,} bytes; at most {_LIMIT:,} are read for one clip")
-            if claimed < held:
+            if claimed < size:
                 raise ValueError(
-                    f"it claims the shape {shape}, {claimed:,} bytes, but holds {held:,}: it is damaged, or several "
+                    f"it claims the shape {shape}, {claimed:,} bytes, but holds {size:,}: it is damaged, or several "
                     "arrays were written into it. Save each array to a file of its own"
                 )
             handle.seek(0)

@@ -77,18 +77,18 @@ def read(
     streams: dict[str, Callable[[], Iterator[tuple[str, Features]]]] = {}
     digests: dict[str, str] = {}
     for stream, home in folders.items():
-        found = _match([clip.id for clip in table.clips], home, files)
-        if not found:
+        files_of = _match([clip.id for clip in table.clips], home, files)
+        if not files_of:
             first = next(iter(table.clips)).id
             raise UsageError(f"No file below {home or path} is named like a clip of {table_path.name}, as {first}.npy.")
-        absent = len(table.clips) - len(found)
+        absent = len(table.clips) - len(files_of)
         if absent:
             notes.append(f"{stream}: {absent:,} of {len(table.clips):,} clips have no file in {home}.")
-        unused = sum(name.startswith(f"{home}/") for name in files) - sum(map(len, found.values()))
+        unused = sum(name.startswith(f"{home}/") for name in files) - sum(map(len, files_of.values()))
         if unused:
             notes.append(f"{stream}: {unused:,} files in {home} belong to no clip of {table_path.name}.")
-        digests[stream] = _digest(folder, [name for names in found.values() for name in names])
-        streams[stream] = partial(_read_stream, folder, stream, found, table.names.get(stream), notes)
+        digests[stream] = _digest(folder, [name for names in files_of.values() for name in names])
+        streams[stream] = partial(_read_stream, folder, stream, files_of, table.names.get(stream), notes)
     source: dict[str, Any] = {
         "format": "npy",
         "labels": {"file": table_path.name, "sha256": file_digest(table_path)},
@@ -149,10 +149,10 @@ def _below(root: Path, stream: str, clip: str) -> str:
 
 def _table(folder: Path, listed: Sequence[str], labels: str | None) -> Path:
     if labels is not None:
-        given = Path(labels).expanduser()
-        if not given.is_file():
-            raise UsageError(f"There is no label table {given}.")
-        return given
+        path = Path(labels).expanduser()
+        if not path.is_file():
+            raise UsageError(f"There is no label table {path}.")
+        return path
     candidates = [name for name in listed if posixpath.basename(name).lower() in _TABLES]
     candidates = candidates or [name for name in listed if _NPZ.fullmatch(posixpath.basename(name).lower())]
     if len(candidates) != 1:
@@ -209,14 +209,16 @@ def _match(clips: Sequence[str], home: str, files: Sequence[str]) -> dict[str, l
             by_place[inner[: -len(".npy")]] = [name]
             by_place.setdefault(posixpath.dirname(inner) + "/", []).append(name)
     by_place = ByName(by_place)
-    found: dict[str, list[str]] = {}
+    files_of: dict[str, list[str]] = {}
     for clip in clips:
         # Ids of MMSA and of MELD as their files are named elsewhere.
-        for place in dict.fromkeys((clip, clip.replace("$_$", "_"), clip.replace("$_$", "/"), clip.replace("/", "_"))):
-            if place in by_place or place + "/" in by_place:
-                found[clip] = by_place[place] if place in by_place else sorted(by_place[place + "/"])
+        for spelling in dict.fromkeys(
+            (clip, clip.replace("$_$", "_"), clip.replace("$_$", "/"), clip.replace("/", "_"))
+        ):
+            if spelling in by_place or spelling + "/" in by_place:
+                files_of[clip] = by_place[spelling] if spelling in by_place else sorted(by_place[spelling + "/"])
                 break
-    return found
+    return files_of
 
 
 def _digest(folder: Path, names: Sequence[str]) -> str:

@@ -225,9 +225,9 @@ def match_files(clips: Sequence[Clip], files: Sequence[str]) -> dict[str, FileMa
     shared = Counter(clip.media for clip in clips if clip.media)
     by_id: dict[str, str] = {}
     for clip in clips:
-        for place in {clip.id, clip.id.replace("/", "_"), clip.id.replace("$_$", "_"), clip.id.replace("$_$", "/")}:
-            places[composed(place)].add(clip.id)
-            by_id[composed(place)] = clip.id
+        for path_end in {clip.id, clip.id.replace("/", "_"), clip.id.replace("$_$", "_"), clip.id.replace("$_$", "/")}:
+            places[composed(path_end)].add(clip.id)
+            by_id[composed(path_end)] = clip.id
     by_media: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         stem = posixpath.splitext(clip.media)[0] if clip.media else clip.id
@@ -236,25 +236,25 @@ def match_files(clips: Sequence[Clip], files: Sequence[str]) -> dict[str, FileMa
             by_media[composed("/".join(parts[first:]))].add(clip.id)
     spans = {clip.id for clip in clips if clip.media and (shared[clip.media] > 1 or clip.start or clip.end is not None)}
     media = {clip.id: clip.media for clip in clips}
-    found: dict[str, FileMatch] = {}
+    matches: dict[str, FileMatch] = {}
     for file in sorted(files, key=lambda name: (name.count("/"), name)):
         parts = composed(posixpath.splitext(file)[0]).split("/")
         for first in range(len(parts)):
-            place = "/".join(parts[first:])
-            if len(places.get(place, ())) == 1:
-                found[by_id[place]] = FileMatch(file, cut=False)
+            path_end = "/".join(parts[first:])
+            if len(places.get(path_end, ())) == 1:
+                matches[by_id[path_end]] = FileMatch(file, cut=False)
                 break
-            others = by_media.get(place, set())
+            others = by_media.get(path_end, set())
             if len({media[one] or one for one in others}) > 1:
                 raise UsageError(
                     f"{file} could be of several clips: {enumerate_some(sorted(others), 5)}. Put the files into "
                     "folders like those of the media, or name them like the clips' ids."
                 )
             for one in others:
-                found.setdefault(one, FileMatch(file, cut=one in spans))
+                matches.setdefault(one, FileMatch(file, cut=one in spans))
             if others:
                 break
-    return {clip.id: found[clip.id] for clip in clips if clip.id in found}
+    return {clip.id: matches[clip.id] for clip in clips if clip.id in matches}
 
 
 def within_span(intervals: np.ndarray, clip: Clip, cut: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -113,8 +113,8 @@ def find(name: str) -> Format:
     """
     form: Format | None = FORMATS.get(name) or KIND.find(name, FORMATS)
     if form is None:
-        known = [*FORMATS, *KIND.discover(FORMATS).plugins]
-        raise UsageError(f"There is no format {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}.")
+        names = [*FORMATS, *KIND.discover(FORMATS).plugins]
+        raise UsageError(f"There is no format {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}.")
     return form
 
 
@@ -139,10 +139,10 @@ def read(name: str, path: Path, options: Mapping[str, str] | None = None, datase
     if form.extends and dataset is None:
         raise UsageError(f"{name} files hold features alone: name a dataset of the cache that has the clips.")
     function = _function(form.reader)
-    given: dict[str, Any] = _converted(name, function, options or {})
+    values: dict[str, Any] = _converted(name, function, options or {})
     if form.extends:
-        given["dataset"] = dataset
-    imported: Imported = function(path, **given)
+        values["dataset"] = dataset
+    imported: Imported = function(path, **values)
     return imported
 
 
@@ -160,7 +160,7 @@ def write(name: str, dataset: Dataset, path: Path, *, streams: Mapping[str, str]
     """
     form = find(name)
     if form.writer is None:
-        written = ", ".join(other for other, known in available()[0].items() if known.writer)
+        written = ", ".join(other for other, form in available()[0].items() if form.writer)
         raise UsageError(f"{name} is read, not written; written are {written}.")
     _function(form.writer)(dataset, path, streams=streams)
 
@@ -186,13 +186,13 @@ def _options(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _converted(name: str, function: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:
     known = _options(function)
-    made: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, text in options.items():
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{name} has no option {key!r}{did_you_mean(key, known)}; {has}.")
-        made[key] = _value(name, key, text, known[key])
-    return made
+        values[key] = _value(name, key, text, known[key])
+    return values
 
 
 def _value(name: str, key: str, text: str, default: Any) -> Any:

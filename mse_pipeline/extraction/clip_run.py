@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.errors import ClipError, MseError, refuse_if_of_all_clips
-from mse_pipeline.extraction.task import Step, Task, Todo
+from mse_pipeline.extraction.plan import Step, Task, Todo
 from mse_pipeline.extractors.base import (
     AudioExtractor,
     Extractor,
@@ -61,7 +61,9 @@ class ClipRun:
         for stream, extractor in extractors.items():
             if isinstance(extractor, TextExtractor):
                 self._attempt(stream, functools.partial(extractor, self.clip, self._task.root))
-        of_media = {name: one for name, one in extractors.items() if not isinstance(one, TextExtractor)}
+        of_media = {
+            name: extractor for name, extractor in extractors.items() if not isinstance(extractor, TextExtractor)
+        }
         if not of_media:
             return self._made
         self._on_step(Step("find"))
@@ -84,18 +86,18 @@ class ClipRun:
     def _find(self) -> Path:
         if self.clip.media is None:
             raise ClipError("missing_media", f"{self.clip.id} has no media file below {self._task.media_folder}.")
-        found = fetch(self._task.media_folder, self.clip.media)
-        self._media = {"digest": found.digest, "size": found.size, "mtime_ns": found.mtime_ns}
-        self._fetched_to = str(found.path)
-        return found.path
+        file = fetch(self._task.media_folder, self.clip.media)
+        self._media = {"digest": file.digest, "size": file.size, "mtime_ns": file.mtime_ns}
+        self._fetched_to = str(file.path)
+        return file.path
 
     def _without_unchanged(self, extractors: Mapping[str, Extractor]) -> dict[str, Extractor]:
         """Leave out the streams whose file turns out to be the same in content; their row learns its new time."""
         wanted = {}
         for stream, extractor in extractors.items():
-            known = self._known.get(stream)
-            if known is not None and known.status == "done" and known.key == self._key(stream):
-                self._made.append((JournalRow(**{**known.__dict__, **self._media}), None))
+            row = self._known.get(stream)
+            if row is not None and row.status == "done" and row.key == self._key(stream):
+                self._made.append((JournalRow(**{**row.__dict__, **self._media}), None))
             else:
                 wanted[stream] = extractor
         return wanted
@@ -105,7 +107,8 @@ class ClipRun:
             path,
             start=self.clip.start,
             end=self.clip.end,
-            audio=sessions.hear or any(isinstance(one, (AudioExtractor, SpokenTextExtractor)) for one in extractors),
+            audio=sessions.hear
+            or any(isinstance(extractor, (AudioExtractor, SpokenTextExtractor)) for extractor in extractors),
             frames=sessions.requests(),
             max_seconds=self._task.max_seconds,
         )
@@ -120,8 +123,8 @@ class ClipRun:
         if decoded.truncated:
             remarks.append(ClipError("too_long", f"Longer than {self._task.max_seconds:g} s: cut there."))
         # A row has one code: that of the first, which says most; and the sentences of all.
-        told = {"code": remarks[0].code, "message": self._named(" ".join(map(str, remarks)))} if remarks else {}
-        self._attempt(stream, lambda: self._call(extractor, decoded, sessions), **told)
+        remark = {"code": remarks[0].code, "message": self._named(" ".join(map(str, remarks)))} if remarks else {}
+        self._attempt(stream, lambda: self._call(extractor, decoded, sessions), **remark)
 
     def _call(self, extractor: Extractor, decoded: Decoded, sessions: Sessions) -> Features:
         if decoded.audio is not None and isinstance(extractor, AudioExtractor):
@@ -202,7 +205,9 @@ class Sessions:
     @property
     def hear(self) -> bool:
         """Whether a face is chosen by the sound."""
-        return any(isinstance(one, FaceSession) and one.mouths is not None for one in self._sessions.values())
+        return any(
+            isinstance(session, FaceSession) and session.mouths is not None for session in self._sessions.values()
+        )
 
     def _add(self, config: FaceConfig | FrameConfig, add: Callable[[FrameBatch], None], batch: FrameBatch) -> None:
         if config in self._errors:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mse_pipeline import __version__
 from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain, goes_on
 from mse_pipeline.extraction.hosts import Host, dismiss, start
-from mse_pipeline.extraction.plan import cut
-from mse_pipeline.extraction.task import Outcome, Result, Task, Todo
+from mse_pipeline.extraction.plan import Outcome, Result, Task, Todo, cut
 from mse_pipeline.posix import cores, without_interrupts
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Where:
     Attributes:
         engine: ``local``, ``dask`` or ``ray``.
         address: Of the engine's scheduler; None for one on this machine.
-        workers: How many; None for one a core, or all that the scheduler has.
+        workers: How many; None for one per core, or all that the scheduler has.
     """
 
     engine: str = "local"
@@ -52,13 +51,11 @@ class Crew:
 
     Attributes:
         size: How many tasks are done at the same time.
-        threads: Threads that each may use.
         work: Has tasks done and gives their results in the order in which they end.
         lost: What `work` raises when a worker was lost with its task; the others may be begun anew.
     """
 
     size: int
-    threads: int
     work: Callable[[Sequence[Task]], Generator[Result, None, None]]
     lost: tuple[type[Exception], ...] = ()
 
@@ -68,7 +65,7 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
 
     Args:
         todo: The clips.
-        task: What all tasks have in common; each gets its own clips and its share of the cores.
+        task: What all tasks have in common; each gets its own clips.
         where: The engine and its workers.
 
     Raises:
@@ -80,9 +77,8 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
     if workers is not None:
         workers = min(workers, len(todo))  # one without a clip would only load its models
     with crew(where.engine, where.address, workers) as hands:
-        common = replace(task, threads=hands.threads)
         batches = cut(todo, hands.size)
-        waiting = {n: replace(common, number=n, todo=batch) for n, batch in enumerate(batches)}
+        waiting = {n: replace(task, number=n, todo=batch) for n, batch in enumerate(batches)}
         fruitless = 0
         while waiting:
             before = len(waiting)
@@ -93,14 +89,14 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
                             raise MseError(result.problem)
                         if waiting.pop(result.number, None) is not None:
                             if result.left:
-                                waiting[result.number] = replace(common, number=result.number, todo=result.left)
+                                waiting[result.number] = replace(task, number=result.number, todo=result.left)
                             yield result.outcomes
             except hands.lost as error:
                 fruitless = fruitless + 1 if len(waiting) == before else 0
                 if fruitless == _FRUITLESS:
                     raise MseError(
-                        f"Workers die without having done anything ({type(error).__name__}: {error}). What was done "
-                        "before is kept: run the same command again, with fewer --workers if memory was short."
+                        f"Workers end before they finish a task ({type(error).__name__}: {error}). What was extracted "
+                        "is kept: run the same command again, with fewer --workers if memory is short."
                     ) from error
 
 
@@ -108,18 +104,12 @@ def dispatch(todo: Sequence[Todo], task: Task, where: Where = Where()) -> Iterat
 def started_ahead(clips: int, task: Task, where: Where) -> Iterator[None]:
     """This machine's hosts load their models while it is found out within what so many clips lack."""
     if where.engine == "local" and clips:
-        size = min(where.workers or cores(), clips)
-        start(replace(task, threads=_threads(size)), size)
+        start(task, min(where.workers or cores(), clips))
     try:
         yield
     except BaseException:
         dismiss()
         raise
-
-
-def _threads(size: int) -> int:
-    """How many threads each of so many hosts of this machine may use."""
-    return max(1, cores() // size)
 
 
 @dataclass(frozen=True)
@@ -185,7 +175,7 @@ def _commit(batch: _Batch) -> Result:
     if batch.problem is not None:
         return Result(task.number, problem=batch.problem)
     if not holds:
-        return Result(task.number, problem="Another extraction of this dataset has begun; this one ends here.")
+        return Result(task.number, problem="Another extraction of this dataset has started, so this one stops.")
     return Result(task.number, tuple(outcomes), batch.left)
 
 
@@ -218,15 +208,15 @@ def crew(engine: str, address: str | None, workers: int | None) -> AbstractConte
     Args:
         engine: One of `ENGINES`.
         address: Of a scheduler that runs already; without one, Dask and Ray start their own on this machine.
-        workers: How many; None for one a core of the machine, or all that the scheduler has.
+        workers: How many; None for one per core of the machine, or all that the scheduler has.
 
     Raises:
         UsageError: Unknown engine, an address that it has no use for or at which nobody answers, or a package that
             is not installed.
     """
     if engine not in ENGINES:
-        known = ", ".join(ENGINES)
-        raise UsageError(f"There is no engine {engine!r}{did_you_mean(engine, ENGINES)}; there is {known}.")
+        names = ", ".join(ENGINES)
+        raise UsageError(f"There is no engine {engine!r}{did_you_mean(engine, ENGINES)}; available are {names}.")
     if engine == "local" and address is not None:
         raise UsageError(f"--engine local takes no --address, got {address!r}; did you mean --engine dask or ray?")
     return ENGINES[engine](address, workers)
@@ -237,7 +227,7 @@ def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
     """Hosts of this machine, each driven by a thread of this process; one alone is driven by the main thread."""
     size = workers or cores()
     try:
-        yield Crew(size, _threads(size), _Driven(size))
+        yield Crew(size, _Driven(size))
     finally:
         dismiss()
 
@@ -316,11 +306,11 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            asked = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
+            settings = {"n_workers": workers or cores(), "threads_per_worker": 1, "dashboard_address": None}
             try:
                 with without_interrupts():
                     address = stack.enter_context(
-                        LocalCluster(**asked, silence_logs=logging.CRITICAL)
+                        LocalCluster(**settings, silence_logs=logging.CRITICAL)
                     ).scheduler_address
             except (OSError, RuntimeError, ValueError) as error:
                 raise _no_start("Dask cluster", error) from error
@@ -337,7 +327,7 @@ def _dask(address: str | None, workers: int | None) -> Iterator[Crew]:
                 yield from _stream(joblib.Parallel(pre_dispatch=workers or 2 * size, **_STREAMED), tasks)
 
         try:
-            yield Crew(size, 1, work, (KilledWorker,))
+            yield Crew(size, work, (KilledWorker,))
         finally:
             with contextlib.suppress(Exception):  # of workers that have gone; hosts end by themselves when idle
                 client.run(dismiss)
@@ -401,7 +391,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Crew]:
             yield from _stream(joblib.Parallel(n_jobs=size, pre_dispatch=2 * size, **_STREAMED), tasks)
 
     try:
-        yield Crew(size, 1, work, (ray.exceptions.RayError,))
+        yield Crew(size, work, (ray.exceptions.RayError,))
     finally:
         if own:
             ray.shutdown()
@@ -452,13 +442,15 @@ def _not_installed(extra: str, name: str) -> UsageError:
     return UsageError(f"--engine {extra} needs {name}, which is not installed: pip install 'mse-pipeline[{extra}]'")
 
 
-def _no_start(what: str, error: Exception) -> MseError:
-    told = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".rstrip(".")
+def _no_start(cluster: str, error: Exception) -> MseError:
+    reason = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".rstrip(".")
     return MseError(
-        f"The {what} did not start on this machine ({told}). See the disk and memory that are free and `ulimit -a`; "
-        "--engine local needs no cluster."
+        f"The {cluster} did not start on this machine ({reason}). Check free disk space, memory and `ulimit -a`, or "
+        "use --engine local, which needs no cluster."
     )
 
 
-def _no_answer(what: str, address: str, error: Exception) -> UsageError:
-    return UsageError(f"No {what} answers at {address} ({error}). Start it first, or leave out --address for one here.")
+def _no_answer(server: str, address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"No {server} answers at {address} ({error}). Start it first, or leave out --address to start one here."
+    )

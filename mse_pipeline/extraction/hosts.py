@@ -1,7 +1,10 @@
-"""Hosts: the child processes that have the models and work on clips, and what their death or silence costs.
+"""Hosts: the child processes that hold the models and extract clips.
 
-A broken file may make a codec crash, hang or eat all memory. What a host dies of costs one clip, or one of its streams.
-Hosts outlive tasks: a process keeps those that are free, so that models are loaded once in a run.
+A broken file may make a codec crash, hang or use all memory. Then the host ends, and one clip, or one of its streams,
+is lost. Hosts are kept from task to task, so that the models are loaded once in a run.
+
+A host computes with one thread. The last digits of a sum depend on the number of threads that share it, so with more
+threads the features would depend on the machine and on the number of workers.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.child_process import Child, ChildLost, Supervised
 from mse_pipeline.clip import DefectCode
-from mse_pipeline.extraction.task import Step, Task, Todo
+from mse_pipeline.extraction.plan import Step, Task, Todo
 from mse_pipeline.store.journal import JournalRow
 
 if TYPE_CHECKING:
@@ -31,10 +34,10 @@ _keepers = 0
 
 
 class Host:
-    """Has one clip after the other made, in a child process.
+    """Extracts clips one after the other in a child process.
 
-    A clip that takes longer than the task's `clip_timeout` is given up; one that its host dies of is tried once more.
-    Whoever dies or hangs while one stream is made costs that stream; the clip's other streams are made without it.
+    A clip that takes longer than the task's `clip_timeout` is stopped. If the process dies, the clip is tried again
+    once. If it dies or hangs at one stream, only that stream is lost; the clip's others are still extracted.
 
     Args:
         task: What all clips have in common.
@@ -46,11 +49,11 @@ class Host:
         self._supervised.start()
 
     def make(self, todo: Todo) -> Made:
-        """The clip's rows, each with its features where they were made.
+        """The clip's journal rows, each with its features if they were extracted.
 
         Raises:
-            MseError: The models cannot be loaded, no host can be started, the machine is at fault, not the clip (its
-                disk is full, say), or the host was ended.
+            MseError: The models cannot be loaded, no process can be started, the machine has an error (a full disk, for
+                example), or the host was ended.
         """
         made: Made = []
         left = todo.streams
@@ -66,15 +69,15 @@ class Host:
         return made
 
     def _failure(self, todo: Todo, stream: str, step: Step, lost: ChildLost) -> JournalRow:
-        what = stream if step.stream is not None else todo.clip.media
+        subject = stream if step.stream is not None else todo.clip.media
         code: DefectCode = "timeout" if lost.hung else "worker_died"
         if lost.hung:
-            message = f"Given up {lost.how}, {_DOING[step.stage]} {what}. A longer --clip-timeout may be enough for it."
+            message = f"Stopped {lost.how}, {_DOING[step.stage]} {subject}. A longer --clip-timeout may be enough."
         else:
-            message = f"Tried twice, the second time alone: {_DOING[step.stage]} {what}, the process {lost.how}"
+            message = f"Tried twice, the second time alone: {_DOING[step.stage]} {subject}, the process {lost.how}"
         (spec,) = (spec for spec in self._task.specs if spec.stream == stream)
-        told = {"status": "failed", "code": code, "stage": step.stage, "message": message}
-        return spec.row(todo.clip, step.media, self._task.max_seconds, **told)
+        outcome = {"status": "failed", "code": code, "stage": step.stage, "message": message}
+        return spec.row(todo.clip, step.media, self._task.max_seconds, **outcome)
 
     def leave(self) -> None:
         """Keep the process for the next task."""
@@ -90,9 +93,9 @@ class Host:
 
 @contextmanager
 def kept_hosts() -> Iterator[None]:
-    """Within it, hosts outlive runs: several small extractions in one process load their models once.
+    """A context in which hosts are kept from run to run, so that several small extractions load their models once.
 
-    A host that nobody needs for a minute ends all the same.
+    A host that has nothing to do for a minute still ends.
     """
     global _keepers  # noqa: PLW0603
     _keepers += 1
@@ -104,22 +107,22 @@ def kept_hosts() -> Iterator[None]:
 
 
 def start(task: Task, count: int) -> None:
-    """Start hosts ahead of the work, which find their models loaded when it begins."""
+    """Start hosts before the work begins, so that their models are loaded by then."""
     hosts = [Host(task) for _ in range(count)]
     for host in hosts:
         host.leave()
 
 
 def dismiss(*, all_of_them: bool = False) -> None:
-    """Let the hosts that this process keeps go.
+    """End the hosts that this process keeps.
 
     Args:
-        all_of_them: Also those that are to outlive the run, as where the environment that they began in has changed.
+        all_of_them: Also those of `kept_hosts`, for example because the environment has changed since their start.
     """
     with _lock:
         if _keepers and not all_of_them:
             return
-        children = [child for some in _free.values() for child in some]
+        children = [child for hosts in _free.values() for child in hosts]
         _free.clear()
     for child in children:
         child.stop(patience=5.0)
@@ -134,11 +137,11 @@ def _take(task: Task) -> Child:
             if child.alive:
                 return child
             child.stop()
-    return Child(functools.partial(_load, task), task.threads)
+    return Child(functools.partial(_load, task))
 
 
 def _settings(task: Task) -> tuple[object, ...]:
-    return tuple(spec.version for spec in task.specs), task.device, task.threads
+    return tuple(spec.version for spec in task.specs), task.device
 
 
 def _load(task: Task) -> Callable[[tuple[Task, Todo], Callable[[Step], None]], Made]:
@@ -149,9 +152,9 @@ def _load(task: Task) -> Callable[[tuple[Task, Todo], Callable[[Step], None]], M
     for extractor in extractors.values():
         extractor.load(task.device)
     if "torch" in sys.modules:  # its import takes seconds, which sound alone does not need
-        sys.modules["torch"].set_num_threads(task.threads)
+        sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(task.threads)
+        sys.modules["cv2"].setNumThreads(1)
     return functools.partial(_make, extractors)
 
 

@@ -1,6 +1,6 @@
-"""The second pass of the policy `speaker`: whose face a clip shows is chosen when all clips' faces are known.
+"""The second pass of the policy `speaker`: it chooses the face of each clip when the faces of all clips are known.
 
-It reads the notes of the shards, no media and no values, and writes one small file a stream.
+It reads the notes of the shards, no media and no values, and writes one small file per stream.
 """
 
 from __future__ import annotations
@@ -31,44 +31,46 @@ _SHOWN_NOBODIES = 40  # groups without a name
 
 
 def choose_people(
-    dataset: Dataset, told: Mapping[tuple[str, int], str], on_stream: Callable[[str], None] = lambda stream: None
+    dataset: Dataset,
+    names_by_hand: Mapping[tuple[str, int], str],
+    on_stream: Callable[[str], None] = lambda stream: None,
 ) -> tuple[str, ...]:
-    """Choose each clip's face in the streams that follow the speaker; what has not changed is left as it is.
+    """Choose each clip's face in the streams that follow the speaker; streams without changes keep their choice.
 
     Args:
         dataset: The dataset in the cache.
-        told: Who a person said that single faces are: name by clip and track.
-        on_stream: Told of each stream that is searched.
+        names_by_hand: Names that the user gave to single faces, by clip and track.
+        on_stream: Called with each stream that is searched.
 
     Returns:
-        What is to be said of the streams' faces, as sentences.
+        Sentences about the streams' faces, for the summary.
 
     Raises:
         MseError: The notes of a clip are damaged.
     """
-    said = []
-    found: dict[str, People] = {}
+    sentences = []
+    people_of: dict[str, People] = {}
     for stream, entry in dataset.manifest.streams.items():
         if not follows_speaker(entry):
             continue
         native = dataset.native(stream)
         clips = {clip.id: clip for clip in dataset.clips if clip.id in native.rows}
         inputs = [[clip.id, native.rows[clip.id].key, clip.speaker, clip.dialogue] for clip in clips.values()]
-        pinned = sorted([clip, track, name] for (clip, track), name in told.items())
+        pinned = sorted([clip, track, name] for (clip, track), name in names_by_hand.items())
         made_of = hashlib.blake2b(canonical([REVISION, inputs, pinned]), digest_size=16).hexdigest()
         if dataset.choices(stream).made_of != made_of:
             on_stream(stream)
             notes = dict(native.notes())
-            pins = {**told, **_by_hand(notes, clips)}
+            pins = {**names_by_hand, **_by_hand(notes, clips)}
             utterances = [_utterance(clip, notes[name]) for name, clip in clips.items() if name in notes]
             same = _digest(utterances, pins)  # streams that find faces alike choose alike
-            if same not in found:
-                found[same] = find_people(utterances, pins)
-            chosen = _choices(found[same], notes, {name: native.rows[name].key for name in clips})
-            about = {**_about(found[same], utterances), "strangers": _strangers(pins, utterances)}
+            if same not in people_of:
+                people_of[same] = find_people(utterances, pins)
+            chosen = _choices(people_of[same], notes, {name: native.rows[name].key for name in clips})
+            about = {**_about(people_of[same], utterances), "strangers": _strangers(pins, utterances)}
             dataset.set_choices(stream, Choices(chosen, made_of, about))
-        said += _told(stream, dataset)
-    return tuple(dict.fromkeys(said))
+        sentences += _sentences(stream, dataset)
+    return tuple(dict.fromkeys(sentences))
 
 
 def follows_speaker(entry: StreamEntry) -> bool:
@@ -78,11 +80,11 @@ def follows_speaker(entry: StreamEntry) -> bool:
 
 
 def _by_hand(notes: Mapping[str, Mapping[str, Any]], clips: Mapping[str, Clip]) -> dict[tuple[str, int], str]:
-    """The speaker of each clip whose face someone has chosen: that is who it is."""
+    """For each face that was chosen by hand, the speaker of its clip."""
     return {
-        (name, int(one["asked_for"])): str(clips[name].speaker)
-        for name, one in notes.items()
-        if "asked_for" in one and name in clips and clips[name].speaker
+        (name, int(clip_notes["asked_for"])): str(clips[name].speaker)
+        for name, clip_notes in notes.items()
+        if "asked_for" in clip_notes and name in clips and clips[name].speaker
     }
 
 
@@ -106,15 +108,17 @@ def _face(track: Mapping[str, Any]) -> Face:
 
 
 def _clarity(probability: float) -> float:
-    """How much a face counts: one that is seen from behind, or hardly a face, says little of who speaks."""
+    """How much a face counts: one that is seen from behind, or hardly a face, tells little about who speaks."""
     return float(np.clip((probability - _HARDLY) / (_CLEARLY - _HARDLY), 0.05, 1.0))
 
 
 def _digest(utterances: list[ClipFaces], pins: Mapping[tuple[str, int], str]) -> str:
     digest = hashlib.blake2b(canonical(sorted([*key, name] for key, name in pins.items())), digest_size=16)
-    for one in utterances:
-        digest.update(canonical([one.clip, one.speaker, one.dialogue, [face.track for face in one.faces]]))
-        for face in one.faces:
+    for utterance in utterances:
+        digest.update(
+            canonical([utterance.clip, utterance.speaker, utterance.dialogue, [face.track for face in utterance.faces]])
+        )
+        for face in utterance.faces:
             digest.update(face.frames.tobytes() + face.areas.tobytes() + face.identity.tobytes())
     return digest.hexdigest()
 
@@ -123,7 +127,7 @@ def _choices(people: People, notes: Mapping[str, Mapping[str, Any]], keys: Mappi
     """The choice of each clip; clips without identities keep the face that was chosen for them alone."""
     if not people.persons:
         return {}
-    made = {}
+    choices = {}
     for clip, chosen in people.chosen.items():
         if "asked_for" in notes[clip] or NOTE not in notes[clip]:
             continue
@@ -133,47 +137,53 @@ def _choices(people: People, notes: Mapping[str, Mapping[str, Any]], keys: Mappi
             if int(track["track"]) in chosen.tracks
             for box in track["boxes"]
         }
-        made[clip] = Choice(keys[clip], chosen.tracks, len(frames), chosen.doubt, chosen.code, chosen.message)
-    return made
+        choices[clip] = Choice(keys[clip], chosen.tracks, len(frames), chosen.doubt, chosen.code, chosen.message)
+    return choices
 
 
 def _strangers(pins: Mapping[tuple[str, int], str], utterances: list[ClipFaces]) -> list[str]:
-    """Faces of which someone has told the name, and which their clips do not have."""
-    there = {one.clip: {face.track for face in one.faces} for one in utterances}
-    return [f"track {track} of {clip}" for clip, track in pins if track not in there.get(clip, {track})]
+    """Faces that the user gave a name, but that their clips do not have."""
+    tracks_of = {utterance.clip: {face.track for face in utterance.faces} for utterance in utterances}
+    return [f"track {track} of {clip}" for clip, track in pins if track not in tracks_of.get(clip, {track})]
 
 
 def _about(people: People, utterances: list[ClipFaces]) -> dict[str, Any]:
     """What the gallery shows, as plain JSON."""
-    named = [one for one in people.persons if one.name is not None]
-    others = [one for one in people.persons if one.name is None][:_SHOWN_NOBODIES]
+    named = [person for person in people.persons if person.name is not None]
+    others = [person for person in people.persons if person.name is None][:_SHOWN_NOBODIES]
     return {
         "persons": [
-            {**asdict(one), "faces": [list(face) for face in one.faces[:_SHOWN_FACES]], "tracks": len(one.faces)}
-            for one in (*named, *others)
+            {
+                **asdict(person),
+                "faces": [list(face) for face in person.faces[:_SHOWN_FACES]],
+                "tracks": len(person.faces),
+            }
+            for person in (*named, *others)
         ],
-        "missing": [[name, sum(one.speaker == name for one in utterances)] for name in people.missing],
+        "missing": [[name, sum(utterance.speaker == name for utterance in utterances)] for name in people.missing],
     }
 
 
-def _told(stream: str, dataset: Dataset) -> list[str]:
-    """What the run says of a stream's faces: where it could not follow the speaker, and which names have no face."""
+def _sentences(stream: str, dataset: Dataset) -> list[str]:
+    """Sentences about a stream's faces: where the speaker was not followed, and which names have no face."""
     native, choices = dataset.native(stream), dataset.choices(stream)
     alone = sum(choices.of(row) is None for row in native.rows.values())
     if not choices.clips:
         why = "no speaker is named" if not any(clip.speaker for clip in dataset.clips) else "its faces have no identity"
         return [f"{stream}: the largest face of each clip is followed, not the speaker's: {why}."] if alone else []
-    said = []
+    sentences = []
     if strangers := choices.about.get("strangers"):
-        said.append(f"{stream}: names are told of faces that are not there, to no effect: {enumerate_some(strangers)}.")
+        sentences.append(
+            f"{stream}: names were given to faces that do not exist, and have no effect: {enumerate_some(strangers)}."
+        )
     if alone:
         why = "no speaker is named, or a face was chosen by hand"
-        said.append(f"{stream}: in {alone} clips the face of the clip alone is followed: {why}.")
-    named = [one for one in choices.about.get("persons", []) if one["name"]]
-    unsure, missing = sum(not one["sure"] for one in named), len(choices.about.get("missing", []))
+        sentences.append(f"{stream}: in {alone} clips the face was chosen by that clip alone: {why}.")
+    named = [person for person in choices.about.get("persons", []) if person["name"]]
+    unsure, missing = sum(not person["sure"] for person in named), len(choices.about.get("missing", []))
     if unsure or missing:
-        said.append(
+        sentences.append(
             f"{stream}: {len(named)} names have a face, {unsure} of them a doubtful one; {missing} names have none. "
-            f"Look: mse inspect --people {dataset.name}"
+            f"See: mse inspect --people {dataset.name}"
         )
-    return said
+    return sentences

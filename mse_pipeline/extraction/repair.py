@@ -1,4 +1,4 @@
-"""Repair: a damaged dataset becomes what it was, and of its features only those that are lost are extracted again."""
+"""Repair: restore a damaged dataset; only features that are lost are extracted again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mse_pipeline import corpora
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
+from mse_pipeline.extraction.plan import Todo
 from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, pack, stream_specs, task_of, work
-from mse_pipeline.extraction.task import Todo
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError
@@ -34,7 +34,7 @@ class Repaired:
         before: What was damaged.
         after: What still is.
         extracted: Clips and streams that were extracted again.
-        notes: What could not be done, and how to do it, as sentences.
+        notes: Sentences about what could not be repaired, and what to do about it.
     """
 
     before: Verified
@@ -46,19 +46,19 @@ class Repaired:
 def repair(
     dataset: Dataset, root: Path, options: ExtractionOptions | None = None, progress: ExtractionProgress | None = None
 ) -> Repaired:
-    """Bring a damaged dataset back to what it was.
+    """Restore a damaged dataset.
 
-    Flipped bits of its JSON files are set back; packs are written anew from the shards; what is whole of a damaged
-    shard moves to a new one; and what is lost is extracted again from the raw files.
+    Flipped bits of JSON files are corrected, and packs are written again from the shards. Undamaged clips of a damaged
+    shard move to a new shard; the others are extracted again from the raw files.
 
     Args:
         dataset: The dataset in the cache.
         root: Folder of the corpus's raw files, which is read only if features or the clip table are lost.
-        options: How what is lost is extracted.
-        progress: Told how far that is.
+        options: Options of the extraction.
+        progress: Shown the progress of the extraction.
 
     Raises:
-        filelock.Timeout: A run is at work on the dataset.
+        filelock.Timeout: An extraction into the dataset is running.
     """
     progress = progress or Silent()
 
@@ -70,13 +70,13 @@ def repair(
         return Repaired(before, before)
     with run_lock(dataset.path):
         mend_texts(dataset, before.damages)
-        made, notes = _Repair(Dataset(dataset.path), root, options or ExtractionOptions(), progress).run()
+        extracted, notes = _Repair(Dataset(dataset.path), root, options or ExtractionOptions(), progress).run()
         after = verify(Dataset(dataset.path), on_file)
-    return Repaired(before, after, tuple(sorted(made)), tuple(notes))
+    return Repaired(before, after, tuple(sorted(extracted)), tuple(notes))
 
 
 class _Repair:
-    """What is done when the JSON files are whole again."""
+    """The steps that follow when the JSON files are correct again."""
 
     def __init__(self, dataset: Dataset, root: Path, options: ExtractionOptions, progress: ExtractionProgress) -> None:
         self._dataset, self._root, self._options, self._progress = dataset, root, options, progress
@@ -90,7 +90,7 @@ class _Repair:
             name = self._dataset.name
             self._notes.append(
                 f"{self._dataset.path / 'dataset.json'} is damaged in more than one place. Move it away and run "
-                f"`mse extract {name}`, or `mse import` for what was imported: no features are made anew."
+                f"`mse extract {name}`, or `mse import` for an imported dataset: no features are extracted again."
             )
             return self._made, self._notes
         run = uuid.uuid4().hex[:8]
@@ -109,7 +109,7 @@ class _Repair:
             if chosen := [damage.path for damage in damages if damage.kind == "choices"]:
                 raise DamagedError(
                     f"{chosen[0]} is damaged in more than one place. Remove it and run `mse extract "
-                    f"{self._dataset.name}`, which chooses the faces anew without decoding anything."
+                    f"{self._dataset.name}`, which chooses the faces again without decoding."
                 )
             self._pack([damage for damage in damages if damage.kind in {"pack", "copy", "state"}])
         except MseError as error:
@@ -160,24 +160,26 @@ class _Repair:
                 left[row.stream, row.version].append(row.clip)
             else:
                 wanted[row.clip].append(row.stream)
-        self._notes += [self._told(*place, clips) for place, clips in left.items()]
+        self._notes += [self._lost_for_good(*stream_version, clips) for stream_version, clips in left.items()]
         if not wanted:
             return
         try:
             recipe, corpus = self._raw()
         except MseError as error:
-            streams = ", ".join(sorted({stream for one in wanted.values() for stream in one}))
+            streams = ", ".join(sorted({stream for streams_of_clip in wanted.values() for stream in streams_of_clip}))
             self._notes.append(
                 f"{streams} of {len(wanted)} clips, the first is {min(wanted)!r}, must be extracted again. Give the "
                 f"folder of the raw files with --root. ({error})"
             )
             return
-        specs = stream_specs(recipe, sorted({stream for one in wanted.values() for stream in one}), corpus.root)
+        specs = stream_specs(
+            recipe, sorted({stream for streams_of_clip in wanted.values() for stream in streams_of_clip}), corpus.root
+        )
         for spec in specs:
             if spec.version != self._dataset.manifest.streams[spec.stream].version:
                 raise MseError(
-                    f"{spec.stream} was made with other settings, weights or another revision than are installed here. "
-                    f"Run `mse extract {self._dataset.name}`, which makes it anew for all clips."
+                    f"{spec.stream} was extracted with other settings, other weights or another revision than are "
+                    f"installed here. Run `mse extract {self._dataset.name}`, which extracts it again for all clips."
                 )
         todo = [Todo(clip, tuple(wanted[clip.id])) for clip in corpus.clips if clip.id in wanted]
         self._progress.stage("extracting what is lost")
@@ -192,16 +194,22 @@ class _Repair:
                 f"mse cache show {self._dataset.name} --failures"
             )
 
-    def _told(self, stream: str, version: str, clips: Sequence[str]) -> str:
-        """How to get back what cannot be extracted."""
-        what = f"{stream} of {len(clips)} clips, the first is {min(clips)!r},"
+    def _lost_for_good(self, stream: str, version: str, clips: Sequence[str]) -> str:
+        """A sentence on how to get features back that cannot be extracted."""
+        subject = f"{stream} of {len(clips)} clips, the first is {min(clips)!r},"
         entry = self._dataset.manifest.streams.get(stream)
         if entry is None or entry.version != version:
-            return f"{what} is of an earlier version ({version}), which is not made again: mse cache prune removes it."
+            return (
+                f"{subject} is of an earlier version ({version}), which is not made again: mse cache prune removes it."
+            )
         imports: Iterable[Mapping[str, object]] = self._dataset.manifest.source.get("imports", [])
-        source = next((one for one in imports if stream in str(one.get("streams"))), entry.identity["imported"])
-        told = ", ".join(f"{key}: {source[key]}" for key in ("format", "files") if key in source)
-        return f"{what} was imported and cannot be extracted: import it again with mse import ({told or 'its file'})."
+        source = next(
+            (record for record in imports if stream in str(record.get("streams"))), entry.identity["imported"]
+        )
+        origin = ", ".join(f"{key}: {source[key]}" for key in ("format", "files") if key in source)
+        return (
+            f"{subject} was imported and cannot be extracted. Import it again with mse import ({origin or 'its file'})."
+        )
 
     def _pack(self, damages: Sequence[Damage]) -> None:
         current = {self._dataset.pack_path(stream): stream for stream in self._dataset}

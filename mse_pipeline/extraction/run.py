@@ -22,9 +22,8 @@ from mse_pipeline.corpora.overview import overview
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
-from mse_pipeline.extraction.plan import Share, missing, share_of, spread
+from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
-from mse_pipeline.extraction.task import StreamSpec, Task, Todo
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.progress import Silent
@@ -44,19 +43,19 @@ _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """How an extraction runs; nothing here changes a value.
+    """How an extraction runs; no option changes a value.
 
     Attributes:
-        workers: Processes; None for one a core, or all that the engine's scheduler has.
+        workers: Processes that compute on one core each; None for one per core, or all that the engine's scheduler has.
         engine: What runs them: ``local``, ``dask`` or ``ray``.
         address: Of the engine's scheduler; None for one on this machine.
         share: Only this share of the clips, as in (1, 8); None for all. Shares may run at the same time anywhere.
-        clip_timeout: Seconds after which a clip is given up.
+        clip_timeout: Seconds after which a clip is stopped and marked as failed.
         device: Where models run.
         limit: At most so many clips, spread over the splits.
         streams: Only these of the recipe's streams; empty for all.
-        retry_failed: Try again what failed before.
-        strict: End before the extraction if the corpus is not as its official description says.
+        retry_failed: Try clips again that failed before.
+        strict: Stop before the extraction if the clips differ from the official counts.
         origin: Where the recipe came from, and the settings that the command changed; kept in the dataset's source.
     """
 
@@ -79,16 +78,16 @@ class ExtractionOptions:
 
 
 class ExtractionProgress(Protocol):
-    """What is told while the run goes on."""
+    """Receives the progress of a run."""
 
     def stage(self, text: str) -> None:
         """A new stage begins."""
 
     def begin(self, total: int) -> None:
-        """So many clips are to be processed."""
+        """`total` clips will be processed."""
 
     def advance(self, clips: int, failed: int) -> None:
-        """So many more clips are through, so many of them lack a stream."""
+        """`clips` more clips are done; `failed` of them lack a stream."""
 
 
 def extract(
@@ -98,9 +97,9 @@ def extract(
     options: ExtractionOptions = ExtractionOptions(),
     progress: ExtractionProgress | None = None,
 ) -> Summary:
-    """Make what the cache lacks of a recipe's streams, and pack it for training.
+    """Extract the streams of a recipe that the cache lacks, and pack them for training.
 
-    A run that ends early, however it ends, leaves a cache that the next one completes.
+    A run that is interrupted leaves a cache that the next run completes.
 
     Args:
         recipe: Which corpus, streams and alignment.
@@ -143,7 +142,7 @@ def extract_corpus(
     progress = progress or Silent()
     specs = stream_specs(recipe, options.streams, corpus.root)
     _refuse(corpus, specs, options)
-    told = read_people(corpus, recipe.media.people)
+    people_by_hand = read_people(corpus, recipe.media.people)
     faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
     try:
@@ -164,26 +163,32 @@ def extract_corpus(
             made = work(todo, task, options.where, progress)
             # The share that ends last finds nothing missing, and packs for all.
             if options.share is None or not plan(limited, retry_failed=False):
-                faces = choose_people(dataset, told, lambda stream: progress.stage(f"choosing faces of {stream}"))
+                faces = choose_people(
+                    dataset, people_by_hand, lambda stream: progress.stage(f"choosing faces of {stream}")
+                )
                 pack(dataset, lambda stream: progress.stage(f"packing {stream}"))
     except filelock.Timeout as error:
         raise MseError(
             f"Another extraction of {recipe.name} is running on {cache.path / recipe.name}. "
-            "Wait for its end, or give this one another --cache."
+            "Wait for its end, or use another --cache."
         ) from error
-    asked = {clip.id for clip in clips}
+    wanted = {clip.id for clip in clips}
     rows = {spec.stream: dataset.rows(spec.stream) for spec in specs}
-    failures = tuple(row for one in rows.values() for row in one if row.status == "failed")
+    failures = tuple(row for stream_rows in rows.values() for row in stream_rows if row.status == "failed")
     return Summary(
         dataset=recipe.name,
         path=dataset.path,
         found=count_splits(corpus.clips),
         expected={str(split): count for split, count in corpus.expected.items()},
-        asked=len(asked),
+        asked=len(wanted),
         processed=len(todo),
-        streams={stream: count_stream(one, made) for stream, one in rows.items()},
-        failed_clips=len({row.clip for row in failures} & asked),
-        remarks=dict(Counter(row.code for one in rows.values() for row in one if row.status == "done" and row.code)),
+        streams={stream: count_stream(stream_rows, made) for stream, stream_rows in rows.items()},
+        failed_clips=len({row.clip for row in failures} & wanted),
+        remarks=dict(
+            Counter(
+                row.code for stream_rows in rows.values() for row in stream_rows if row.status == "done" and row.code
+            )
+        ),
         instead=tuple(dict.fromkeys([*(sentence for spec in specs for sentence in spec.instead), *faces])),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
         understood=overview(corpus.clips, corpus.task),
@@ -202,7 +207,7 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
         root: The folder of the corpus's raw files, whose files some streams depend on besides the media.
 
     Raises:
-        UsageError: `only` names a stream that the recipe has not, or an extractor refuses its options.
+        UsageError: `only` names a stream that the recipe does not have, or an extractor refuses its options.
     """
     strangers = [stream for stream in only if stream not in recipe.streams]
     if strangers:
@@ -234,17 +239,17 @@ def _refuse(corpus: Corpus, specs: Sequence[StreamSpec], options: ExtractionOpti
         raise UsageError(without_media(corpus))
     different = [defect.message for defect in corpus.defects if defect.code == "split_count_mismatch"]
     if options.strict and different:
-        raise MseError("--strict: the corpus is not as officially described. " + " ".join(different))
+        raise MseError("--strict: the clips differ from the official counts. " + " ".join(different))
 
 
 def without_media(corpus: Corpus) -> str:
-    """The error about a corpus none of whose clips has a media file: how many, the first reason, and what mends it."""
+    """The error about a corpus without any media file: number of clips, the first reason, and what to do."""
     first = next((defect.message for defect in corpus.defects if defect.code == "missing_media"), "")
-    mend = "Unpack the archive of the clips below this folder, or give another --root."
+    mend = "Unpack the archive of the clips below this folder, or use another --root."
     if corpus.name == "table":
-        mend = "Give the folder that the table's paths start from with --media-root."
+        mend = "Use --media-root for the folder that the table's paths start from."
     return (
-        f"{len(corpus.clips):,} clips are described below {corpus.root}, but no media file of them is there"
+        f"{len(corpus.clips):,} clips are described below {corpus.root}, but no media file of them was found"
         f"{f', as the first: {first}' if first else '.'}{'' if '--follow-links' in first else f' {mend}'}"
     )
 
@@ -290,7 +295,7 @@ def task_of(
     max_seconds: float | None,
     options: ExtractionOptions,
 ) -> Task:
-    """What all clips of a run that has begun have in common."""
+    """What all clips of a run have in common."""
     return Task(
         run=run,
         dataset=dataset.path.resolve(),
@@ -322,12 +327,12 @@ def pack(
 ) -> list[str]:
     """Write the packs that are missing or out of date; returns the streams that were packed.
 
-    A stream that waits for words that the dataset has not yet is left for a later run.
+    A stream whose words are not extracted yet is packed by a later run.
 
     Args:
         dataset: The dataset in the cache.
-        on_stream: Told which stream is next.
-        anew: Streams whose packs are to be written in any case, because they are damaged.
+        on_stream: Called with each stream before it is packed.
+        anew: Streams with damaged packs, which are written in any case.
 
     Raises:
         DamagedError: What is to be packed of a stream is damaged; the other streams are packed.
@@ -360,16 +365,16 @@ class WordRows:
 
     def __init__(self, dataset: Dataset, stream: str) -> None:
         self._native = dataset.native(stream)
-        self._order = {clip: place for place, clip in enumerate(self._native)}
+        self._order = {clip: number for number, clip in enumerate(self._native)}
         self._coming = self._native.in_order()
         self._next = 0
 
     def __call__(self, clip: str) -> Features | None:
         """A clip's rows; None where it has none."""
-        place = self._order.get(clip)
-        if place is None:
+        number = self._order.get(clip)
+        if number is None:
             return None
-        if place < self._next:
+        if number < self._next:
             return self._native[clip]
         for name, features in self._coming:
             self._next += 1

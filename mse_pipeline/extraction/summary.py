@@ -1,4 +1,4 @@
-"""Summary: what an extraction found, made and could not make, and where to look."""
+"""Summary: what an extraction found, what it extracted, and what failed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class StreamCount:
 
     Attributes:
         done: Clips that have it.
-        made: Clips that got it in this run.
-        failed: Clips that lack it, by defect code.
-        rows: Rows in all.
-        valid: Valid rows among them.
+        made: Clips for which this run extracted it.
+        failed: Clips that failed, by defect code.
+        rows: Number of rows.
+        valid: Number of valid rows.
     """
 
     done: int
@@ -34,22 +34,22 @@ class StreamCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """The end of an extraction.
+    """Result of an extraction.
 
     Attributes:
         dataset: The dataset's name in the cache.
         path: Its folder.
         found: Clips in the corpus, by split.
         expected: Official counts by split; empty where there are none.
-        asked: Clips that this run was to have complete (all, or `--limit`).
-        processed: Clips that this run worked on.
+        asked: Clips that this run should complete: all, or those of `--limit` and `--share`.
+        processed: Clips that this run processed.
         streams: Counts by stream.
-        failed_clips: Clips among those asked for that lack a stream.
-        remarks: Remarks on clips that are done, by defect code.
-        instead: What was done in place of the best, as something is missing on this machine, as sentences.
-        defects: What the corpus itself shows, by defect code.
-        understood: What its reader made of the label files, in few words.
-        notes: What its reader chose or left aside, as sentences.
+        failed_clips: Those of `asked` that lack a stream.
+        remarks: Number of remarks on extracted clips, by defect code.
+        instead: Sentences about substitutes, because a model or package is missing on this machine.
+        defects: Number of defects of the corpus, by defect code.
+        understood: How the reader interpreted the label files, in short.
+        notes: Sentences about what the reader chose or ignored.
         failures: The rows of failed streams.
         seconds: Duration of the run.
     """

@@ -154,7 +154,7 @@ _ENTRIES = {
         size=1_990_986,
     ),
     "visual.yunet": ExtractorEntry(
-        f"{_VISUAL}.yunet",
+        f"{_VISUAL}.mtcnn",
         "Yunet",
         15,
         "face box, probability and five landmarks (YuNet), quicker than MTCNN and with profiles, 5 rows a second",

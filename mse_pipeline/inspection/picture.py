@@ -80,9 +80,9 @@ def _figure(height: float) -> Figure:
     from matplotlib.figure import Figure
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    known = {font.name for font in font_manager.fontManager.ttflist}
+    installed = {font.name for font in font_manager.fontManager.ttflist}
     with matplotlib.rc_context():
-        matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in known] or ["sans-serif"]
+        matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in installed] or ["sans-serif"]
         return Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=PAPER, layout="constrained")
 
 
@@ -187,8 +187,8 @@ def _waveform(axes: Any, inspection: Inspection) -> None:
     axes.set_ylabel("sound", fontsize=8, color=INK, rotation=0, ha="right", va="center")
     audio = inspection.audio
     if audio is None or not len(audio.samples):
-        told = "no sound" if inspection.frames else "no media file"
-        axes.text(0.5, 0.5, told, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=9)
+        reason = "no sound" if inspection.frames else "no media file"
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=9)
     else:
         columns = min(len(audio.samples), 2400)
         edges = np.linspace(0, len(audio.samples), columns + 1).astype(int)[:-1]

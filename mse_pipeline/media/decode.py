@@ -21,9 +21,19 @@ from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, why_refused
 from mse_pipeline.media.frames import Frame, PixelAspect
 from mse_pipeline.media.probe import MediaInfo, describe
-from mse_pipeline.media.seeking import CODECS, CONTAINERS, Opened, Skipper, open_at
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
-from mse_pipeline.media.timeline import FrameClock, FrameRequest, FrameSampler, Timeline, exact
+from mse_pipeline.media.timeline import (
+    CODECS,
+    CONTAINERS,
+    FrameClock,
+    FrameRequest,
+    FrameSampler,
+    Opened,
+    Skipper,
+    Timeline,
+    exact,
+    open_at,
+)
 
 __all__ = ["Decoded", "FrameRequest", "decode"]
 

@@ -8,16 +8,17 @@ from mse_pipeline.metrics.calibration import class_calibration, number_calibrati
 from mse_pipeline.metrics.evaluation import (
     ERRORS,
     KIND,
+    ClassScores,
     Family,
     alarms,
     check,
+    class_scores,
     errors,
     evaluate,
     kind,
     of_classes,
     primary,
 )
-from mse_pipeline.metrics.families import ClassScores, class_scores
 
 __all__ = [
     "ERRORS",

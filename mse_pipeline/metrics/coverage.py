@@ -54,31 +54,31 @@ class Coverage:
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the streams that are read."""
-        return tuple(dict.fromkeys(stream for one in self.splits.values() for stream in one.streams))
+        return tuple(dict.fromkeys(stream for split in self.splits.values() for stream in split.streams))
 
     def parts(self, stream: str | None = None) -> dict[str, tuple[int, int]]:
         """By split, how many clips have a stream, of how many that are read; how many are read, where none is named."""
         if stream is None:
-            return {name: (one.read, one.whole) for name, one in self.splits.items()}
-        return {name: (one.streams.get(stream, 0), one.read) for name, one in self.splits.items()}
+            return {name: (split.read, split.whole) for name, split in self.splits.items()}
+        return {name: (split.streams.get(stream, 0), split.read) for name, split in self.splits.items()}
 
     def shortcomings(self) -> tuple[str, ...]:
         """What covers less than 90 % of a split, as sentences."""
-        found = []
+        sentences = []
         for stream in (None, *self.streams):
             parts = self.parts(stream)
             if is_low(parts):
-                had, of = (sum(part[place] for part in parts.values()) for place in (0, 1))
+                had, of = (sum(part[side] for part in parts.values()) for side in (0, 1))
                 share = f"{had:,} of {of:,} clips {{}} ({100 * had / max(of, 1):.1f} %; {told(parts)})"
                 if stream is None:
-                    found.append(f"Only {share.format('were read')}: the others are not there, or have no label.")
+                    sentences.append(f"Only {share.format('were read')}: the others are not there, or have no label.")
                 else:
-                    found.append(f"{stream}: only {share.format('have it')}. The others were read without it.")
-        return tuple(found)
+                    sentences.append(f"{stream}: only {share.format('have it')}. The others were read without it.")
+        return tuple(sentences)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {name: asdict(one) for name, one in self.splits.items()}
+        return {name: asdict(split) for name, split in self.splits.items()}
 
     @classmethod
     def from_plain(cls, value: Any) -> Coverage:
@@ -89,7 +89,7 @@ class Coverage:
         """
         if not isinstance(value, Mapping) or not value.keys() <= set(Split):
             raise ValueError("it is no object of the splits train, valid and test")
-        return cls({str(name): _split(one) for name, one in value.items()})
+        return cls({str(name): _split(split) for name, split in value.items()})
 
 
 NOT_TOLD = Coverage({})

@@ -46,23 +46,23 @@ def require_same(stored: StoredTraining, dataset: Dataset) -> list[str]:
     Raises:
         UsageError: Task, streams, their identities, clocks or dimensions differ; all differences are named.
     """
-    wrong, remarks = [], []
+    problems, remarks = [], []
     task = dataset.manifest.task
     if task != stored.task:
-        wrong.append(f"what is predicted: {describe(stored.task)} -> {describe(task)}")
+        problems.append(f"what is predicted: {describe(stored.task)} -> {describe(task)}")
     for stream in stored.streams.values():
-        found, told = _compare(stream, dataset)
-        wrong += found
-        remarks += told
+        different, notes = _compare(stream, dataset)
+        problems += different
+        remarks += notes
     words = stored.about.words
-    if words is not None and not wrong:
-        wrong += _identity(words, dataset)
-    if wrong:
-        listed = "".join(f"\n  {one}" for one in wrong)
+    if words is not None and not problems:
+        problems += _identity(words, dataset)
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
         raise UsageError(
             f"The dataset {dataset.name} differs from what the run {stored.path} was trained on (the run's -> the "
-            f"dataset's):{listed}\nExtract it with the streams, options and alignment of the run's dataset, as "
-            "`mse evaluate` needs them alike."
+            f"dataset's):{listed}\nExtract it with the streams, options and alignment of the run's dataset: "
+            "`mse evaluate` needs the same ones."
         )
     limit = dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")
     if stored.streams and dataset.manifest.recipe and limit != stored.about.media.max_seconds:
@@ -77,15 +77,15 @@ def _compare(stream: StreamAbout, dataset: Dataset) -> tuple[list[str], list[str
     """What differs in one stream, and what should be known of it."""
     if stream.name not in dataset.manifest.streams:
         return [f"{stream.name}: the dataset has no such stream; it has {', '.join(dataset) or 'none'}"], []
-    wrong = _identity(stream, dataset)
+    problems = _identity(stream, dataset)
     entry = dataset.manifest.streams[stream.name]
     clock = differences(stream.alignment.model_dump(mode="json"), dict(entry.alignment))
-    wrong += [f"{stream.name}, its clock: {one}" for one in clock]
-    if wrong:
-        return wrong, []
+    problems += [f"{stream.name}, its clock: {difference}" for difference in clock]
+    if problems:
+        return problems, []
     features = dataset[stream.name]
-    one = next(iter(features.values()), None)
-    names = stream.names if one is None else tuple(one.names)  # where no clip has the stream, it is read as absent
+    first = next(iter(features.values()), None)
+    names = stream.names if first is None else tuple(first.names)  # where no clip has the stream, it is read as absent
     if names != stream.names:
         return [f"{stream.name}: {_names_differ(stream.names, names)}"], []
     if not stream.extracted and entry.version != stream.version:
@@ -99,16 +99,16 @@ def _identity(stream: StreamAbout, dataset: Dataset) -> list[str]:
         return [f"{stream.name}: the dataset has no such stream"]
     before = {name: value for name, value in stream.identity.items() if name not in OF_THE_DATASET}
     after = {name: value for name, value in entry.identity.items() if name not in OF_THE_DATASET}
-    return [f"{stream.name}: {one}" for one in differences(before, after)]
+    return [f"{stream.name}: {difference}" for difference in differences(before, after)]
 
 
 def _names_differ(run: Sequence[str], dataset: Sequence[str]) -> str:
     if len(run) != len(dataset):
         return f"{len(run)} values a row -> {len(dataset)}"
-    place, (before, after) = next(
+    number, (before, after) = next(
         (n, pair) for n, pair in enumerate(zip(run, dataset, strict=True)) if len(set(pair)) > 1
     )
-    return f"value {place} of a row: {before} -> {after}"
+    return f"value {number} of a row: {before} -> {after}"
 
 
 def _seconds(limit: object) -> str:
@@ -164,16 +164,16 @@ class Evaluation:
     @property
     def predictions(self) -> list[ClipPrediction]:
         """Those of all seeds, one seed after the other."""
-        return [one for seed in self.seeds for one in seed.predictions]
+        return [prediction for seed in self.seeds for prediction in seed.predictions]
 
     def mean(self) -> dict[str, tuple[float, float | None]]:
         """Mean and sample deviation of each metric over the seeds; no deviation of one seed."""
-        found = {}
+        scores = {}
         for name in self.seeds[0].metrics:
             values = [seed.metrics[name] for seed in self.seeds]
             whole = len(values) > 1 and all(map(math.isfinite, values))
-            found[name] = (statistics.fmean(values), statistics.stdev(values) if whole else None)
-        return found
+            scores[name] = (statistics.fmean(values), statistics.stdev(values) if whole else None)
+        return scores
 
 
 def evaluate(
@@ -202,27 +202,37 @@ def evaluate(
             or the split has no clip.
         MseError: Something is damaged.
     """
-    trainings = [open_stored(run, one) for one in (seeds_of(run) if seed == "all" else [seed])]
+    trainings = [open_stored(run, number) for number in (seeds_of(run) if seed == "all" else [seed])]
     first = trainings[0]
     used = decoding or first.about.training.decoding
     check_decoding(first.task, used)
     remarks = require_same(first, dataset)
     if not any(clip.split == split for clip in dataset.clips):
-        there = [one.value for one in Split if any(clip.split == one for clip in dataset.clips)]
-        raise UsageError(f"The dataset {dataset.name} has no clip in its {split} split; it has {', '.join(there)}.")
+        present = [part.value for part in Split if any(clip.split == part for clip in dataset.clips)]
+        raise UsageError(f"The dataset {dataset.name} has no clip in its {split} split; it has {', '.join(present)}.")
     loaded = load_backbone(first, backbone, device)
     streams = {stream.name: dataset[stream.name] for stream in first.streams.values()}
     jobs = [_job(stored, dataset, loaded, used) for stored in trainings]
-    known = {part: [one for one in every if one.target != UNKNOWN] for part, every in jobs[0].examples.items()}
+    labelled = {
+        part: [example for example in examples if example.target != UNKNOWN]
+        for part, examples in jobs[0].examples.items()
+    }
     if dataset.name == first.about.dataset:
-        remarks += _since_training(first, read_data(dataset.clips, known, streams))
-    coverage = measure(dataset, {split: known[split] or jobs[0].examples[split]}, streams)
+        remarks += _since_training(first, read_data(dataset.clips, labelled, streams))
+    coverage = measure(dataset, {split: labelled[split] or jobs[0].examples[split]}, streams)
     remarks += coverage.shortcomings()
-    absent = _absent(dataset, streams, [one.clip for one in jobs[0].examples[split]])
-    found = tuple(_seed(stored, job, split, absent) for stored, job in zip(trainings, jobs, strict=True))
-    labelled = len(known[split])
-    kind = jobs[0].metric_kind
-    return Evaluation(first, dataset.name, split, used, labelled, tuple(remarks), found, coverage, metric_kind=kind)
+    absent = _absent(dataset, streams, [example.clip for example in jobs[0].examples[split]])
+    return Evaluation(
+        stored=first,
+        dataset=dataset.name,
+        split=split,
+        decoding=used,
+        labelled=len(labelled[split]),
+        remarks=tuple(remarks),
+        seeds=tuple(_seed(stored, job, split, absent) for stored, job in zip(trainings, jobs, strict=True)),
+        coverage=coverage,
+        metric_kind=jobs[0].metric_kind,
+    )
 
 
 def _since_training(stored: StoredTraining, data: Data) -> list[str]:
@@ -237,7 +247,7 @@ def _since_training(stored: StoredTraining, data: Data) -> list[str]:
         return []
     return [
         f"The data of {name} have changed since the run {stored.path} was trained on them: {', '.join(changed)}. "
-        "Scores of now are not to be compared with those of then; `mse train` trains anew."
+        "Do not compare scores of before with scores of now; `mse train` trains again on the new data."
     ]
 
 
@@ -251,15 +261,15 @@ def _absent(
     dataset: Dataset, streams: Mapping[str, Mapping[str, Features]], clips: Sequence[str]
 ) -> dict[str, list[Remark]]:
     """By clip, which streams it is predicted without, and why as far as the journal knows."""
-    found: dict[str, list[Remark]] = {}
+    remarks: dict[str, list[Remark]] = {}
     for name, stream in streams.items():
         lacking = [clip for clip in clips if not has_rows(stream, clip)]
         rows = {row.clip: row for row in dataset.rows(name)} if lacking else {}
         for clip in lacking:
             code, message = (rows[clip].code, rows[clip].message) if clip in rows else (None, None)
             remark = Remark(code or "absent", message or "The dataset has no features of it.", name)
-            found.setdefault(clip, []).append(remark)
-    return found
+            remarks.setdefault(clip, []).append(remark)
+    return remarks
 
 
 def _seed(stored: StoredTraining, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
@@ -280,11 +290,11 @@ def _seed(stored: StoredTraining, job: Job, split: Split, absent: Mapping[str, S
 
 def _labelled(predicted: Predicted) -> Predicted:
     """Of those clips that have a label."""
-    known = [place for place, example in enumerate(predicted.examples) if example.target != UNKNOWN]
+    labelled = [number for number, example in enumerate(predicted.examples) if example.target != UNKNOWN]
     return Predicted(
-        [predicted.examples[place] for place in known],
-        [predicted.values[place] for place in known],
-        [predicted.probabilities[place] for place in known],
+        [predicted.examples[number] for number in labelled],
+        [predicted.values[number] for number in labelled],
+        [predicted.probabilities[number] for number in labelled],
     )
 
 

@@ -1,9 +1,8 @@
-"""Remaking: the recipes by which new media become just the features that a run was trained on, or why they cannot.
+"""Remaking: the recipes that make from new media the same features as a run was trained on, or why that is impossible.
 
-Models that a run names, found on this machine: a run may come from a stranger, so that its word alone does little.
-
-What a run names is looked for in the models' folder and in the hub's cache, which hold what the user fetched, and as a
-folder of safetensors, which are data alone. Anything else, a download or pickled weights, the user names himself.
+A run may come from a stranger. So the models that it names are looked for only in the models' folder and the hub's
+cache, where the user has put them, and as folders of safetensors, which are data alone. For anything else, a download
+or pickled weights, the user must give the path.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from mse_pipeline.training.stored import StoredTraining
 BUILT_IN = "built-in"
 
 
-def load_backbone(stored: StoredTraining, given: str | None = None, device: str = "cpu") -> Backbone:
+def load_backbone(stored: StoredTraining, source: str | None = None, device: str = "cpu") -> Backbone:
     """The backbone that a run was trained with: the digest of its weights is the run's.
 
     Args:
         stored: The run.
-        given: Where the user says that it is, by a short name, hub name or folder; None for where the run says.
+        source: Short name, hub name or folder, as the user gave it; None for what the run says.
         device: Where it computes.
 
     Raises:
@@ -47,11 +46,11 @@ def load_backbone(stored: StoredTraining, given: str | None = None, device: str 
         MseError: It is damaged, or does not fit into memory.
     """
     about = stored.about.backbone
-    name, revision = given, None
-    if given is not None:
-        entry = registry.find(given)
-        same = about.source in {given, entry.hub_id if entry else None}
-        revision = about.revision if same and about.source != BUILT_IN and not Path(given).is_dir() else None
+    name, revision = source, None
+    if source is not None:
+        entry = registry.find(source)
+        same = about.source in {source, entry.hub_id if entry else None}
+        revision = about.revision if same and about.source != BUILT_IN and not Path(source).is_dir() else None
     elif about.source == BUILT_IN:
         name = registry.TINY
     else:
@@ -59,11 +58,11 @@ def load_backbone(stored: StoredTraining, given: str | None = None, device: str 
     loaded = backbones.load(
         str(name), dtype=about.dtype, device=device, revision=revision, quantization=about.quantization
     )
-    found = loaded.digest()
-    if found != about.digest:
+    digest = loaded.digest()
+    if digest != about.digest:
         raise UsageError(
             f"The backbone {loaded.source} is not the one that the run was trained with ({about.source}): the SHA-256 "
-            f"of its weights is {found[:12]}…, the run's {about.digest[:12]}…. Give the same checkpoint with "
+            f"of its weights is {digest[:12]}…, the run's {about.digest[:12]}…. Give the same checkpoint with "
             "--backbone, or train again."
         )
     if loaded.hidden_size != stored.config.hidden_size:
@@ -74,14 +73,14 @@ def load_backbone(stored: StoredTraining, given: str | None = None, device: str 
     return loaded
 
 
-def find_here(name: str, revision: str | None, what: str, option: str) -> Path:
+def find_here(name: str, revision: str | None, subject: str, option: str) -> Path:
     """The folder or file of a model that a run names, without a download.
 
     Args:
         name: Hub name, folder, or file of weights.
         revision: Commit of the hub, where the run tells one.
-        what: How the sentence begins.
-        option: With which option the user names it himself.
+        subject: The model in words, with which an error begins.
+        option: The option that gives the path instead.
 
     Raises:
         UsageError: It is not on this machine, or its weights are pickled and lie where strangers may have put them.
@@ -102,15 +101,14 @@ def find_here(name: str, revision: str | None, what: str, option: str) -> Path:
             return cached
         at = "" if revision is None else f" (commit {revision})"
         raise UsageError(
-            f"{what}{at} is neither in the models' folder {kept}, nor in the hub's cache, nor a folder here. What a "
-            f"run names is not downloaded unasked: if you trust it, name it yourself with {option}, a hub name or a "
-            "folder."
+            f"{subject}{at} was not found in the models' folder {kept}, in the hub's cache, or as a folder. Models "
+            f"that a run names are not downloaded. If you trust it, use {option} with a hub name or a folder."
         )
     pickled = [file.name for file in files if file.suffix != ".safetensors" and not is_gguf(file)]
     if pickled:
         raise UsageError(
-            f"{what} has pickled weights ({pickled[0]}) outside of the models' folder {kept}. They are not opened on a "
-            f"run's word: if you trust them, name the place yourself with {option}."
+            f"{subject} has pickled weights ({pickled[0]}) outside of the models' folder {kept}. Pickled files can run "
+            f"code, so they are not opened because a run names them. If you trust them, use {option}."
         )
     return path
 
@@ -140,24 +138,26 @@ def recipes(stored: StoredTraining, models: Mapping[str, str] | None = None) -> 
             model is missing, or what is installed makes other values; the difference is named.
         MseError: What the run says of its features is damaged.
     """
-    given = dict(models or {})
+    places = dict(models or {})
     wanted = [*stored.streams.values(), *([stored.about.words] if stored.about.words else [])]
-    _refuse_unknown(given, [stream.name for stream in wanted])
-    options = {stream.name: _options(stored, stream, given.get(stream.name)) for stream in wanted}
+    _refuse_unknown(places, [stream.name for stream in wanted])
+    options = {stream.name: _options(stored, stream, places.get(stream.name)) for stream in wanted}
     by_clock: dict[str, list[StreamAbout]] = {}
     for stream in stored.streams.values():
         by_clock.setdefault(stream.alignment.model_dump_json(), []).append(stream)
-    made = []
+    remade = []
     for streams in by_clock.values():
-        alignment = _alignment(streams[0], given.get(SUBTOKENS))
+        alignment = _alignment(streams[0], places.get(SUBTOKENS))
         words = alignment.get("stream")
         names = [*([words] if words else []), *(stream.name for stream in streams)]
         if words is not None and words not in options:
-            raise MseError(f"{stored.path} is damaged: its features stand on the words of {words}, which it lacks.")
-        made.append(_recipe(stored, alignment, {name: options[name] for name in names}))
-    for recipe in made:
+            raise MseError(
+                f"{stored.path} is damaged: its features are aligned to the words of {words}, which it does not have."
+            )
+        remade.append(_recipe(stored, alignment, {name: options[name] for name in names}))
+    for recipe in remade:
         _require_same(stored, recipe, {stream.name: stream for stream in wanted})
-    return made
+    return remade
 
 
 def _recipe(stored: StoredTraining, alignment: dict[str, Any], streams: dict[str, dict[str, Any]]) -> Recipe:
@@ -177,15 +177,15 @@ def _recipe(stored: StoredTraining, alignment: dict[str, Any], streams: dict[str
         raise MseError(f"{stored.path} is damaged: its features make no recipe ({first['msg']}).") from error
 
 
-def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
-    strangers = [name for name in given if name not in {*known, SUBTOKENS}]
-    if strangers:
+def _refuse_unknown(models: Mapping[str, str], streams: list[str]) -> None:
+    unknown = [name for name in models if name not in {*streams, SUBTOKENS}]
+    if unknown:
         raise UsageError(
-            f"--model {strangers[0]}={given[strangers[0]]}: the run has no such stream; it has {', '.join(known)}."
+            f"--model {unknown[0]}={models[unknown[0]]}: the run has no such stream; it has {', '.join(streams)}."
         )
 
 
-def _options(stored: StoredTraining, stream: StreamAbout, given: str | None) -> dict[str, Any]:
+def _options(stored: StoredTraining, stream: StreamAbout, model: str | None) -> dict[str, Any]:
     """Options that configure the extractor as the run's identity says, and where its model is."""
     _require_remakable(stored, stream)
     name = str(stream.identity["stream"])
@@ -199,27 +199,29 @@ def _options(stored: StoredTraining, stream: StreamAbout, given: str | None) -> 
     places = stored.places.get(stream.name, {})
     for option in _MODELS:
         if option in extractor.not_values:
-            options |= _model(stream, option, places, given, entry)
+            options |= _model(stream, option, places, model, entry)
     # What does not fit the extractor is told here, before anything is opened.
-    asked = create(stream.name, options)
-    if isinstance(asked, FaceExtractor) and (missing := asked.face.settled().missing()):
+    made = create(stream.name, options)
+    if isinstance(made, FaceExtractor) and (missing := made.face.settled().missing()):
         raise UsageError(
-            f"The run's features {stream.name} need {' and '.join(missing)} in {models_folder()}. A run causes no "
-            "download unasked: put the file there, or extract once with `detector: yunet` and `identity: sface`."
+            f"The run's features {stream.name} need {' and '.join(missing)} in {models_folder()}. mse predict "
+            "downloads nothing: put the file there, or extract once with `detector: yunet` and `identity: sface`."
         )
-    if given is not None and not any(option in extractor.not_values for option in _MODELS):
-        raise UsageError(f"--model {stream.name}={given}: {asked.stream} has no model of its own to be named.")
+    if model is not None and not any(option in extractor.not_values for option in _MODELS):
+        raise UsageError(
+            f"--model {stream.name}={model}: {made.stream} has no model of its own. Leave out --model for it."
+        )
     return options
 
 
 def _require_remakable(stored: StoredTraining, stream: StreamAbout) -> None:
     if not stream.extracted:
         source = stream.identity.get("imported")
-        told = source.get("tool") or source.get("format") if isinstance(source, Mapping) else None
+        origin = source.get("tool") or source.get("format") if isinstance(source, Mapping) else None
         raise UsageError(
             f"The run {stored.path} was trained on {stream.name}, features that were imported and not extracted by mse"
-            f"{f' ({told})' if told else ''}, so they cannot be made of new media here. Import the new clips' features "
-            "as a dataset and run `mse evaluate` on it, or train on extracted features."
+            f"{f' ({origin})' if origin else ''}, so they cannot be made of new media here. Import the features of "
+            "the new clips as a dataset and run `mse evaluate` on it, or train on extracted features."
         )
     if "files" in stream.identity:
         raise UsageError(
@@ -229,26 +231,26 @@ def _require_remakable(stored: StoredTraining, stream: StreamAbout) -> None:
 
 
 def _model(
-    stream: StreamAbout, option: str, places: Mapping[str, Any], given: str | None, entry: Any
+    stream: StreamAbout, option: str, places: Mapping[str, Any], model: str | None, entry: Any
 ) -> dict[str, Any]:
-    """Where an extractor's model is: the user's word counts, the run's is looked up with distrust."""
+    """Where an extractor's model is: as the user says, or else as the run says, which is looked up with distrust."""
     named = places.get(option)
-    if given is not None:
-        same = given == named and isinstance(places.get("revision"), str) and not Path(given).is_dir()
-        return {option: given, **({"revision": places["revision"]} if same else {})}
+    if model is not None:
+        same = model == named and isinstance(places.get("revision"), str) and not Path(model).is_dir()
+        return {option: model, **({"revision": places["revision"]} if same else {})}
     if named is None:
         named = getattr(create_default(entry), option, None)
     if named is None:
         if entry.file and entry.missing():
             raise UsageError(
-                f"The model of the run's features {stream.name} is missing: {entry.missing()} A run causes no download "
-                f"unasked: put the file there, or name it with --model {stream.name}=FILE."
+                f"The model of the run's features {stream.name} is missing: {entry.missing()} mse predict downloads "
+                f"nothing: put the file there, or name it with --model {stream.name}=FILE."
             )
         return {}
     revision = places.get("revision")
-    what = f"The model {named} of the run's features {stream.name}"
-    found = find_here(str(named), None if revision is None else str(revision), what, f"--model {stream.name}=PLACE")
-    return {option: str(found)}
+    subject = f"The model {named} of the run's features {stream.name}"
+    commit = None if revision is None else str(revision)
+    return {option: str(find_here(str(named), commit, subject, f"--model {stream.name}=PLACE"))}
 
 
 def create_default(entry: Any) -> Any:
@@ -259,23 +261,23 @@ def create_default(entry: Any) -> Any:
         return None
 
 
-def _alignment(stream: StreamAbout, given: str | None) -> dict[str, Any]:
+def _alignment(stream: StreamAbout, tokenizer: str | None) -> dict[str, Any]:
     alignment: dict[str, Any] = stream.alignment.model_dump()
     subtokens = alignment.get(SUBTOKENS)
-    if given is not None:
-        alignment[SUBTOKENS] = given
+    if tokenizer is not None:
+        alignment[SUBTOKENS] = tokenizer
     elif subtokens is not None and not Path(subtokens).expanduser().is_dir():
-        what = f"The tokenizer {subtokens} of the run's alignment"
-        alignment[SUBTOKENS] = str(find_here(subtokens, None, what, f"--model {SUBTOKENS}=PLACE"))
+        subject = f"The tokenizer {subtokens} of the run's alignment"
+        alignment[SUBTOKENS] = str(find_here(subtokens, None, subject, f"--model {SUBTOKENS}=PLACE"))
     return alignment
 
 
 def _require_same(stored: StoredTraining, recipe: Recipe, streams: Mapping[str, StreamAbout]) -> None:
-    """Refuse extractors that would make other values than the run was trained on."""
+    """Refuse extractors whose values would differ from those that the run was trained on."""
     for spec in stream_specs(recipe):
-        found = differences(streams[spec.stream].identity, spec.identity)
-        if found:
-            weights = any(one.startswith("weights:") for one in found)
+        changes = differences(streams[spec.stream].identity, spec.identity)
+        if changes:
+            weights = any(change.startswith("weights:") for change in changes)
             mend = (
                 f"Name the model that it was trained with: --model {spec.stream}=PLACE."
                 if weights
@@ -284,5 +286,5 @@ def _require_same(stored: StoredTraining, recipe: Recipe, streams: Mapping[str, 
             )
             raise UsageError(
                 f"The run {stored.path} was trained on other values of {spec.stream} than are made here (the run's -> "
-                f"here): {'; '.join(found)}. {mend}"
+                f"here): {'; '.join(changes)}. {mend}"
             )

@@ -78,7 +78,7 @@ class ClipPrediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what does not concern the clip is left out."""
-        told = {
+        plain = {
             "clip": self.clip,
             "media": self.media,
             "split": self.split,
@@ -90,7 +90,7 @@ class ClipPrediction:
         }
         always = {"clip", "prediction"}
         return {
-            **{name: value for name, value in told.items() if value is not None or name in always},
+            **{name: value for name, value in plain.items() if value is not None or name in always},
             "probabilities": dict(self.probabilities),
             "remarks": [
                 {name: value for name, value in vars(remark).items() if value is not None} for remark in self.remarks
@@ -107,9 +107,9 @@ def having(predictions: Sequence[ClipPrediction], stream: str) -> tuple[int, int
         >>> having([heard, replace(heard, remarks=(Remark("no_face", "", "visual.mtcnn"),))], "visual.mtcnn")
         (1, 2)
     """
-    made = [one for one in predictions if one.prediction is not None]
-    lacking = [one for one in made if any(r.stream == stream and r.code in ABSENT for r in one.remarks)]
-    return len(made) - len(lacking), len(made)
+    predicted = [clip for clip in predictions if clip.prediction is not None]
+    lacking = [clip for clip in predicted if any(r.stream == stream and r.code in ABSENT for r in clip.remarks)]
+    return len(predicted) - len(lacking), len(predicted)
 
 
 def answer_names(task: Task) -> tuple[str, ...]:
@@ -140,21 +140,21 @@ _PLAIN = ("clip", "media", "split", "seed", "target", "prediction", "confidence"
 
 
 def check_outside(path: Path, stored: StoredTraining, option: str) -> None:
-    """Refuse a place inside of the run, whose files are its results.
+    """Refuse a path inside of the run's folder, which holds its results.
 
     Args:
         path: Where something is to be written.
         stored: The run.
-        option: Which option names the place.
+        option: The option that gave the path.
 
     Raises:
         UsageError: It lies in the run's folder.
     """
     folder = stored.folder.resolve()
     own = {stored.path.resolve(), folder, *(above for above in folder.parents[:2] if (above / RUN).is_file())}
-    if any(path.resolve().is_relative_to(one) for one in own):
+    if any(path.resolve().is_relative_to(home) for home in own):
         raise UsageError(
-            f"{option} {path} lies in the run's own folder, which is never written to: give another place."
+            f"{option} {path} lies in the run's own folder, where nothing may be written. Give another path."
         )
 
 
@@ -187,7 +187,7 @@ def write_predictions(
     """
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
-        lines = (json.dumps(one.to_dict(), ensure_ascii=False) for one in predictions)
+        lines = (json.dumps(clip.to_dict(), ensure_ascii=False) for clip in predictions)
         write_text(path, "".join(f"{line}\n" for line in lines))
     elif suffix == ".csv":
         write_text(path, _csv(predictions, task))
@@ -196,11 +196,11 @@ def write_predictions(
 
 
 def _columns(predictions: Sequence[ClipPrediction]) -> dict[str, list[Any]]:
-    columns = {name: [getattr(one, name) for one in predictions] for name in _PLAIN}
+    columns = {name: [getattr(clip, name) for clip in predictions] for name in _PLAIN}
     filled = {name: values for name, values in columns.items() if name in {"clip", "prediction"} or any(
         value is not None for value in values
     )}  # fmt: skip
-    return {**filled, "remarks": ["; ".join(told(remark) for remark in one.remarks) for one in predictions]}
+    return {**filled, "remarks": ["; ".join(told(remark) for remark in clip.remarks) for clip in predictions]}
 
 
 def told(remark: Any) -> str:
@@ -211,7 +211,7 @@ def told(remark: Any) -> str:
 def _csv(predictions: Sequence[ClipPrediction], task: Task) -> str:
     names = answer_names(task)
     columns = _columns(predictions)
-    columns |= {f"p_{name}": [one.probabilities.get(name) for one in predictions] for name in names}
+    columns |= {f"p_{name}": [clip.probabilities.get(name) for clip in predictions] for name in names}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -224,7 +224,7 @@ def _write_parquet(path: Path, predictions: Sequence[ClipPrediction], task: Task
     import pyarrow.parquet as pq
 
     names = answer_names(task)
-    lists = [[one.probabilities[name] for name in names] if one.probabilities else None for one in predictions]
+    lists = [[clip.probabilities[name] for name in names] if clip.probabilities else None for clip in predictions]
     columns = {**_columns(predictions), "probabilities": pa.array(lists, pa.list_(pa.float64()))}
     metadata = {"mse.answers": json.dumps(names, ensure_ascii=False), "mse.coverage": json.dumps(coverage.to_plain())}
     table = pa.table(columns).replace_schema_metadata(metadata)

@@ -181,7 +181,7 @@ def _section(table: ResultTable) -> str:
     read = coverage_rows(table)
     if read:
         lines += ["", "| read | clips | runs |", "| --- | --- | --- |"]
-        lines += [_line(map(escape, (what, parts, runs or "all"))) for what, parts, runs in read]
+        lines += [_line(map(escape, (difference, parts, runs or "all"))) for difference, parts, runs in read]
     for sentence in marks(table):
         lines += ["", escape(sentence)]
     pending = ", ".join(escape(run.name) for run in table.pending)
@@ -279,8 +279,8 @@ def _coverage(table: ResultTable, console: Console) -> None:
     from rich.text import Text
 
     listed = RichTable.grid(padding=(0, 1, 0, 0))
-    for what, parts, runs in coverage_rows(table):
-        listed.add_row(Text(what), Text(f"{parts}{f'  ({runs})' if runs else ''}"), style="dim")
+    for difference, parts, runs in coverage_rows(table):
+        listed.add_row(Text(difference), Text(f"{parts}{f'  ({runs})' if runs else ''}"), style="dim")
     if listed.row_count:
         console.print(listed)
     for sentence in marks(table):
@@ -330,7 +330,7 @@ def _render(
 
     name_width, reads_width, join = layout
     title = Text.assemble((table.dataset, "bold"), ("  test split", "dim"))
-    made = RichTable(
+    terminal_table = RichTable(
         title=title,
         title_justify="left",
         title_style="",
@@ -339,14 +339,14 @@ def _render(
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    made.add_column("run", max_width=name_width, no_wrap=True, overflow="ellipsis")
-    made.add_column("reads", max_width=reads_width, overflow="fold")
-    made.add_column("n", justify="right", no_wrap=True)
+    terminal_table.add_column("run", max_width=name_width, no_wrap=True, overflow="ellipsis")
+    terminal_table.add_column("reads", max_width=reads_width, overflow="fold")
+    terminal_table.add_column("n", justify="right", no_wrap=True)
     for column in columns:
         # With a column's numbers padded to one shape, the left edge lines up the decimal points.
-        made.add_column(column.title, justify="left", no_wrap=True)
+        terminal_table.add_column(column.title, justify="left", no_wrap=True)
     for title_beside, _ in beside:
-        made.add_column(title_beside, justify="right", no_wrap=True)
+        terminal_table.add_column(title_beside, justify="right", no_wrap=True)
     ours = [row.cells for row in table.rows]
     theirs = [{key: Cell(mean, row.sd.get(key)) for key, mean in row.mean.items()} for row in others]
     texts = {column.key: _aligned(column, [*ours, *theirs], join) for column in columns}
@@ -361,11 +361,13 @@ def _render(
             Text(row.reads),
             Text(str(len(row.run.seeds))),
         ]
-        made.add_row(*label, *cells, *(Text(rows[i]) for _, rows in beside), end_section=last and bool(others))
+        terminal_table.add_row(
+            *label, *cells, *(Text(rows[i]) for _, rows in beside), end_section=last and bool(others)
+        )
     for i, other in enumerate(others, start=len(ours)):
         label = [Text(other.system), Text(f"published ({other.source})"), Text(str(other.seeds or ""))]
-        made.add_row(*label, *(Text(texts[c.key][i]) for c in columns), style="dim")
-    return made
+        terminal_table.add_row(*label, *(Text(texts[c.key][i]) for c in columns), style="dim")
+    return terminal_table
 
 
 def _named(run: RunGroup, width: int) -> str:

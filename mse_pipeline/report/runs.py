@@ -103,13 +103,13 @@ class RunGroup:
     @property
     def labelled(self) -> str:
         """8 hex digits over clips, splits, labels and texts, by which runs are of the same data; empty if not told."""
-        told = [self.data.get(name, "") for name in ("clips", "label", "text")]
-        return blake2b(" ".join(told).encode(), digest_size=4).hexdigest() if all(told) else ""
+        digests = [self.data.get(name, "") for name in ("clips", "label", "text")]
+        return blake2b(" ".join(digests).encode(), digest_size=4).hexdigest() if all(digests) else ""
 
     @property
     def epoch_seconds(self) -> float | None:
         """Wall time of an epoch with its validation, the mean over seeds; None if a file does not tell."""
-        times = [one.seconds / one.epochs for one in self.seeds if one.seconds is not None and one.epochs]
+        times = [seed.seconds / seed.epochs for seed in self.seeds if seed.seconds is not None and seed.epochs]
         return sum(times) / len(times) if times and len(times) == len(self.seeds) else None
 
 
@@ -257,13 +257,14 @@ def _coverage(stored: Any, folder: Path, warnings: list[str]) -> Coverage | None
     if stored is None:
         return None
     try:
-        found = Coverage.from_plain(stored)
+        coverage = Coverage.from_plain(stored)
     except ValueError as error:
         where = shown(f"{folder.parent.name}/{folder.name}", 120)
         warnings.append(f"{where}: its coverage cannot be read: {shown(str(error), 120)}.")
         return None
     named = {
-        name: replace(one, streams={shown(s): n for s, n in one.streams.items()}) for name, one in found.splits.items()
+        name: replace(split_coverage, streams={shown(s): n for s, n in split_coverage.streams.items()})
+        for name, split_coverage in coverage.splits.items()
     }
     return Coverage(named)
 
@@ -275,15 +276,15 @@ def _calibration(stored: Any, folder: Path, warnings: list[str]) -> dict[str, fl
 def _scores(stored: Mapping[str, Any], split: str, folder: Path, warnings: list[str]) -> dict[str, float]:
     """Metric -> value; null stands for a value that is not defined."""
     rows = stored.get(split)
-    found = {}
+    scores = {}
     for name, value in rows.items() if isinstance(rows, dict) else ():
         number = math.nan if value is None else _number(value, finite=False)
         if number is None:
             where = shown(f"{folder.parent.name}/{folder.name}", 120)
             warnings.append(f"{where}: the {split} metric {shown(name)} is no number and left out.")
             continue
-        found[shown(name)] = number
-    return found
+        scores[shown(name)] = number
+    return scores
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -330,15 +330,15 @@ def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
         >>> coverage_rows(ResultTable("meld", "meld", (), (), ()))
         []
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    texts: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
         coverage = row.run.coverage or NOT_TOLD
         for stream in (None, *coverage.streams) if coverage.splits else ():
             parts = coverage.parts(stream)
             text = f"{told(parts)}{f' {PARTIAL}' if is_low(parts) else ''}"
-            found.setdefault((stream or "clips read", text), []).append(row.run.name)
+            texts.setdefault((stream or "clips read", text), []).append(row.run.name)
     every = len(table.rows)
-    return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in found.items()]
+    return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in texts.items()]
 
 
 def marks(table: ResultTable) -> list[str]:
@@ -430,19 +430,19 @@ def build(paths: Iterable[str | Path]) -> Report:
         UsageError: There is no run below any of the paths.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    found = find(paths)
-    if not found.runs:
+    listing = find(paths)
+    if not listing.runs:
         raise UsageError(
-            " ".join(["There is no run to report; `mse train` makes one under runs/.", *found.warnings[:5]])
+            " ".join(["There is no run to report; `mse train` makes one under runs/.", *listing.warnings[:5]])
         )
-    warnings = list(found.warnings)
+    warnings = list(listing.warnings)
     classes: dict[str, ClassTable | None] = {}
-    for run in found.runs:
+    for run in listing.runs:
         classes[str(run.path)], unread = class_table(run)
         warnings += unread
-    made = tables(found.runs, classes)
-    notes = [note for table in made for run in table.runs for note in _notes(run)]
-    return Report(made, tuple(notes), tuple(warnings))
+    built = tables(listing.runs, classes)
+    notes = [note for table in built for run in table.runs for note in _notes(run)]
+    return Report(built, tuple(notes), tuple(warnings))
 
 
 def _notes(run: RunGroup) -> list[str]:

@@ -199,8 +199,8 @@ def _write(root: Path, script: Sequence[_Utterance], seed: int, workers: int) ->
 
 
 def _shoot(root: Path, utterance: _Utterance, *, seed: int) -> float:
-    place = (seed, list(Split).index(utterance.split), utterance.dialogue)
-    scene = play(utterance.person, utterance.emotion, sentence=utterance.sentence, seed=place)
+    seeds = (seed, list(Split).index(utterance.split), utterance.dialogue)
+    scene = play(utterance.person, utterance.emotion, sentence=utterance.sentence, seed=seeds)
     save_scene(root / utterance.path, scene)
     return scene.duration
 

@@ -128,10 +128,10 @@ def speak(phones: str, rate: float, lead: float, rng: np.random.Generator) -> li
         [(0.1, False), (0.17, True)]
     """
     names, spoken, time = phones.split(), [], lead
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         stressed = name.endswith("'")
         phone = PHONES[name.rstrip("'")]
-        length = phone.duration * (1.4 if stressed else 1.0) * (1.4 if place == len(names) - 1 else 1.0)
+        length = phone.duration * (1.4 if stressed else 1.0) * (1.4 if index == len(names) - 1 else 1.0)
         length *= float(rng.uniform(0.9, 1.1)) / rate
         spoken.append(SpokenPhone(phone, time, time + length, stressed))
         time += length

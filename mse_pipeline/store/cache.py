@@ -55,9 +55,9 @@ class Cache(Mapping[str, Dataset]):
 
     def __getitem__(self, name: str) -> Dataset:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not (self.path / name / "dataset.json").is_file():
-            known = list(self)
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f" Did you mean {near[0]}?" if near else f" It holds: {', '.join(known) or 'nothing yet'}."
+            names = list(self)
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f" Did you mean {near[0]}?" if near else f" It holds: {', '.join(names) or 'nothing yet'}."
             raise DatasetMissing(f"There is no dataset {name!r} in the cache {self.path}.{hint}")
         return Dataset(self.path / name)
 

@@ -111,8 +111,8 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             UsageError: There is no such stream, or no such version of it.
         """
         version = self._version(stream, version)
-        known, choices = self._ids, self.choices(stream, version)
-        return [choices.told(row) for row in self._rows_by_version().get(version, []) if row.clip in known]
+        ids, choices = self._ids, self.choices(stream, version)
+        return [choices.told(row) for row in self._rows_by_version().get(version, []) if row.clip in ids]
 
     def choices(self, stream: str, version: str | None = None) -> Choices:
         """Which of several faces count in a stream; empty if each clip's face was chosen without the others.
@@ -268,9 +268,9 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         current = self._entry(stream).version
         if version is None or version == current:
             return current
-        known = self.versions(stream)
-        if version not in {other.id for other in known}:
-            ids = ", ".join(f"{other.id} (current)" if other.current else other.id for other in known)
+        versions = self.versions(stream)
+        if version not in {other.id for other in versions}:
+            ids = ", ".join(f"{other.id} (current)" if other.current else other.id for other in versions)
             raise UsageError(f"{stream} of {self.name} has no version {version!r}. It has: {ids}.")
         return version
 

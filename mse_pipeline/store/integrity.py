@@ -348,12 +348,12 @@ def _mended_lines(content: bytes, read: Callable[[bytes], object]) -> tuple[byte
 
 def _find_rows(dataset: Dataset) -> None:
     """Add journal rows for clips that only the shards know, if all their shards have the same key."""
-    known = dataset.journal.read().keys()
+    keys = dataset.journal.read().keys()
     ids = {clip.id for clip in dataset.clips}
     candidates: dict[tuple[str, str], list[JournalRow]] = {}
     for stream in names(dataset.path / "streams"):
         for version in names(dataset.path / "streams" / stream):
-            wanted = {clip for clip in ids if (clip, version) not in known}
+            wanted = {clip for clip in ids if (clip, version) not in keys}
             folder = dataset.stream_folder(stream, version)
             for shard in (name for name in names(folder) if name.startswith("shard-")):
                 for row in _rows_of(folder / shard, wanted, stream, version):

@@ -48,8 +48,8 @@ def is_current(dataset: Dataset, stream: str, pack: Pack) -> bool:
     entry = dataset.manifest.streams[stream]
     if (pack.about.get("version"), pack.about.get("alignment")) != (entry.version, dict(entry.alignment)):
         return False
-    known = _read_state(dataset.pack_path(stream))
-    if known.get("content") == pack.about.get("content") and known.get("state") == _state(dataset, stream):
+    state = _read_state(dataset.pack_path(stream))
+    if state.get("content") == pack.about.get("content") and state.get("state") == _state(dataset, stream):
         return True
     return bool(pack.about.get("content") == content(pack_keys(dataset, stream)))
 
@@ -100,9 +100,9 @@ def _write(dataset: Dataset, stream: str, keys: Mapping[str, str], align: Align)
         first = next(items, None)
     if first is None and not same:
         return False
-    known = entry.alignment.get("kind") == "none"
+    timeless = entry.alignment.get("kind") == "none"
     entries = [
-        PackEntry(clip, key, native.rows[clip].rows if known else None, same.get(clip)) for clip, key in keys.items()
+        PackEntry(clip, key, native.rows[clip].rows if timeless else None, same.get(clip)) for clip, key in keys.items()
     ]
     about = {
         "stream": stream,

@@ -299,8 +299,8 @@ def prune(dataset: Dataset, *, older_than: float = DAY, keep_versions: bool = Fa
 def _unused(dataset: Dataset, listed: Sequence[StoredFile]) -> dict[_Version, list[StoredFile]]:
     """The versions that the manifest does not name, with their files; some may have only rows in the journal."""
     used = {(stream, entry.version) for stream, entry in dataset.manifest.streams.items()}
-    known = {(row.stream, row.version) for row in dataset.journal.read().values()}
-    unused: dict[_Version, list[StoredFile]] = {version: [] for version in known - used}
+    streams = {(row.stream, row.version) for row in dataset.journal.read().values()}
+    unused: dict[_Version, list[StoredFile]] = {version: [] for version in streams - used}
     for file in listed:
         version = _version(dataset, file.path)
         if version is not None and version not in used and _is_ours(file.path.name):

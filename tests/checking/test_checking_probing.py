@@ -12,9 +12,9 @@ import av
 import pytest
 
 from mse_pipeline.checking import probing
-from mse_pipeline.checking.pool import each
 from mse_pipeline.checking.probing import examine
 from mse_pipeline.checking.report import judge, length, merge, same_content
+from mse_pipeline.child_process import each
 from mse_pipeline.clip import Clip, Defect, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.media.frames import Orientation

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from mse_pipeline.checking import run
-from mse_pipeline.checking.catalogue import entries, find
 from mse_pipeline.checking.report import label_counts, properties, spread
 from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.corpora import available
+from mse_pipeline.corpora import available, entries, find
 from mse_pipeline.errors import UsageError
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.task import Classification, Regression

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mse_pipeline import corpora
-from mse_pipeline.checking.clip_table import export
+from mse_pipeline.checking.run import export
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Classification, Regression

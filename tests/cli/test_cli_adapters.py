@@ -56,7 +56,7 @@ def test_a_checkpoint_of_the_authors_is_imported(mse, tmp_path):
     torch.save({**weights, "Model.LLM.inv_freq": torch.ones(2)}, tmp_path / "meld.pth")
     made = mse("adapters", "import", tmp_path / "meld.pth", tmp_path / "made", "--backbone", "tiny")
     assert made.code == 0, made.err
-    assert "1 tensors of the language model were passed over" in made.err
+    assert "1 tensors of the language model were ignored" in made.err
     loaded, extra = adapter.load(tmp_path / "made")
     assert extra["imported_from"] == "meld.pth"
     assert loaded.config.hidden_size == 128
@@ -68,12 +68,12 @@ def test_a_checkpoint_of_the_authors_is_imported(mse, tmp_path):
     ("arguments", "told"),
     [
         (("show", "no/such/folder"), "There is no folder"),
-        (("show", "{tmp}"), "holds no adapter"),
+        (("show", "{tmp}"), "has no adapter"),
         (("show", "{run}", "--seed", "9"), "no training with seed 9; it has 1, 2"),
         (("push", "{run}", "someone/x", "--token-from-env"), "HF_TOKEN, which is not set"),
         (("pull", "someone/x", "{run}"), "not empty"),
         (("import", "{tmp}/none.pth", "{tmp}/new", "--backbone", "tiny"), "There is no file"),
-        (("import", "{tmp}/a.pth", "{tmp}/new", "--backbone", "qwen"), "was trained on a backbone of width 128"),
+        (("import", "{tmp}/a.pth", "{tmp}/new", "--backbone", "qwen"), "was trained with a backbone of width 128"),
         (("import", "{tmp}/a.pth", "{run}", "--backbone", "tiny"), "not empty"),
     ],
 )

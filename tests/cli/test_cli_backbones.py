@@ -56,7 +56,7 @@ def test_show_tells_what_is_missing_for_one(mse):
 def test_show_prints_a_prompt_token_by_token(mse, checkpoint):
     shown = mse("backbones", "show", checkpoint, "--example", "--dataset", "mosei")
     assert shown.code == 0
-    for word in ("<|im_start|>", "pseudo tokens", "closing tag", "answer", "tokens are read"):
+    for word in ("<|im_start|>", "pseudo tokens", "closing tag", "answer", "The model reads"):
         assert word in shown.out
     tokens = mse("backbones", "show", "tiny", "--example", "--json").json["example"]["tokens"]
     assert [token["piece"] for token in tokens[:2]] == ["<bos>", "<"]
@@ -135,7 +135,7 @@ def test_the_check_of_the_backbone_notices_another_checkpoint(mse, home, checkpo
     done = mse("evaluate", run, "--check-backbone", "--cache", home / "empty")
     assert done.code == 1
     assert "DIFFER  That digest" in done.out
-    assert "results are void" in done.err
+    assert "results of the run are not valid" in done.err
     assert "no dataset made" in done.err
 
 

@@ -143,8 +143,8 @@ def test_export_elsewhere_tells_where_the_table_belongs(meld, tmp_path):
     recipe, root = meld
     value = run_json("export", recipe, "--root", root, "--out", tmp_path / "clips.csv")
     assert value["clips"] == 3
-    assert value["notes"] == [f"Media paths start from {root}: put the table there to read it back."]
-    assert "put the table there" in run(
+    assert value["notes"] == [f"Media paths start from {root}. Put the table there before you read it."]
+    assert "Put the table there" in run(
         "export", recipe, "--root", root, "--out", tmp_path / "clips.csv"
     ).stderr.replace("\n", " ")
 

@@ -173,7 +173,7 @@ def test_an_interrupt_says_how_to_go_on(mse, tmp_path, monkeypatch):
     monkeypatch.setattr("mse_pipeline.extraction.run.extract", interrupted)
     result = mse("extract", "meld", "--root", tmp_path, "--quiet")
     assert result.code == 130
-    assert "goes on from there" in result.err
+    assert "continues from there" in result.err
 
 
 def test_debug_shows_the_traceback(mse, tmp_path):

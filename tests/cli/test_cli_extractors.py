@@ -49,7 +49,7 @@ def test_packages_bring_extractors_and_a_broken_one_is_told(mse, site):
     text = mse("extractors").out
     assert "acoustic.loudness" in text
     assert "acoustic.broken: The extractor broken:Thing of the package broken cannot be loaded" in text
-    assert "Not taken: The package impostor offers an extractor acoustic.egemaps" in text
+    assert "Not usable: The package impostor offers an extractor acoustic.egemaps" in text
     told = mse("extractors", "show", "acoustic.loudness", "--json").json
     assert (told["dim"], told["step"], told["brought_by"]) == (1, 0.1, "loud-tools")
     assert told["dimensions"] == [{"name": "level", "unit": "dB", "definition": ""}]

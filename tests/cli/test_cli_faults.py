@@ -96,7 +96,7 @@ def test_a_signal_stops_the_command_which_goes_on_afterwards(clips, number):
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + number
     assert said.strip().splitlines()[-1] == (
-        "mse: stopped; what was done is kept, and the same command goes on from there."
+        "mse: stopped. The results so far are kept; the same command continues from there."
     )
     assert "Traceback" not in said
     assert "leaked" not in said

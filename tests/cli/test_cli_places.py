@@ -88,9 +88,9 @@ def test_a_table_away_from_its_media_is_read(mse, lab, tmp_path, words):
             "--media-root {share} (in a recipe media_root) allows the paths below it (rows 2, 3",
         ),
         ("linked/clips.csv", "--follow-links allows it"),
-        ("plain/clips.csv", "Give the folder that the table's paths start from with --media-root"),
+        ("plain/clips.csv", "Use --media-root for the folder that the table's paths start from"),
         ("table --root ../share", "mse extract TABLE --root {share}"),
-        ("meld --root plain --media-root ../share", "in which folders elsewhere may be links: --follow-links"),
+        ("meld --root plain --media-root ../share", "Use --follow-links if folders there are links"),
         ("plain/clips.csv --media-root none", "There is no folder none"),
     ],
 )

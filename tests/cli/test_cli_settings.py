@@ -248,7 +248,7 @@ def test_a_check_tells_all_errors_of_a_file(mse, home, text, told):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--share", "9/8"), "--share is which of how many shares"),
+        (("--share", "9/8"), "--share is written I/N, the I-th of N shares"),
         (("--shard", "9/8"), "--shard is now called --share"),
         (("--shard", "1/8", "--share", "1/8"), "give --share alone"),
     ],

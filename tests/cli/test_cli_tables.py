@@ -84,7 +84,7 @@ def test_the_encoding_of_a_table_can_be_told(mse, folder):
     ("words", "says"),
     [
         (("clips.csv", "--encoding", "eucc"), "there is no encoding 'eucc'; did you mean euc-kr?"),
-        (("meld", "--encoding", "euc-kr"), "--encoding is of a clip table that is named itself"),
+        (("meld", "--encoding", "euc-kr"), "--encoding is for a clip table, as clips.csv, but meld is not one"),
         (("labels.xlsx",), 'save its sheet as a .csv file. In Excel choose File, Save As, "CSV UTF-8'),
         (("labels.ods",), "is a spreadsheet"),
         (("clips.feather",), "save it as one of .csv, .tsv, .parquet"),

@@ -14,7 +14,7 @@ from mse_pipeline.corpora import files, table_paths
 from mse_pipeline.corpora.files import Folders, list_files, open_root
 from mse_pipeline.errors import UsageError
 from mse_pipeline.places import place
-from mse_pipeline.prediction import clips as new
+from mse_pipeline.prediction.predictor import of_table
 from mse_pipeline.task import Classification
 from tests.corpora.raw_folder import tree
 
@@ -221,11 +221,11 @@ def test_label_files_find_media_in_the_other_normal_form(tmp_path, name, labels,
 def test_a_table_to_predict_is_read_from_the_same_places(tmp_path, share, written):
     lab = tree(tmp_path / "lab", {"clips.csv": rows(written.format(share=share))})
     task = Classification(("joy", "anger"))
-    corpus = new.of_table(lab / "clips.csv", task, "en", media_root=str(share))
+    corpus = of_table(lab / "clips.csv", task, "en", media_root=str(share))
     assert found(corpus) == everything(share)
     if written:
         with pytest.raises(UsageError, match=f"--media-root {share}"):
-            new.of_table(lab / "clips.csv", task, "en")
+            of_table(lab / "clips.csv", task, "en")
 
 
 def test_the_search_for_a_table_ends_and_says_how_to_name_it(tmp_path, monkeypatch):

@@ -243,7 +243,7 @@ def test_wrong_rows_are_told_at_once(tmp_path):
         )
     told = str(error.value)
     for part in (
-        "id a is there already in row 2; ids are unique (row 3)",
+        "id a is used already in row 2; ids must be unique (row 3)",
         "split 'fold' is not one of train, valid (also dev, val) or test; the option splits maps other names (row 4)",
         "end must be after start and after 0, both in seconds (rows 5, 10)",
         "start 'zero' is not a number of seconds (row 6)",

@@ -437,5 +437,5 @@ def test_what_a_broken_download_leaves_in_the_place_of_a_table_is_named(tmp_path
 @pytest.mark.parametrize("damaged", [b"2,b.wav,valid,y,ang\xffer", b"2,b.wav\xffvalid,y,anger"])
 def test_a_class_that_damage_has_cost_is_told(tmp_path, damaged):
     content = f"{HEADER}\n1,a.wav,train,\u4f60\u597d,joy\n".encode() + damaged + b"\n3,b.wav,test,y,joy\n"
-    with pytest.raises(UsageError, match=r"one class only.* Damaged bytes have cost labels \(rows 3\)"):
+    with pytest.raises(UsageError, match=r"one class only.* Labels were lost by damaged bytes \(rows 3\)"):
         read(tmp_path, content)

@@ -123,7 +123,7 @@ def table(text):
         (table("name,split\nc,train\n"), {}, "no column label or emotion"),
         (table("name,label\nc,joy\nd,sad\n"), {}, "does not tell the splits.*option split"),
         (table("name,label,split\nx,joy,train\ny,sad,test\n"), {}, "named like a clip of label.csv, as x.npy"),
-        (table("name,label,split\nc,joy,train\nc,sad,test\n"), {}, "is there already in row 2"),
+        (table("name,label,split\nc,joy,train\nc,sad,test\n"), {}, "is used already in row 2"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(merbench, spoil, options, says):

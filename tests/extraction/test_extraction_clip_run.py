@@ -4,8 +4,8 @@ import pytest
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.clip_run import ClipRun
+from mse_pipeline.extraction.plan import Step, Task, Todo
 from mse_pipeline.extraction.run import stream_specs
-from mse_pipeline.extraction.task import Step, Task, Todo
 from mse_pipeline.extractors.acoustic.opensmile import Egemaps
 
 

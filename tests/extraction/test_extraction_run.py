@@ -8,6 +8,7 @@ from mse_pipeline import store
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.progress import Silent
+from mse_pipeline.sample.scene import build_clip
 from mse_pipeline.store.commit import run_lock
 from tests.extraction.conftest import write_wav
 from tests.media.media_files import write_media
@@ -36,11 +37,16 @@ def test_a_second_run_has_nothing_to_do(corpus, recipe, run, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_make_what_one_makes(corpus, recipe, run, content, tmp_path):
-    root = corpus()
-    run(recipe(), root, cache=tmp_path / "one")
-    summary = run(recipe(), root, cache=tmp_path / "two", workers=2)
-    assert summary.streams["acoustic.egemaps"].made == 9
+def test_two_workers_make_what_one_makes_to_the_bit(recipe, run, content, tmp_path):
+    root, lines = tmp_path / "corpus", ["id,media,split,text,label"]
+    for name, split, emotion in (("a", "train", "joy"), ("b", "valid", "fear"), ("c", "test", "joy")):
+        build_clip(root / f"{name}.mp4", emotion, ord(name), duration=0.8)
+        lines.append(f"{name},{name}.mp4,{split},hello,{emotion}")
+    (root / "clips.csv").write_text("\n".join(lines) + "\n")
+    both = recipe(streams={"acoustic.egemaps": {}, "visual.mtcnn": {}})
+    run(both, root, cache=tmp_path / "one")
+    summary = run(both, root, cache=tmp_path / "two", workers=2)
+    assert {name: stream.made for name, stream in summary.streams.items()} == dict.fromkeys(both.streams, 3)
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 

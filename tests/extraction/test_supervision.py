@@ -7,7 +7,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction import hosts as module
 from mse_pipeline.extraction.hosts import Host
-from mse_pipeline.extraction.task import Step, StreamSpec, Task, Todo
+from mse_pipeline.extraction.plan import Step, StreamSpec, Task, Todo
 
 CLIP = Clip(id="a", split=Split.TRAIN, media="a.mp4", text="so")
 SPECS = tuple(StreamSpec(stream, {}, f"stand-in-{stream}", {}) for stream in ("acoustic.one", "visual.two"))
@@ -24,7 +24,7 @@ def supervise(monkeypatch, tmp_path):
         class Child:
             alive = True
 
-            def __init__(self, setup, threads):
+            def __init__(self, setup):
                 self.asked = []
                 children.append(self)
 

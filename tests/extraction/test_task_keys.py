@@ -3,7 +3,7 @@
 import pytest
 
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.extraction.task import StreamSpec, span_of
+from mse_pipeline.extraction.plan import StreamSpec, span_of
 from mse_pipeline.store.keys import clip_key
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from mse_pipeline.media import seeking
+from mse_pipeline.media import timeline as timeline_module
 from mse_pipeline.media.decode import Decoded, FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.media.timeline import Timeline
@@ -141,8 +141,8 @@ def test_a_file_of_one_piece_is_read_once_to_know_that_it_is(tmp_path: Path, mon
     path = tmp_path / "a.ts"
     path.write_bytes(part(path, 100, X264, True))
     opened = []
-    real = seeking.open_container
-    monkeypatch.setattr(seeking, "open_container", lambda path: (opened.append(1), real(path))[1])
+    real = timeline_module.open_container
+    monkeypatch.setattr(timeline_module, "open_container", lambda path: (opened.append(1), real(path))[1])
     for start in (1.2, 1.4, 1.6):
         rows(path, start=start, end=start + 0.2)
     assert len(opened) == 3 + 1

@@ -158,7 +158,7 @@ def test_other_settings_of_the_extractor_are_named_one_by_one(heard, changed):
     ("arguments", "sentence"),
     [
         (("--split", "dev"), "There is no split 'dev'"),
-        (("--seed", "first"), "--seed is the number of a training, or all"),
+        (("--seed", "first"), "--seed is a number or all"),
         (("--decoding", "greedily"), "did you mean greedy?"),
         (("--decoding", "median"), "is for numbers"),
         (("--dataset", "toness"), "Did you mean tones?"),
@@ -221,7 +221,7 @@ def test_a_dataset_that_has_changed_since_the_training_is_told(made_dataset, tmp
         (remark,) = evaluate(place, changed).remarks
         assert remark.startswith(f"The data of made have changed since the run {place} was trained on them: ")
         assert with_table in remark
-        assert "not to be compared" in remark
+        assert "Do not compare scores" in remark
     shutil.copytree(run / "seed-1/adapter", tmp_path / "alone")
     (remark,) = evaluate(tmp_path / "alone", changed).remarks
     assert without in remark

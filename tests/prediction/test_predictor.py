@@ -164,7 +164,7 @@ def test_turns_before_a_clip_are_read_where_a_table_tells_them(heard, mse, tmp_p
         shutil.copy(heard.root / f"tone{n}.wav", tmp_path)
     in_dialogue = mse("predict", run, table, "--json")
     alone = mse("predict", run, tmp_path / "tone1.wav", "--text", TEXTS[1], "--json")
-    assert "with the 2 turns before a clip; none are told" in alone.err
+    assert "with the 2 turns before a clip, but these clips have none" in alone.err
     assert "turns before" not in in_dialogue.err
     assert in_dialogue.json["predictions"][1]["probabilities"] != alone.json["predictions"][0]["probabilities"]
 
@@ -184,13 +184,13 @@ def test_features_from_elsewhere_cannot_be_made_of_new_media(made_dataset, heard
     ("arguments", "sentence"),
     [
         (("nowhere.mp4",), "There is no file nowhere.mp4."),
-        ((".",), ". is no file"),
-        (("{tone}", "{table}"), "is a table of clips, which stands alone"),
-        (("{table}", "--text", "so"), "--text is what is said in one file"),
-        (("{tone}", "--text", "so", "--transcripts"), "not several of them"),
+        ((".",), ". is not a file"),
+        (("{tone}", "{table}"), "is a table of clips: give one table, or media files"),
+        (("{table}", "--text", "so"), "--text is for one file"),
+        (("{tone}", "--text", "so", "--transcripts"), "Give only one of --text, --texts and --transcripts"),
         (("{tone}", "--transcripts"), "no text file beside any"),
         (("{tone}", "--texts", "{table}"), "needs a column of clip, id, file, media and one of text"),
-        (("{tone}", "--model", "acoustic.egemaps"), "is a stream and a place"),
+        (("{tone}", "--model", "acoustic.egemaps"), "is written STREAM=PLACE"),
         (("{tone}", "--model", "acoustic.wavlm=x"), "has no such stream; it has acoustic.egemaps"),
         (("{tone}", "--model", "acoustic.egemaps=x"), "has no model of its own"),
         (("{tone}", "--out", "p.txt"), "are written as .parquet, .csv, .jsonl"),

@@ -60,7 +60,7 @@ def acoustic(change):
         (acoustic(lambda one: one.update(identity={"imported": {"tool": "COVAREP"}})), r"imported .*\(COVAREP\)"),
         (
             acoustic(lambda one: one.update(alignment={"kind": "words", "stream": "text.ctc"})),
-            "stand on the words of text.ctc, which it lacks",
+            "aligned to the words of text.ctc, which it does not have",
         ),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_model_that_has_moved_is_named_and_must_be_the_same(heard, spoken, tmp
     moved = tmp_path / "moved"
     model.rename(moved)
     with pytest.raises(
-        UsageError, match=r"is neither in the models' folder .* nor a folder here.*--model acoustic.sma"
+        UsageError, match=r"was not found in the models' folder .* or as a folder.*--model acoustic.sma"
     ):
         Predictor.open(run)
     opened = Predictor.open(run, models={"acoustic.small": str(moved)})
@@ -122,7 +122,7 @@ def test_a_stranger_cannot_cause_a_download_nor_open_pickles(spoken):
     for place in ("stranger/model", "../../stranger", "https://stranger.example/model"):
         described["places"]["acoustic.small"]["model"] = place
         (run / "run.json").write_text(json.dumps(described))
-        with pytest.raises(UsageError, match="is not downloaded unasked"):
+        with pytest.raises(UsageError, match="Models that a run names are not downloaded"):
             Predictor.open(run)
     described["places"]["acoustic.small"]["model"] = str(model)
     (run / "run.json").write_text(json.dumps(described))
@@ -138,7 +138,7 @@ def test_what_the_models_folder_holds_is_the_users_own(tmp_path):
     assert find_here("someone/encoder", None, "It", "--model") == kept
     assert find_here(str(kept), None, "It", "--model") == kept
     for outside in ("../outside", "/nowhere/at/all"):
-        with pytest.raises(UsageError, match="is neither in the models' folder"):
+        with pytest.raises(UsageError, match="was not found in the models' folder"):
             find_here(outside, None, "It", "--model")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/pytorch_model.bin").write_bytes(b"")
@@ -164,7 +164,7 @@ def test_the_backbone_is_that_of_the_run_wherever_it_lies(heard, own_backbone, t
     tone = heard.root / "tone1.wav"
     (there,) = Predictor.open(run).predict([tone], workers=1)
     moved = shutil.move(folder, tmp_path / "moved")
-    with pytest.raises(UsageError, match=r"The run's backbone .* name it yourself with --backbone"):
+    with pytest.raises(UsageError, match=r"The run's backbone .* use --backbone"):
         Predictor.open(run)
     (again,) = Predictor.open(run, backbone=str(moved)).predict([tone], workers=1)
     assert again.probabilities == there.probabilities
@@ -178,7 +178,7 @@ def test_a_strangers_backbone_is_neither_fetched_nor_unpickled(own_backbone, mon
     for source in ("stranger/model", "Qwen/Qwen-1_8B"):
         described["config"]["backbone"]["source"] = source
         (run / "run.json").write_text(json.dumps(described))
-        with pytest.raises(UsageError, match="is not downloaded unasked"):
+        with pytest.raises(UsageError, match="Models that a run names are not downloaded"):
             Predictor.open(run)
     described["config"]["backbone"]["source"] = str(folder)
     (run / "run.json").write_text(json.dumps(described))

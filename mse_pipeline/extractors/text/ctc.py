@@ -220,11 +220,11 @@ class Vocabulary:
     def _labels(self, word: str) -> Iterator[int]:
         last: int | None = None
         for label in self.pieces(word) if self.pieces is not None else self._letters(word):
-            known = WILD if label is None else label
+            token = WILD if label is None else label
             # Several unknown signs in a row are one stretch of unknown sound.
-            if known != WILD or last != WILD:
-                yield known
-            last = known
+            if token != WILD or last != WILD:
+                yield token
+            last = token
 
     def _letters(self, word: str) -> Iterator[int | None]:
         for letter in word:
@@ -380,9 +380,9 @@ def heard(emissions: np.ndarray, targets: Targets) -> list[Heard]:
         >>> [(word.unit.text, word.start, word.end, round(word.confidence, 3)) for word in heard(frames, targets)]
         [('ab', 1, 3, 0.7)]
     """
-    known = targets.labels != WILD
+    labelled = targets.labels != WILD
     columns = np.full(len(targets.labels), ANY)
-    columns[known] = np.unique(targets.labels[known], return_inverse=True)[1] + 2
+    columns[labelled] = np.unique(targets.labels[labelled], return_inverse=True)[1] + 2
     scores = emissions.copy()
     # Any label is never less likely than a known one. At half its worth it yields each frame in which the known one is
     # likelier than all others together.
@@ -395,7 +395,7 @@ def heard(emissions: np.ndarray, targets: Targets) -> list[Heard]:
     words = []
     # The path goes forward only, so that a word's frames stand together.
     for begin, end in _runs(owners):
-        sure = posteriors[begin:end][known[path[frames[begin:end]]]]
+        sure = posteriors[begin:end][labelled[path[frames[begin:end]]]]
         confidence = float(sure.mean()) if len(sure) else 0.0
         words.append(Heard(targets.units[owners[begin]], int(frames[begin]), int(frames[end - 1]) + 1, confidence))
     return words

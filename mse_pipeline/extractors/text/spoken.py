@@ -107,16 +107,16 @@ def chinese(number: str, *, digit_by_digit: bool = False) -> str:
         return chinese(whole) + "点" + "".join(_DIGITS[int(digit)] for digit in fraction)
     if digit_by_digit or len(whole) > _MOST_DIGITS or (len(whole) > 1 and whole[0] == "0"):
         return "".join(_DIGITS[int(digit)] for digit in whole)
-    value, said = int(whole), ""
+    value, spoken = int(whole), ""
     if value == 0:
         return _DIGITS[0]
     for power, unit in ((3, "兆"), (2, "亿"), (1, "万"), (0, "")):
         part = value // 10_000**power % 10_000
         if part:
             # A gap is told by one zero, however wide it is.
-            gap = said and (part < 1000 or value // 10_000 ** (power + 1) % 10_000 == 0)
-            said += (_DIGITS[0] if gap else "") + _below_ten_thousand(part) + unit
-    return said[1:] if said.startswith("一十") else said
+            gap = spoken and (part < 1000 or value // 10_000 ** (power + 1) % 10_000 == 0)
+            spoken += (_DIGITS[0] if gap else "") + _below_ten_thousand(part) + unit
+    return spoken[1:] if spoken.startswith("一十") else spoken
 
 
 def _below_thousand(value: int) -> list[str]:
@@ -128,13 +128,13 @@ def _below_thousand(value: int) -> list[str]:
 
 
 def _below_ten_thousand(value: int) -> str:
-    said = ""
+    spoken = ""
     for power, unit in ((3, "千"), (2, "百"), (1, "十"), (0, "")):
         digit = value // 10**power % 10
         if digit:
-            gap = said and value // 10 ** (power + 1) % 10 == 0
-            said += (_DIGITS[0] if gap else "") + _DIGITS[digit] + unit
-    return said
+            gap = spoken and value // 10 ** (power + 1) % 10 == 0
+            spoken += (_DIGITS[0] if gap else "") + _DIGITS[digit] + unit
+    return spoken
 
 
 # Han characters and kana: written without spaces, and each about a syllable.
@@ -191,27 +191,27 @@ def folded(text: str) -> str:
 
 def _places(text: str) -> Iterator[tuple[int, int]]:
     start: int | None = None
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         single = _BY_CHARACTER.match(letter) or letter in _ALONE
-        if start is not None and (single or not _goes_on(text, place)):
-            yield start, place
+        if start is not None and (single or not _goes_on(text, index)):
+            yield start, index
             start = None
         if single:
-            yield place, place + 1
-        elif start is None and _begins(text, place):
-            start = place
+            yield index, index + 1
+        elif start is None and _begins(text, index):
+            start = index
     if start is not None:
         yield start, len(text)
 
 
-def _begins(text: str, place: int) -> bool:
-    if text[place] in _BEFORE_NUMBERS:
-        return text[place + 1 : place + 2].isdecimal()
-    return _is_letter(text[place])
+def _begins(text: str, index: int) -> bool:
+    if text[index] in _BEFORE_NUMBERS:
+        return text[index + 1 : index + 2].isdecimal()
+    return _is_letter(text[index])
 
 
-def _goes_on(text: str, place: int) -> bool:
-    letter, before, after = text[place], text[place - 1], text[place + 1 : place + 2]
+def _goes_on(text: str, index: int) -> bool:
+    letter, before, after = text[index], text[index - 1], text[index + 1 : index + 2]
     if letter in _WITHIN_WORDS:
         return _is_letter(before) and _is_letter(after)
     if letter in _WITHIN_NUMBERS:
@@ -257,17 +257,17 @@ def spoken(unit: Unit, language: str, following: str = "") -> list[str]:
     if language not in _MONEY:
         return [plain]
     words: list[str] = []
-    for found in _PART.finditer(plain):
-        number, ending = found["number"], (found["ending"] or "").lower()
+    for match in _PART.finditer(plain):
+        number, ending = match["number"], (match["ending"] or "").lower()
         if number is None:
-            words += [found["letters"] or {"en": "and", "zh": "和"}[language]]
+            words += [match["letters"] or {"en": "and", "zh": "和"}[language]]
         elif language == "zh":
             said = chinese(number, digit_by_digit=following.startswith("年") and len(number) == 4)
             said = "百分之" + said if ending == "%" else said
-            words += [said + _MONEY["zh"].get(found["money"] or "", "")]
+            words += [said + _MONEY["zh"].get(match["money"] or "", "")]
         else:
             words += _english(number, ending)
-            words += [_MONEY["en"][found["money"]]] if found["money"] else []
+            words += [_MONEY["en"][match["money"]]] if match["money"] else []
     return words
 
 

@@ -107,20 +107,20 @@ class _Values:
 
     def _next(self) -> str | float:
         try:
-            place, value = next(self._values)
+            index, value = next(self._values)
         except StopIteration:
             raise unreadable(self._file, "ends before all that it announces is there; it is cut off.") from None
-        self.line += self._text.count("\n", self._counted, place)
-        self._counted = place
+        self.line += self._text.count("\n", self._counted, index)
+        self._counted = index
         return value
 
     def _scan(self) -> Iterator[tuple[int, str | float]]:
-        for found in _TOKEN.finditer(self._text):
-            quoted, closed, comment, bare = found.groups()
+        for token in _TOKEN.finditer(self._text):
+            quoted, closed, comment, bare = token.groups()
             if quoted is not None:
                 if not closed:
-                    line = self._text.count("\n", 0, found.start()) + 1
+                    line = self._text.count("\n", 0, token.start()) + 1
                     raise unreadable(self._file, "a text is opened with a quote and never closed.", line)
-                yield found.start(), quoted.replace('""', '"')
+                yield token.start(), quoted.replace('""', '"')
             elif comment is None and (_NUMBER.fullmatch(bare) or bare.casefold() in _UNDEFINED):
-                yield found.start(), float(_UNDEFINED.get(bare.casefold(), bare))
+                yield token.start(), float(_UNDEFINED.get(bare.casefold(), bare))

@@ -136,9 +136,9 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
         tokens: list[str] = [""] * len(values)
         places: list[list[int]] = [[0, 0]] * len(values)
         order = {window: number for number, window in enumerate(keep(spans))}
-        for some in batches(list(order), self.config.batch):
-            states = self._encode([inputs["input_ids"][order[window]] for window in some])
-            for window, state in zip(some, states, strict=True):
+        for indices in batches(list(order), self.config.batch):
+            states = self._encode([inputs["input_ids"][order[window]] for window in indices])
+            for window, state in zip(indices, states, strict=True):
                 number = order[window]
                 chosen = content[number][window.inner]
                 values[window.kept] = state[chosen].cpu().numpy()
@@ -162,7 +162,7 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
     def _places(self, content: list[list[int]]) -> list[tuple[int, int]]:
         """Which of the text's tokens each window holds."""
         step = len(content[0]) - self.config.overlap
-        return [(number * step, number * step + len(one)) for number, one in enumerate(content)]
+        return [(number * step, number * step + len(token_ids)) for number, token_ids in enumerate(content)]
 
     def _encode(self, ids: list[list[int]]) -> Any:
         import torch

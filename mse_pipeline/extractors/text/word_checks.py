@@ -123,22 +123,22 @@ def placed(words: Sequence[TimedWord], text: str) -> list[TimedWord]:
         >>> [word.span for word in placed([TimedWord(0, 1, "SO"), TimedWord(1, 2, "WHAT")], "So, what?")]
         [(0, 2), (4, 8)]
     """
-    there = units(text)
+    text_units = units(text)
     pieces = [(number, folded(unit.text)) for number, word in enumerate(words) for unit in units(word.text)]
     matcher = difflib.SequenceMatcher(
-        None, [piece for _, piece in pieces], [folded(unit.text) for unit in there], autojunk=False
+        None, [piece for _, piece in pieces], [folded(unit.text) for unit in text_units], autojunk=False
     )
-    found: dict[int, list[int]] = {}
+    by_digit: dict[int, list[int]] = {}
     for block in matcher.get_matching_blocks():
         for offset in range(block.size):
-            found.setdefault(pieces[block.a + offset][0], []).append(block.b + offset)
+            by_digit.setdefault(pieces[block.a + offset][0], []).append(block.b + offset)
     counts = np.bincount([number for number, _ in pieces], minlength=len(words))
     result = []
     for number, word in enumerate(words):
-        places = found.get(number, [])
+        places = by_digit.get(number, [])
         # A word of several units has a place only where all of them stand side by side.
         whole = bool(places) and len(places) == counts[number] and places[-1] - places[0] == len(places) - 1
-        result.append(replace(word, span=(there[places[0]].start, there[places[-1]].end)) if whole else word)
+        result.append(replace(word, span=(text_units[places[0]].start, text_units[places[-1]].end)) if whole else word)
     return result
 
 
@@ -296,14 +296,14 @@ def sentences_among(texts: Sequence[str]) -> str | None:
         >>> sentences_among(["Bin red by k.", "So?"])
         "its entries are sentences, no words: 1 of 2 has several words, as 'Bin red by k.'. Give a file of words:..."
     """
-    said = [text for text in texts if text.casefold() not in SILENCE and not _SOUND.fullmatch(text)]
-    counts = [_words_in(text) for text in said]
-    several = [text for text, count in zip(said, counts, strict=True) if count > 1]
-    if not several or (2 * len(several) <= len(said) and sum(counts) < 2 * len(said)):
+    words = [text for text in texts if text.casefold() not in SILENCE and not _SOUND.fullmatch(text)]
+    counts = [_words_in(text) for text in words]
+    several = [text for text, count in zip(words, counts, strict=True) if count > 1]
+    if not several or (2 * len(several) <= len(words) and sum(counts) < 2 * len(words)):
         return None
     have = "has" if len(several) == 1 else "have"
     return (
-        f"its entries are sentences, no words: {len(several):,} of {len(said):,} {have} several words, as "
+        f"its entries are sentences, no words: {len(several):,} of {len(words):,} {have} several words, as "
         f"{several[0][:50]!r}. {MEND}."
     )
 
@@ -328,19 +328,19 @@ def _sift(given: Sequence[Given], file: str, scale: float) -> tuple[list[tuple[T
         value = _confidence(item.confidence)
         unsure += value is None and item.confidence is not None
         words.append((word, value))
-    told = []
+    notes = []
     if faults:
         line, why = faults[0]
         if len(faults) == len(given):
-            place = file if line is None else f"{file}, line {line}"
+            location = file if line is None else f"{file}, line {line}"
             end = "" if len(given) == 1 else f" None of its {len(given):,} words can be used."
-            return [], [f"{place}: {why}.{end}"]
+            return [], [f"{location}: {why}.{end}"]
         are = "is left out" if len(faults) == 1 else "are left out, the first"
         where = "" if line is None else f"line {line}: "
-        told.append(f"{file}: {len(faults):,} of {len(given):,} words {are}: {where}{why}.")
+        notes.append(f"{file}: {len(faults):,} of {len(given):,} words {are}: {where}{why}.")
     if unsure:
-        told.append(f"{file}: {unsure:,} confidences are no numbers, and count as none given.")
-    return words, told
+        notes.append(f"{file}: {unsure:,} confidences are no numbers, and count as none given.")
+    return words, notes
 
 
 def _timed(given: Given, scale: float) -> TimedWord:

@@ -41,5 +41,5 @@ def read_csd(path: Path, names: Sequence[str], scale: float = 1.0) -> Words | No
         raise ClipError("alignment_failed", str(error) or f"{path.name} is empty.") from None
     if times.shape != (len(words), 2):
         raise unreadable(path.name, f"{name} has {len(words)} words but intervals of shape {times.shape}.")
-    given = [Given(word, *span) for word, span in zip(words, times.tolist(), strict=True)]
-    return checked({"": given}, f"{path.name}:{name}", scale)[""]
+    words_with_times = [Given(word, *span) for word, span in zip(words, times.tolist(), strict=True)]
+    return checked({"": words_with_times}, f"{path.name}:{name}", scale)[""]

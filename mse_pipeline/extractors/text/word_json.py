@@ -49,18 +49,18 @@ def read_json(path: Path, scale: float = 1.0, tier: str | None = None) -> Record
     reader = _Reader(path.name, tier)
     if not isinstance(content, Mapping) or any(key in content for key in _LISTS):
         return checked({"": list(reader.words(content))}, path.name, scale)
-    given: dict[str, list[Given]] = {}
+    by_recording: dict[str, list[Given]] = {}
     unreadables: Recordings = {}
     first: ClipError | None = None
     for name, recording in content.items():
         try:
-            given[name] = list(reader.words(recording))
+            by_recording[name] = list(reader.words(recording))
         except ClipError as error:  # costs this recording alone
             unreadables[name] = Words((), [str(error)])
             first = first or error
-    if first is not None and not given:
+    if first is not None and not by_recording:
         raise first
-    return checked(given, path.name, scale) | unreadables
+    return checked(by_recording, path.name, scale) | unreadables
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,8 +81,8 @@ class _Reader:
         """The words of one recording."""
         if isinstance(content, Mapping):
             # WhisperX leaves an empty word_segments beside segments that it did not align.
-            there = [key for key in _LISTS if key in content]
-            home = next((key for key in there if content[key]), there[0] if there else None)
+            keys = [key for key in _LISTS if key in content]
+            home = next((key for key in keys if content[key]), keys[0] if keys else None)
             if home is None:
                 raise unreadable(self._file, f"there are no words: none of {', '.join(_LISTS)} is there.")
             yield from self.words(self._of_tier(content["tiers"]) if home == "tiers" else content[home])
@@ -90,9 +90,9 @@ class _Reader:
             segmented = any(_is_segment(item) for item in content)
             for item in content:
                 if _is_segment(item):
-                    said = str(item.get("text") or "").strip()
-                    if said and not item["words"]:
-                        yield Given(fault=f"the segment {said[:50]!r} has no words")
+                    text = str(item.get("text") or "").strip()
+                    if text and not item["words"]:
+                        yield Given(fault=f"the segment {text[:50]!r} has no words")
                     yield from self.words(item["words"])
                 elif segmented:  # beside segments with words, what has none is a segment too, and no word
                     yield Given(fault=f"the segment {str(item)[:50]!r} has no words")
@@ -103,15 +103,15 @@ class _Reader:
 
     def _of_tier(self, tiers: Any) -> Any:
         name = self._tier or "words"
-        there = tiers if isinstance(tiers, Mapping) else {}
-        found = [key for key in there if key == name or (self._tier is None and key.endswith(" - words"))]
-        if len(found) != 1 or not isinstance(there[found[0]], Mapping):
-            names = ", ".join(map(repr, list(there)[:10])) or "none"
+        tiers_by_name = tiers if isinstance(tiers, Mapping) else {}
+        found = [key for key in tiers_by_name if key == name or (self._tier is None and key.endswith(" - words"))]
+        if len(found) != 1 or not isinstance(tiers_by_name[found[0]], Mapping):
+            names = ", ".join(map(repr, list(tiers_by_name)[:10])) or "none"
             raise unreadable(
                 self._file,
                 f"of its tiers ({names}) there is not just one called {name!r}. Name one with the option tier.",
             )
-        return there[found[0]].get("entries")
+        return tiers_by_name[found[0]].get("entries")
 
 
 def _is_segment(item: Any) -> bool:

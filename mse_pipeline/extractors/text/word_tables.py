@@ -75,9 +75,9 @@ def read_ctm(path: Path, scale: float = 1.0, tier: str | None = None) -> Recordi
         confidence = cells[5] if len(cells) > 5 and not is_missing(cells[5]) else None
         end = _after(cells[2], cells[3])
         recordings[cells[0]].append(Given(cells[4], cells[2], end, confidence, line))
-    for name, there in channels.items():
-        if tier is None and len(there) > 1:
-            recordings[name] = [_several("channels", list(there))]
+    for name, labels in channels.items():
+        if tier is None and len(labels) > 1:
+            recordings[name] = [_several("channels", list(labels))]
     return checked(recordings, path.name, scale)
 
 
@@ -113,7 +113,7 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
                 fault = f"{len(cells)} cells under {len(header)} columns"
                 recordings[next(reversed(recordings), "")].append(Given(fault=fault, line=reader.line_num))
                 continue
-            row = {name: cells[place].strip() for name, place in columns.items()}
+            row = {name: cells[column].strip() for name, column in columns.items()}
             # Where semicolons part the cells, a comma is a decimal sign.
             commas = {name: row[name] for name in _NUMBERS & row.keys() if "," in row[name]}
             row |= {
@@ -132,28 +132,28 @@ def read_table(path: Path, scale: float = 1.0, tier: str | None = None) -> Recor
             recordings[name].append(Given(row["word"], row["start"], end, confidence, reader.line_num))
     except csv.Error as error:
         raise unreadable(path.name, f"is no sound table: {error}.", reader.line_num) from None
-    for name, there in speakers.items():
-        if len(there) > 1:
-            recordings[name] = [_several("speakers' tiers", list(there))]
+    for name, labels in speakers.items():
+        if len(labels) > 1:
+            recordings[name] = [_several("speakers' tiers", list(labels))]
     return checked(recordings, path.name, scale)
 
 
 def _columns(header: list[str], file: str) -> dict[str, int]:
-    found = {
+    columns = {
         what: next(header.index(name) for name in names if name in header)
         for what, names in _COLUMNS.items()
         if any(name in header for name in names)
     }
-    twice = [header[place] for place in found.values() if header.count(header[place]) > 1]
+    twice = [header[place] for place in columns.values() if header.count(header[place]) > 1]
     if twice:
         raise unreadable(file, f"there are several columns called {twice[0][:50]!r}. Give them different names.", 1)
-    missing = [what for what in ("word", "start") if what not in found]
-    if "end" not in found and "duration" not in found:
+    missing = [what for what in ("word", "start") if what not in columns]
+    if "end" not in columns and "duration" not in columns:
         missing.append("end")
     if missing:
-        there = ", ".join(repr(name[:30]) for name in header[:10]) or "none"
-        raise unreadable(file, f"there is no column {' and no column '.join(missing)}; there are {there}.", 1)
-    return found
+        heads = ", ".join(repr(name[:30]) for name in header[:10]) or "none"
+        raise unreadable(file, f"there is no column {' and no column '.join(missing)}; there are {heads}.", 1)
+    return columns
 
 
 def _short(expected: str, text: str, line: int) -> Given:

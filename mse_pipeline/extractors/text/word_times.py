@@ -198,16 +198,16 @@ class WordTimes(TextExtractor[WordTimesConfig]):
         if self.config.kind == "csd":
             if not path.is_file():
                 raise unreadable(str(path), "there is no such file.")
-            found = read_csd(path, names, self.config.units_per_second or 1.0)
+            recording = read_csd(path, names, self.config.units_per_second or 1.0)
         else:
             recordings = self._recordings(path)
-            found = next((recordings[name] for name in names if name in recordings), None)
-            if found is None and not self.config.for_all and len(recordings) == 1:
-                (found,) = recordings.values()
-        if found is None:
+            recording = next((recordings[name] for name in names if name in recordings), None)
+            if recording is None and not self.config.for_all and len(recordings) == 1:
+                (recording,) = recordings.values()
+        if recording is None:
             called = ", ".join(repr(name) for name in names)
-            raise unreadable(path.name, f"has no words of {clip.id}: nothing in it is called {called}.")
-        return found
+            raise unreadable(path.name, f"has no words of {clip.id}: it has no recording named {called}.")
+        return recording
 
     def _recordings(self, path: Path) -> Recordings:
         if not self.config.for_all or not path.is_file():

@@ -103,11 +103,15 @@ def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Facen
     state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if missing or unknown or wrong:
+    reshaped = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    if missing or unknown or reshaped:
         differences = "; ".join(
             f"{len(names)} {difference}, as {names[0]}"
-            for difference, names in (("missing", missing), ("unknown", unknown), ("of another shape", sorted(wrong)))
+            for difference, names in (
+                ("missing", missing),
+                ("unknown", unknown),
+                ("of another shape", sorted(reshaped)),
+            )
             if names
         )
         raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {differences}.")

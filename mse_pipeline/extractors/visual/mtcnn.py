@@ -1,9 +1,10 @@
-"""visual.mtcnn: where the face is, and what the detector's last network sees in it."""
+"""visual.mtcnn and visual.yunet: place of the face, and for MTCNN the last hidden layer of its detector."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Literal
 
 import numpy as np
 from pydantic import ConfigDict
@@ -24,7 +25,10 @@ NAMES = (
     *(f"{mark}_{axis}" for mark in _MARKS for axis in "xy"),
     *(f"onet_{k:03d}" for k in range(ACTIVATIONS)),
 )
-"""Names of the 271 values."""
+"""Names of the 271 values of `Mtcnn`; the first 15 are those of `Yunet`."""
+
+PLACES = 15
+"""Number of values that say where the face is: box, probability and landmarks."""
 
 _FRAME, _BOX = ("frame widths", "frame heights"), ("box widths", "box heights")
 UNITS = (*_FRAME, *_FRAME, "", *(_BOX * len(_MARKS)), *("",) * ACTIVATIONS)
@@ -90,9 +94,64 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
         values = np.zeros((len(faces), len(NAMES)), np.float32)
         values[:, :4] = faces.boxes
         values[:, 4] = faces.probabilities
-        values[:, 5:15] = faces.landmarks.reshape(len(faces), 10)
-        values[faces.valid, 15:] = load_networks(self.device).activations(faces.patches[faces.valid])
+        values[:, 5:PLACES] = faces.landmarks.reshape(len(faces), 10)
+        values[faces.valid, PLACES:] = load_networks(self.device).activations(faces.patches[faces.valid])
         return Features(values, faces.intervals, faces.valid, NAMES, faces.notes)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class YunetConfig(FaceConfig):
+    """Options of `Yunet`: how faces are found, here by YuNet where nothing else is said."""
+
+    detector: Literal["auto", "mtcnn", "yunet"] = "yunet"
+
+
+class Yunet(FaceExtractor[YunetConfig]):
+    """Stream ``visual.yunet``, (T, 15), one row a sampled frame.
+
+    Box (4, relative to the frame), probability (1) and five landmarks (10, relative to the box), without any network
+    behind them: Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector".
+    """
+
+    name = "yunet"
+    revision = 1
+    Config = YunetConfig
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """box_x1, ..., probability, left_eye_x, ..., mouth_right_y."""
+        return NAMES[:PLACES]
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Shares of the frame for the box, of the box for the landmarks."""
+        return UNITS[:PLACES]
+
+    @property
+    def face(self) -> FaceConfig:
+        """How faces are found."""
+        return face_config(self.config)
+
+    def model_digest(self) -> str:
+        """Digest of the weights that find and know faces."""
+        return self.face.weights_digest()
+
+    def __call__(self, faces: Faces) -> Features:
+        """Extract.
+
+        Args:
+            faces: The followed face.
+
+        Returns:
+            (T, 15) features.
+
+        Raises:
+            ClipError: `no_face` where no frame has a face.
+        """
+        require_face(faces)
+        marks = faces.landmarks.reshape(len(faces), 10)
+        values = np.concatenate([faces.boxes, faces.probabilities[:, None], marks], axis=1).astype(np.float32)
+        return Features(values, faces.intervals, faces.valid, NAMES[:PLACES], faces.notes)
 
 
 def face_config(config: FaceConfig) -> FaceConfig:

@@ -271,22 +271,22 @@ def _goes_on(track: Track, later: Track, boxes: Sequence[np.ndarray], intervals:
     last, first = track.frames[-1], later.frames[0]
     if last >= first or shots.numbers[last] != shots.numbers[first]:
         return False
-    one, other = boxes[last][track.picks[-1]], boxes[first][later.picks[0]]
+    before, after = boxes[last][track.picks[-1]], boxes[first][later.picks[0]]
     gap = intervals[first, 0] - intervals[last, 1]
-    return bool(gap <= _RETURNS + 1e-9 and affinity(one[None], other[None])[0, 0] >= _SAME_PLACE)
+    return bool(gap <= _RETURNS + 1e-9 and affinity(before[None], after[None])[0, 0] >= _SAME_PLACE)
 
 
 def _likeness(group: _Group, other: _Group) -> float:
     """Mean cosine between two groups, weighted by their tracks' rows; -1 where they cannot be one person."""
     if {f for track in group for f in track.frames} & {f for track in other for f in track.frames}:
         return -1.0
-    here, there = _identity(group), _identity(other)
-    return -1.0 if here is None or there is None else float(here @ there)
+    identity, other_identity = _identity(group), _identity(other)
+    return -1.0 if identity is None or other_identity is None else float(identity @ other_identity)
 
 
 def _identity(group: _Group) -> np.ndarray | None:
-    known = [(track.identity, len(track)) for track in group if track.identity is not None]
-    if not known:
+    identities = [(track.identity, len(track)) for track in group if track.identity is not None]
+    if not identities:
         return None
-    total = sum(identity * min(rows, _LOOKS) for identity, rows in known)
+    total = sum(identity * min(rows, _LOOKS) for identity, rows in identities)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9))

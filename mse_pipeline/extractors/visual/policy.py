@@ -144,8 +144,8 @@ def activity(motions: np.ndarray, voice: np.ndarray) -> float:
         [4.0, 0.0, 0.0]
     """
     heard = motions[np.isfinite(motions) & voiced(voice)]
-    seen = np.isfinite(motions).sum()
-    if seen < MIN_SECONDS * RATE or not len(heard) or float(np.median(heard)) < _NOISE:
+    count = np.isfinite(motions).sum()
+    if count < MIN_SECONDS * RATE or not len(heard) or float(np.median(heard)) < _NOISE:
         return 0.0
     return float(heard.sum() / RATE / 0.1)
 
@@ -207,10 +207,10 @@ def agreement(openings: np.ndarray, voice: np.ndarray) -> float | None:
 
 def _correlation(mouth: np.ndarray, sound: np.ndarray) -> float | None:
     sound = sound[: len(mouth)]
-    known = np.isfinite(mouth)
-    if known.sum() < MIN_SECONDS * RATE:
+    open_frames = np.isfinite(mouth)
+    if open_frames.sum() < MIN_SECONDS * RATE:
         return None
-    a, b = mouth[known] - mouth[known].mean(), sound[known] - sound[known].mean()
+    a, b = mouth[open_frames] - mouth[open_frames].mean(), sound[open_frames] - sound[open_frames].mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 1e-12 else None
 

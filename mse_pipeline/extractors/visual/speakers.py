@@ -125,13 +125,13 @@ class People:
     missing: tuple[str, ...]
 
 
-def find_people(utterances: Sequence[ClipFaces], told: Mapping[tuple[str, int], str] | None = None) -> People:
+def find_people(utterances: Sequence[ClipFaces], names_by_hand: Mapping[tuple[str, int], str] | None = None) -> People:
     """Group the faces of a corpus, tie the groups to names, and choose each clip's face.
 
     Args:
         utterances: The clips.
-        told: The user's corrections: name by clip and track, `NOBODY` for someone who never speaks. Each holds for the
-            whole group of the face.
+        names_by_hand: The user's corrections: name by clip and track, `NOBODY` for someone who never speaks. Each
+            holds for the whole group of the face.
 
     Examples:
         >>> ann, bob = np.eye(2)
@@ -143,7 +143,7 @@ def find_people(utterances: Sequence[ClipFaces], told: Mapping[tuple[str, int], 
         >>> people.chosen["3"].tracks, people.chosen["4"].tracks, people.chosen["4"].code
         ((1,), (), 'no_speaker')
     """
-    return _Search(utterances, told or {}).people()
+    return _Search(utterances, names_by_hand or {}).people()
 
 
 def group(vectors: np.ndarray, weights: np.ndarray, apart: Iterable[tuple[int, int]] = ()) -> np.ndarray:
@@ -170,10 +170,10 @@ def group(vectors: np.ndarray, weights: np.ndarray, apart: Iterable[tuple[int, i
     labels = np.zeros(count, np.int64)
     if len(heavy) > 1:
         distance = 1.0 - vectors[heavy] @ vectors[heavy].T
-        place = np.full(count, -1)
-        place[heavy] = np.arange(len(heavy))
-        for one, other in apart:
-            a, b = place[one], place[other]
+        position = np.full(count, -1)
+        position[heavy] = np.arange(len(heavy))
+        for first, second in apart:
+            a, b = position[first], position[second]
             if a >= 0 and b >= 0:
                 distance[a, b] = distance[b, a] = _FAR
         np.fill_diagonal(distance, 0.0)
@@ -209,13 +209,13 @@ class _Tie:
 class _Search:
     """The search over one corpus. A *look* is a group within a dialogue, a *person* one over the corpus."""
 
-    def __init__(self, utterances: Sequence[ClipFaces], told: Mapping[tuple[str, int], str]) -> None:
-        self.utterances, self.told = utterances, told
+    def __init__(self, utterances: Sequence[ClipFaces], names_by_hand: Mapping[tuple[str, int], str]) -> None:
+        self.utterances, self.told = utterances, names_by_hand
         # Number of the utterance and track of each face; of each utterance the numbers of its faces.
         self.faces = [(number, face) for number, utterance in enumerate(utterances) for face in utterance.faces]
         self.of_clip: list[list[int]] = [[] for _ in utterances]
-        for place, (number, _) in enumerate(self.faces):
-            self.of_clip[number].append(place)
+        for number_of_face, (number, _) in enumerate(self.faces):
+            self.of_clip[number].append(number_of_face)
         self.clips_of: dict[str, list[int]] = defaultdict(list)
         for number, utterance in enumerate(self.utterances):
             if utterance.speaker:
@@ -239,54 +239,59 @@ class _Search:
         self.look = np.zeros(len(self.faces), np.int64)
         self.scene = [clip.dialogue or f"\0{clip.clip}" for clip in self.utterances]
         scenes: dict[str, list[int]] = defaultdict(list)
-        for place, (number, _) in enumerate(self.faces):
-            scenes[self.scene[number]].append(place)
+        for face, (number, _) in enumerate(self.faces):
+            scenes[self.scene[number]].append(face)
         apart = self.apart = self._apart()
         count = 0
         for members in scenes.values():
-            local = {place: k for k, place in enumerate(members)}
-            pairs = [(local[one], local[two]) for one in members for two in apart[one] if one < two]
-            found = group(self.vectors[members], self.weights[members], pairs)
-            self._split(members, found)
-            self.look[members] = found + count
-            count += int(found.max()) + 1
-        self.scene_of = {int(self.look[place]): self.scene[number] for place, (number, _) in enumerate(self.faces)}
+            local = {face: k for k, face in enumerate(members)}
+            pairs = [(local[first], local[second]) for first in members for second in apart[first] if first < second]
+            labels = group(self.vectors[members], self.weights[members], pairs)
+            self._split(members, labels)
+            self.look[members] = labels + count
+            count += int(labels.max()) + 1
+        self.scene_of = {int(self.look[face]): self.scene[number] for face, (number, _) in enumerate(self.faces)}
         self.looks = _means(self.vectors, self.weights, self.look)
         self.look_weights = np.bincount(self.look, self.weights)
-        pairs = [(self.look[one], self.look[two]) for one, others in enumerate(apart) for two in others if one < two]
+        pairs = [
+            (self.look[first], self.look[second])
+            for first, others in enumerate(apart)
+            for second in others
+            if first < second
+        ]
         self.person = group(self.looks, self.look_weights, pairs)
         self._take_apart()
 
-    def _split(self, members: Sequence[int], found: np.ndarray) -> None:
+    def _split(self, members: Sequence[int], labels: np.ndarray) -> None:
         """Split, in place, looks that are several people by the user's names: each face joins the nearest named one."""
-        named = {k: name for k, place in enumerate(members) if (name := self._said(place)) is not None}
-        for look in {int(found[k]) for k in named}:
-            pinned = [k for k in named if found[k] == look]
+        named = {k: name for k, face in enumerate(members) if (name := self._said(face)) is not None}
+        for look in {int(labels[k]) for k in named}:
+            pinned = [k for k in named if labels[k] == look]
             names = list(dict.fromkeys(named[k] for k in pinned))
-            own = np.flatnonzero(found == look).tolist()
+            own = np.flatnonzero(labels == look).tolist()
             near = (self.vectors[np.take(members, own)] @ self.vectors[np.take(members, pinned)].T).argmax(1)
             which = np.array([names.index(named.get(k, named[pinned[at]])) for k, at in zip(own, near, strict=True)])
-            found[own] = np.where(which == 0, look, found.max() + which)
+            labels[own] = np.where(which == 0, look, labels.max() + which)
 
-    def _said(self, place: int) -> str | None:
+    def _said(self, index: int) -> str | None:
         """The name that the user gave to a face."""
-        number, face = self.faces[place]
+        number, face = self.faces[index]
         return self.told.get((self.utterances[number].clip, face.track))
 
     def _apart(self) -> list[set[int]]:
         """For each face, the faces at the same time."""
         apart: list[set[int]] = [set() for _ in self.faces]
         for places in self.of_clip:
-            for one, two in combinations(places, 2):
-                if np.intersect1d(self.faces[one][1].frames, self.faces[two][1].frames).size:
-                    apart[one].add(two)
-                    apart[two].add(one)
+            for first, second in combinations(places, 2):
+                if np.intersect1d(self.faces[first][1].frames, self.faces[second][1].frames).size:
+                    apart[first].add(second)
+                    apart[second].add(first)
         return apart
 
     def _pins(self) -> dict[int, str]:
         """Name by look, as the user gave it."""
-        said = ((int(self.look[place]), self._said(place)) for place in range(len(self.faces)))
-        return {look: name for look, name in said if name is not None}
+        names = ((int(self.look[index]), self._said(index)) for index in range(len(self.faces)))
+        return {look: name for look, name in names if name is not None}
 
     def _take_apart(self) -> None:
         """Split persons that are several by the user's names: each look joins the nearest named one."""
@@ -307,7 +312,7 @@ class _Search:
 
     def _shares(self) -> list[dict[int, float]]:
         """For each clip and person: the share of all faces' area, averaged over the frames with a face."""
-        found: list[dict[int, float]] = []
+        clip_shares: list[dict[int, float]] = []
         for places in self.of_clip:
             total: dict[int, float] = defaultdict(float)
             for place in places:
@@ -320,8 +325,8 @@ class _Search:
                 whole = np.array([total[frame] for frame in face.frames.tolist()])
                 share = float((face.areas / np.maximum(whole, 1e-9)).sum())
                 shares[int(self.person[self.look[place]])] += share / len(total)
-            found.append(dict(shares))
-        return found
+            clip_shares.append(dict(shares))
+        return clip_shares
 
     def _tie(self) -> dict[int, _Tie]:
         """The tie of each person to a name, if there is one."""
@@ -429,13 +434,13 @@ class _Search:
         self.strange = np.array([self.pinned.get(person) == NOBODY for person in self.person.tolist()])
         self.nearness = self._nearness()
         beside = self._beside()
-        here: dict[str, set[int]] = defaultdict(set)
+        names_in: dict[str, set[int]] = defaultdict(set)
         for scene, clip in zip(self.scene, self.utterances, strict=True):
-            here[scene] |= {number[clip.speaker]} if clip.speaker in number else set()
+            names_in[scene] |= {number[clip.speaker]} if clip.speaker in number else set()
         for look in np.flatnonzero((self.name_of < 0) & ~self.strange).tolist():
             for among, alike, ahead in (
                 (set(range(len(self.names))), ALIKE, AHEAD),
-                (here[self.scene_of[look]], ALIKE_HERE, AHEAD_HERE),
+                (names_in[self.scene_of[look]], ALIKE_HERE, AHEAD_HERE),
             ):
                 if self.name_of[look] < 0 and among - beside[look]:
                     near = self.nearness[look]
@@ -447,9 +452,9 @@ class _Search:
     def _beside(self) -> list[set[int]]:
         """For each look, the names of people at the same time, who must be other people."""
         beside: list[set[int]] = [set() for _ in self.looks]
-        for one, others in enumerate(self.apart):
+        for face, others in enumerate(self.apart):
             names = {int(self.name_of[self.look[other]]) for other in others}
-            beside[self.look[one]] |= names - {-1}
+            beside[self.look[face]] |= names - {-1}
         return beside
 
     def _nearness(self) -> np.ndarray:

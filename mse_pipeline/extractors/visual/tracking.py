@@ -174,7 +174,7 @@ def link(boxes: Sequence[np.ndarray], times: np.ndarray, shots: Sequence[int] | 
         [[0, 1], [2]]
     """
     tracks: list[Track] = []
-    for index, found in enumerate(boxes):
+    for index, frame_boxes in enumerate(boxes):
         open_tracks = [
             t
             for t in tracks
@@ -182,8 +182,8 @@ def link(boxes: Sequence[np.ndarray], times: np.ndarray, shots: Sequence[int] | 
             and (shots is None or shots[index] == shots[t.frames[-1]])
         ]
         last = np.array([boxes[t.frames[-1]][t.picks[-1]] for t in open_tracks]).reshape(-1, 4)
-        taken = _match(affinity(last, found))
-        for pick, box in enumerate(found):
+        taken = _match(affinity(last, frame_boxes))
+        for pick, box in enumerate(frame_boxes):
             if pick in taken:
                 track = open_tracks[taken[pick]]
             else:

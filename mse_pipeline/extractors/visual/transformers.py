@@ -83,10 +83,10 @@ class PictureEncoder(Encoder[P], Generic[P]):
         """
         super().load(device)
         side = 64
-        made = self.encode([np.zeros((side, side, 3), np.uint8)])
-        if made.shape != (1, len(self.names)):
+        encoded = self.encode([np.zeros((side, side, 3), np.uint8)])
+        if encoded.shape != (1, len(self.names)):
             raise UsageError(
-                f"{self.config.model} gives {made.shape[1:]} values a picture where its configuration names "
+                f"{self.config.model} gives {encoded.shape[1:]} values a picture where its configuration names "
                 f"{len(self.names)}: visual.transformers takes vision transformers of one resolution."
             )
 
