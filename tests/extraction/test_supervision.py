@@ -91,7 +91,7 @@ def test_a_clip_is_told_where_it_was_lost(supervise):
         "Tried twice, the second time alone: while it made acoustic.one, the process was ended by SIGSEGV."
     )
     assert two.message == (
-        "Given up after 2 s, while it made visual.two. A longer --clip-timeout may be enough for it."
+        "Stopped after 2 s, while it made visual.two. A longer --clip-timeout may be enough."
     )
 
 
