@@ -301,7 +301,7 @@ class CheckReport:
         clips: All of them, with or without media.
         defects: All of them, the reader's and those that probing found.
         sources: Label files that were read.
-        notes: What the reader chose or left aside.
+        notes: Sentences about what the reader chose or ignored.
         seconds: How long the check took.
     """
 

@@ -107,7 +107,8 @@ def find(name: str) -> DatasetEntry:
 
     names = available()
     if name not in names and name not in refused():
-        raise UsageError(f"There is no dataset {name!r}{did_you_mean(name, names)}. Known are {', '.join(names)}.")
+        near = did_you_mean(name, names) or "."
+        raise UsageError(f"There is no dataset {name!r}{near} The datasets are {', '.join(names)}.")
     return DatasetEntry(name=name, **vars(facts(name)))
 
 
@@ -176,5 +177,6 @@ def _reader(name: str) -> Any:
     reader = KIND.find(name, _MODULES)
     if reader is None:
         names = available()
-        raise UsageError(f"There is no corpus {name!r}{did_you_mean(name, names)}. Corpora: {', '.join(names)}.")
+        near = did_you_mean(name, names) or "."
+        raise UsageError(f"There is no corpus {name!r}{near} The corpora are {', '.join(names)}.")
     return reader

@@ -28,7 +28,7 @@ _FORMS = (
 
 
 def choose_table(root: Path, tables: list[str], corpus: str) -> tuple[str, list[LabelRow], list[str]] | None:
-    """The label table to use, its rows, and notes on those that are left aside; None if there is none.
+    """The label table to use, its rows, and notes on tables that are ignored; None if there is no table.
 
     A path that names the corpus comes first, as in ``MOSEI/label.csv`` beside ``MOSI/label.csv``; then the one nearest
     to the root.

@@ -153,7 +153,7 @@ def _splits(root: Path, paths: Mapping[str, str], count: int) -> dict[int, str]:
         for row, value in zip(table.rows, column, strict=True):
             number = number_of(value)
             if number is None or not number.is_integer() or not 0 <= number < count:
-                raise UsageError(f"{path}, row {row}: {value!r} is not a number of a row from 0 to {count - 1}.")
+                raise UsageError(f"{path}, row {row}: {value!r} is not a row number from 0 to {count - 1}.")
             other = columns.setdefault(int(number), name)
             if other != name:
                 raise UsageError(f"{path}, row {row}: clip {int(number)} is of split {other} already.")

@@ -83,7 +83,7 @@ def read_track(path: Path, name: str, confidence: float, landmarks: bool) -> Fac
     ]
     if lacking or not kept:
         fault = f"no column {', '.join(lacking)}" if lacking else "no column of gaze, pose or action units"
-        raise MseError(f"{name} is not an output of OpenFace's FeatureExtraction: it has {fault}.")
+        raise MseError(f"{name} is not a table of OpenFace (its program FeatureExtraction): it has {fault}.")
     at = {column: index for index, column in enumerate(columns)}
     times, sure = table[:, at["timestamp"]], table[:, at["confidence"]]
     if not np.isfinite(times).all():

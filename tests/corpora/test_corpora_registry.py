@@ -20,7 +20,7 @@ def test_every_corpus_says_in_a_line_what_it_is():
 
 
 def test_unknown_corpus_is_told_with_the_nearest():
-    with pytest.raises(UsageError, match=r"no corpus 'meldd'; did you mean meld\?\. Corpora: .*meld, .*table"):
+    with pytest.raises(UsageError, match=r"no corpus 'meldd'; did you mean meld\? The corpora are .*meld, .*table"):
         corpora.read("meldd", ".")
 
 

@@ -91,10 +91,10 @@ def test_texts_that_no_file_has_are_a_note(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("train_index.csv", "index\n7\n", "train_index.csv, row 2: '7' is not a number of a row from 0 to 2"),
-        ("train_index.csv", "index\nx\n", "'x' is not a number of a row"),
+        ("train_index.csv", "index\n7\n", "train_index.csv, row 2: '7' is not a row number from 0 to 2"),
+        ("train_index.csv", "index\nx\n", "'x' is not a row number"),
         ("train_index.csv", "index\n0\n1\n", "clip 1 is of split train already"),
-        ("train_index.csv", "index\n1.5\n", "'1.5' is not a number of a row"),
+        ("train_index.csv", "index\n1.5\n", "'1.5' is not a row number"),
         ("sentiment/label_A.csv", f"{IDS},label\nvideo_0001,1,0\n", "label_A.csv does not have the clips of"),
         ("sentiment/label_M.csv", "video_id,label\nvideo_0001,0\n", "label_M.csv has no column clip_id"),
         (

@@ -132,7 +132,7 @@ def test_names_told_of_faces_that_a_clip_has_not_are_told_each_time(made):
     dataset = made()
     for _ in range(2):
         (said,) = choose_people(dataset, {("c0", 7): "Bob", ("c1", 0): "Bob"})
-        assert said.endswith("to no effect: track 7 of c0.")
+        assert said.endswith("and have no effect: track 7 of c0.")
     assert choose_people(dataset, {("c0", 0): "Ann"}) == ()
 
 

@@ -169,7 +169,7 @@ def test_a_run_that_ends_in_the_middle_is_completed_by_the_next(corpus, recipe, 
 
 def test_a_late_worker_of_an_older_run_ends_its_own_run(corpus, recipe, run, monkeypatch):
     monkeypatch.setattr("mse_pipeline.store.commit.is_current", lambda folder, run: False)
-    with pytest.raises(MseError, match="Another extraction of this dataset has begun"):
+    with pytest.raises(MseError, match="Another extraction of this dataset has started"):
         run(recipe(), corpus(3))
 
 

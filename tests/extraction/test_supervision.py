@@ -90,9 +90,7 @@ def test_a_clip_is_told_where_it_was_lost(supervise):
     assert one.message == (
         "Tried twice, the second time alone: while it made acoustic.one, the process was ended by SIGSEGV."
     )
-    assert two.message == (
-        "Given up after 2 s, while it made visual.two. A longer --clip-timeout may be enough for it."
-    )
+    assert two.message == ("Stopped after 2 s, while it made visual.two. A longer --clip-timeout may be enough.")
 
 
 def test_a_host_that_lives_makes_the_next_clip_too(supervise):

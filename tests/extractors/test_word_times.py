@@ -194,7 +194,7 @@ def test_one_file_for_all_clips(write, read, name):
     suffix, content = FILES[name]
     write(f"all.{suffix}", content)
     assert read(f"all.{suffix}") == SAID
-    with pytest.raises(ClipError, match="no words of train/c: nothing in it is called 'train/c', 'c'"):
+    with pytest.raises(ClipError, match="no words of train/c: it has no recording named 'train/c', 'c'"):
         read(f"all.{suffix}", clip(id="train/c", media=None))
 
 

@@ -166,4 +166,4 @@ def test_the_command_names_what_it_does_not_find(made, mse, tmp_path):  # noqa: 
     assert "did you mean train/a" in mse("inspect", "train/aa", "--cache", cache).err
     told = mse("inspect", "test/none", "--cache", cache, "--root", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert told.code == 0
-    assert "give the raw files' folder with --root" in " ".join(told.err.split())
+    assert "Use --root for the folder of the raw files" in " ".join(told.err.split())
