@@ -198,7 +198,11 @@ class TrainedModel(nn.Module, ABC):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        self.head = None if config.head is None else AnswerHead(config.hidden_size, config.head, dropout=config.dropout)
+        self.head = (
+            None
+            if config.head is None
+            else AnswerHead(config.hidden_size, config.head, dropout=config.dropout, residual=config.residual)
+        )
 
     @abstractmethod
     def forward(  # noqa: PLR0917 - three pairs of values and where they end

@@ -168,7 +168,7 @@ def test_the_formats_are_listed(mse):
         (["import", "mmsa", ".", "-o", "text=maybe"], "must be true or false"),
         (["import", "mmgcn", ".", "-o", "valid=some"], "must be a number"),
         (["import", "mmsa", "."], "cannot be read"),
-        (["import", "openface", "."], "with --name"),
+        (["import", "openface", "."], "Use --name"),
         (["export", "mine", "mmgcn", "x"], "read, not written"),
         (["export", "mine", "mmsa", "x", "--streams", "visual.made"], "no stream"),
         (["export", "bare", "mmsa", "x"], "no features to write"),
