@@ -54,10 +54,10 @@ class AdapterConfig:
         hidden_size: Width d of the backbone's token embeddings.
         acoustic_dim: Values a row of the acoustic stream; None for an adapter without it.
         visual_dim: Values a row of the visual stream; None for an adapter without it.
-        acoustic_hidden: Width of the acoustic LSTM.
-        visual_hidden: Width of the visual LSTM.
+        acoustic_hidden: Width of the acoustic LSTM, or of that in whose place another encoder stands.
+        visual_hidden: Width of the visual LSTM, likewise.
         pseudo_tokens: How many embeddings the backbone gets to read.
-        dropout: Share of the LSTMs' last hidden state that training sets to zero.
+        dropout: Share of the encoders' states, and of what a head reads, that training sets to zero.
         fusion_dim: Width in which the modalities meet.
         scales: Divisors of `hidden_size` for the inner widths of the fusion's MLPs.
         mixer: Whether the text guides the modalities (TGM), or is added to them.

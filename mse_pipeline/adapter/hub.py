@@ -125,6 +125,8 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
         "streams": list(_streams(about, config)),
         "text": "the transcript" if config.text else "not read",
         "pseudo_tokens": config.pseudo_tokens,
+        "place": _PLACES[config.place],
+        "answers": "The backbone answers with its own words." if config.head is None else _HEAD_ANSWERS,
         "width": config.hidden_size,
         "left_out": ", ".join(left_out),
         "clips": ", ".join(f"{count} clips to {use}" for use, count in _uses(clips)) or "clips not told",
@@ -263,6 +265,14 @@ def _backbone(backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+_PLACES = {
+    "before-text": "before the text",
+    "behind-text": "behind the text",
+    "before-answer": "behind the whole prompt",
+}
+_HEAD_ANSWERS = "A small layer on the backbone's last state answers; it is part of this folder."
+
+
 def _streams(about: Mapping[str, Any], config: AdapterConfig) -> Sequence[dict[str, object]]:
     streams = _mapping(about.get("streams"))
     rows = []
@@ -279,7 +289,7 @@ def _streams(about: Mapping[str, Any], config: AdapterConfig) -> Sequence[dict[s
                 "modality": modality,
                 "stream": "not read" if dims is None else stream.get("name", "not told"),
                 "dims": "" if dims is None else dims,
-                "hidden": "" if dims is None else hidden,
+                "encoder": "" if dims is None else f"{config.encoder}, {hidden}",
                 "clock": f"{told} ({options})" if options else told,
                 "version": stream.get("version", ""),
             }

@@ -202,9 +202,9 @@ class Training(Section):
         clip_norm: Largest norm of all gradients together; None for no limit.
         seeds: One training for each.
         pseudo_tokens: Tokens n that the adapter makes for a clip.
-        acoustic_hidden: Width of the acoustic LSTM.
-        visual_hidden: Width of the visual LSTM.
-        dropout: Share of the LSTMs' last state that is dropped in training.
+        acoustic_hidden: Width of the acoustic LSTM, or of that in whose place another encoder stands.
+        visual_hidden: Width of the visual LSTM, likewise.
+        dropout: Share of the encoders' states, and of what a head reads, that is dropped in training.
         row_dropout: In training, the share of each sequence's rows that are set to 0, which is the mean.
         modality_dropout: In training, the probability that a clip is read without a stream that it has.
         feature_noise: In training, the standard deviation of the Gaussian noise on normalised values.
