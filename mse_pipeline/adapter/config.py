@@ -72,8 +72,8 @@ class AdapterConfig:
         head: Values that a head makes of the backbone's state, one an answer, or two for a number; None where the
             backbone spells the answers.
         residual: Whether what enters the mixer and the fusion is added to what leaves them, so that neither can lose
-            it: ``a * (1 + k) + v * (1 + k)``, and the fused vector beside its bottlenecks; and whether a head reads the
-            last pseudo token beside the backbone's state.
+            it: ``a * (1 + k) + v * (1 + k)``, and the fused vector beside its bottlenecks; and whether a head reads
+            beside the backbone's last state the last pseudo token and the state at the end of the prompt.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.

@@ -153,19 +153,43 @@ class AnswerHead(nn.Module):
         hidden_size: Width d of the backbone.
         outputs: Number of values.
         dropout: Share of the state that training sets to zero.
-        residual: Whether it reads the last pseudo token too, in the same way, and adds what it makes of both: what a
-            backbone loses of the modalities on its way through all layers, the head can still see.
+        residual: Whether it reads, each in the same way, the last pseudo token too, and where the pseudo tokens stand
+            behind the prompt, the state at the prompt's end; what it makes of them is added. So a backbone that loses
+            something of the modalities, and pseudo tokens that throw it off, cost nothing.
+        behind_prompt: Whether they stand there.
     """
 
-    def __init__(self, hidden_size: int, outputs: int, *, dropout: float = 0.0, residual: bool = False) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        outputs: int,
+        *,
+        dropout: float = 0.0,
+        residual: bool = False,
+        behind_prompt: bool = False,
+    ) -> None:
         super().__init__()
         self.state = _Readout(hidden_size, outputs, dropout)
         self.pseudo = _Readout(hidden_size, outputs, dropout) if residual else None
+        self.prompt = _Readout(hidden_size, outputs, dropout) if residual and behind_prompt else None
 
-    def forward(self, states: torch.Tensor, pseudo: torch.Tensor) -> torch.Tensor:
-        """States (B, d) of any float type and pseudo tokens (B, n, d) -> (B, outputs) float32."""
+    def forward(self, states: torch.Tensor, pseudo: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:
+        """Read states of any float type.
+
+        Args:
+            states: (B, d) of the backbone where the answer would begin.
+            pseudo: (B, n, d) pseudo tokens.
+            prompt: (B, d) of the backbone at the end of the prompt, where pseudo tokens follow it.
+
+        Returns:
+            (B, outputs) float32.
+        """
         values: torch.Tensor = self.state(states)
-        return values if self.pseudo is None else values + self.pseudo(pseudo[:, -1])
+        if self.pseudo is not None:
+            values = values + self.pseudo(pseudo[:, -1])
+        if self.prompt is not None:
+            values = values + self.prompt(prompt)
+        return values
 
 
 class _Readout(nn.Module):
@@ -174,7 +198,8 @@ class _Readout(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden_size, outputs)
-        nn.init.normal_(self.linear.weight, std=0.02)  # at the start, it holds all answers for about equally likely
+        # At the start, it holds all answers for about equally likely.
+        nn.init.normal_(self.linear.weight, std=0.1 / hidden_size**0.5)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -198,11 +223,15 @@ class TrainedModel(nn.Module, ABC):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        self.head = (
-            None
-            if config.head is None
-            else AnswerHead(config.hidden_size, config.head, dropout=config.dropout, residual=config.residual)
-        )
+        self.head = None
+        if config.head is not None:
+            self.head = AnswerHead(
+                config.hidden_size,
+                config.head,
+                dropout=config.dropout,
+                residual=config.residual,
+                behind_prompt=config.place == "before-answer",
+            )
 
     @abstractmethod
     def forward(  # noqa: PLR0917 - three pairs of values and where they end

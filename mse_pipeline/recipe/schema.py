@@ -212,6 +212,9 @@ class Training(Section):
         label_smoothing: Share of the target that the right answer gives to all possible answers alike.
         average: Decay of the exponential moving average of the weights, which is then what is evaluated and kept, as
             .99 for about the last hundred steps; 0 for the weights themselves.
+        keep: Whose weights are the result: ``best``, those of the epoch with the best validation score, or ``last``,
+            those of the last epoch. A validation split of a hundred clips chooses half by chance; then training stops
+            early no more.
         decoding: How a prediction is made of the answers' probabilities: ``greedy`` (token by token, the paper's),
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
@@ -229,7 +232,7 @@ class Training(Section):
         answer: Who answers: ``spelled``, the backbone with its own words, as in the paper; or ``head``, a small layer
             on the backbone's state where the answer would begin.
         residual: Whether the mixer and the fusion add what enters them to what leaves them, and a head reads the last
-            pseudo token beside the backbone's state; not so in the paper.
+            pseudo token and the state at the prompt's end beside the last state; not so in the paper.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -255,6 +258,7 @@ class Training(Section):
     time_mask: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     average: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    keep: Literal["best", "last"] = "best"
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
     defined_share: Annotated[bool, Field(strict=True)] = False

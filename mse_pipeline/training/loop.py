@@ -125,7 +125,7 @@ def fit_adapter(
             "seconds": time.monotonic() - begun,
             "clips_per_second": len(job.examples[Split.TRAIN]) / max(progress.seconds, 1e-9),
         }
-        progress.keep_if_best(_score(job, scores), learner.evaluated.state_dict())
+        progress.keep_if_best(_score(job, scores, progress.epoch), learner.evaluated.state_dict())
         progress.end_epoch(record, order.get_state())
         saved.save(progress)
         on_epoch(record)
@@ -167,8 +167,10 @@ def _conclude(job: Job, learner: Learner, progress: TrainingState, processes: Pr
     )
 
 
-def _score(job: Job, scores: dict[str, float]) -> float:
-    """The metric that epochs are compared by, turned so that larger is better."""
+def _score(job: Job, scores: dict[str, float], epoch: int) -> float:
+    """What epochs are compared by, larger is better: the main metric, or where the last one is kept, its number."""
+    if job.settings.keep == "last":
+        return float(epoch)
     name, higher_is_better = metrics.primary(job.metric_kind)
     return scores[name] if higher_is_better else -scores[name]
 

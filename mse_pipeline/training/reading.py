@@ -90,12 +90,14 @@ class Reading:
         past: Keys and values of the K positions that were read before; None where K is 0. A cache of transformers,
             for one pass of the model alone.
         pseudo: (B, n, d) the pseudo tokens among it, as the adapter made them; None where there are none.
+        ends: (B, d) the backbone's state at the end of what was read before; None where K is 0.
     """
 
     embeddings: torch.Tensor
     mask: torch.Tensor
     past: Any = None
     pseudo: torch.Tensor | None = None
+    ends: torch.Tensor | None = None
 
     @property
     def known(self) -> int:
@@ -148,21 +150,22 @@ def read(
     at = _place(adapter.config.place, len(spoken))
     tokens = (pseudo.to(backbone.dtype), None)
     if states is not None:
-        past, known = states.of(_before_pseudo(prompt, batch, adapter.config.place))
-        parts, first = [tokens, *spoken[at:]], [known]
+        before_it = states.of(_before_pseudo(prompt, batch, adapter.config.place))
+        past, ends = before_it.past, before_it.ends
+        parts, first = [tokens, *spoken[at:]], [before_it.mask]
     else:
-        past, parts, first = None, [*spoken[:at], tokens, *spoken[at:]], []
+        past, ends, parts, first = None, None, [*spoken[:at], tokens, *spoken[at:]], []
     whole = [
         torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) if mask is None else mask
         for part, mask in parts
     ]
     embeddings, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat(whole, dim=1)
     if mask.all():
-        return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo)
+        return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo, ends)
     # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
-    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo)
+    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo, ends)
 
 
 def _place(place: str, parts: int) -> int:
@@ -227,16 +230,18 @@ def answer_logits(
     return logits
 
 
-def answer_state(backbone: Backbone, reading: Reading) -> torch.Tensor:
-    """The backbone's last state where the answer would begin, behind its last norm: (B, d). No logits are made.
+def answer_states(backbone: Backbone, reading: Reading, count: int = 1) -> torch.Tensor:
+    """The backbone's states of the last positions, behind its last norm: (B, count, d). No logits are made.
+
+    The last one is where the answer would begin.
 
     Raises:
         UsageError: The sequence is longer than the backbone can read.
     """
     states: list[torch.Tensor] = []
 
-    def keep_state(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        states.append(given[0][:, -1])
+    def keep_states(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        states.append(given[0][:, -count:])
         return (given[0][:, :0], *given[1:])
 
     head = backbone.model.get_output_embeddings()
@@ -245,9 +250,9 @@ def answer_state(backbone: Backbone, reading: Reading) -> torch.Tensor:
             f"The backbone {backbone.name} has no layer of its own for its answers, before which a head could read: "
             "take answer: spelled, or another backbone."
         )
-    handle = head.register_forward_pre_hook(keep_state)
+    handle = head.register_forward_pre_hook(keep_states)
     try:
-        _forward(backbone, reading, 1)
+        _forward(backbone, reading, count)
     finally:
         handle.remove()
     return states[-1]
@@ -262,9 +267,9 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     Raises:
         ValueError: The adapter has no head, or one for another task.
     """
-    if adapter.head is None or reading.pseudo is None:
+    if adapter.head is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
-    values = adapter.head(answer_state(backbone, reading), reading.pseudo)
+    values = _head_values(backbone, adapter, reading)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
     if isinstance(answers.task, Classification):
@@ -272,8 +277,21 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
     half = (numbers[-1] - numbers[0]) / 2
     middle = numbers[0] + half + half * values[:, :1]
-    width = half * functional.softplus(values[:, 1:])  # at the start, two thirds of half the range
+    width = half * functional.softplus(values[:, 1:] - 1.5)  # at the start, a fifth of half the range
     return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
+
+
+def _head_values(backbone: Backbone, adapter: TrainedModel, reading: Reading) -> torch.Tensor:
+    """What the head makes of the state at the end, and, where it has residuals, of what it can see beside it."""
+    if adapter.head is None or reading.pseudo is None:
+        raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
+    behind_prompt = adapter.config.place == "before-answer"
+    # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
+    count = reading.pseudo.shape[1] + 1 if behind_prompt and reading.ends is None else 1
+    states = answer_states(backbone, reading, count)
+    prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
+    values: torch.Tensor = adapter.head(states[:, -1], reading.pseudo, prompt)
+    return values
 
 
 _NARROWEST = 0.05

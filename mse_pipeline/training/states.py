@@ -8,6 +8,7 @@ a step computes a handful of positions a clip, and not its whole sequence.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -23,6 +24,21 @@ _SHARE = 3
 """States take a third of the memory at most: the rest is for the model, the features and other programs."""
 
 
+@dataclass(frozen=True, eq=False)
+class ReadBefore:
+    """What a backbone holds of sequences that it has read.
+
+    Attributes:
+        past: A cache of transformers with their keys and values, for one pass of the model alone.
+        mask: (B, K) bool, False where padding is, in front.
+        ends: (B, d) the last state of each, behind the backbone's last norm.
+    """
+
+    past: Any
+    mask: torch.Tensor
+    ends: torch.Tensor
+
+
 class PromptStates:
     """Keys and values of token sequences, each computed once, alone and without padding.
 
@@ -34,20 +50,20 @@ class PromptStates:
     Examples:
         >>> from mse_pipeline.backbones import load
         >>> states = PromptStates(load("tiny"))
-        >>> past, mask = states.of([(1, 5, 7), (1, 5)])
-        >>> mask.tolist(), past.get_seq_length()
+        >>> read = states.of([(1, 5, 7), (1, 5)])
+        >>> read.mask.tolist(), read.past.get_seq_length()
         ([[True, True, True], [False, True, True]], 3)
     """
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._kept: dict[tuple[int, ...], torch.Tensor] = {}
+        self._kept: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def of(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Any, torch.Tensor]:
-        """A fresh cache of transformers that holds the sequences, padded in front, and its mask (B, K) bool."""
+    def of(self, sequences: Sequence[tuple[int, ...]]) -> ReadBefore:
+        """What the backbone holds after reading the sequences, padded in front."""
         from transformers import DynamicCache
 
-        kept = [self._of_one(ids) for ids in sequences]
+        kept, ends = zip(*(self._of_one(ids) for ids in sequences), strict=True)
         longest = max(one.shape[3] for one in kept)
         layers, pair, heads, _, width = kept[0].shape
         padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
@@ -59,16 +75,17 @@ class PromptStates:
         past = DynamicCache()
         for layer, (keys, values) in enumerate(padded):
             past.update(keys, values, layer)
-        return past, mask
+        return ReadBefore(past, mask, torch.stack(ends))
 
-    def _of_one(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """(layers, 2, heads, tokens, width of a head): keys and values of one sequence."""
+    def _of_one(self, ids: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (layers, 2, heads, tokens, width of a head) of one sequence, and its last state (d,)."""
         if ids not in self._kept:
             # Not inference tensors, even if evaluation comes first: training could not use them.
             with torch.inference_mode(False), torch.no_grad():
                 tokens = torch.tensor([ids], dtype=torch.int64, device=self._backbone.device)
-                past = self._backbone.model.base_model(input_ids=tokens, use_cache=True).past_key_values
-                self._kept[ids] = torch.stack([torch.cat([one.keys, one.values]) for one in past.layers])
+                output = self._backbone.model.base_model(input_ids=tokens, use_cache=True)
+                kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
+                self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
         return self._kept[ids]
 
 

@@ -8,6 +8,7 @@ import torch
 from mse_pipeline import adapter, backbones
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.prediction.evaluation import evaluate
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.training import run as training_run
 from mse_pipeline.training.job import choose_streams, prepare
@@ -18,6 +19,7 @@ from mse_pipeline.training.run import config_digest, run_folder, train
 SETTINGS = Training(
     epochs=12, batch_size=8, learning_rate=5e-3, patience=12, acoustic_hidden=8, visual_hidden=8, seeds=(1,)
 )
+LONGER = {"epochs": 40, "patience": 40, "learning_rate": 1e-2}
 WORDING = PromptSection(task="Which emotion is it? It is")
 
 
@@ -123,6 +125,29 @@ def test_the_adapters_of_the_best_and_of_the_last_epoch_are_kept(job, tmp_path):
         for row in pq.read_table(result.folder / "predictions.parquet").to_pylist()
         if row["split"] == "test"
     ]
+
+
+def test_the_last_epoch_is_the_result_where_it_is_to_be_kept(job, tmp_path):
+    settings = SETTINGS.model_copy(update={"epochs": 4, "patience": 1, "learning_rate": 1e-7, "keep": "last"})
+    (result,) = train(job(settings=settings), tmp_path / "runs", seeds=[1])
+    assert result.result["best_epoch"] == result.result["epochs"] == 4
+    kept, last = (adapter.load(result.folder / name)[0].state_dict() for name in ("adapter", "last"))
+    assert all(torch.equal(value, last[name]) for name, value in kept.items())
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("encoder", ["attentive", "bilstm-attentive"])
+def test_a_head_behind_the_prompt_learns_and_predicts_from_its_folder(made_dataset, tiny, tmp_path, kind, encoder):
+    dataset = made_dataset(kind)
+    changes = {"encoder": encoder, "answer": "head", "place": "before-answer", "pseudo_scale": "matched"}
+    settings = SETTINGS.model_copy(update={**changes, "residual": True, "adam_epsilon": 1e-8, **LONGER})
+    made = prepare(dataset, tiny, settings, choose_streams(dataset, asked={}), WORDING)
+    assert made.states is not None
+    (result,) = train(made, tmp_path / "runs", seeds=[1])
+    scores = result.result["test"]
+    assert scores["acc"] == 1.0 if kind == "classification" else scores["MAE"] < 0.3
+    again = evaluate(result.folder.parent, dataset, split=Split.TEST).seeds[0].metrics
+    assert again == pytest.approx(scores, abs=1e-3)
 
 
 def test_numbers_are_predicted_and_compared_with_the_annotations(job, tmp_path):
