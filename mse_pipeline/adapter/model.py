@@ -147,7 +147,7 @@ class Rescale(nn.Module):
 
 
 class AnswerHead(nn.Module):
-    """LayerNorm -> dropout -> Linear on the backbone's last state: one value an answer, or two for a number.
+    """LayerNorm -> dropout -> Linear on the backbone's last state: one value a class, or one for a number.
 
     Args:
         hidden_size: Width d of the backbone.
@@ -157,6 +157,10 @@ class AnswerHead(nn.Module):
             behind the prompt, the state at the prompt's end; what it makes of them is added. So a backbone that loses
             something of the modalities, and pseudo tokens that throw it off, cost nothing.
         behind_prompt: Whether they stand there.
+
+    Attributes:
+        width: Of a head for numbers, how unsure it is, the same for all clips: where each clip has a width of its own,
+            clips that are hard at first are given up as noise (Seitzer et al. 2022). None for classes.
     """
 
     def __init__(
@@ -172,6 +176,7 @@ class AnswerHead(nn.Module):
         self.state = _Readout(hidden_size, outputs, dropout)
         self.pseudo = _Readout(hidden_size, outputs, dropout) if residual else None
         self.prompt = _Readout(hidden_size, outputs, dropout) if residual and behind_prompt else None
+        self.width = nn.Parameter(torch.tensor(-1.5)) if outputs == 1 else None
 
     def forward(self, states: torch.Tensor, pseudo: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:
         """Read states of any float type.

@@ -126,8 +126,8 @@ class Answers:
 
     @property
     def head_outputs(self) -> int:
-        """Values that a head needs to answer: one a class; of a number its middle and its width."""
-        return len(self) if isinstance(self.task, Classification) else 2
+        """Values that a head needs to answer: one a class, or the number."""
+        return len(self) if isinstance(self.task, Classification) else 1
 
     def target(self, label: object) -> int:
         """Index of the right answer for a label: a class name, or a number in the range.

@@ -261,8 +261,8 @@ def answer_states(backbone: Backbone, reading: Reading, count: int = 1) -> torch
 def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, reading: Reading) -> torch.Tensor:
     """Log-probability of each answer by the adapter's head, (B, A) float32.
 
-    Classes: the softmax of the head's values. Numbers: a Laplace distribution over the answers, whose middle and width
-    are the head's two values; its likelihood is the mean absolute error, weighed by how sure the head is.
+    Classes: the softmax of the head's values. Numbers: a Laplace distribution over the answers around the head's value,
+    of a width that is learned and the same for all clips: the loss is the absolute error, as far as answers go.
 
     Raises:
         ValueError: The adapter has no head, or one for another task.
@@ -272,12 +272,12 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     values = _head_values(backbone, adapter, reading)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
-    if isinstance(answers.task, Classification):
+    if isinstance(answers.task, Classification) or adapter.head.width is None:
         return values.log_softmax(1)
     numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
     half = (numbers[-1] - numbers[0]) / 2
-    middle = numbers[0] + half + half * values[:, :1]
-    width = half * functional.softplus(values[:, 1:] - 1.5)  # at the start, a fifth of half the range
+    middle = numbers[0] + half + half * values
+    width = half * functional.softplus(adapter.head.width)  # at the start, a fifth of half the range
     return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
 
 

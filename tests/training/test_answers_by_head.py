@@ -170,7 +170,8 @@ def test_numbers_get_a_laplace_distribution_around_the_heads_middle():
     adapter, prompt, answers = parts(backbone, NUMBERS)
     with torch.no_grad():
         adapter.head.state.linear.weight.zero_()
-        adapter.head.state.linear.bias.copy_(torch.tensor([2 / 3, -30.0]))  # 1.0 of -1.5 to 1.5, as narrow as can be
+        adapter.head.state.linear.bias.fill_(2 / 3)  # 1.0 of -1.5 to 1.5
+        adapter.head.width.fill_(-30.0)  # as narrow as can be
     scores = score_steps(backbone, adapter, prompt, answers, make_batch(backbone))
     assert_close(scores.exp().sum(1), torch.ones(4))
     for decoding in ("greedy", "likeliest", "median", "expected"):
@@ -226,7 +227,7 @@ def test_a_head_of_another_task_is_refused():
     adapter, prompt, _ = parts(backbone)
     _, _, numbers = parts(backbone, NUMBERS)
     reading = read(backbone, adapter, prompt, make_batch(backbone))
-    with pytest.raises(ValueError, match="makes 3 values, and the task needs 2"):
+    with pytest.raises(ValueError, match="makes 3 values, and the task needs 1"):
         head_scores(backbone, adapter, numbers, reading)
 
 

@@ -19,7 +19,7 @@ from mse_pipeline.training.run import config_digest, run_folder, train
 SETTINGS = Training(
     epochs=12, batch_size=8, learning_rate=5e-3, patience=12, acoustic_hidden=8, visual_hidden=8, seeds=(1,)
 )
-LONGER = {"epochs": 40, "patience": 40, "learning_rate": 1e-2, "acoustic_hidden": 32, "visual_hidden": 32}
+LONGER = {"epochs": 40, "patience": 40, "learning_rate": 3e-3, "acoustic_hidden": 32, "visual_hidden": 32}
 WORDING = PromptSection(task="Which emotion is it? It is")
 
 
