@@ -69,8 +69,8 @@ class AdapterConfig:
         encoder: Which encoder reads the streams: a name of `mse_pipeline.adapter.encoders.ENCODERS`.
         place: Where the pseudo tokens stand: one of `PLACES`.
         pseudo_size: Root mean square of the pseudo tokens' values at the start; None as the projector makes them.
-        head: Values that a head makes of the backbone's state, one a class, or one for a number; None where the backbone
-            spells the answers.
+        head: Values that a head makes of the backbone's state, one a class, or one for a number; None where the
+            backbone spells the answers.
         residual: Whether what enters the mixer and the fusion is added to what leaves them, so that neither can lose
             it: ``a * (1 + k) + v * (1 + k)``, and the fused vector beside its bottlenecks; and whether a head reads
             beside the backbone's last state the last pseudo token and the state at the end of the prompt.
