@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ class Memory:
         activations: What the backward pass needs of the forward pass.
         logits: Of the answers, over the whole vocabulary.
         scoring: What predicting a split takes at once, in place of activations and logits.
+        states: What the backbone keeps of texts that it reads once.
     """
 
     weights: int
@@ -72,11 +73,12 @@ class Memory:
     activations: int
     logits: int
     scoring: int
+    states: int = 0
 
     @property
     def total(self) -> int:
         """At the peak."""
-        return self.weights + self.adapter + max(self.activations + self.logits, self.scoring)
+        return self.weights + self.adapter + self.states + max(self.activations + self.logits, self.scoring)
 
 
 def estimate(backbone: Backbone, config: AdapterConfig, load: Load, *, checkpointing: bool = False) -> Memory:
@@ -348,6 +350,7 @@ def dry_run(
     }
     prompt = _prompt(job, dataset, wording, labelled)
     settings, backbone = job.settings, job.backbone
+    memory = estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing)
     return DryRun(
         dataset=dataset.name,
         variant=choice.variant,
@@ -366,7 +369,7 @@ def dry_run(
         epochs=settings.epochs,
         seeds=seeds,
         batch_size=settings.batch_size,
-        memory=estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing),
+        memory=replace(memory, states=0 if checkpointing else job.kept_bytes),
         coverage=job.coverage,
         standing=standing or Standing(),
     )

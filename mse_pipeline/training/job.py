@@ -29,7 +29,7 @@ from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.states import PromptStates, fits
+from mse_pipeline.training.states import PromptStates, kept_bytes
 from mse_pipeline.training.stored import StoredTraining
 
 MODALITIES = ("acoustic", "visual")
@@ -173,6 +173,7 @@ class Job:
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
         states: Of what stands before the pseudo tokens, where it can be kept over the epochs; None where not.
+        kept_bytes: Memory that these take when all are made.
         recipe: Where the settings came from, those that the command gave, and the recipe that was made of them; kept
             in run.json, so that a reader can tell. What counts of it is in `about`.
     """
@@ -192,6 +193,7 @@ class Job:
     weights: torch.Tensor | None = None
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     states: PromptStates | None = None
+    kept_bytes: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def description(self, seed: int) -> dict[str, Any]:
@@ -267,6 +269,7 @@ def prepare(
         "data": data.digests(),
     }
     batcher = Batcher(Texts(backbone, room), streams, normalisers)
+    kept = _kept_bytes(backbone, config, prompt, batcher, [one for every in by_split.values() for one in every])
     return Job(
         backbone=backbone,
         settings=settings,
@@ -282,22 +285,20 @@ def prepare(
         coverage=measure(dataset, by_split, by_name),
         weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
         places=_places(dataset, about),
-        states=_states(backbone, config, prompt, batcher, [one for every in by_split.values() for one in every]),
+        states=PromptStates(backbone) if kept is not None and backbone.device.type != "meta" else None,
+        kept_bytes=kept or 0,
     )
 
 
-def _states(
+def _kept_bytes(
     backbone: Backbone, config: AdapterConfig, prompt: Prompt, batcher: Batcher, chosen: Sequence[Example]
-) -> PromptStates | None:
-    """A keeper of what stands before the pseudo tokens; None where too little does, or where it cannot be kept."""
-    if config.place == "before-text" or backbone.device.type == "meta":
+) -> int | None:
+    """Bytes of the states of what stands before the pseudo tokens; None where little does, or where none are kept."""
+    if config.place == "before-text":
         return None
-    read = (
-        (before_pseudo(prompt, config.place, context=context, text=text) for context, text in batcher.tokens(chosen))
-        if config.text
-        else [before_pseudo(prompt, config.place, context=(), text=())]
-    )
-    return PromptStates(backbone) if fits(backbone, read) else None
+    spoken = batcher.tokens(chosen) if config.text else [((), ())]
+    read = (before_pseudo(prompt, config.place, context=context, text=text) for context, text in spoken)
+    return kept_bytes(backbone, read)
 
 
 def embedding_size(backbone: Backbone) -> float:

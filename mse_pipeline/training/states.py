@@ -89,17 +89,19 @@ class PromptStates:
         return self._kept[ids]
 
 
-def fits(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> bool:
-    """Whether the states of sequences can be kept: the family is known to allow it, and the memory is large enough.
+def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> int | None:
+    """Bytes of the states of sequences; None where they cannot be kept.
+
+    They can where the family is known to allow it, and the memory is large enough.
 
     Args:
-        backbone: The frozen model.
+        backbone: The frozen model, or its outline.
         sequences: All that would be kept; those that are alike are kept once.
     """
     if backbone.family not in CACHE_FAMILIES:
-        return False
-    tokens = sum(map(len, set(sequences)))
-    return tokens * bytes_per_token(backbone) <= _memory(backbone.device) // _SHARE
+        return None
+    size = sum(map(len, set(sequences))) * bytes_per_token(backbone)
+    return size if size <= _memory(backbone.device) // _SHARE else None
 
 
 def bytes_per_token(backbone: Backbone) -> int:

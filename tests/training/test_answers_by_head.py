@@ -16,7 +16,7 @@ from mse_pipeline.training.job import embedding_size
 from mse_pipeline.training.objective import answer_loss, balanced_weights
 from mse_pipeline.training.reading import answer_logits, answer_states, head_scores, read
 from mse_pipeline.training.scoring import decode, score_steps
-from mse_pipeline.training.states import CACHE_FAMILIES, PromptStates, bytes_per_token, fits
+from mse_pipeline.training.states import CACHE_FAMILIES, PromptStates, bytes_per_token, kept_bytes
 from tests.closeness import assert_close
 from tests.small_models import ARCHITECTURES, byte_tokenizer, small_backbone
 from tests.training.test_objective import around, make_batch, one
@@ -128,9 +128,9 @@ def test_states_are_kept_where_memory_and_family_allow_it(monkeypatch):
     past = PromptStates(backbone).of([(1,)]).past
     assert a_token == 4 * sum(layer.keys.numel() + layer.values.numel() for layer in past.layers)
     monkeypatch.setattr(states_module, "_memory", lambda device: 3 * 5 * a_token)
-    assert fits(backbone, [(1, 2, 3), (1, 2, 3), (4, 5)])
-    assert not fits(backbone, [(1, 2, 3), (4, 5, 6)])
-    assert not fits(small_backbone("bloom"), [(1,)])
+    assert kept_bytes(backbone, [(1, 2, 3), (1, 2, 3), (4, 5)]) == 5 * a_token
+    assert kept_bytes(backbone, [(1, 2, 3), (4, 5, 6)]) is None
+    assert kept_bytes(small_backbone("bloom"), [(1,)]) is None
 
 
 def test_a_head_reads_the_state_that_the_answer_would_be_made_of():
