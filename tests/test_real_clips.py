@@ -63,7 +63,9 @@ def test_egemaps_equals_opensmile_on_the_same_samples(real_clips):
         audio = decode(home / clip.media).audio
         expected = smile.process_signal(audio.samples, audio.rate)
         features = dataset["acoustic.egemaps"][clip.id]
-        np.testing.assert_allclose(features.values, expected.to_numpy(), atol=1e-5)
+        defined = np.isfinite(features.values)
+        assert defined[:, ~np.char.endswith(list(features.names), "nz")].all()
+        np.testing.assert_allclose(features.values[defined], expected.to_numpy()[defined], atol=1e-5)
         assert features.names == tuple(expected.columns)
 
 

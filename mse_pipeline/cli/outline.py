@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from mse_pipeline.training.step import TrainingOptions
 
 _PARTS = {
+    "head": "head for the answers",
     "acoustic": "acoustic encoder",
     "visual": "visual encoder",
     "mixer": "text-guide mixer (TGM)",
     "fusion": "multi-scale fusion (MSF)",
     "projector": "projector",
+    "rescale": "size of pseudo tokens",
 }
 
 

@@ -44,6 +44,9 @@ class Features:
         names = tuple(self.names)
         if values.ndim != 2:
             raise ValueError(f"Features need values of shape (T, D), got {values.shape}.")
+        undefined = np.isnan(values)
+        if undefined.any():  # one spelling of NaN: its sign and its other bits depend on how and where it was made
+            values = np.where(undefined, np.float32(np.nan), values)
         if not len(values) == len(intervals) == len(valid):
             raise ValueError(
                 "Values, intervals and valid must have the same number of rows, "

@@ -140,19 +140,22 @@ def read(
             f"The adapter makes pseudo tokens of width {adapter.config.hidden_size}, but the backbone "
             f"{backbone.name} reads width {backbone.hidden_size}."
         )
-    batch = (batch if adapter.config.text else batch.without_text()).to(backbone.device)
+    place = adapter.config.place
+    batch = batch if adapter.config.text else batch.without_text()
+    # Looked up before the batch is moved: its token ids are on the CPU, where no device has to be waited for.
+    kept = None if states is None else states.of(_before_pseudo(prompt, batch, place))
+    batch = batch.to(backbone.device)
     text = backbone.embed(batch.text_ids)
     pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
     before, after = (part.expand(len(batch), -1, -1) for part in _fixed(backbone, prompt))
     spoken = [(before, None), (text, batch.text_mask.bool()), (after, None)]
     if batch.context_ids is not None and batch.context_mask is not None:
         spoken.insert(1, (backbone.embed(batch.context_ids), batch.context_mask.bool()))
-    at = _place(adapter.config.place, len(spoken))
+    at = _place(place, len(spoken))
     tokens = (pseudo.to(backbone.dtype), None)
-    if states is not None:
-        before_it = states.of(_before_pseudo(prompt, batch, adapter.config.place))
-        past, ends = before_it.past, before_it.ends
-        parts, first = [tokens, *spoken[at:]], [before_it.mask]
+    if kept is not None:
+        past, ends = kept.past, kept.ends
+        parts, first = [tokens, *spoken[at:]], [kept.mask]
     else:
         past, ends, parts, first = None, None, [*spoken[:at], tokens, *spoken[at:]], []
     whole = [
@@ -160,7 +163,7 @@ def read(
         for part, mask in parts
     ]
     embeddings, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat(whole, dim=1)
-    if mask.all():
+    if all(own is None for _, own in parts):  # nothing of it is padded
         return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo, ends)
     # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)

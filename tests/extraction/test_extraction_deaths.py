@@ -90,7 +90,7 @@ def test_a_clip_that_hangs_is_given_up_after_the_timeout_and_tried_again_when_as
     assert summary.streams["visual.mtcnn"].failed == {"no_video": 4, "timeout": 1}
     (row,) = (row for row in summary.failures if row.code == "timeout" and row.stream == "visual.mtcnn")
     assert row.stage == "decode"
-    assert row.message.startswith("Given up after 5 s, while it decoded media/slow.webm.")
+    assert row.message.startswith("Stopped after 5 s, while it decoded media/slow.webm.")
     assert not holders(slow)
     write_slow_video(slow, frames=50)
     assert run(recipe(streams=BOTH), root).streams["visual.mtcnn"].failed == {"no_video": 4, "no_face": 1}

@@ -208,5 +208,5 @@ def test_without_identities_rows_are_those_of_the_largest_face(pairs, recipe, ru
     for clip in ("a", "b"):
         one, other = (dataset[stream][clip] for stream in streams)
         assert np.array_equal(one.valid, other.valid)
-        assert np.allclose(one.values, other.values, atol=1e-5)
+        assert np.allclose(one.values, other.values, atol=1e-5, equal_nan=True)
         assert np.array_equal(one.intervals, other.intervals)

@@ -17,6 +17,7 @@ from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.training.dry_run import Load, dry_run, estimate
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.reading import read
+from mse_pipeline.training.states import bytes_per_token
 from tests.small_models import ARCHITECTURES
 
 SETTINGS = Training(epochs=3, batch_size=10, acoustic_hidden=4, visual_hidden=4, pseudo_tokens=2)
@@ -68,6 +69,22 @@ def test_ablations_are_told(told, without):
     assert (run.prompt.text is None) == ("text" in without)
     assert ("fusion" in run.adapter) == ("msf" not in without)
     assert (run.streams["acoustic"] is None) == ("acoustic" in without)
+
+
+def test_texts_that_are_read_once_and_a_head_are_told(made_dataset):
+    dataset = made_dataset()
+    choice = choose_streams(dataset, asked={}, without=())
+    settings = SETTINGS.model_copy(update={"place": "before-answer", "answer": "head"})
+    job = prepare(dataset, outline("tiny"), settings, choice, WORDING)
+    run = dry_run(job, dataset, choice, WORDING, seeds=1)
+    plain = dry_run(job, dataset, choice, WORDING, seeds=1, checkpointing=True)
+    loaded = backbones.load("tiny")
+    # The dataset has two texts.
+    tokens = 2 * (run.prompt.fixed + run.prompt.text.median)
+    assert run.memory.states == tokens * bytes_per_token(loaded)
+    assert (job.states, plain.memory.states) == (None, 0)
+    assert [token.part for token in run.prompt.example[-2:]] == ["pseudo tokens", "pseudo tokens"]
+    assert run.prompt.answer_tokens is None
 
 
 def test_previous_turns_are_told(told, made_dataset):
