@@ -1,3 +1,10 @@
+"""Features: what is the same in memory, whatever made it."""
+
+import numpy as np
+
+from mse_pipeline.store.features import Features
+
+
 def test_a_value_that_is_not_defined_is_spelled_in_one_way():
     spellings = np.array([0x7FC00000, 0xFFC00000, 0x7FC00001], np.uint32).view(np.float32)
     read_only = spellings[:, None].copy()
