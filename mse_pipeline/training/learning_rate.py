@@ -65,7 +65,7 @@ def range_test(
                 break
             learner.take_rate(rates[len(losses)])
     except Diverged:
-        pass
+        on_step(STEPS, STEPS)  # a loss that is no number ends the test, as one that has risen again does
     return rates[: len(losses)], losses
 
 

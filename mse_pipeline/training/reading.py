@@ -270,31 +270,24 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     Raises:
         ValueError: The adapter has no head, or one for another task.
     """
-    if adapter.head is None:
-        raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
-    values = _head_values(backbone, adapter, reading)
-    if values.shape[1] != answers.head_outputs:
-        raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
-    if isinstance(answers.task, Classification) or adapter.head.width is None:
-        return values.log_softmax(1)
-    numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
-    half = (numbers[-1] - numbers[0]) / 2
-    middle = numbers[0] + half + half * values
-    width = half * functional.softplus(adapter.head.width)  # at the start, a fifth of half the range
-    return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
-
-
-def _head_values(backbone: Backbone, adapter: TrainedModel, reading: Reading) -> torch.Tensor:
-    """What the head makes of the state at the end, and, where it has residuals, of what it can see beside it."""
-    if adapter.head is None or reading.pseudo is None:
+    head = adapter.head
+    if head is None or reading.pseudo is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
     behind_prompt = adapter.config.place == "before-answer"
     # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
     count = reading.pseudo.shape[1] + 1 if behind_prompt and reading.ends is None else 1
     states = answer_states(backbone, reading, count)
     prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
-    values: torch.Tensor = adapter.head(states[:, -1], reading.pseudo, prompt)
-    return values
+    values: torch.Tensor = head(states[:, -1], reading.pseudo, prompt)
+    if values.shape[1] != answers.head_outputs:
+        raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
+    if isinstance(answers.task, Classification) or head.width is None:
+        return values.log_softmax(1)
+    numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
+    half = (numbers[-1] - numbers[0]) / 2
+    middle = numbers[0] + half + half * values
+    width = half * functional.softplus(head.width)  # at the start, a fifth of half the range
+    return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
 
 
 _NARROWEST = 0.05

@@ -202,8 +202,11 @@ def train(
     processes = join(str(job.backbone.device))
     _require_agreement(job, processes)
     _prepare_backbone(job, options, processes)
-    if options.checkpointing or processes.sharded:
-        job = replace(job, states=None)  # layers that compute twice, or in pieces, do not go on from kept states
+    beside_others = processes.count > 1 and job.backbone.device.type == "cpu"
+    if options.checkpointing or processes.sharded or beside_others:
+        # Layers that compute twice, or in pieces, do not go on from kept states; processes that share one memory would
+        # each keep all of them.
+        job = replace(job, states=None)
     folder = run_folder(job, runs)
     changed: tuple[str, ...] = ()
     if processes.main:

@@ -79,11 +79,15 @@ class PromptStates:
 
     def _of_one(self, ids: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values (layers, 2, heads, tokens, width of a head) of one sequence, and its last state (d,)."""
+        from transformers import DynamicCache
+
         if ids not in self._kept:
             # Not inference tensors, even if evaluation comes first: training could not use them.
             with torch.inference_mode(False), torch.no_grad():
                 tokens = torch.tensor([ids], dtype=torch.int64, device=self._backbone.device)
-                output = self._backbone.model.base_model(input_ids=tokens, use_cache=True)
+                # A cache of one's own, as the model's would drop what lies outside of a layer's sliding window.
+                empty = DynamicCache()
+                output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
                 kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
                 self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
         return self._kept[ids]

@@ -58,6 +58,19 @@ def test_kept_states_change_neither_loss_nor_gradient_nor_score(architecture, pl
                 assert_close(value, expected, 1e-4)
 
 
+@pytest.mark.parametrize("architecture", ["gemma3_text", "gemma2", "mistral"])
+@pytest.mark.parametrize("head", [True, False])
+def test_kept_states_hold_where_a_prompt_outgrows_the_sliding_window(architecture, head):
+    backbone = small_backbone(architecture, sliding_window=8)
+    adapter, prompt, answers = parts(backbone, head=head, place="before-answer", residual=head)
+    batch = make_batch(backbone)
+    assert len(prompt) > 16
+    plain, kept = (
+        score_steps(backbone, adapter, prompt, answers, batch, states) for states in (None, PromptStates(backbone))
+    )
+    assert_close(kept, plain, 1e-4)
+
+
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
 def test_branches_behind_kept_states_score_as_a_tree_does(architecture):
     backbone = small_backbone(architecture, attention="eager")
