@@ -153,9 +153,10 @@ class AnswerHead(nn.Module):
         hidden_size: Width d of the backbone.
         outputs: Number of values.
         dropout: Share of the state that training sets to zero.
-        residual: Whether it reads, each in the same way, the last pseudo token too, and where the pseudo tokens stand
-            behind the prompt, the state at the prompt's end; what it makes of them is added. So a backbone that loses
-            something of the modalities, and pseudo tokens that throw it off, cost nothing.
+        clip_width: Width w of the model's own vector of a clip, which the head reads too, in the same way, and where
+            the pseudo tokens stand behind the prompt, the state at the prompt's end; what it makes of them is added.
+            So a backbone that loses something of the modalities, and pseudo tokens that throw it off, cost nothing.
+            None to read the state alone.
         behind_prompt: Whether they stand there.
 
     Attributes:
@@ -169,29 +170,29 @@ class AnswerHead(nn.Module):
         outputs: int,
         *,
         dropout: float = 0.0,
-        residual: bool = False,
+        clip_width: int | None = None,
         behind_prompt: bool = False,
     ) -> None:
         super().__init__()
         self.state = _Readout(hidden_size, outputs, dropout)
-        self.pseudo = _Readout(hidden_size, outputs, dropout) if residual else None
-        self.prompt = _Readout(hidden_size, outputs, dropout) if residual and behind_prompt else None
+        self.clip = None if clip_width is None else _Readout(clip_width, outputs, dropout)
+        self.prompt = _Readout(hidden_size, outputs, dropout) if self.clip is not None and behind_prompt else None
         self.width = nn.Parameter(torch.tensor(-1.5)) if outputs == 1 else None
 
-    def forward(self, states: torch.Tensor, pseudo: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, clips: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:
         """Read states of any float type.
 
         Args:
             states: (B, d) of the backbone where the answer would begin.
-            pseudo: (B, n, d) pseudo tokens.
+            clips: (B, w) vectors of the clips.
             prompt: (B, d) of the backbone at the end of the prompt, where pseudo tokens follow it.
 
         Returns:
             (B, outputs) float32.
         """
         values: torch.Tensor = self.state(states)
-        if self.pseudo is not None:
-            values = values + self.pseudo(pseudo[:, -1])
+        if self.clip is not None:
+            values = values + self.clip(clips)
         if self.prompt is not None:
             values = values + self.prompt(prompt)
         return values
@@ -234,7 +235,7 @@ class TrainedModel(nn.Module, ABC):
                 config.hidden_size,
                 config.head,
                 dropout=config.dropout,
-                residual=config.residual,
+                clip_width=self.clip_width if config.residual else None,
                 behind_prompt=config.place == "before-answer",
             )
 
@@ -258,6 +259,20 @@ class TrainedModel(nn.Module, ABC):
             text_embeddings: (B, L, hidden_size) token embeddings of the text, of any float type.
             text_mask: (B, L), nonzero where a token is.
         """
+
+    @property
+    def clip_width(self) -> int:
+        """Width w of the vector of a clip that `pseudo_and_clips` gives."""
+        return self.config.hidden_size
+
+    def pseudo_and_clips(self, *given: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` makes of the same, and (B, clip_width) what the model itself knows of each clip.
+
+        The head reads the second where the configuration is residual. It is the last pseudo token, unless a subclass
+        has a vector that holds more.
+        """
+        pseudo: torch.Tensor = self(*given)
+        return pseudo, pseudo[:, -1]
 
 
 class MSEAdapter(TrainedModel):
@@ -319,6 +334,28 @@ class MSEAdapter(TrainedModel):
         Raises:
             ValueError: What the configuration asks for is not given, or shapes do not fit.
         """
+        return self.pseudo_and_clips(acoustic, acoustic_lengths, visual, visual_lengths, text_embeddings, text_mask)[0]
+
+    @property
+    def clip_width(self) -> int:
+        """Width of the fused vector."""
+        return self.config.fusion_dim
+
+    def pseudo_and_clips(self, *given: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pseudo tokens as `forward` makes them, and (B, fusion_dim) the fused vectors that they are made of."""
+        fused = self._fuse(*given)
+        tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
+        return (tokens if self.rescale is None else self.rescale(tokens)), fused
+
+    def _fuse(  # noqa: PLR0917 - as of forward
+        self,
+        acoustic: torch.Tensor | None,
+        acoustic_lengths: torch.Tensor | None,
+        visual: torch.Tensor | None,
+        visual_lengths: torch.Tensor | None,
+        text_embeddings: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
         streams = (
             ("acoustic", self.acoustic, acoustic, acoustic_lengths),
             ("visual", self.visual, visual, visual_lengths),
@@ -334,16 +371,14 @@ class MSEAdapter(TrainedModel):
                 )
             modalities.append(encoder(sequence, lengths))
         if self.mixer is None:
-            fused = torch.stack(modalities).sum(0)
-        elif text_embeddings is None or text_mask is None:
+            return torch.stack(modalities).sum(0)
+        if text_embeddings is None or text_mask is None:
             raise ValueError(
                 "The adapter reads the text's embeddings and their mask, but they were not given. "
                 "For an adapter without them, set text=False in its AdapterConfig."
             )
-        else:
-            fused = self.mixer(text_embeddings, text_mask, modalities)
-        tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
-        return tokens if self.rescale is None else self.rescale(tokens)
+        fused: torch.Tensor = self.mixer(text_embeddings, text_mask, modalities)
+        return fused
 
 
 def _encoder(dim: int | None, hidden: int, config: AdapterConfig) -> SequenceEncoder | None:

@@ -231,8 +231,8 @@ class Training(Section):
             projector makes them, as in the paper.
         answer: Who answers: ``spelled``, the backbone with its own words, as in the paper; or ``head``, a small layer
             on the backbone's state where the answer would begin.
-        residual: Whether the mixer and the fusion add what enters them to what leaves them, and a head reads the last
-            pseudo token and the state at the prompt's end beside the last state; not so in the paper.
+        residual: Whether the mixer and the fusion add what enters them to what leaves them, and a head reads the fused
+            vector and the state at the prompt's end beside the last state; not so in the paper.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]

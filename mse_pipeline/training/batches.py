@@ -13,7 +13,10 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 MEGA = 50
-"""Batches that are sorted together. With all in one, each epoch would have nearly the same batches again."""
+"""Most batches that are sorted together."""
+LEAST_POOLS = 8
+"""Pools that an epoch is cut into at least. With all clips sorted in one, each epoch would have nearly the same batches
+again, of clips that are alike: with 540 clips of RAVDESS that costs .03 of weighted F1 on actors nobody trained on."""
 
 
 def epoch_batches(lengths: Sequence[int], size: int, order: torch.Generator) -> list[list[int]]:
@@ -21,7 +24,8 @@ def epoch_batches(lengths: Sequence[int], size: int, order: torch.Generator) -> 
 
     A batch is padded to its longest clip. Clips drawn at random are half padding, with MELD's texts; sorting all clips
     would do away with it, but put the same clips together in every epoch, the short ones first. So the clips are
-    shuffled, each `MEGA` batches of them are sorted by length and cut, and all batches are shuffled again.
+    shuffled and cut into pools of at most `MEGA` batches, at least `LEAST_POOLS` pools an epoch; each pool is sorted by
+    length and cut into batches, and all batches are shuffled again.
 
     Args:
         lengths: What each clip costs to read, as `Batcher.lengths` tells; only their order counts.
@@ -44,9 +48,10 @@ def epoch_batches(lengths: Sequence[int], size: int, order: torch.Generator) -> 
         raise ValueError(f"A batch must hold at least one clip, not {size}.")
     shuffled = torch.randperm(len(lengths), generator=order).tolist()
     batches = []
-    for begin in range(0, len(shuffled), MEGA * size):
+    pool = min(MEGA, max(1, -(-len(lengths) // size) // LEAST_POOLS)) * size
+    for begin in range(0, len(shuffled), pool):
         # The sort is stable: among clips of one length the shuffle decides.
-        batches += _cut(sorted(shuffled[begin : begin + MEGA * size], key=lengths.__getitem__), size, order)
+        batches += _cut(sorted(shuffled[begin : begin + pool], key=lengths.__getitem__), size, order)
     return [batches[place] for place in torch.randperm(len(batches), generator=order).tolist()]
 
 

@@ -89,14 +89,16 @@ class Reading:
         mask: (B, K + P) bool, True where something is to be read.
         past: Keys and values of the K positions that were read before; None where K is 0. A cache of transformers,
             for one pass of the model alone.
-        pseudo: (B, n, d) the pseudo tokens among it, as the adapter made them; None where there are none.
+        pseudo: Number n of the pseudo tokens among it.
+        clips: (B, w) what the adapter itself knows of each clip, for its head; None where there is no adapter.
         ends: (B, d) the backbone's state at the end of what was read before; None where K is 0.
     """
 
     embeddings: torch.Tensor
     mask: torch.Tensor
     past: Any = None
-    pseudo: torch.Tensor | None = None
+    pseudo: int = 0
+    clips: torch.Tensor | None = None
     ends: torch.Tensor | None = None
 
     @property
@@ -146,7 +148,9 @@ def read(
     kept = None if states is None else states.of(_before_pseudo(prompt, batch, place))
     batch = batch.to(backbone.device)
     text = backbone.embed(batch.text_ids)
-    pseudo = adapter(batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask)
+    pseudo, clips = adapter.pseudo_and_clips(
+        batch.acoustic, batch.acoustic_lengths, batch.visual, batch.visual_lengths, text, batch.text_mask
+    )
     before, after = (part.expand(len(batch), -1, -1) for part in _fixed(backbone, prompt))
     spoken = [(before, None), (text, batch.text_mask.bool()), (after, None)]
     if batch.context_ids is not None and batch.context_mask is not None:
@@ -164,11 +168,11 @@ def read(
     ]
     embeddings, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat(whole, dim=1)
     if all(own is None for _, own in parts):  # nothing of it is padded
-        return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo, ends)
+        return Reading(embeddings, torch.cat([*first, mask], dim=1), past, pseudo.shape[1], clips, ends)
     # A stable sort moves the padding of texts and context to the front and keeps the order of all else.
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
-    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo, ends)
+    return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo.shape[1], clips, ends)
 
 
 def _place(place: str, parts: int) -> int:
@@ -271,14 +275,14 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
         ValueError: The adapter has no head, or one for another task.
     """
     head = adapter.head
-    if head is None or reading.pseudo is None:
+    if head is None or reading.clips is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
     behind_prompt = adapter.config.place == "before-answer"
     # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
-    count = reading.pseudo.shape[1] + 1 if behind_prompt and reading.ends is None else 1
+    count = reading.pseudo + 1 if behind_prompt and reading.ends is None else 1
     states = answer_states(backbone, reading, count)
     prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
-    values: torch.Tensor = head(states[:, -1], reading.pseudo, prompt)
+    values: torch.Tensor = head(states[:, -1], reading.clips, prompt)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
     if isinstance(answers.task, Classification) or head.width is None:

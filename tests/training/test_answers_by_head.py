@@ -201,7 +201,7 @@ def test_with_residuals_a_head_still_sees_what_the_backbone_lost():
     scores = score_steps(backbone, adapter, prompt, answers, make_batch(backbone))
     assert (scores[0] - scores[1]).abs().max() > 1e-4
     plain, *_ = parts(backbone)
-    assert plain.head.pseudo is None
+    assert plain.head.clip is None
 
 
 def test_a_fresh_head_holds_no_answer_for_much_likelier():
@@ -221,7 +221,7 @@ def test_with_residuals_a_head_reads_the_end_of_the_prompt_before_the_pseudo_tok
     ids = torch.tensor([[*prompt.before, *clip.text_ids[0].tolist(), *prompt.after]])
     expected = backbone.model.base_model(input_ids=ids).last_hidden_state[:, -1]
     with torch.no_grad():
-        for part in (adapter.head.state, adapter.head.pseudo):
+        for part in (adapter.head.state, adapter.head.clip):
             part.linear.weight.zero_()
     scores = score_steps(backbone, adapter, prompt, answers, clip)
     assert_close(scores, adapter.head.prompt(expected).log_softmax(1))
