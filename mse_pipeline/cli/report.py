@@ -15,6 +15,7 @@ def command(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders, or folders of them. [default: runs]", show_default=False)
     ] = None,
+    split: Annotated[str, typer.Option(help="Show the results on this split, test or valid.")] = "test",
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables to a Markdown file.")
     ] = None,
@@ -26,7 +27,7 @@ def command(
     from mse_pipeline import report
     from mse_pipeline.store.storage import write_text
 
-    built = report.build(runs or [Path("runs")])
+    built = report.build(runs or [Path("runs")], split)
     if markdown is not None:
         write_text(markdown, report.to_markdown(built))
         remark(f"Written: {markdown}")

@@ -19,7 +19,8 @@ from mse_pipeline import metrics
 from mse_pipeline.errors import UsageError
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
-from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find
+from mse_pipeline.recipe import Training
+from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, shown
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class ResultRow:
         cells: By metric.
         classes: Its scores a class.
         other_data: Rows of its table are of other clips, labels or texts.
+        settings: Setting of the training -> its value, of those in which the rows of its table differ.
         calibration: Cells by measure, as ``ECE``.
     """
 
@@ -180,6 +182,7 @@ class ResultRow:
     cells: Mapping[str, Cell]
     classes: ClassTable | None = None
     other_data: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
@@ -194,17 +197,20 @@ class ResultRow:
 
     @property
     def reads(self) -> str:
-        """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
+        """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
         if variant.startswith("text-only") or not self.run.streams:
-            return f"{backbone} · {'text' if variant == 'text-only' else variant}"
-        names = [] if "text" in missing else ["text"]
-        names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
-        text = f"{backbone} · {' + '.join(names)}"
-        return text if variant == "adapter" else f"{text} ({variant})"
+            text = f"{backbone} · {'text' if variant == 'text-only' else variant}"
+        else:
+            names = [] if "text" in missing else ["text"]
+            names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
+            text = f"{backbone} · {' + '.join(names)}"
+            text += "" if variant == "adapter" else f" ({variant})"
+        told = ", ".join(f"{name} {shown(str(value))}" for name, value in self.settings.items())
+        return f"{text} · {told}" if told else text
 
 
 def ece_text(row: ResultRow) -> str:
@@ -255,6 +261,7 @@ class ResultTable:
             ablations, then the text alone; otherwise best first by the metric that selects epochs.
         published: The method's own published seeds first, then other systems, best first.
         pending: Runs without a finished seed.
+        split: Whose results these are; published rows are of the test split alone.
     """
 
     dataset: str
@@ -263,6 +270,7 @@ class ResultTable:
     rows: tuple[ResultRow, ...]
     published: tuple[PublishedRow, ...]
     pending: tuple[RunGroup, ...] = ()
+    split: str = "test"
 
     @property
     def has_ece(self) -> bool:
@@ -275,31 +283,38 @@ class ResultTable:
         return (*(row.run for row in self.rows), *self.pending)
 
 
-def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None) -> tuple[ResultTable, ...]:
+def tables(
+    runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None, split: str = "test"
+) -> tuple[ResultTable, ...]:
     """One table a dataset and sort of metrics, in alphabetical order.
 
     Args:
-        runs: From `runs.find`.
+        runs: From `runs.find`, for the same split.
         classes: Path of a run, as text -> its scores a class.
+        split: Whose results are shown.
     """
     groups: dict[tuple[str, str], list[RunGroup]] = {}
     for run in runs:
         groups.setdefault((run.dataset, run.kind), []).append(run)
-    return tuple(_table(*key, groups[key], classes or {}) for key in sorted(groups))
+    return tuple(_table(*key, groups[key], classes or {}, split) for key in sorted(groups))
 
 
-def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> ResultTable:
+def _table(
+    dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None], split: str
+) -> ResultTable:
+    settings = _differing([run for run in runs if run.seeds])
     rows = [
         ResultRow(
             run,
-            _cells([seed.test for seed in run.seeds]),
+            _cells([seed.scores(split) for seed in run.seeds]),
             classes.get(str(run.path)),
+            settings=settings[str(run.path)],
             calibration=_cells([seed.calibration for seed in run.seeds]),
         )
         for run in runs
         if run.seeds
     ]
-    keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
+    keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.scores(split))
     columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
     groups: dict[str, list[ResultRow]] = {}
     for row in rows:
@@ -318,9 +333,24 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
         best[row.run.backbone] = min(score(row), best.get(row.run.backbone, math.inf))
     rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
-    others = published(dataset) if dataset == kind else ()
+    others = published(dataset) if dataset == kind and split == "test" else ()
     others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
-    return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
+    return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
+
+
+def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
+    """Path of a run -> its settings of the training, of those that are not the same in all runs.
+
+    A run does not store what is the default, which is told here all the same.
+    """
+    stored = {str(run.path): run.config.get("training") for run in runs}
+    given = {path: settings if isinstance(settings, dict) else {} for path, settings in stored.items()}
+    names = sorted({name for settings in given.values() for name in settings} - {"seeds"})
+    defaults = {name: one.default for name, one in Training.model_fields.items()}
+    whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
+    first = next(iter(whole.values()), {})
+    differ = [name for name in names if any(settings[name] != first[name] for settings in whole.values())]
+    return {path: {shown(name): settings[name] for name in differ} for path, settings in whole.items()}
 
 
 def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
@@ -420,17 +450,20 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def build(paths: Iterable[str | Path]) -> Report:
+def build(paths: Iterable[str | Path], split: str = "test") -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
     Args:
         paths: Run folders, or folders of them (as ``runs``).
+        split: Whose results are shown, ``test`` or ``valid``.
 
     Raises:
-        UsageError: There is no run below any of the paths.
+        UsageError: There is no run below any of the paths, or no such split.
     """
+    if split not in {"valid", "test"}:
+        raise UsageError(f"A report is of the split valid or test, not {shown(split)}.")
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    listing = find(paths)
+    listing = find(paths, split)
     if not listing.runs:
         raise UsageError(
             " ".join(["There is no run to report; `mse train` makes one under runs/.", *listing.warnings[:5]])
@@ -438,9 +471,9 @@ def build(paths: Iterable[str | Path]) -> Report:
     warnings = list(listing.warnings)
     classes: dict[str, ClassTable | None] = {}
     for run in listing.runs:
-        classes[str(run.path)], unread = class_table(run)
+        classes[str(run.path)], unread = class_table(run, split)
         warnings += unread
-    built = tables(listing.runs, classes)
+    built = tables(listing.runs, classes, split)
     notes = [note for table in built for run in table.runs for note in _notes(run)]
     return Report(built, tuple(notes), tuple(warnings))
 
