@@ -449,6 +449,7 @@ def run(
     from mse_pipeline import backbones
     from mse_pipeline.cli.progress import TrainingBar, bar
     from mse_pipeline.training.earlier import standing
+    from mse_pipeline.training.examples import remark_on_case
     from mse_pipeline.training.job import prepare
     from mse_pipeline.training.processes import join
     from mse_pipeline.training.run import train
@@ -473,8 +474,12 @@ def run(
         spare_threads(loaded)
         if loaded.remark:
             remark(loaded.remark)
-        job = prepare(request.dataset, loaded, request.training, choice, request.recipe.prompt)
+        wording = request.recipe.prompt
+        job = prepare(request.dataset, loaded, request.training, choice, wording)
         job = replace(job, recipe=request.record())
+        capitals = remark_on_case(request.dataset.clips, wording.case) if job.config.text else ""
+        if capitals:
+            remark(capitals)
         seeds = request.seeds or request.training.seeds
         for sentence in standing(job.about, job.data, runs).anew(seeds):
             remark(sentence)

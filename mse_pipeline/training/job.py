@@ -24,7 +24,7 @@ from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.task import to_plain
 from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
-from mse_pipeline.training.examples import Batcher, Dialogues, Example, Texts, examples
+from mse_pipeline.training.examples import Batcher, Dialogues, Example, Texts, cased, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
@@ -224,9 +224,10 @@ def prepare(
     answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
     silent = "text" in choice.parts
     context = 0 if silent else wording.context
-    dialogues = Dialogues(dataset.clips, context, wording.language) if context else None
+    clips = cased(dataset.clips, wording.case)
+    dialogues = Dialogues(clips, context, wording.language) if context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
-    by_split = {split: examples(dataset.clips, split, answers, dialogues) for split in Split}
+    by_split = {split: examples(clips, split, answers, dialogues) for split in Split}
     for split in (Split.TRAIN, Split.VALID):
         if not by_split[split]:
             raise UsageError(
@@ -263,7 +264,7 @@ def prepare(
     about = {
         **_about_inputs(dataset, choice, normalisers),
         "backbone": _about_backbone(backbone),
-        "prompt": wording.model_dump(mode="json"),
+        "prompt": wording.to_dict(),
         "training": {name: value for name, value in settings.to_dict().items() if name != "seeds"},
         "clips": {split.value: len(by_split[split]) for split in Split},
         "data": data.digests(),
@@ -416,6 +417,7 @@ def restore(
     )
     head = stored.config.head is not None
     answers = Answers(stored.task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
+    clips = cased(clips, wording.case)
     in_dialogues = any(clip.dialogue is not None and clip.turn is not None for clip in clips)
     dialogues = Dialogues(clips, wording.context, wording.language) if wording.context and in_dialogues else None
     room = text_room(backbone, prompt, answers, stored.config.pseudo_tokens)

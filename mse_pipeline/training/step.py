@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mse_pipeline.adapter import TrainedModel, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.task import Classification
 from mse_pipeline.training.augmentation import augment
 from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
@@ -211,7 +212,7 @@ class Learner:
                 job.answers,
                 batch,
                 job.weights,
-                settings.label_smoothing,
+                settings.label_smoothing if isinstance(job.answers.task, Classification) else 0.0,
                 job.states,
             )
             loss = weight * loss
