@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import real_data
-from mse_pipeline import metrics, store
+from mse_pipeline import metrics, report, store
 from mse_pipeline.clip import Split
 from mse_pipeline.recipe import Training
 from mse_pipeline.task import Classification
@@ -92,13 +92,15 @@ def _ravdess() -> Iterator[Line]:
     for backbone, (heard, options) in itertools.product(("stories260K", "smollm2-135m"), streams.items()):
         for encoder, answer in itertools.product(ENCODERS, ANSWERS):
             settings = {**OURS, "encoder": encoder, "answer": answer}
-            yield Line(f"{encoder}, {answer}, {heard}", backbone, settings, options)
+            # A head needs no list of answers, and what is read before the pseudo tokens is half of a step's time.
+            asked = ("--set", "prompt.task=The emotion is") if answer == "head" else ()
+            yield Line(f"{encoder}, {answer}, {heard}", backbone, settings, (*options, *asked))
         yield Line(f"paper's adapter, {heard}", backbone, PAPER, options)
 
 
 _TEXT_ALONE = ("--without", "acoustic")
-_MOSI_PROMPT = ("--set", "prompt.task=The sentiment is")
-"""Short: a head needs no list of answers, and each token of the prompt is read with each text."""
+_MOSI_PROMPT = ("--set", "prompt.task=The sentiment is", "--set", "prompt.case=auto")
+"""Short, as each token of the prompt is read with each text; and MOSI's texts are in capitals."""
 EXPERIMENTS: dict[str, Experiment] = {
     "ravdess": Experiment(
         "ravdess",
@@ -347,8 +349,11 @@ def table(experiment: str, rows: Sequence[Row]) -> tuple[list[str], list[list[st
     return header, [row.cells(numbers) for row in rows]
 
 
-def write(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> Path:
-    """Write one dated table, as Markdown and as JSON; returns the Markdown file."""
+def write(rows: Sequence[Row], seeds: Sequence[int], folder: Path, runs: Path) -> Path:
+    """Write dated tables, as Markdown and as JSON; returns the Markdown file.
+
+    Behind the table of each experiment, with its baselines and memory, stands that of `mse report` on its runs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     lines = [f"# Real models on real data, {day}", "", f"Mean and deviation over seeds {', '.join(map(str, seeds))}."]
@@ -356,14 +361,17 @@ def write(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> Path:
         header, cells = table(experiment, [row for row in rows if row.experiment == experiment])
         lines += ["", f"## {experiment}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells]
+        if (runs / experiment).is_dir():
+            split = next((row.split for row in rows if row.experiment == experiment and row.backbone), "test")
+            lines += ["", report.to_markdown(report.build([runs / experiment], split)).replace("## ", "### ", 1)]
     path = folder / f"real-{day}.md"
     path.write_text("\n".join(lines) + "\n")
     path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     return path
 
 
-def run(name: str, places: Places, seeds: Sequence[int], tell: Callable[[Row], None]) -> list[Row]:
-    """All rows of an experiment, baselines first."""
+def run(name: str, places: Places, seeds: Sequence[int], wanted: str, tell: Callable[[Row], None]) -> list[Row]:
+    """All rows of an experiment, baselines first; of its trainings, those whose line and backbone hold `wanted`."""
     experiment = EXPERIMENTS[name]
     dataset = places.dataset(experiment.dataset)
     rows = []
@@ -378,7 +386,7 @@ def run(name: str, places: Places, seeds: Sequence[int], tell: Callable[[Row], N
         add(baseline(name, ("acoustic.egemaps",), egemaps))
     for streams in experiment.baselines:
         add(baseline(name, streams, dataset))
-    for line in experiment.lines:
+    for line in (one for one in experiment.lines if wanted in f"{one.name}, {one.backbone}"):
         add(train(name, line, dataset, places, seeds))
     return rows
 
@@ -390,6 +398,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=real_data.SHARED, help="folder of the real data")
     parser.add_argument("--work", type=Path, default=Path("data/real"), help="where datasets and runs are kept")
     parser.add_argument("--only", choices=sorted(EXPERIMENTS), action="append", help="this one; may be repeated")
+    parser.add_argument("--lines", default="", help="trainings whose name, as in 'lstm, head, audio', holds this text")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
     arguments = parser.parse_args()
@@ -399,14 +408,18 @@ def main() -> None:
     for name in arguments.only or EXPERIMENTS:
         numbers = EXPERIMENTS[name].numbers
         console.print(f"{name}: {', '.join(numbers)}")
-        found = run(name, places, arguments.seeds, lambda row: console.print("  " + "  ".join(row.cells(numbers))))  # noqa: B023
+
+        def tell(row: Row, numbers: Sequence[str] = numbers) -> None:
+            console.print("  " + "  ".join(row.cells(numbers)))
+
+        found = run(name, places, arguments.seeds, arguments.lines, tell)
         rows += found
         header, cells = table(name, found)
         shown = Table(*header, title=name)
         for one in cells:
             shown.add_row(*one)
         console.print(shown)
-    console.print(str(write(rows, arguments.seeds, arguments.results)))
+    console.print(str(write(rows, arguments.seeds, arguments.results, arguments.work / "runs")))
 
 
 if __name__ == "__main__":

@@ -174,9 +174,12 @@ class AnswerHead(nn.Module):
         behind_prompt: bool = False,
     ) -> None:
         super().__init__()
-        self.state = _Readout(hidden_size, outputs, dropout)
+        gain = _STATE_GAIN / hidden_size
+        self.state = _Readout(hidden_size, outputs, dropout, gain)
         self.clip = None if clip_width is None else _Readout(clip_width, outputs, dropout)
-        self.prompt = _Readout(hidden_size, outputs, dropout) if self.clip is not None and behind_prompt else None
+        self.prompt = None
+        if self.clip is not None and behind_prompt:
+            self.prompt = _Readout(hidden_size, outputs, dropout, gain)
         self.width = nn.Parameter(torch.tensor(-1.5)) if outputs == 1 else None
 
     def forward(self, states: torch.Tensor, clips: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:
@@ -198,9 +201,16 @@ class AnswerHead(nn.Module):
         return values
 
 
+_STATE_GAIN = 16.0
+"""What the d values of a backbone's state count together. A step of Adam moves each weight by about the learning rate,
+so what is read of d normalised values by d times it: without a share of 1 / d (Yang et al. 2022), the wider a backbone
+is, the more a head learns its clips by heart."""
+
+
 class _Readout(nn.Module):
-    def __init__(self, hidden_size: int, outputs: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, outputs: int, dropout: float, gain: float = 1.0) -> None:
         super().__init__()
+        self.gain = gain
         self.norm = nn.LayerNorm(hidden_size)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden_size, outputs)
@@ -210,7 +220,7 @@ class _Readout(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         values: torch.Tensor = self.linear(self.dropout(self.norm(vectors.to(self.linear.weight.dtype))))
-        return values
+        return self.gain * values
 
 
 class TrainedModel(nn.Module, ABC):
