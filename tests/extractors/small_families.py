@@ -30,9 +30,7 @@ def save_windows(folder: Path, kind: str) -> Path:
         )
     if kind == "timesformer":
         config = transformers.TimesformerConfig(**tower)
-        return save_model(
-            folder, transformers.TimesformerModel, config, transformers.VideoMAEImageProcessor(**_SMALL)
-        )
+        return save_model(folder, transformers.TimesformerModel, config, transformers.VideoMAEImageProcessor(**_SMALL))
     if kind == "vivit":
         config = transformers.VivitConfig(
             **{k: v for k, v in tower.items() if k != "patch_size"}, tubelet_size=[2, 8, 8]
@@ -78,7 +76,7 @@ def save_maps(folder: Path, kind: str) -> Path:
             strides=[1, 2, 2],
             num_block_repeats=[1, 1, 1],
             expand_ratios=[1, 2, 2],
-            hidden_dim=WIDTH,
+            hidden_dim=320,  # of round_filters(1280 * width_coefficient), as the network computes it
             num_labels=3,
         )
         processor: Any = transformers.EfficientNetImageProcessor(size=size)
@@ -106,11 +104,13 @@ def save_bank(folder: Path, kind: str, **changes: Any) -> Path:
     """An encoder of sound that reads a filter bank or a spectrogram, within the whole model where it is a part of one."""
     if kind == "w2v-bert":
         config: Any = transformers.Wav2Vec2BertConfig(
-            **_LAYERS, feature_projection_input_dim=160, conv_depthwise_kernel_size=3, output_hidden_size=WIDTH, **changes
+            **_LAYERS,
+            feature_projection_input_dim=160,
+            conv_depthwise_kernel_size=3,
+            output_hidden_size=WIDTH,
+            **changes,
         )
-        return save_model(
-            folder, transformers.Wav2Vec2BertModel, config, transformers.SeamlessM4TFeatureExtractor()
-        )
+        return save_model(folder, transformers.Wav2Vec2BertModel, config, transformers.SeamlessM4TFeatureExtractor())
     if kind == "ast":
         config = transformers.ASTConfig(**_LAYERS, num_mel_bins=32, num_labels=3, **changes)
         processor: Any = transformers.ASTFeatureExtractor(num_mel_bins=32)
