@@ -101,7 +101,7 @@ def save_maps(folder: Path, kind: str) -> Path:
 
 
 def save_bank(folder: Path, kind: str, **changes: Any) -> Path:
-    """An encoder of sound that reads a filter bank or a spectrogram, within the whole model where it is a part of one."""
+    """An encoder of sound that reads a filter bank or a spectrogram, within the model that it is a part of."""
     if kind == "w2v-bert":
         config: Any = transformers.Wav2Vec2BertConfig(
             **_LAYERS,
@@ -159,8 +159,8 @@ def _save_seamless(folder: Path, kind: str, **changes: Any) -> Path:
     parts = ("encoder", "decoder", "t2u_encoder", "t2u_decoder")
     small: dict[str, Any] = {f"{part}_layers": 1 for part in parts}
     small |= {f"{part}_ffn_dim": 8 for part in parts} | {f"{part}_attention_heads": 2 for part in parts}
-    small |= {name: 8 for name in ("unit_embed_dim", "lang_embed_dim", "spkr_embed_dim")}
-    small |= {name: 40 for name in ("vocab_size", "t2u_vocab_size", "unit_hifi_gan_vocab_size")}
+    small |= dict.fromkeys(("unit_embed_dim", "lang_embed_dim", "spkr_embed_dim"), 8)
+    small |= dict.fromkeys(("vocab_size", "t2u_vocab_size", "unit_hifi_gan_vocab_size"), 40)
     small |= {
         "hidden_size": WIDTH,
         "speech_encoder_layers": 2,

@@ -1,8 +1,9 @@
-"""visual.transformers_clip and visual.transformers_clip_frame equal the plain calls of transformers on their windows."""
+"""visual.transformers_clip and its sibling of whole frames equal the plain calls of transformers on windows."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_windows_of_frames_equal_the_plain_call(folders: dict[str, Path], kind: 
     expected = np.stack([mean(folders[kind], list(pixels[start : start + LENGTH])) for start in starts])
     assert features.values.shape == (5, WIDTH)
     assert_close(features.values, expected)
-    borders = [0.0, *((a + b + LENGTH) / 10 for a, b in zip(starts, starts[1:], strict=False)), 2.2]
+    borders = [0.0, *((a + b + LENGTH) / 10 for a, b in itertools.pairwise(starts)), 2.2]
     np.testing.assert_allclose(features.intervals, np.stack([borders[:-1], borders[1:]], 1))
     assert features.notes == {"model": kind, "window": 4, "hop": 2}
     assert extractor.step == 0.4

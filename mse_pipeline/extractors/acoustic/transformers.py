@@ -97,7 +97,9 @@ class ConvolutionClock(EncoderClock):
     def rows(self, samples: int) -> int:
         """Number of rows; 0 for less sound than one row is made of."""
         for kernel, stride, padding in self._layers:
-            samples = (samples + 2 * padding - kernel) // stride + 1 if samples and samples + 2 * padding >= kernel else 0
+            samples = (
+                (samples + 2 * padding - kernel) // stride + 1 if samples and samples + 2 * padding >= kernel else 0
+            )
         return samples
 
     def span(self, start: int, stop: int, samples: int) -> slice:
