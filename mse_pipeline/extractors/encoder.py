@@ -317,10 +317,10 @@ def _load(folder: Path, content: str, precision: str, device: str, tower: Tower 
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
         kind, part = AutoModel, {}
-        if tower is not None:
-            config = tower.part_of_config(pretrained.config(folder))
-            kind, part = tower.load_class(config), {"config": config, "key_mapping": tower.renamed(config)}
         with _quiet():
+            if tower is not None:
+                config = tower.part_of_config(pretrained.config(folder))
+                kind, part = tower.load_class(config), {"config": config, "key_mapping": tower.renamed(config)}
             model, report = kind.from_pretrained(
                 str(folder),
                 **part,

@@ -168,7 +168,7 @@ def mse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         except SystemExit as end:
             code = end.code or 0
         captured = capsys.readouterr()
-        return int(code), captured.out + captured.err
+        return int(code), captured.out if not code else captured.out + captured.err
 
     return run
 
