@@ -339,7 +339,7 @@ def _load(folder: Path, content: str, precision: str, device: str, tower: Tower 
     except Exception as error:
         if "mismatched_sizes" in str(error):
             raise MseError(
-                f"The weights in {folder} have other shapes than its {pretrained.CONFIG} says: weights and "
+                f"The weights in {folder} have other shapes than its config.json says: weights and "
                 "configuration belong to two models. Fetch the whole model again."
             ) from error
         raise MseError(f"The model in {folder} cannot be loaded: {pretrained.first_line(error)}.") from error
