@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,7 @@ from mse_pipeline.places import is_local, place
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mse_pipeline.extraction.run import DryRun
     from mse_pipeline.extraction.summary import Summary
     from mse_pipeline.recipe import Check, Recipe
 
@@ -98,6 +100,10 @@ def command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at once if the clips differ from the official counts.")
     ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be extracted, try the models, and extract nothing."),
+    ] = False,
     max_failures: Annotated[
         str,
         typer.Option(help="How many clips may fail, as a number or percentage; with more the exit code is 3."),
@@ -109,7 +115,7 @@ def command(
     """Turn raw clips into cached features. Continues where an earlier run stopped."""
     bound, part = parse_bound(max_failures), parse_share(_one_share(share, shard))
     from mse_pipeline.cli.progress import ExtractionBar, bar
-    from mse_pipeline.extraction.run import ExtractionOptions, extract
+    from mse_pipeline.extraction.run import ExtractionOptions, dry_run, extract
     from mse_pipeline.store.cache import open_cache
 
     recipe, folder = resolve(
@@ -128,6 +134,14 @@ def command(
         strict=strict,
         origin=origin_of(target, changes or ()),
     )
+    if dry:
+        with bar("clips") as progress:
+            outline = dry_run(recipe, folder, open_cache(cache), options, ExtractionBar(progress))
+        if settings.json:
+            emit_json(asdict(outline))
+        else:
+            show_dry_run(outline, stdout())
+        return
     with bar("clips") as progress:
         summary = extract(recipe, folder, open_cache(cache), options, ExtractionBar(progress))
     if settings.json:
@@ -354,6 +368,22 @@ def origin_of(target: str, changes: Sequence[str]) -> dict[str, Any]:
     elif place(target).suffix.lower() in (".yaml", ".yml"):
         named = {"recipe": os.path.abspath(place(target).expanduser())}
     return {**named, **({"settings": list(changes)} if changes else {})}
+
+
+def show_dry_run(outline: DryRun, console: Console) -> None:
+    """Print what an extraction would do."""
+    table = Table(box=SIMPLE_HEAD, title=f"{outline.clips} clips of {escape(outline.dataset)}", title_justify="left")
+    table.add_column("stream")
+    table.add_column("to extract", justify="right")
+    for stream, count in outline.lacking.items():
+        table.add_row(escape(stream), str(count))
+    console.print(table)
+    if outline.defects:
+        counts = ", ".join(f"{count} {code}" for code, count in outline.defects.items())
+        console.print(f"Defects of the corpus: {counts}.", soft_wrap=True)
+    for sentence in outline.instead:
+        console.print(escape(sentence), soft_wrap=True)
+    console.print("All models fit. --dry-run: nothing was extracted.", soft_wrap=True)
 
 
 def show_summary(summary: Summary, console: Console) -> None:

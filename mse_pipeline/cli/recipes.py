@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,17 +93,36 @@ def check(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show all errors of a file at once, each with its line. Exit code 2 if there are any."""
+    """Show all errors of a file at once, each with its line, and try the models that are on this machine.
+
+    Exit code 2 if there are any.
+    """
     from mse_pipeline.recipe.reading import file_of
 
     _, features = file_of(file)
     read, kind = _read(file, changes or ()), "feature set" if features else "recipe"
     streams = list(read["streams"])
+    _try_models(read["streams"])
     if settings.json:
         emit_json({"file": file, "kind": kind, "name": read["name"], "streams": streams, "sound": True})
     else:
         sentence = f"{file} is a valid {kind}, with {', '.join(streams) or 'no streams'}."
         stdout().print(printable(sentence), markup=False, soft_wrap=True)
+
+
+def _try_models(streams: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Refuse models that do not fit their extractors; one that would have to be downloaded is left to the extraction.
+
+    Raises:
+        UsageError: A model does not fit.
+    """
+    from mse_pipeline.extractors import create, pretrained
+    from mse_pipeline.extractors.trial import require_fit
+
+    for stream, options in streams.items():
+        model, revision = (options or {}).get("model"), (options or {}).get("revision")
+        if isinstance(model, str) and pretrained.here(model, revision):
+            require_fit(create(stream, options))
 
 
 def _read(name: str, changes: Sequence[str]) -> dict[str, Any]:

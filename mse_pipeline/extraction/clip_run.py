@@ -14,7 +14,9 @@ from mse_pipeline.extractors.base import (
     Extractor,
     FaceExtractor,
     FrameExtractor,
+    FrameStream,
     SpokenTextExtractor,
+    StreamedExtractor,
     TextExtractor,
 )
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceSession
@@ -75,6 +77,7 @@ class ClipRun:
         if wanted:
             self._on_step(Step("decode", media=self._media))
             sessions = Sessions(wanted.values(), self._task.device, self.clip.face)
+            self._begin_streams(wanted, sessions)
             try:
                 decoded = self._decode(path, wanted.values(), sessions)
             except ClipError as error:
@@ -101,6 +104,15 @@ class ClipRun:
             else:
                 wanted[stream] = extractor
         return wanted
+
+    def _begin_streams(self, wanted: Mapping[str, Extractor], sessions: Sessions) -> None:
+        """Have what is made while the clip is decoded told as a step of its stream, so that others outlive its end."""
+        for stream, extractor in wanted.items():
+            if isinstance(extractor, StreamedExtractor):
+                making, decoding = Step("extract", stream, self._media), Step("decode", media=self._media)
+                sessions.begin(
+                    extractor, functools.partial(self._on_step, making), functools.partial(self._on_step, decoding)
+                )
 
     def _decode(self, path: Path, extractors: Iterable[Extractor], sessions: Sessions) -> Decoded:
         return decode(
@@ -135,6 +147,8 @@ class ClipRun:
             return extractor(sessions.faces(extractor.face, decoded.audio))
         if isinstance(extractor, FrameExtractor):
             return extractor(sessions.frames(extractor.frames))
+        if isinstance(extractor, StreamedExtractor):
+            return sessions.streamed(extractor)
         raise TypeError(f"{type(extractor).__name__} is none of the kinds of extractors that a clip is put through.")
 
     def _attempt(self, stream: str, make: Callable[[], Features], **remark: Any) -> None:
@@ -183,6 +197,9 @@ class Sessions:
 
     def __init__(self, extractors: Iterable[Extractor], device: str, face: int | None = None) -> None:
         self._face = face
+        self._streams: dict[StreamedExtractor, FrameStream] = {}
+        self._streaming: list[FrameRequest] = []
+        self._broken: dict[StreamedExtractor, Exception] = {}
         self._sessions: dict[FaceConfig | FrameConfig, FaceSession | FrameSession] = {}
         self._found: dict[FaceConfig | FrameConfig, Any] = {}
         self._errors: dict[FaceConfig | FrameConfig, Exception] = {}
@@ -192,9 +209,37 @@ class Sessions:
             elif isinstance(extractor, FrameExtractor) and extractor.frames not in self._sessions:
                 self._sessions[extractor.frames] = FrameSession(extractor.frames)
 
+    def begin(self, extractor: StreamedExtractor, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Begin an extractor that makes features while frames are decoded.
+
+        Args:
+            extractor: The extractor.
+            before: Called before it is given frames.
+            after: Called after it.
+        """
+        session = self._streams[extractor] = extractor.begin()
+
+        def add(batch: FrameBatch) -> None:
+            if extractor in self._broken:
+                return
+            before()
+            try:
+                session.add(batch)
+            except Exception as error:  # told when the features are asked for
+                self._broken[extractor] = error
+            after()
+
+        self._streaming.append(FrameRequest(extractor.frames.rate, add))
+
+    def streamed(self, extractor: StreamedExtractor) -> Features:
+        """The features that were made while frames were decoded; raises what went wrong meanwhile."""
+        if extractor in self._broken:
+            raise self._broken[extractor]
+        return self._streams[extractor].finish()
+
     def requests(self) -> list[FrameRequest]:
         """What the decoder is to hand over."""
-        wanted = []
+        wanted = [*self._streaming]
         for config, session in self._sessions.items():
             wanted.append(FrameRequest(config.rate, functools.partial(self._add, config, session.add)))
             if isinstance(session, FaceSession) and session.mouths is not None:

@@ -13,7 +13,15 @@ from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.plan import Todo
-from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, pack, stream_specs, task_of, work
+from mse_pipeline.extraction.run import (
+    ExtractionOptions,
+    ExtractionProgress,
+    pack,
+    refuse_unfit,
+    stream_specs,
+    task_of,
+    work,
+)
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError
@@ -181,6 +189,7 @@ class _Repair:
                     f"{spec.stream} was extracted with other settings, other weights or another revision than are "
                     f"installed here. Run `mse extract {self._dataset.name}`, which extracts it again for all clips."
                 )
+        refuse_unfit(specs, self._progress)
         todo = [Todo(clip, tuple(wanted[clip.id])) for clip in corpus.clips if clip.id in wanted]
         self._progress.stage("extracting what is lost")
         options = self._options

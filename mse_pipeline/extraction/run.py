@@ -25,6 +25,7 @@ from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extractors.registry import create
+from mse_pipeline.extractors.trial import require_fit
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
@@ -142,6 +143,7 @@ def extract_corpus(
     progress = progress or Silent()
     specs = stream_specs(recipe, options.streams, corpus.root)
     _refuse(corpus, specs, options)
+    refuse_unfit(specs, progress)
     people_by_hand = read_people(corpus, recipe.media.people)
     faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)
@@ -229,6 +231,88 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
             options = {**settings, **extractor.settled()}
             specs.append(StreamSpec(stream, options, stream_id(identity), identity, extractor.instead(), **reads))
     return tuple(specs)
+
+
+def refuse_unfit(specs: Sequence[StreamSpec], progress: ExtractionProgress) -> None:
+    """Try the models that the user chose on made inputs, before any clip.
+
+    Raises:
+        MseError: A model is missing, broken, or does not fit its extractor.
+    """
+    chosen = [extractor for spec in specs if (extractor := create(spec.stream, spec.options)).tried]
+    if chosen:
+        progress.stage("trying models")
+    for extractor in chosen:
+        require_fit(extractor)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What an extraction would do.
+
+    Attributes:
+        dataset: Name of the dataset.
+        root: The folder of the raw files.
+        clips: Clips that are asked for.
+        lacking: How many of them lack each stream, by stream name.
+        defects: Defects of the corpus, by code.
+        instead: What is done instead of the best, where something is missing here, as sentences.
+    """
+
+    dataset: str
+    root: str
+    clips: int
+    lacking: Mapping[str, int]
+    defects: Mapping[str, int]
+    instead: tuple[str, ...]
+
+
+def dry_run(
+    recipe: Recipe,
+    root: str | Path,
+    cache: Cache,
+    options: ExtractionOptions = ExtractionOptions(),
+    progress: ExtractionProgress | None = None,
+) -> DryRun:
+    """Plan an extraction and try its models, without extracting or writing anything.
+
+    Args:
+        recipe: Which corpus, streams and alignment.
+        root: The corpus's folder, local or any URL that fsspec knows.
+        cache: Where features would land.
+        options: How it would run.
+        progress: Told how far the plan is.
+
+    Raises:
+        UsageError: The root, the request or a model is unusable.
+    """
+    progress = progress or Silent()
+    progress.stage("reading the corpus")
+    corpus = with_faces(corpora.read(recipe.corpus.name, root, recipe.corpus.options, recipe.task), recipe.media.faces)
+    specs = stream_specs(recipe, options.streams, corpus.root)
+    _refuse(corpus, specs, options)
+    refuse_unfit(specs, progress)
+    progress.stage("planning")
+    clips = share_of(spread(corpus.clips, options.limit), options.share)
+    lacking = dict.fromkeys((spec.stream for spec in specs), len(clips))
+    if recipe.name in cache:
+        todo = missing(
+            cache[recipe.name],
+            clips,
+            specs,
+            root=corpus.media_folder,
+            max_seconds=recipe.media.max_seconds,
+            retry_failed=options.retry_failed,
+        )
+        lacking = {spec.stream: sum(spec.stream in one.streams for one in todo) for spec in specs}
+    return DryRun(
+        dataset=recipe.name,
+        root=str(corpus.root),
+        clips=len(clips),
+        lacking=lacking,
+        defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
+        instead=tuple(dict.fromkeys(sentence for spec in specs for sentence in spec.instead)),
+    )
 
 
 def _refuse(corpus: Corpus, specs: Sequence[StreamSpec], options: ExtractionOptions) -> None:

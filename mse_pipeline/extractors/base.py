@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mse_pipeline.clip import Clip
     from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
     from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
+    from mse_pipeline.media.frames import FrameBatch
 
 C = TypeVar("C")
 
@@ -35,6 +36,7 @@ class Extractor(ABC, Generic[C]):
         reads_text: Whether the values depend on the clip's text.
         follows_face: Whether it follows one of the faces.
         reads_span: Whether the values depend on the clip's span in its media file, although the file is not opened.
+        tried: Whether the user chooses its model, which is then tried on a made input before any clip (`trial`).
 
     Args:
         config: Its options; None for the defaults.
@@ -49,6 +51,7 @@ class Extractor(ABC, Generic[C]):
     reads_text: ClassVar[bool] = False
     follows_face: ClassVar[bool] = False
     reads_span: ClassVar[bool] = False
+    tried: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
         self.config: C = self.Config() if config is None else config
@@ -86,6 +89,13 @@ class Extractor(ABC, Generic[C]):
             MseError: A model is missing and cannot be downloaded; the message says which file to put where.
         """
         self.device = str(device)
+
+    def unload(self) -> None:
+        """Give up the model's memory, where it holds much; it is loaded again at the next call."""
+
+    def takes(self) -> str:
+        """Which models it takes, as a sentence for errors; empty where there is nothing to choose."""
+        return ""
 
     def model_digest(self) -> str | None:
         """Digest of the weights' content; None for an extractor without any."""
@@ -220,6 +230,35 @@ class FrameExtractor(Extractor[C]):
         Returns:
             Features with one row a sampled frame.
         """
+
+
+class FrameStream(Protocol):
+    """The features of one clip, while they are made of its frames."""
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take some more frames, in the order of time."""
+
+    def finish(self) -> Features:
+        """The features of all frames that were added.
+
+        Raises:
+            ClipError: `no_video` where there was none.
+        """
+
+
+class StreamedExtractor(Extractor[C]):
+    """Makes features of whole frames while they are decoded: those of a long clip are never in memory together."""
+
+    modality = "visual"
+
+    @property
+    @abstractmethod
+    def frames(self) -> FrameConfig:
+        """Which frames it looks at, and how large."""
+
+    @abstractmethod
+    def begin(self) -> FrameStream:
+        """Begin a clip."""
 
 
 class TextExtractor(Extractor[C]):

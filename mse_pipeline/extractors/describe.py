@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.registry import create, find
+from mse_pipeline.extractors.trial import require_fit
 
 _BOUNDS = (
     ("ge", "from {}"),
@@ -21,6 +22,9 @@ _BOUNDS = (
     ("lt", "below {}"),
     ("multiple_of", "multiple of {}"),
 )
+CHOICES = {"model", "weights"}
+"""Options by which a user chooses a model."""
+
 _KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none"}
 
 
@@ -109,7 +113,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
         options: Options, since the dimensions may depend on them; they are checked.
 
     Raises:
-        UsageError: There is no such extractor, or an option is wrong.
+        UsageError: There is no such extractor, an option is wrong, or a model that it names does not fit.
 
     Examples:
         >>> egemaps = describe("acoustic.egemaps")
@@ -127,6 +131,8 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
         unknown = f"Its dimensions depend on {', '.join(lacking)}: mse extractors show {name} --set {lacking[0]}=…"
     else:
         extractor = create(name, options)
+        if CHOICES & (options or {}).keys():
+            require_fit(extractor)
         try:
             step = extractor.step
             columns = zip(extractor.names, extractor.units, extractor.definitions, strict=True)

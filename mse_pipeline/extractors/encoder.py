@@ -20,6 +20,8 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extractors import pretrained
 from mse_pipeline.extractors.base import Extractor
+from mse_pipeline.extractors.families import TOWERS, Tower
+from mse_pipeline.extractors.trial import try_out
 from mse_pipeline.model_files import weight_files
 
 
@@ -142,6 +144,7 @@ class Encoder(Extractor[C], Generic[C]):
 
     revision = 1
     not_values = frozenset({"model", "revision", "batch"})
+    tried = True
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -168,15 +171,19 @@ class Encoder(Extractor[C], Generic[C]):
     @property
     def names(self) -> tuple[str, ...]:
         """Model type and number, as in ``wavlm_0000``."""
-        config = self.model_config
-        return tuple(f"{config.model_type}_{k:04d}" for k in range(int(config.hidden_size)))
+        return tuple(f"{self.model_config.model_type}_{k:04d}" for k in range(self.width))
+
+    @property
+    def width(self) -> int:
+        """Values a row."""
+        return int(self.model_config.hidden_size)
 
     def model_digest(self) -> str:
         """Digest of the model's files; see `pretrained.digest`."""
         return pretrained.digest(self.folder)
 
     def load(self, device: str = "cpu") -> None:
-        """Load the model.
+        """Load the model and try it on a made input, so that what does not fit is told before any clip.
 
         Raises:
             MseError: The model is missing, broken, of another kind, or does not fit the options.
@@ -184,8 +191,35 @@ class Encoder(Extractor[C], Generic[C]):
         super().load(device)
         self._require_layers()
         content = pretrained.digest(self.folder)
-        whole, missing = _load(self.folder, content, self.config.precision, self.device)
-        self.model = self.part_of_model(whole)
+        tower = self.tower
+        whole, missing = _load(self.folder, content, self.config.precision, self.device, tower)
+        self.model = whole if tower is not None else self.part_of_model(whole)
+        try:
+            self._require_weights(whole, missing)
+            self.prepare()
+            try_out(self)
+        except MseError:
+            del self.model
+            raise
+
+    def prepare(self) -> None:
+        """What is still to be done once the model is loaded.
+
+        Raises:
+            UsageError: The model does not fit the options.
+        """
+
+    def unload(self) -> None:
+        """Give up the model's memory, as far as no other extractor of this process uses it."""
+        self.__dict__.pop("model", None)
+        _load.cache_clear()
+
+    @property
+    def tower(self) -> Tower | None:
+        """The only part of the model that is loaded; None for the whole."""
+        return TOWERS.get(pretrained.config(self.folder).model_type)
+
+    def _require_weights(self, whole: Any, missing: tuple[str, ...]) -> None:
         used = {id(weight) for weight in self.model.parameters()}
         weights = dict(whole.named_parameters())
         gaps = [name for name in missing if name not in weights or id(weights[name]) in used]
@@ -209,13 +243,15 @@ class Encoder(Extractor[C], Generic[C]):
     def run(self, **inputs: Any) -> Any:
         """The model's output for tensors. They are moved to its device and, unless they are indices, to its precision.
 
-        Hidden states are kept only if the options choose one of them.
+        Flags are passed on as they are. Hidden states are kept only if the options choose one of them.
         """
         import torch
 
         weight = next(self.model.parameters())
         moved = {
             name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+            if isinstance(value, torch.Tensor)
+            else value
             for name, value in inputs.items()
         }
         with torch.inference_mode():
@@ -223,9 +259,11 @@ class Encoder(Extractor[C], Generic[C]):
 
     def hidden(self, output: Any) -> Any:
         """The chosen hidden states of an output, (B, T, D) float32 on the model's device."""
+        states = getattr(output, "last_hidden_state" if self._plain else "hidden_states", None)
+        if states is None:
+            raise UsageError(f"{self.config.model} gives no hidden states. {self.takes()}")
         if self._plain:
-            return output.last_hidden_state.float()
-        states = output.hidden_states
+            return states.float()
         if self.config.layer is not None:
             return states[self.config.layer].float()
         total = states[-1].float()
@@ -242,8 +280,16 @@ class Encoder(Extractor[C], Generic[C]):
     def _plain(self) -> bool:
         return self.config.layer is None and self.config.last is None
 
+    @property
+    def hidden_layers(self) -> int:
+        """Layers of the encoder; its hidden states are one more."""
+        return int(self.model_config.num_hidden_layers)
+
     def _require_layers(self) -> None:
-        states = int(self.model_config.num_hidden_layers) + 1
+        if self._plain:
+            _ = self.model_config  # a model of another kind is told as such
+            return
+        states = self.hidden_layers + 1
         layer, last = self.config.layer, self.config.last
         if layer is not None and not -states <= layer < states:
             raise UsageError(
@@ -257,8 +303,11 @@ class Encoder(Extractor[C], Generic[C]):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any, tuple[str, ...]]:
-    """A whole model and the names of the parameters that its weights lack; one for each content and process."""
+def _load(folder: Path, content: str, precision: str, device: str, tower: Tower | None) -> tuple[Any, tuple[str, ...]]:
+    """A model, or one part of it, and the names of the parameters that its weights lack.
+
+    One for each content and process. Of weights in safetensors, those of other parts are not read.
+    """
     import pickle
 
     import torch
@@ -267,9 +316,14 @@ def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any,
     safe = weight_files(folder)[0].suffix == ".safetensors"
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
+        kind, part = AutoModel, {}
         with _quiet():
-            model, report = AutoModel.from_pretrained(
+            if tower is not None:
+                config = tower.part_of_config(pretrained.config(folder))
+                kind, part = tower.load_class(config), {"config": config, "key_mapping": tower.renamed(config)}
+            model, report = kind.from_pretrained(
                 str(folder),
+                **part,
                 dtype=getattr(torch, precision),
                 use_safetensors=safe,
                 weights_only=True,
@@ -283,6 +337,11 @@ def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any,
             "checkpoint with .safetensors files."
         ) from error
     except Exception as error:
+        if "mismatched_sizes" in str(error):
+            raise MseError(
+                f"The weights in {folder} have other shapes than its config.json says: weights and "
+                "configuration belong to two models. Fetch the whole model again."
+            ) from error
         raise MseError(f"The model in {folder} cannot be loaded: {pretrained.first_line(error)}.") from error
     return model.eval().requires_grad_(False).to(torch.device(device)), tuple(sorted(report["missing_keys"]))
 

@@ -66,6 +66,7 @@ def _digest(path: Path, size: int, mtime_ns: int, memory: Path) -> str:
 DESCRIBING_FILES = (
     CONFIG,
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -184,6 +185,30 @@ def _config(folder: Path, mtime_ns: int) -> Any:
         ) from error
 
 
+def plain_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a folder's model as its file has it, read without transformers.
+
+    Raises:
+        UsageError: It is no JSON object.
+    """
+    import json
+
+    try:
+        plain = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if isinstance(plain, dict):
+            return plain
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{folder / CONFIG} cannot be read ({first_line(error)}): download it again.") from error
+    raise UsageError(f"{folder / CONFIG} is no JSON object: download it again.")
+
+
+def here(model: str, revision: str | None = None) -> bool:
+    """Whether a model can be found without a download."""
+    if Path(model).expanduser().is_dir() or (revision is None and (models_folder() / model).is_dir()):
+        return True
+    return bool(_HUB_NAME.fullmatch(model)) and _cached(model, revision) is not None
+
+
 def first_line(error: Exception) -> str:
     """An error of another library as part of a sentence: its first line without a closing mark."""
     lines = str(error).strip().splitlines()
@@ -278,6 +303,7 @@ def _unreachable(name: str, revision: str | None, keep: Path, error: Exception) 
 _FILES = {
     "AutoFeatureExtractor": "preprocessor_config.json",
     "AutoImageProcessor": "preprocessor_config.json",
+    "AutoVideoProcessor": "video_preprocessor_config.json",
     "AutoTokenizer": "tokenizer.json (or the files of its vocabulary)",
 }
 
@@ -286,7 +312,8 @@ def load_preprocessor(kind: str, folder: Path) -> Any:
     """Load the preprocessor in a model's folder.
 
     Args:
-        kind: ``AutoFeatureExtractor`` for sound, ``AutoImageProcessor`` for pictures, ``AutoTokenizer`` for text.
+        kind: ``AutoFeatureExtractor`` for sound, ``AutoImageProcessor`` for pictures, ``AutoVideoProcessor`` for
+            windows of frames, ``AutoTokenizer`` for text.
         folder: The model's folder.
 
     Raises:

@@ -56,7 +56,7 @@ def save_speech(folder: Path, kind: str, **more: Any) -> Path:
     config = getattr(transformers, f"{name}Config")(**{**_SPEECH, **changes, **more})
     stable = changes.get("feat_extract_norm") == "layer"
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalises, return_attention_mask=stable)
-    return _save(folder, getattr(transformers, f"{name}Model"), config, extractor)
+    return save_model(folder, getattr(transformers, f"{name}Model"), config, extractor)
 
 
 def save_whisper(folder: Path, seconds: int = 30, **changes: Any) -> Path:
@@ -79,7 +79,7 @@ def save_whisper(folder: Path, seconds: int = 30, **changes: Any) -> Path:
         **changes,
     )
     extractor = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=seconds)
-    return _save(folder, transformers.WhisperModel, config, extractor)
+    return save_model(folder, transformers.WhisperModel, config, extractor)
 
 
 def save_vision(folder: Path, kind: str) -> Path:
@@ -89,22 +89,22 @@ def save_vision(folder: Path, kind: str) -> Path:
         processor = transformers.CLIPImageProcessor(**size)
         vision = transformers.CLIPVisionConfig(**_TOWER)
         if kind == "clip_vision":
-            return _save(folder, transformers.CLIPVisionModel, vision, processor)
+            return save_model(folder, transformers.CLIPVisionModel, vision, processor)
         text = {**_READER, "vocab_size": 50, "projection_dim": 8}
         config = transformers.CLIPConfig(text_config=text, vision_config=vision.to_dict(), projection_dim=8)
-        return _save(folder, transformers.CLIPModel, config, processor)
+        return save_model(folder, transformers.CLIPModel, config, processor)
     if kind == "dinov2":
         size = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
         changed = {k: v for k, v in _TOWER.items() if k != "intermediate_size"}
         config = transformers.Dinov2Config(mlp_ratio=2, **changed)
-        return _save(folder, transformers.Dinov2Model, config, transformers.BitImageProcessor(**size))
+        return save_model(folder, transformers.Dinov2Model, config, transformers.BitImageProcessor(**size))
     if kind == "siglip":
         processor = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
-        return _save(folder, transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**_TOWER), processor)
+        return save_model(folder, transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**_TOWER), processor)
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     # As facial-expression ViTs lie on the hub: with a head for classes, and without a pooler.
     config = transformers.ViTConfig(**_TOWER, num_labels=7)
-    return _save(folder, transformers.ViTForImageClassification, config, processor)
+    return save_model(folder, transformers.ViTForImageClassification, config, processor)
 
 
 def save_text(folder: Path, kind: str) -> Path:
@@ -112,7 +112,7 @@ def save_text(folder: Path, kind: str) -> Path:
     if kind == "bert":
         tokenizer = word_pieces()
         config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=24, **_READER)
-        return _save(folder, transformers.BertModel, config, tokenizer)
+        return save_model(folder, transformers.BertModel, config, tokenizer)
     if kind == "roberta":
         tokenizer = byte_tokenizer("<s>", "<pad>", "</s>", bos_token="<s>", pad_token="<pad>", eos_token="</s>")
         begin, end = (("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id))
@@ -123,13 +123,13 @@ def save_text(folder: Path, kind: str) -> Path:
         config = transformers.RobertaConfig(
             vocab_size=len(tokenizer), max_position_embeddings=290, pad_token_id=tokenizer.pad_token_id, **_READER
         )
-        return _save(folder, transformers.RobertaForMaskedLM, config, tokenizer)
+        return save_model(folder, transformers.RobertaForMaskedLM, config, tokenizer)
     tokenizer = byte_tokenizer(bos_token="<s>")
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
     )
     config = transformers.LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **_READER)
-    return _save(folder, transformers.LlamaForCausalLM, config, tokenizer)
+    return save_model(folder, transformers.LlamaForCausalLM, config, tokenizer)
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
@@ -146,7 +146,7 @@ def word_pieces() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def _save(folder: Path, model_class: Any, config: Any, preprocessor: Any) -> Path:
+def save_model(folder: Path, model_class: Any, config: Any, preprocessor: Any) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model = model_class(config).eval()

@@ -477,6 +477,8 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
     Config = CtcConfig
     not_values = frozenset({"model", "revision"})  # the model's content counts, not where it lies
 
+    tried = True
+
     _model: CtcModel | None = None
 
     @property
@@ -493,6 +495,10 @@ class Ctc(SpokenTextExtractor[CtcConfig]):
         super().load(device)
         self._model = None
         self._loaded()
+
+    def unload(self) -> None:
+        """Give up the model's memory."""
+        self._model = None
 
     def model_digest(self) -> str:
         """Digest of the model's configuration, vocabulary and weights."""

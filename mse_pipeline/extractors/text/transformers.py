@@ -14,6 +14,7 @@ from mse_pipeline.clip import Clip
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.base import TextExtractor
 from mse_pipeline.extractors.encoder import Encoder, EncoderConfig, batches, keep
+from mse_pipeline.extractors.families import reads, refusal
 from mse_pipeline.extractors.pretrained import load_preprocessor
 from mse_pipeline.store.features import Features
 
@@ -28,6 +29,8 @@ _FIRST_POSITION_BEHIND_PADDING = {
     "xmod",
 }
 """Model types whose positions are counted from the padding token's index on, which are therefore fewer."""
+
+_TAKES = "text encoders (BERT, RoBERTa, ...) and language models (LLaMA, Qwen, ...)."
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -58,16 +61,13 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
 
     def part_of_config(self, config: Any) -> Any:
         """The configuration, where it is that of a text model."""
-        if (
-            getattr(config, "vocab_size", None)
-            and not hasattr(config, "conv_kernel")
-            and config.model_type != "whisper"
-        ):
+        if reads(config) == "text":
             return config
-        raise UsageError(
-            f"{self.config.model} is a {config.model_type!r} model: text.transformers takes text encoders "
-            "(BERT, RoBERTa, ...) and language models (LLaMA, Qwen, ...)."
-        )
+        raise refusal(self.config.model, config, "text.transformers", _TAKES)
+
+    def takes(self) -> str:
+        """Which models it takes, as a sentence."""
+        return f"text.transformers takes {_TAKES}"
 
     def part_of_model(self, model: Any) -> Any:
         """The model, or its encoder where it has one beside its decoder."""
@@ -98,9 +98,8 @@ class TextTransformers(Encoder[TextTransformersConfig], TextExtractor[TextTransf
             positions -= int(config.pad_token_id) + 1
         return int(min(self.config.max_tokens, positions, self.tokenizer.model_max_length))
 
-    def load(self, device: str = "cpu") -> None:
-        """Load the model and its tokenizer; see `Encoder.load`."""
-        super().load(device)
+    def prepare(self) -> None:
+        """Load the tokenizer too, and refuse an overlap that leaves no room."""
         if hasattr(self.model.config, "use_cache"):
             self.model.config.use_cache = False  # keys and values of a text that nobody continues
         room = self.length - self.tokenizer.num_special_tokens_to_add()

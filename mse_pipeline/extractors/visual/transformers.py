@@ -12,9 +12,11 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from mse_pipeline.errors import ClipError, UsageError
+from mse_pipeline.errors import ClipError, MseError, UsageError
+from mse_pipeline.extractors import pretrained
 from mse_pipeline.extractors.base import FaceExtractor, FrameExtractor
 from mse_pipeline.extractors.encoder import Encoder, EncoderConfig
+from mse_pipeline.extractors.families import reads, refusal
 from mse_pipeline.extractors.pretrained import load_preprocessor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
@@ -27,12 +29,13 @@ class PictureConfig(EncoderConfig):
     """What both vision extractors are told of their encoder.
 
     Attributes:
-        pooling: One vector a picture: that of the class token (``cls``), the mean over the patches (``mean``), or
-            what the model itself pools (``pooler``), as CLIP's normalised class token before its projection.
+        pooling: One vector a picture: that of the class token (``cls``), the mean over the patches or the feature map
+            (``mean``), or what the model itself pools (``pooler``), as CLIP's normalised class token before its
+            projection; ``auto`` is ``cls``, and ``pooler`` for networks without tokens, as EfficientNet and ResNet.
         batch: Pictures that go through the model at once.
     """
 
-    pooling: Literal["cls", "mean", "pooler"] = "cls"
+    pooling: Literal["auto", "cls", "mean", "pooler"] = "auto"
     batch: Annotated[int, Field(ge=1)] = 16
 
     @field_validator("pooling")
@@ -45,6 +48,12 @@ class PictureConfig(EncoderConfig):
 
 P = TypeVar("P", bound=PictureConfig)
 
+_MAPS = ("depths", "hidden_sizes", "hidden_dim", "depth_multiplier", "neck_hidden_sizes")
+"""Entries of the configurations of networks with feature maps."""
+
+
+_TAKES = "encoders of pictures: vision transformers (CLIP, DINOv2, ViT, ...) and EfficientNet, ResNet, ConvNeXt, Swin."
+
 
 class PictureEncoder(Encoder[P], Generic[P]):
     """A vision encoder on pictures of any size; the model's image processor resizes, crops and normalises them."""
@@ -54,40 +63,101 @@ class PictureEncoder(Encoder[P], Generic[P]):
 
     def part_of_config(self, config: Any) -> Any:
         """The configuration of the model, or of its vision half where it has one for texts beside it, as CLIP."""
-        part = getattr(config, "vision_config", config)
-        if hasattr(part, "hidden_size") and (hasattr(part, "image_size") or hasattr(part, "patch_size")):
-            return part
-        raise UsageError(
-            f"{self.config.model} is a {config.model_type!r} model: visual.transformers takes vision transformers "
-            "(CLIP, DINOv2, ViT, ...), whose configuration names hidden_size and patch_size."
-        )
+        if reads(config) != "pictures":
+            raise refusal(self.config.model, config, self.stream, _TAKES)
+        return getattr(config, "vision_config", config)
 
     def part_of_model(self, model: Any) -> Any:
         """The vision half, where the model has one for texts beside it."""
         return getattr(model, "vision_model", model)
 
+    def takes(self) -> str:
+        """Which models it takes, as a sentence."""
+        return f"{self.stream} takes {_TAKES}"
+
+    @functools.cached_property
+    def has_maps(self) -> bool:
+        """Whether the model's layers have feature maps of several sizes, as EfficientNet and Swin, instead of tokens.
+
+        Read from the file alone: it is a part of the stream's identity, which is made without transformers.
+        """
+        plain = pretrained.plain_config(self.folder)
+        part = plain.get("vision_config")
+        if isinstance(part, dict):
+            return any(name in part for name in _MAPS)
+        return "hidden_size" not in plain or any(name in plain for name in _MAPS)
+
+    @property
+    def pooling(self) -> str:
+        """How one vector is made of a picture."""
+        if self.config.pooling != "auto":
+            return self.config.pooling
+        return "pooler" if self.has_maps else "cls"
+
+    def identity(self) -> dict[str, Any]:
+        """With the pooling that is used."""
+        whole = super().identity()
+        return {**whole, "config": {**whole["config"], "pooling": self.pooling}}
+
+    @functools.cached_property
+    def width(self) -> int:
+        """Values a picture; of feature maps found by running the network without its weights."""
+        if not self.has_maps:
+            return super().width
+        import torch
+        from transformers import AutoModel
+
+        config = self.model_config
+        side = config.image_size if isinstance(getattr(config, "image_size", None), int) else 224
+        try:
+            with torch.device("meta"), torch.inference_mode():
+                pixels = torch.empty(1, getattr(config, "num_channels", 3), side, side)
+                output = AutoModel.from_config(config).eval()(pixel_values=pixels)
+            pooled = getattr(output, "pooler_output", None)
+            return int(self._of_map(output.last_hidden_state, None).shape[1] if pooled is None else pooled.shape[1])
+        except Exception as error:
+            raise UsageError(
+                f"{self.config.model} is a {config.model_type!r} model, of which visual.transformers cannot tell how "
+                f"many values it gives ({pretrained.first_line(error)}). {self.takes()}"
+            ) from error
+
+    def _require_layers(self) -> None:
+        if self.has_maps and not self._plain:
+            raise UsageError(
+                f"The layers of {self.config.model} have feature maps of several sizes: leave out `layer` and `last`."
+            )
+        super()._require_layers()
+
     def is_spare(self, parameter: str) -> bool:
         """Whether no value depends on a parameter; on the pooler's they may."""
-        return super().is_spare(parameter) and not (self.config.pooling == "pooler" and "pooler" in parameter)
+        return super().is_spare(parameter) and not (self.pooling == "pooler" and "pooler" in parameter)
 
     @functools.cached_property
     def processor(self) -> Any:
         """The model's image processor, as transformers has it."""
         return load_preprocessor("AutoImageProcessor", self.folder)
 
-    def load(self, device: str = "cpu") -> None:
-        """Load the model and try it on one black picture, so that options that do not fit are told before any clip.
+    def prepare(self) -> None:
+        """Encode one black picture, so that options that do not fit are told before any clip.
 
         Raises:
-            MseError: As `Encoder.load`, or the model has no class token or pools nothing.
+            UsageError: The model has no class token or pools nothing.
         """
-        super().load(device)
-        side = 64
-        encoded = self.encode([np.zeros((side, side, 3), np.uint8)])
-        if encoded.shape != (1, len(self.names)):
+        if self.has_maps and self.pooling == "cls":
+            raise self._without_class_token()
+        try:
+            encoded = self.encode([np.zeros((64, 64, 3), np.uint8)])
+        except MseError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"{self.stream} cannot use {self.config.model}: it fails on one picture "
+                f"({pretrained.first_line(error)}). {self.takes()}"
+            ) from error
+        if encoded.shape != (1, self.width):
             raise UsageError(
                 f"{self.config.model} gives {encoded.shape[1:]} values a picture where its configuration names "
-                f"{len(self.names)}: visual.transformers takes vision transformers of one resolution."
+                f"{self.width}: visual.transformers takes encoders of one resolution."
             )
 
     def encode(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -109,18 +179,32 @@ class PictureEncoder(Encoder[P], Generic[P]):
         inputs = self.processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")
         pixels = inputs["pixel_values"]
         output = self.run(pixel_values=pixels)
-        if self.config.pooling == "pooler":
+        if self.pooling == "pooler":
             pooled = getattr(output, "pooler_output", None)
             if pooled is None:
-                raise UsageError(f"{self.config.model} pools nothing: take `pooling: cls` or `pooling: mean`.")
-            return np.asarray(pooled.float().cpu().numpy())
+                others = "`pooling: mean`" if self.has_maps else "`pooling: cls` or `pooling: mean`"
+                raise UsageError(f"{self.config.model} pools nothing: take {others}.")
+            return np.asarray(pooled.flatten(1).float().cpu().numpy())
         states = self.hidden(output)
+        if self.has_maps:
+            return np.asarray(self._of_map(states, self.width).cpu().numpy())
         extra = self._tokens_before_patches(states, pixels)
-        if self.config.pooling == "mean":
+        if self.pooling == "mean":
             return np.asarray(states[:, extra:].mean(1).cpu().numpy())
         if extra == 0:
-            raise UsageError(f"{self.config.model} has no class token: take `pooling: mean` or `pooling: pooler`.")
+            raise self._without_class_token()
         return np.asarray(states[:, 0].cpu().numpy())
+
+    def _without_class_token(self) -> UsageError:
+        return UsageError(f"{self.config.model} has no class token: take `pooling: mean` or `pooling: pooler`.")
+
+    @staticmethod
+    def _of_map(states: Any, width: int | None) -> Any:
+        """The mean over a map: (B, D, H, W), (B, H, W, D) as in DiNAT, or merged patches (B, N, D) as in Swin."""
+        if states.ndim == 3:
+            return states.mean(1)
+        last = width is not None and states.shape[1] != width == states.shape[-1]
+        return states.mean((1, 2) if last else (2, 3))
 
     def _tokens_before_patches(self, states: Any, pixels: Any) -> int:
         """How many tokens stand before those of the patches: class token, registers; 0 where patches are merged."""
@@ -145,7 +229,8 @@ class VisualTransformers(PictureEncoder[VisualTransformersConfig], FaceExtractor
 
     Any vision transformer: ViT and its facial-expression kin (Dosovitskiy et al. 2021, "An Image is Worth 16x16
     Words"), CLIP (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"),
-    DINOv2 (Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision").
+    DINOv2 (Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision"). And networks without
+    patches, of whose last feature map one vector is made: EfficientNet, ResNet, ConvNeXt, Swin and their like.
     """
 
     name = "transformers"
