@@ -184,7 +184,7 @@ class Encoder(Extractor[C], Generic[C]):
         super().load(device)
         self._require_layers()
         content = pretrained.digest(self.folder)
-        whole, missing = load_model(self.folder, content, self.config.precision, self.device)
+        whole, missing = _load(self.folder, content, self.config.precision, self.device)
         self.model = self.part_of_model(whole)
         used = {id(weight) for weight in self.model.parameters()}
         weights = dict(whole.named_parameters())
@@ -257,31 +257,18 @@ class Encoder(Extractor[C], Generic[C]):
 
 
 @functools.lru_cache(maxsize=4)
-def load_model(
-    folder: Path, content: str, precision: str, device: str, head: str = "AutoModel"
-) -> tuple[Any, tuple[str, ...]]:
-    """A whole model and the names of the parameters that its weights lack; one for each content and process.
-
-    Args:
-        folder: The model's folder.
-        content: Digest of its files.
-        precision: Number format of its parameters.
-        device: Torch device.
-        head: The class of transformers that reads it, as in ``AutoModelForAudioXVector``.
-
-    Raises:
-        MseError: The model cannot be loaded; a `UsageError` where its weights hold more than tensors.
-    """
+def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any, tuple[str, ...]]:
+    """A whole model and the names of the parameters that its weights lack; one for each content and process."""
     import pickle
 
     import torch
-    import transformers
+    from transformers import AutoModel
 
     safe = weight_files(folder)[0].suffix == ".safetensors"
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
         with _quiet():
-            model, report = getattr(transformers, head).from_pretrained(
+            model, report = AutoModel.from_pretrained(
                 str(folder),
                 dtype=getattr(torch, precision),
                 use_safetensors=safe,

@@ -82,6 +82,10 @@ class Emotion2vec(Encoder[Emotion2vecConfig], AudioExtractor[Emotion2vecConfig])
         """The model itself."""
         return model
 
+    def takes(self) -> str:
+        """Which models it takes, as a sentence."""
+        return "acoustic.emotion2vec takes published weight files of emotion2vec and emotion2vec+."
+
     def model_digest(self) -> str:
         """Digest of the weights, and of the settings and names of classes beside them."""
         beside = [path for name in BESIDE if (path := self.folder.with_name(name)).is_file()]

@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.errors import ClipError, MseError, UsageError
 from mse_pipeline.extractors import pretrained
 from mse_pipeline.extractors.base import AudioExtractor
-from mse_pipeline.extractors.encoder import load_model, windows
+from mse_pipeline.extractors.encoder import windows
 from mse_pipeline.extractors.torch_file import read_checkpoint, tensors
 from mse_pipeline.extractors.visual.weights import models_folder
 from mse_pipeline.media.audio import SAMPLE_RATE, Audio
@@ -225,13 +225,7 @@ class XVectors(Voices):
 
     def load(self, device: str) -> None:
         """Load the model."""
-        self._model, missing = load_model(self._folder, self.digest, "float32", device, "AutoModelForAudioXVector")
-        gaps = [name for name in missing if not name.endswith("masked_spec_embed")]
-        if gaps:
-            raise MseError(
-                f"The weights in {self._folder} lack {len(gaps)} parameters of its configuration; the first is "
-                f"{gaps[0]}. Fetch the whole model again."
-            )
+        self._model = _load_xvectors(self._folder, self.digest, device)
         self._processor = pretrained.load_preprocessor("AutoFeatureExtractor", self._folder)
         if self._processor.sampling_rate != SAMPLE_RATE:
             raise UsageError(
@@ -255,6 +249,31 @@ class XVectors(Voices):
         return _unit(np.concatenate(found))
 
 
+@functools.lru_cache(maxsize=2)
+def _load_xvectors(folder: Path, content: str, device: str) -> Any:
+    """A model with its x-vector head; one for each content and process.
+
+    Raises:
+        MseError: It cannot be loaded, or its weights are incomplete.
+    """
+    import torch
+    from transformers import AutoModelForAudioXVector
+
+    try:
+        model, report = AutoModelForAudioXVector.from_pretrained(
+            str(folder), weights_only=True, output_loading_info=True, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # transformers and safetensors raise a dozen unrelated types
+        raise MseError(f"The model in {folder} cannot be loaded: {pretrained.first_line(error)}.") from error
+    gaps = sorted(name for name in report["missing_keys"] if not name.endswith("masked_spec_embed"))
+    if gaps:
+        raise MseError(
+            f"The weights in {folder} lack {len(gaps)} parameters of its configuration; the first is {gaps[0]}. Fetch "
+            "the whole model again."
+        )
+    return model.eval().requires_grad_(False).to(torch.device(device))
+
+
 class Speaker(AudioExtractor[SpeakerConfig]):
     """Stream ``acoustic.speaker``: unit vectors, near for the same voice; (1, D), or (T, D), a row a window.
 
@@ -264,6 +283,7 @@ class Speaker(AudioExtractor[SpeakerConfig]):
 
     name, revision, Config = "speaker", 1, SpeakerConfig
     not_values = frozenset({"model", "revision"})
+    tried = True
 
     @functools.cached_property
     def voices(self) -> Voices:
@@ -295,6 +315,10 @@ class Speaker(AudioExtractor[SpeakerConfig]):
         super().load(device)
         self.voices.load(self.device)
         self._loaded = True
+
+    def takes(self) -> str:
+        """Which models it takes, as a sentence."""
+        return "acoustic.speaker takes Resemblyzer's weights, and models of transformers with an x-vector head."
 
     def model_digest(self) -> str:
         """Digest of the weights."""
