@@ -220,7 +220,7 @@ _ENTRIES = {
         "Emotion2vec",
         None,
         "emotion2vec and emotion2vec+ from their published weight files: rows every 20 ms, or nine emotions",
-        "the weights' own (emotion2vec: their model licence, see docs/encoders.md)",
+        "the weights': FunASR Model License 1.1, free with attribution, on the models' pages",
         "a published weight file as option `model`: the file, its folder, or a hub name that is downloaded once",
         packages=("torch",),
     ),

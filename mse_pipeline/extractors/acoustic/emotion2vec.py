@@ -182,7 +182,9 @@ class Emotion2vec(Encoder[Emotion2vecConfig], AudioExtractor[Emotion2vecConfig])
         length = max(self.clock.rows(round(self.config.window * SAMPLE_RATE)), 1)
         overlap = min(round(self.config.overlap * SAMPLE_RATE / self.clock.stride), length - 1)
         for some in batches(windows(rows, length, overlap), self.config.batch):
-            heard = np.stack([audio.samples[self.clock.span(each.start, each.stop, 0)] for each in some])
+            heard = np.stack(
+                [audio.samples[self.clock.span(each.start, each.stop, len(audio.samples))] for each in some]
+            )
             samples = torch.from_numpy((heard - mean) * scale).float()
             states = self.hidden(self.run(samples=samples))
             if self.config.output == "emotions":
