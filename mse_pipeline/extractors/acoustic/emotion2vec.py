@@ -111,11 +111,6 @@ class Emotion2vec(Encoder[Emotion2vecConfig], AudioExtractor[Emotion2vecConfig])
         return [not name.startswith(NO_CLASS) for name in self.model_config.classes]
 
     @property
-    def units(self) -> tuple[str, ...]:
-        """Probabilities have the unit 1."""
-        return ("",) * len(self.names)
-
-    @property
     def step(self) -> float | None:
         """Seconds from one row to the next; None for one row a clip."""
         return self.clock.stride / SAMPLE_RATE if self.config.granularity == "frame" else None
