@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mse_pipeline import store
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 from tests.extraction.conftest import write_wav
@@ -68,5 +68,5 @@ def test_a_file_that_does_not_fit_is_refused_before_the_first_clip(root: Path, t
     with pytest.raises(UsageError, match=r"There is no file or folder '.*nowhere\.pt'"):
         extract(recipe(streams), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
     streams = {"acoustic.emotion2vec": {"model": bare, "output": "emotions"}}
-    with pytest.raises(UsageError, match="has no head for emotions"):
+    with pytest.raises(MseError, match="has no head for emotions"):
         extract(recipe(streams), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1))
