@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mse_pipeline.store.features import Features
 
 _SHOWN = 5
-_NAME = 24  # characters of a name, so that a row fits into 80 columns
+_NAME = 30  # characters of a name, so that a row fits into 80 columns
 
 
 def compare(
@@ -218,8 +218,8 @@ def _show(told: Mapping[str, Any]) -> None:
     console.print(f"A: {printable(told['a'])}\nB: {printable(told['b'])}", markup=False)
     left = "".join(f", {count} left out ({reason})" for reason, count in told["clips_left_out"].items())
     console.print(
-        f"{told['clips']:,} clips{left}; {told['rows']:,} rows{' (thinned)' if told['thinned'] else ''} on "
-        f"{told['clock']}, {told['rows_with_all_values']:,} with all values",
+        f"{told['clips']:,} clips{left};{' thinned to' if told['thinned'] else ''} {told['rows']:,} rows "
+        f"({told['clock']}), {told['rows_with_all_values']:,} with all values",
         markup=False,
     )
     found = told["correlation"]

@@ -237,7 +237,7 @@ def test_the_command_prints_a_table_that_fits_into_80_columns(mse: Any, cache: A
     out = mse("extractors", "compare", "mine/acoustic.one", "mine/acoustic.mixed", "--cache", cache).out
     assert max(map(len, out.splitlines())) <= 80
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "25 clips; 1,000 rows on a grid of 0.1 s, 1,000 with all values" in lines
+    assert "25 clips; 1,000 rows (a grid of 0.1 s), 1,000 with all values" in lines
     assert any(line.startswith("mean CCA 1.000 0.") and line.endswith("6 and 6") for line in lines)
     assert any(line.startswith("x_0 m_0 ") for line in lines)
 
