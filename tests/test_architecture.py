@@ -42,7 +42,7 @@ BELOW = {
     | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
     "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora"},
-    "inspection": FOUNDATION | {"media", "store"},
+    "inspection": FOUNDATION | {"media", "store", "alignment"},
     "sample": FOUNDATION | {"store"},
 }
 BELOW["cli"] = set(BELOW)

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from mse_pipeline.cli.compare import compare
 from mse_pipeline.cli.options import Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, printable, settings, stdout
 from mse_pipeline.errors import UsageError
@@ -24,6 +25,7 @@ app = typer.Typer(
     invoke_without_command=True,
     help="Extractors: list them, show the dimensions of one, and what is missing to use it. Without a command: list.",
 )
+app.command("compare")(compare)
 
 
 @app.callback()

@@ -236,6 +236,37 @@ def fetch(name: str, revision: str | None, keep: Path) -> Path:
     return require_model(folder)
 
 
+def find_files(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The folder of a repository whose files are not in the layout of transformers; looked for as `find` does.
+
+    Args:
+        name: As in ``emotion2vec/emotion2vec_plus_base``.
+        revision: Commit, tag or branch; None for the newest.
+        patterns: Names of the files that are fetched, those of the weights first.
+
+    Raises:
+        UsageError: There is no such folder, repository or revision.
+        MseError: It is gated, or it must be downloaded and the hub cannot be reached.
+
+    Examples:
+        >>> find_files("./nowhere", None, ["*.pt"])
+        Traceback (most recent call last):
+        mse_pipeline.errors.UsageError: There is no file or folder './nowhere'. Give one, or a name on the hub.
+    """
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if not _HUB_NAME.fullmatch(name) or ".." in name:
+        raise UsageError(f"There is no file or folder {name!r}. Give one, or a name on the hub.")
+    kept = models_folder() / name
+    if revision is None and kept.is_dir():
+        return kept
+    with contextlib.suppress(LocalEntryNotFoundError, HFValidationError):
+        folder = _snapshot(name, revision, patterns, local_files_only=True)
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            return folder
+    return _download(name, revision, kept, patterns)
+
+
 def _cached(name: str, revision: str | None) -> Path | None:
     """The repository's folder in the hub's cache, if it is complete. Uses no network."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

@@ -34,6 +34,7 @@ class ExtractorEntry:
         model: The model and its revision; empty where there is none.
         size: Bytes of the model.
         file: The model's file in the models' folder, where it lies in one.
+        install: What brings the packages by pip, where it is more than their names.
         brought_by: The installed package that it comes with; empty for this one.
         plugin: What that package says of it.
     """
@@ -48,6 +49,7 @@ class ExtractorEntry:
     model: str = field(default="", kw_only=True)
     size: int | None = field(default=None, kw_only=True)
     file: str = field(default="", kw_only=True)
+    install: str = field(default="", kw_only=True)
     brought_by: str = field(default="", kw_only=True)
     plugin: Plugin | None = field(default=None, kw_only=True, repr=False)
 
@@ -65,7 +67,7 @@ class ExtractorEntry:
         """What keeps it from running here, as a sentence; empty where nothing does."""
         absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if absent:
-            names = " ".join(name.replace("_", "-") for name in absent)
+            names = self.install or " ".join(name.replace("_", "-") for name in absent)
             return f"Not installed: pip install {names}"
         if self.brought_by:
             try:
@@ -212,6 +214,27 @@ _ENTRIES = {
         _ITS_OWN,
         _ANY_MODEL,
         packages=("torch", "transformers"),
+    ),
+    "acoustic.emotion2vec": ExtractorEntry(
+        f"{_ACOUSTIC}.emotion2vec",
+        "Emotion2vec",
+        None,
+        "emotion2vec and emotion2vec+ from their published weight files: rows every 20 ms, or nine emotions",
+        "the weights': FunASR Model License 1.1, free with attribution, on the models' pages",
+        "a published weight file as option `model`: the file, its folder, or a hub name that is downloaded once",
+        packages=("torch",),
+    ),
+    "acoustic.speaker": ExtractorEntry(
+        f"{_ACOUSTIC}.speaker",
+        "Speaker",
+        256,
+        "who speaks, as a vector: one row a clip or a window (GE2E of Resemblyzer, or x-vectors of transformers)",
+        "Apache-2.0 (Resemblyzer's weights); that of the chosen model",
+        "the weights in the wheel of resemblyzer (17 MB), or a model with an x-vector head as option `model`",
+        packages=("torch", "librosa", "resemblyzer"),
+        install="--no-deps resemblyzer",
+        model="pretrained.pt of Resemblyzer 0.1.4 (Wan et al. 2018, GE2E)",
+        size=17_090_379,
     ),
     "visual.transformers": ExtractorEntry(
         f"{_VISUAL}.transformers",

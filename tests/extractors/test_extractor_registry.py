@@ -65,7 +65,7 @@ def test_an_option_written_another_way_is_the_same_identity() -> None:
     [
         ("acoustic.egemap", "did you mean acoustic.egemaps?"),
         ("visual.mtcn", "did you mean visual.mtcnn?"),
-        ("zzz", "there is acoustic.egemaps, acoustic.librosa, "),
+        ("zzz", "there is acoustic.egemaps, acoustic.emotion2vec, "),
     ],
 )
 def test_an_unknown_extractor_is_a_usage_error_with_the_nearest(stream: str, words: str) -> None:
