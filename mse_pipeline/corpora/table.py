@@ -205,7 +205,8 @@ def _label(value: str, row: int, task: Task, delimiter: str, clip: str) -> tuple
 def _wrong_votes(votes: RowVotes, row: int, clip: str) -> list[Defect]:
     if not votes.wrong:
         return []
-    message = f"Row {row} has the votes {votes.written[:80]!r}; {votes.wrong}. The clip is read without votes."
+    reason = votes.wrong if votes.wrong.endswith("?") else f"{votes.wrong}."
+    message = f"Row {row} has the votes {votes.written[:80]!r}; {reason} The clip is read without votes."
     return [Defect(code="label_out_of_range", message=message, clip=clip)]
 
 

@@ -78,7 +78,8 @@ def pairs_of(cell: str) -> Pairs:
         stored = None
     if isinstance(stored, list):
         return [_pair(item) for item in stored]
-    plain = cell.strip().strip("{}[]")
+    plain = cell.strip()
+    plain = plain[1:-1] if plain[:1] + plain[-1:] in {"{}", "[]"} else plain
     separator = next((sign for sign in ";|" if sign in plain), ",")
     found = []
     for item in filter(None, map(str.strip, plain.split(separator))):
@@ -160,7 +161,7 @@ def distribution_of(pairs: Pairs, task: Classification, delimiter: str = ",") ->
         if number is None or number < 0:
             raise ValueError(f"votes and shares are numbers from 0 on, and {written.strip()[:40]!r} is not")
         votes[str(known)] += number
-    total = math.fsum(votes.values()) if max(votes.values()) < math.inf else math.inf
+    total = sum(votes.values())
     if not told:
         return {}
     if not 0 < total < math.inf:

@@ -80,10 +80,9 @@ def test_a_defect_names_row_votes_and_the_class_that_was_meant(tmp_path):
     corpus = table(tmp_path, row("a", "joy:3;angr:1"), row("b", "joy:1"), header=CELLS, task=MOODS)
     (defect,) = corpus.defects
     assert defect.message == (
-        "Row 2 has the votes 'joy:3;angr:1'; 'angr' is none of the classes neutral, joy, anger; did you mean anger?. "
+        "Row 2 has the votes 'joy:3;angr:1'; 'angr' is none of the classes neutral, joy, anger; did you mean anger? "
         "The clip is read without votes."
-    ) or defect.message.startswith("Row 2 has the votes 'joy:3;angr:1'; 'angr' is none of the classes")
-    assert "anger" in defect.message
+    )
 
 
 def test_a_decimal_comma_is_read_where_semicolons_part_the_cells(tmp_path):

@@ -28,7 +28,7 @@ from tests.training.test_answers_by_head import gradient, parts
 from tests.training.test_objective import around, make_batch, small_adapter
 
 SHARES = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.2, 0.8, 0.0], [1 / 3, 1 / 3, 1 / 3]])
-WORDS = Classification(("in", "indeed", "or"))  # of one, and of several tokens that begin alike
+WORDS = Classification(("ink", "into", "or"))  # of several tokens, which begin alike, and of other numbers
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 WORDING = PromptSection(task="Which mood is it? It is")
 
@@ -226,9 +226,9 @@ def with_joy(clip, joy):
 
 def test_distributions_that_are_not_there_cannot_be_learned(tmp_path, tiny, made_dataset):
     without = moods(tmp_path / "a", change=lambda clip: replace(clip, distribution={}))
-    with pytest.raises(UsageError, match="no clip in the train split of moods has annotators' votes.*votes_CLASS"):
+    with pytest.raises(UsageError, match=r"no clip in the train split of moods has annotators' votes.*votes_CLASS"):
         job_of(without, tiny)
-    with pytest.raises(UsageError, match=r"targets: distribution is for classes"):
+    with pytest.raises(UsageError, match="targets: distribution is for classes"):
         job_of(made_dataset("regression"), tiny)
     foreign = moods(tmp_path / "b", change=lambda clip: replace(clip, distribution={"sad": 1.0}))
     with pytest.raises(UsageError, match=r"The clip train/0 cannot be trained on.*'sad'"):
