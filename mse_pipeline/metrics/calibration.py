@@ -101,7 +101,7 @@ def distribution_distances(probabilities: Any, distributions: Any) -> dict[str, 
 
     Examples:
         >>> distribution_distances([[0.8, 0.2]], [[0.5, 0.5]])
-        {'KL': 0.223144, 'JSD': 0.050671, 'cosine': 0.857493, 'distributions': 1.0}
+        {'KL': 0.223144, 'JSD': 0.050672, 'cosine': 0.857493, 'distributions': 1.0}
     """
     predicted, given = _checked(probabilities), _checked(distributions)
     predicted, given = (rows / rows.sum(1, keepdims=True) for rows in (predicted, given))
