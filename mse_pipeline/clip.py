@@ -70,6 +70,8 @@ class Clip:
         face: Number of the face that is to be followed, where someone has chosen; None for the policy's choice.
         label: The annotation that is to be predicted; None if there is none.
         labels: Further annotations by name: ``sentiment``, or one per modality (``text``, ``acoustic``, ``visual``).
+        distribution: Share of each class among the annotators' votes, which sum to 1; classes without a vote may be
+            left out. Empty where votes are not known.
 
     Examples:
         >>> clip = Clip(id="train/dia0_utt0", split=Split.TRAIN, media="train_splits/dia0_utt0.mp4", label="joy")
@@ -90,6 +92,7 @@ class Clip:
     face: int | None = None
     label: Label | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
+    distribution: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cosine, jensenshannon
+from scipy.stats import entropy
 
 from mse_pipeline import metrics
 from mse_pipeline.task import Classification, Regression
@@ -291,3 +293,39 @@ def test_the_central_interval_of_numbers_covers_what_it_says():
 def test_what_is_no_probability_is_refused(probabilities):
     with pytest.raises(ValueError, match="robabilit"):
         metrics.class_calibration([0], probabilities, [0])
+
+
+# Label distributions
+
+
+def test_distances_of_distributions_are_those_of_scipy():
+    draw = np.random.default_rng(0)
+    given, predicted = draw.dirichlet([0.4] * 5, 60), draw.dirichlet([1.0] * 5, 60)
+    given[:20, 1:] = 0.0  # clips on which all annotators agree
+    given /= given.sum(1, keepdims=True)
+    found = metrics.distribution_distances(predicted, given)
+    expected = {
+        "KL": np.mean([entropy(p, q) for p, q in zip(given, predicted, strict=True)]),
+        "JSD": np.mean([jensenshannon(p, q) ** 2 for p, q in zip(given, predicted, strict=True)]),
+        "cosine": np.mean([1 - cosine(p, q) for p, q in zip(given, predicted, strict=True)]),
+    }
+    assert found == pytest.approx({**expected, "distributions": 60}, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "given", "expected"),
+    [
+        ([[0.5, 0.5]], [[0.5, 0.5]], (0.0, 0.0, 1.0)),
+        ([[0.5, 0.5]], [[1.0, 0.0]], (math.log(2), 0.215762, 0.5**0.5)),
+        ([[0.0, 1.0]], [[1.0, 0.0]], (12 * math.log(10), math.log(2), 0.0)),  # the least probability is 1e-12
+    ],
+)
+def test_distances_of_distributions_by_hand(predicted, given, expected):
+    found = metrics.distribution_distances(predicted, given)
+    assert (found["KL"], found["JSD"], found["cosine"]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [[], [[1.2, -0.2]], [[float("nan"), 0.5]]])
+def test_distances_of_what_is_no_distribution_are_refused(rows):
+    with pytest.raises(ValueError, match="robabilit"):
+        metrics.distribution_distances([[0.5, 0.5]], rows)

@@ -24,6 +24,7 @@ from mse_pipeline.corpora.base import Corpus, enumerate_some
 from mse_pipeline.corpora.overview import overview
 from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, make_clips
 from mse_pipeline.corpora.table_cells import Complaints
+from mse_pipeline.corpora.table_votes import vote_columns
 from mse_pipeline.errors import ClipError, MseError, UsageError
 from mse_pipeline.media.fetching import fetch, media_digest, remove_abandoned
 from mse_pipeline.places import is_local
@@ -221,7 +222,10 @@ def export(path: Path, clips: Sequence[Clip], task: Task) -> list[str]:
 
 
 def to_columns(clips: Sequence[Clip]) -> dict[str, Column]:
-    """Column name -> a cell a clip, those of the table's format and one ``label_NAME`` for each further annotation.
+    """Column name -> a cell a clip.
+
+    They are those of the table's format, one ``label_NAME`` for each further annotation, and one ``votes_CLASS`` for
+    each class that has votes.
 
     Examples:
         >>> from mse_pipeline.clip import Split
@@ -234,7 +238,8 @@ def to_columns(clips: Sequence[Clip]) -> dict[str, Column]:
     columns["split"] = [str(clip.split) for clip in clips]
     columns["label"] = _labels([clip.label for clip in clips])
     kinds = dict.fromkeys(kind for clip in clips for kind in clip.labels)
-    return columns | {FURTHER + kind: _labels([clip.labels.get(kind) for clip in clips]) for kind in kinds}
+    columns |= {FURTHER + kind: _labels([clip.labels.get(kind) for clip in clips]) for kind in kinds}
+    return {**columns, **vote_columns(clips)}
 
 
 def _labels(labels: Sequence[Label | None]) -> Column:

@@ -22,6 +22,15 @@ from mse_pipeline.corpora.overview import foreign_texts
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, is_sound, kind_of, label_of, split_of, told_missing
 from mse_pipeline.corpora.table_file import SUFFIXES, TextTable, read_table, refuse_others, refuse_unread
 from mse_pipeline.corpora.table_paths import find_media, find_table
+from mse_pipeline.corpora.table_votes import (
+    FORMS,
+    RowVotes,
+    is_of_votes,
+    most_voted,
+    notes_on_votes,
+    read_votes,
+    voted_classes,
+)
 from mse_pipeline.corpora.text import REPLACED, check_encoding, is_damaged, repair
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.places import is_local, place
@@ -45,7 +54,8 @@ class Cells:
 
     Attributes:
         rows: Number of each row in the file.
-        columns: Our column name -> cells; with all of `REQUIRED`, perhaps with some of `OPTIONAL`.
+        columns: Our column name -> cells; with all of `REQUIRED`, perhaps with some of `OPTIONAL`. Without a column
+            ``label``, the label is the class with the most votes, see `mse_pipeline.corpora.table_votes`.
         media: Path below the root of each row's file, or None.
         splits: The table's split name -> ours.
         language: Where there is no column for it.
@@ -80,6 +90,7 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
         for name, column in cells.columns.items()
         if name.startswith(FURTHER)
     }
+    votes = read_votes(cells.columns, task, len(cells.rows), cells.delimiter)
     first_row: dict[str, int] = {}
     clips: list[Clip] = []
     defects: list[Defect] = []
@@ -99,6 +110,7 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
             complaints.add(f"split {cell['split']!r} is not one of {allowed}", row)
         start, end = _span(cell["start"], cell["end"], row, cells.delimiter, complaints)
         label, label_defects = _label(written["label"].strip(), row, task, cells.delimiter, name)
+        label_defects += _wrong_votes(votes[index], row, name)
         values = {kind: (column[index].strip(), holds) for kind, (column, holds) in further.items()}
         labels, further_defects = _further_labels(values, row, cells.delimiter, name)
         clips.append(
@@ -113,8 +125,9 @@ def make_clips(cells: Cells, task: Task, complaints: Complaints) -> tuple[list[C
                 speaker=repair(said(written["speaker"])).strip() or None,
                 dialogue=cell["dialogue"] or None,
                 turn=_turn(cell["turn"], row, cells.delimiter, complaints),
-                label=label,
+                label=label if "label" in cells.columns else most_voted(votes[index].distribution),
                 labels=labels,
+                distribution=votes[index].distribution,
             )
         )
         if cells.media[index] is None:
@@ -187,6 +200,14 @@ def _label(value: str, row: int, task: Task, delimiter: str, clip: str) -> tuple
     label = label_of(value, task, delimiter)
     unreadable = label is None and not is_missing(value)
     return label, [_foreign_label(row, value, task, clip)] if unreadable else []
+
+
+def _wrong_votes(votes: RowVotes, row: int, clip: str) -> list[Defect]:
+    if not votes.wrong:
+        return []
+    reason = votes.wrong if votes.wrong.endswith("?") else f"{votes.wrong}."
+    message = f"Row {row} has the votes {votes.written[:80]!r}; {reason} The clip is read without votes."
+    return [Defect(code="label_out_of_range", message=message, clip=clip)]
 
 
 def _further_labels(
@@ -289,10 +310,10 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     home, path = _find(folder, options)
     table = read_table(home, path, options.encoding)
     cells = _columns(table, options.columns)
-    labels = [value.strip() for value in cells["label"]]
+    labels = [value.strip() for value in cells.get("label", ())]
     notes = list(table.notes)
     if task is None:
-        task, note = _task_of(table, labels, options.columns.get("label", "label"))
+        task, note = _task_of(table, labels, options.columns.get("label", "label"), voted_classes(cells))
         notes.append(note)
     complaints = Complaints(table.path)
     media = find_media(
@@ -322,7 +343,12 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
     absent = [is_missing(label) and label not in classes for label in labels]
     if any(absent):
         notes.append(f"{sum(absent):,} of {len(labels):,} rows have no label.")
-    notes += [*told_missing(cells, classes), *foreign_texts(clips)]
+    notes += [*told_missing(cells, classes), *notes_on_votes(cells, task, clips), *foreign_texts(clips)]
+    if "label" not in cells and not any(clip.distribution for clip in clips):
+        raise UsageError(
+            f"Table {table.path} has no column label, and no votes for the task ({_allowed(task)}) in its place. Votes "
+            f"are {FORMS}.{f' {defects[0].message}' if defects else ''}"
+        )
     if not all(absent) and all(clip.label is None for clip in clips):
         first = next(label for label, missing in zip(labels, absent, strict=True) if not missing)
         raise _no_label_fits(table, task, first)
@@ -339,17 +365,32 @@ def read(root: str | Path, options: OptionsModel | None = None, task: Task | Non
 
 
 def _no_label_fits(table: TextTable, task: Task, example: str) -> UsageError:
-    allowed = ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
     return UsageError(
-        f"No label in table {table.path} fits the task ({allowed}), as in {example!r}. "
+        f"No label in table {table.path} fits the task ({_allowed(task)}), as in {example!r}. "
         "Correct the recipe's task, or name the column of the labels with columns.label."
     )
 
 
-def _task_of(table: TextTable, labels: list[str], column: str) -> tuple[Task, str]:
-    """As `infer_task`; the error also names damaged rows, which may be its reason."""
+def _allowed(task: Task) -> str:
+    return ", ".join(task.classes) if isinstance(task, Classification) else f"{task.low:g} to {task.high:g}"
+
+
+def _task_of(table: TextTable, labels: list[str], column: str, voted: tuple[str, ...]) -> tuple[Task, str]:
+    """As `infer_task`, where all classes with votes are classes; the error also names damaged rows."""
+    of_votes, sound = Classification(voted), [label for label in labels if is_sound(label)]
+    if len(voted) > 1 and all(label_of(label, of_votes, table.delimiter) is not None for label in sound):
+        told = f"The votes are for {len(voted)} classes in alphabetical order, {', '.join(voted)}"
+        return of_votes, f"{told}; write task into the recipe for another order."
+    if not labels:
+        named = f"one class only, {voted[0]!r}" if voted else "no class"
+        raise UsageError(f"Table {table.path} has no column label, and its votes name {named}. Votes are {FORMS}.")
     try:
-        return infer_task(labels, column, table.delimiter)
+        task, note = infer_task(labels, column, table.delimiter)
+        if not isinstance(task, Classification) or not set(voted) & set(task.classes):
+            return task, note
+        beside = sorted(set(voted) - set(task.classes))
+        more = f" Votes alone are for {', '.join(beside)}, which are classes too." if beside else ""
+        return Classification(tuple(sorted({*task.classes, *voted}))), note + more
     except UsageError as error:
         damaged = [row for row, label in zip(table.rows, labels, strict=True) if REPLACED in label]
         rows = enumerate_some(sorted([*damaged, *table.lost]))
@@ -394,17 +435,19 @@ def _columns(table: TextTable, renamed: Mapping[str, str]) -> dict[str, list[str
         UsageError: Columns are missing, or the option `columns` names unknown ones; the error lists all of them.
     """
     ours = (*REQUIRED, *OPTIONAL)
-    further = [name for name in table.unread if re.fullmatch(FURTHER + r"\w+", name)]
+    further = [name for name in table.unread if _is_further(name)]
     refuse_unread(table, [*renamed.values(), *(name for name in (*ours, *further) if name not in renamed)])
     problems = []
     for name, theirs in renamed.items():
-        if name not in ours and not re.fullmatch(FURTHER + r"\w+", name):
-            near = did_you_mean(name, ours)
-            problems.append(f"option columns: {name} is not one of {', '.join(ours)} and label_NAME{near}")
+        if name not in ours and not _is_further(name):
+            near = did_you_mean(name, (*ours, "votes"))
+            known = f"{', '.join(ours)}, label_NAME, votes and votes_CLASS"
+            problems.append(f"option columns: {name} is not one of {known}{near}")
         if theirs not in table.columns:
             problems.append(f"option columns: the table has no column {theirs}{did_you_mean(theirs, table.columns)}")
+    voted = any(map(is_of_votes, (*renamed, *table.columns)))
     for name in REQUIRED:
-        if name not in renamed and name not in table.columns:
+        if name not in renamed and name not in table.columns and not (name == "label" and voted):
             problems.append(f"there is no column {name}{did_you_mean(name, table.columns)}")
     if problems:
         lines = "\n".join(f"  {sentence}" for sentence in problems)
@@ -412,7 +455,10 @@ def _columns(table: TextTable, renamed: Mapping[str, str]) -> dict[str, list[str
             f"Table {table.path} does not fit:\n{lines}\nIts columns are {', '.join(table.columns)}. Rename them, or "
             "write columns: {id: THEIRS, ...} into the options of the recipe's corpus."
         )
-    cells = {
-        name: column for name, column in table.columns.items() if name in ours or re.fullmatch(FURTHER + r"\w+", name)
-    }
+    cells = {name: column for name, column in table.columns.items() if name in ours or _is_further(name)}
     return cells | {name: table.columns[theirs] for name, theirs in renamed.items()}
+
+
+def _is_further(column: str) -> bool:
+    """Whether a column holds further annotations, or annotators' votes."""
+    return bool(re.fullmatch(FURTHER + r"\w+", column)) or is_of_votes(column)

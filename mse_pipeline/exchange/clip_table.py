@@ -29,6 +29,7 @@ from mse_pipeline.corpora.mmsa_table import LabelRow, is_label_table, read_label
 from mse_pipeline.corpora.table import FURTHER, OPTIONAL, REQUIRED, Cells, lost_row, make_clips
 from mse_pipeline.corpora.table_cells import Complaints, infer_task, split_of, told_missing
 from mse_pipeline.corpora.table_file import SUFFIXES, TextTable, read_table, refuse_others, refuse_unread
+from mse_pipeline.corpora.table_votes import is_of_votes, notes_on_votes, vote_columns
 from mse_pipeline.corpora.text import decode, repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.npy_file import read_header
@@ -285,9 +286,11 @@ def write_clip_table(dataset: Dataset, folder: Path, streams: Sequence[str]) -> 
     further = sorted({name for clip in dataset.clips for name in clip.labels})
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*REQUIRED, *OPTIONAL, *(FURTHER + name for name in further)])
-    for clip in dataset.clips:
+    votes = vote_columns(dataset.clips)
+    writer.writerow([*REQUIRED, *OPTIONAL, *(FURTHER + name for name in further), *votes])
+    for place, clip in enumerate(dataset.clips):
         cells = [getattr(clip, name) for name in (*REQUIRED, *OPTIONAL)] + [clip.labels.get(name) for name in further]
+        cells += [column[place] for column in votes.values()]
         writer.writerow(["" if cell is None else cell for cell in cells])
     write_text(folder / TABLE, out.getvalue())
     task = dataset.manifest.task
@@ -331,6 +334,7 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
     complaints.settle()
     defects += [lost_row(row, "another number of cells is in it, which", table.path) for row in table.lost]
     notes += told_missing(columns, task.classes if isinstance(task, Classification) else ())
+    notes += notes_on_votes(columns, task, clips)
     notes += [defect.message for defect in defects if defect.code in ("undecodable", "text_repaired")]
     foreign = [defect.message for defect in defects if defect.code == "label_out_of_range"]
     if inferred:
@@ -344,7 +348,11 @@ def _columns(path: Path, table: TextTable, split: str | None, label_column: str 
     used = [alias for aliases in _ALIASES.values() for alias in aliases]
     refuse_unread(table, [*used, *OPTIONAL, *filter(None, [label_column])])
     there = {name.lower(): name for name in table.columns}
-    columns = {name: cells for name, cells in table.columns.items() if name in OPTIONAL or name.startswith(FURTHER)}
+    columns = {
+        name: cells
+        for name, cells in table.columns.items()
+        if name in OPTIONAL or name.startswith(FURTHER) or is_of_votes(name)
+    }
     blank = [""] * len(table.rows)
     columns["media"] = table.columns.get("media", blank)
     for ours, theirs in _ALIASES.items():

@@ -4,7 +4,7 @@ The keys are those of the MSE-Adapter and MMSA code (``Has0_acc_2``, ``Mult_acc_
 that a row of ours can stand beside one of theirs. All values but the errors (`errors`) are fractions, not percentages.
 """
 
-from mse_pipeline.metrics.calibration import class_calibration, number_calibration
+from mse_pipeline.metrics.calibration import class_calibration, distribution_distances, number_calibration
 from mse_pipeline.metrics.evaluation import (
     ERRORS,
     KIND,
@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "class_calibration",
     "class_scores",
+    "distribution_distances",
     "errors",
     "evaluate",
     "kind",

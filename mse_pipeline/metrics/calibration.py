@@ -78,3 +78,47 @@ def _checked(probabilities: Any) -> np.ndarray:
     if not ((rows >= 0) & (rows <= 1 + 1e-5)).all():
         raise ValueError("A value is no probability: all must lie between 0 and 1.")
     return rows
+
+
+LEAST = 1e-12
+"""Predicted probabilities that are smaller count as this: the KL divergence of an impossible class has no limit."""
+
+
+def distribution_distances(probabilities: Any, distributions: Any) -> dict[str, float]:
+    """How near predicted probabilities are to the shares of annotators' votes (label distribution learning, Geng 2016).
+
+    Args:
+        probabilities: (N, K) q, predicted.
+        distributions: (N, K) p, given; each row sums to 1.
+
+    Returns:
+        Means over the clips: ``KL``, the Kullback-Leibler divergence sum p log(p / q) in nats; ``JSD``, the
+        Jensen-Shannon divergence in nats, from 0 to log 2; ``cosine``, the cosine similarity of p and q, 1 at best; and
+        ``distributions``, the number of clips.
+
+    Raises:
+        ValueError: There is nothing to compare, or a value is no probability.
+
+    Examples:
+        >>> distribution_distances([[0.8, 0.2]], [[0.5, 0.5]])
+        {'KL': 0.223144, 'JSD': 0.050672, 'cosine': 0.857493, 'distributions': 1.0}
+    """
+    predicted, given = _checked(probabilities), _checked(distributions)
+    predicted, given = (rows / rows.sum(1, keepdims=True) for rows in (predicted, given))
+    middle = (predicted + given) / 2
+    norms = np.linalg.norm(predicted, axis=1) * np.linalg.norm(given, axis=1)
+    measures = {
+        "KL": _divergence(given, np.maximum(predicted, LEAST)),
+        "JSD": (_divergence(given, middle) + _divergence(predicted, middle)) / 2,
+        "cosine": (predicted * given).sum(1) / norms,
+    }
+    return {
+        **{name: round(float(values.mean()), 6) for name, values in measures.items()},
+        "distributions": float(len(given)),
+    }
+
+
+def _divergence(given: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(N,) sum p log(p / q) in nats; classes without a share add nothing."""
+    shares = np.where(given > 0, given, 1.0)
+    return np.where(given > 0, given * (np.log(shares) - np.log(np.where(given > 0, predicted, 1.0))), 0.0).sum(1)

@@ -24,9 +24,9 @@ from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import differences
 from mse_pipeline.task import Classification, describe
 from mse_pipeline.training.earlier import UNTOLD, Data, data_changed, has_rows, measure, read_data
-from mse_pipeline.training.examples import Example
-from mse_pipeline.training.job import UNKNOWN, Job, metric_kind, restore
-from mse_pipeline.training.loop import Predicted, calibrate, predict_split
+from mse_pipeline.training.examples import UNKNOWN, Example
+from mse_pipeline.training.job import Job, metric_kind, restore
+from mse_pipeline.training.loop import calibrate, predict_split
 from mse_pipeline.training.loop import evaluate as score
 from mse_pipeline.training.run_files import DATA, OF_THE_DATASET, StreamAbout
 from mse_pipeline.training.scoring import Decoding, check_decoding
@@ -214,7 +214,7 @@ def evaluate(
     streams = {stream.name: dataset[stream.name] for stream in first.streams.values()}
     jobs = [_job(stored, dataset, loaded, used) for stored in trainings]
     labelled = {
-        part: [example for example in examples if example.target != UNKNOWN]
+        part: [example for example in examples if example.target != UNKNOWN or example.distribution]
         for part, examples in jobs[0].examples.items()
     }
     if dataset.name == first.about.dataset:
@@ -227,7 +227,7 @@ def evaluate(
         dataset=dataset.name,
         split=split,
         decoding=used,
-        labelled=len(labelled[split]),
+        labelled=sum(example.target != UNKNOWN for example in labelled[split]),
         remarks=tuple(remarks),
         seeds=tuple(_seed(stored, job, split, absent) for stored, job in zip(trainings, jobs, strict=True)),
         coverage=coverage,
@@ -275,26 +275,15 @@ def _absent(
 def _seed(stored: StoredTraining, job: Job, split: Split, absent: Mapping[str, Sequence[Remark]]) -> SeedEvaluation:
     trained, _ = adapter.load(stored.folder)
     predicted = predict_split(job, trained.to(job.backbone.device), split)
-    labelled = _labelled(predicted)
     rows = zip(predicted.examples, predicted.values, predicted.probabilities, strict=True)
     return SeedEvaluation(
         seed=stored.seed,
         choice=stored.choice,
-        metrics=score(job, labelled) if labelled.examples else {},
-        calibration=calibrate(job, labelled) if labelled.examples else {},
+        metrics=score(job, predicted),
+        calibration=calibrate(job, predicted),
         predictions=tuple(
             replace(_prediction(stored, split, *row), remarks=tuple(absent.get(row[0].clip, ()))) for row in rows
         ),
-    )
-
-
-def _labelled(predicted: Predicted) -> Predicted:
-    """Of those clips that have a label."""
-    labelled = [number for number, example in enumerate(predicted.examples) if example.target != UNKNOWN]
-    return Predicted(
-        [predicted.examples[number] for number in labelled],
-        [predicted.values[number] for number in labelled],
-        [predicted.probabilities[number] for number in labelled],
     )
 
 

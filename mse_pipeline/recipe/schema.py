@@ -227,6 +227,8 @@ class Training(Section):
             ``likeliest`` answer, and for numbers ``expected`` value or ``median``.
         class_weights: ``balanced``: in the loss all classes together count alike, rare ones as much as frequent ones;
             ``none``: all clips do.
+        targets: What is learned: ``label``, the class of each clip; or ``distribution``, the shares of its annotators'
+            votes, and of a clip without votes its label.
         defined_share: Whether rows of streams in which values may be undefined have a further value: the share of
             those that are defined.
         model: What is trained beside the backbone, see `mse_pipeline.adapter.models`.
@@ -269,6 +271,7 @@ class Training(Section):
     keep: Literal["best", "last"] = "best"
     decoding: Literal["greedy", "likeliest", "expected", "median"] = "greedy"
     class_weights: Literal["none", "balanced"] = "none"
+    targets: Literal["label", "distribution"] = "label"
     defined_share: Annotated[bool, Field(strict=True)] = False
     model: Annotated[str, Field(strict=True)] = "mse-adapter"
     model_options: dict[str, Any] = Field(default_factory=dict)

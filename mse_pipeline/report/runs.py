@@ -417,7 +417,7 @@ def read_predictions(path: Path, split: str) -> tuple[list[Any], list[Any]]:
     rows = [
         (prediction, target)
         for own, target, prediction in zip(*(columns[name] for name in _COLUMNS), strict=True)
-        if own == split
+        if own == split and target is not None  # of clips with votes alone
     ]
     if not rows:
         raise MseError(f"predictions.parquet holds no predictions of the {split} split.")

@@ -35,8 +35,8 @@ _COLUMNS = {
     "face": pa.int64(),
 }
 _CHECKSUM = b"mse.checksum"
-_LATER = ("face",)
-"""Columns that tables of earlier versions do not have."""
+_LATER = ("face", "distribution")
+"""Columns that tables of earlier versions do not have; nor has one without votes the last."""
 
 _PLAIN = tuple(name for name in _COLUMNS if name != "split")
 _SPLITS = {split.value: split for split in Split}
@@ -48,11 +48,17 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     labels = [clip.label for clip in clips]
     columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
     columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
-    columns["labels"] = pa.array([json.dumps(dict(clip.labels), ensure_ascii=False) for clip in clips], pa.string())
+    columns["labels"] = _mappings([clip.labels for clip in clips])
+    if any(clip.distribution for clip in clips):  # tables without votes stay as they were before votes were kept
+        columns["distribution"] = _mappings([clip.distribution for clip in clips])
     with aside(path) as temporary:
         table = pa.table(columns)
         table = table.replace_schema_metadata({_CHECKSUM: str(_checksum(table.to_pydict()))})
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def _mappings(values: Sequence[Mapping[str, Any]]) -> pa.Array:
+    return pa.array([json.dumps(dict(value), ensure_ascii=False) for value in values], pa.string())
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:
@@ -66,7 +72,9 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         for name in _LATER:
             columns.setdefault(name, [None] * len(columns["id"]))
         plain = zip(*(columns[name] for name in _PLAIN), strict=True)
-        more = zip(*(columns[name] for name in ("split", "label", "label_value", "labels")), strict=True)
+        more = zip(
+            *(columns[name] for name in ("split", "label", "label_value", "labels", "distribution")), strict=True
+        )
         return tuple(_clip(fields, *other) for fields, other in zip(plain, more, strict=True))
     except UNREADABLE as error:
         raise damaged(path, "The clip table", error) from error
@@ -93,12 +101,15 @@ def _checksum(columns: Mapping[str, Sequence[Any]]) -> int:
     return of_text(json.dumps(columns, ensure_ascii=False))
 
 
-def _clip(plain: tuple[Any, ...], split: str, label: str | None, value: float | None, labels: str) -> Clip:
+def _clip(  # noqa: PLR0917 - a row of the table
+    plain: tuple[Any, ...], split: str, label: str | None, value: float | None, labels: str, distribution: str | None
+) -> Clip:
     return Clip(
         **dict(zip(_PLAIN, plain, strict=True)),
         split=_SPLITS[split],
         label=label if label is not None else value,
         labels={} if labels == "{}" else json.loads(labels),
+        distribution={} if distribution in {None, "{}"} else json.loads(str(distribution)),
     )
 
 

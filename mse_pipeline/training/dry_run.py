@@ -25,7 +25,7 @@ from mse_pipeline.store.features import Features
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.task import Classification
 from mse_pipeline.training.earlier import Standing
-from mse_pipeline.training.examples import Example, Texts
+from mse_pipeline.training.examples import UNKNOWN, Example, Texts
 from mse_pipeline.training.job import Job, StreamChoice, open_streams
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.scoring import MOST_LOGITS, MOST_TOKENS_ELSEWHERE
@@ -432,12 +432,16 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
 
 def _label(one: Example, dataset: Dataset) -> object:
     task = dataset.manifest.task
-    return task.classes[one.target] if isinstance(task, Classification) else one.label
+    if not isinstance(task, Classification):
+        return one.label
+    return task.classes[one.distribution.index(max(one.distribution)) if one.target == UNKNOWN else one.target]
 
 
 def _load(job: Job, prompt: PromptOutline, streams: Mapping[str, StreamOutline | None], accumulation: int) -> Load:
     """The largest batch: every clip as long as the longest."""
     answer = prompt.answer_tokens.largest if prompt.answer_tokens else 1
+    if job.settings.targets == "distribution":
+        answer = len(job.answers.trie.tokens) + 1  # all answers are read, and not the right one alone
     read = prompt.fixed + prompt.pseudo
     read += sum(part.largest for part in (prompt.text, prompt.previous) if part is not None)
     if prompt.room is not None and prompt.previous is not None:

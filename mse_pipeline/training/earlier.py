@@ -43,9 +43,10 @@ class Data:
 
     Attributes:
         clips: Their ids.
-        columns: ``split``; digests of ``label`` (with the further labels beside it), ``text`` and ``previous``, the
-            lines before it that the prompt has; and by the name of each stream the key of the clip's features, empty
-            where it has none. A key is a hash of all that the values depend on, or of the values themselves.
+        columns: ``split``; digests of ``label`` (with the further labels and the annotators' votes beside it),
+            ``text`` and ``previous``, the lines before it that the prompt has; and by the name of each stream the key
+            of the clip's features, empty where it has none. A key is a hash of all that the values depend on, or of
+            the values themselves.
 
     Examples:
         >>> columns = {"split": ("train", "test"), "label": ("0a", "0b"), "acoustic.made": ("1c", "1d")}
@@ -83,7 +84,11 @@ def read_data(clips: Sequence[Clip], examples: Examples, streams: Streams) -> Da
     """
     further = {clip.id: clip.labels for clip in clips if clip.labels}
     rows = [(split, one) for split in Split for one in examples.get(split, ())]
-    labels = ([one.label, dict(further.get(one.clip, {}))] for _, one in rows)
+    votes = {clip.id: dict(clip.distribution) for clip in clips if clip.distribution}
+    labels = (
+        [one.label, dict(further.get(one.clip, {})), *([votes[one.clip]] if one.clip in votes else [])]
+        for _, one in rows
+    )
     columns = {
         "split": [split.value for split, _ in rows],
         "label": [_digest(json.dumps(label, sort_keys=True)) for label in labels],

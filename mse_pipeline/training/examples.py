@@ -117,16 +117,21 @@ def last_lines(lines: Sequence[tuple[int, ...]], room: int | None = None) -> tup
     return tuple(token for line in lines[first:] for token in line)
 
 
+UNKNOWN = -1
+"""Target of a clip whose label is not known; nothing is ever compared with it."""
+
+
 @dataclass(frozen=True)
 class Example:
-    """A labelled clip.
+    """A labelled clip, or one with votes.
 
     Attributes:
         clip: Its id.
         text: What is said.
-        label: The annotation.
-        target: Index of the right answer.
+        label: The annotation; empty where there is none.
+        target: Index of the right answer; `UNKNOWN` where there is none.
         before: Lines that were said before it, where the recipe asks for them.
+        distribution: Share of each answer among the annotators' votes; empty where these are not known or not read.
     """
 
     clip: str
@@ -134,10 +139,16 @@ class Example:
     label: Label
     target: int
     before: tuple[str, ...] = ()
+    distribution: tuple[float, ...] = ()
 
 
 def examples(
-    clips: Sequence[Clip], split: Split, answers: Answers, dialogues: Dialogues | None = None
+    clips: Sequence[Clip],
+    split: Split,
+    answers: Answers,
+    dialogues: Dialogues | None = None,
+    *,
+    distributions: bool = False,
 ) -> list[Example]:
     """The labelled clips of a split; those without a label are left out.
 
@@ -146,22 +157,33 @@ def examples(
         split: Which part is wanted.
         answers: The possible answers.
         dialogues: Tells what was said before a clip; None for nothing.
+        distributions: Whether annotators' votes are read; then clips that have these alone are not left out.
 
     Raises:
-        UsageError: A label does not belong to the task.
+        UsageError: A label, or a class with votes, does not belong to the task.
     """
     made = []
-    targets: dict[Label, int] = {}  # annotations repeat
+    targets: dict[Label | None, int] = {None: UNKNOWN}  # annotations repeat
     for clip in clips:
-        if clip.split == split and clip.label is not None:
-            try:
-                target = targets[clip.label] if clip.label in targets else answers.target(clip.label)
-            except ValueError as error:
-                raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
-            targets[clip.label] = target
-            before = () if dialogues is None else tuple(dialogues.lines(clip))
-            made.append(Example(clip.id, clip.text, clip.label, target, before))
+        voted = distributions and bool(clip.distribution)
+        if clip.split != split or (clip.label is None and not voted):
+            continue
+        try:
+            target = targets[clip.label] if clip.label in targets else answers.target(clip.label)
+            shares = _shares(clip, answers) if voted else ()
+        except ValueError as error:
+            raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
+        targets[clip.label] = target
+        before = () if dialogues is None else tuple(dialogues.lines(clip))
+        made.append(Example(clip.id, clip.text, "" if clip.label is None else clip.label, target, before, shares))
     return made
+
+
+def _shares(clip: Clip, answers: Answers) -> tuple[float, ...]:
+    shares = [0.0] * len(answers)
+    for name, share in clip.distribution.items():
+        shares[answers.target(name)] += share
+    return tuple(shares)
 
 
 class Texts:
@@ -242,6 +264,7 @@ class Batcher:
             text_ids=text_ids,
             text_mask=text_mask,
             targets=torch.tensor([example.target for example in chosen]),
+            distributions=_distributions(chosen),
             **sequences,
         )
 
@@ -256,6 +279,20 @@ class Batcher:
             if one is not None:
                 normaliser.into(one, into[row, : len(one)])
         return values, torch.tensor(lengths)
+
+
+def _distributions(chosen: Sequence[Example]) -> torch.Tensor | None:
+    """(B, A) target of each clip, that of one without votes its label; None where no clip has votes."""
+    width = max(len(example.distribution) for example in chosen)
+    if not width:
+        return None
+    shares = torch.zeros(len(chosen), width)
+    for place, example in enumerate(chosen):
+        if example.distribution:
+            shares[place] = torch.tensor(example.distribution)
+        elif example.target != UNKNOWN:
+            shares[place, example.target] = 1.0
+    return shares
 
 
 def _padded(rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:

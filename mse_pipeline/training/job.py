@@ -22,9 +22,9 @@ from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.task import to_plain
+from mse_pipeline.task import Classification, Task, to_plain
 from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
-from mse_pipeline.training.examples import Batcher, Dialogues, Example, Texts, cased, examples
+from mse_pipeline.training.examples import UNKNOWN, Batcher, Dialogues, Example, Texts, cased, examples
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
@@ -148,10 +148,6 @@ def open_streams(dataset: Dataset, choice: StreamChoice) -> dict[str, Mapping[st
     return {modality: dataset[name] for modality, name in choice.names.items() if name is not None}
 
 
-UNKNOWN = -1
-"""Target of a clip whose label is not known; nothing is ever compared with it."""
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """What is trained, on what.
@@ -163,7 +159,7 @@ class Job:
         prompt: The fixed tokens around a clip.
         answers: The possible answers.
         metric_kind: Name under which `metrics.evaluate` knows the numbers.
-        examples: Labelled clips by split.
+        examples: Clips by split that have a label, or votes where these are learned, or predictions compared with them.
         batcher: Makes batches of them.
         normalisers: By modality.
         about: All of it as plain values, for the run folder; runs with equal values differ by seed alone. It is also
@@ -227,15 +223,21 @@ def prepare(
     clips = cased(dataset.clips, wording.case)
     dialogues = Dialogues(clips, context, wording.language) if context else None
     room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
-    by_split = {split: examples(clips, split, answers, dialogues) for split in Split}
+    by_split = {
+        split: examples(clips, split, answers, dialogues, distributions=reads_votes(split, task, settings))
+        for split in Split
+    }
+    if settings.targets == "distribution":
+        _require_votes(dataset, by_split[Split.TRAIN])
     for split in (Split.TRAIN, Split.VALID):
-        if not by_split[split]:
+        if not by_split[split] or (split == Split.VALID and _unlabelled(by_split[split])):
             raise UsageError(
                 f"{dataset.name} has no labelled clip in its {split} split; training needs one to "
                 f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
             )
     streams = open_streams(dataset, choice)
-    train = [example.clip for example in by_split[Split.TRAIN]]
+    learned = by_split[Split.TRAIN]
+    train = [example.clip for example in learned]
     share = settings.defined_share
     normalisers = {modality: fit_stream(stream, train, share=share) for modality, stream in streams.items()}
     dims = {modality: normaliser.width for modality, normaliser in normalisers.items()}
@@ -284,11 +286,43 @@ def prepare(
         about=about,
         data=data,
         coverage=measure(dataset, by_split, by_name),
-        weights=class_weights(settings.class_weights, task, [example.target for example in by_split[Split.TRAIN]]),
+        weights=class_weights(
+            settings.class_weights,
+            task,
+            [example.target for example in learned if not example.distribution],
+            [example.distribution for example in learned if example.distribution],
+        ),
         places=_places(dataset, about),
         states=PromptStates(backbone) if kept is not None and backbone.device.type != "meta" else None,
         kept_bytes=kept or 0,
     )
+
+
+def reads_votes(split: Split, task: Task, settings: Training) -> bool:
+    """Whether the annotators' votes of a split are read: in training only where they are learned.
+
+    Predictions are compared with them whatever was learned.
+    """
+    return isinstance(task, Classification) and (split != Split.TRAIN or settings.targets == "distribution")
+
+
+def _require_votes(dataset: Dataset, train: Sequence[Example]) -> None:
+    """Refuse to learn distributions where there is none."""
+    if not isinstance(dataset.manifest.task, Classification):
+        raise UsageError(
+            "training.targets: distribution is for classes, and this task is to predict a number: set it to label, or "
+            "leave it out."
+        )
+    if not any(example.distribution for example in train):
+        raise UsageError(
+            f"training.targets is distribution, but no clip in the train split of {dataset.name} has annotators' "
+            "votes. In a table of clips they stand in columns votes_CLASS, or in a column votes as joy:3;anger:1 "
+            "(docs/tables.md); extract the dataset again with them, or set targets to label."
+        )
+
+
+def _unlabelled(chosen: Sequence[Example]) -> bool:
+    return all(example.target == UNKNOWN for example in chosen)
 
 
 def _kept_bytes(
@@ -428,7 +462,12 @@ def restore(
         prompt=prompt,
         answers=answers,
         metric_kind=stored.metric_kind,
-        examples={split: every_example(clips, split, answers, dialogues) for split in Split},
+        examples={
+            split: every_example(
+                clips, split, answers, dialogues, distributions=reads_votes(split, stored.task, settings)
+            )
+            for split in Split
+        },
         batcher=Batcher(Texts(backbone, room), streams, stored.normalisers),
         normalisers=stored.normalisers,
         about=about.model_dump(mode="json"),
@@ -436,14 +475,20 @@ def restore(
 
 
 def every_example(
-    clips: Sequence[Clip], split: Split, answers: Answers, dialogues: Dialogues | None = None
+    clips: Sequence[Clip],
+    split: Split,
+    answers: Answers,
+    dialogues: Dialogues | None = None,
+    *,
+    distributions: bool = False,
 ) -> list[Example]:
     """The clips of a split in their order, those without a label too: their target is `UNKNOWN`.
 
     Raises:
         UsageError: A label does not belong to the task.
     """
-    labelled = {example.clip: example for example in examples(clips, split, answers, dialogues)}
+    made = examples(clips, split, answers, dialogues, distributions=distributions)
+    labelled = {example.clip: example for example in made}
     return [
         labelled.get(clip.id)
         or Example(clip.id, clip.text, "", UNKNOWN, () if dialogues is None else tuple(dialogues.lines(clip)))

@@ -19,7 +19,7 @@ from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import TrainingCheckpoint, TrainingState
 from mse_pipeline.training.earlier import config_digest
-from mse_pipeline.training.examples import Example
+from mse_pipeline.training.examples import UNKNOWN, Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.learning_rate import find_rate
 from mse_pipeline.training.processes import ALONE, Processes
@@ -40,6 +40,20 @@ class Predicted:
     examples: Sequence[Example]
     values: list[Any]
     probabilities: list[list[float]]
+
+    def only(self, chosen: Callable[[Example], bool]) -> Predicted:
+        """Those of some of the clips."""
+        places = [place for place, example in enumerate(self.examples) if chosen(example)]
+        return Predicted(
+            [self.examples[place] for place in places],
+            [self.values[place] for place in places],
+            [self.probabilities[place] for place in places],
+        )
+
+    @property
+    def labelled(self) -> Predicted:
+        """Those of clips that have a label."""
+        return self.only(lambda example: example.target != UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,24 +206,38 @@ def predict_split(job: Job, adapter: TrainedModel, split: Split, processes: Proc
 
 
 def evaluate(job: Job, predicted: Predicted) -> dict[str, float]:
-    """Metrics of predictions against the annotations (not against their rounding to one decimal)."""
-    return metrics.evaluate(job.metric_kind, predicted.values, targets(job, predicted.examples))
+    """Metrics of predictions against the annotations (not against their rounding to one decimal).
+
+    Clips without a label do not count; where no clip has one there are none.
+    """
+    labelled = predicted.labelled
+    if not labelled.examples:
+        return {}
+    return metrics.evaluate(job.metric_kind, labelled.values, targets(job, labelled.examples))
 
 
 def calibrate(job: Job, predicted: Predicted) -> dict[str, float]:
     """How far the probabilities of predictions are to be believed: of classes and of numbers, whatever the metrics.
 
-    Empty where the answers have no probabilities.
+    Where clips have annotators' votes, also how near probabilities are to their shares. Empty where the answers have no
+    probabilities.
     """
     if any(len(row) != len(job.answers) for row in predicted.probabilities):
         return {}
-    right = [example.target for example in predicted.examples]
-    if isinstance(job.answers.task, Classification):
-        return metrics.class_calibration(predicted.values, predicted.probabilities, right)
-    return metrics.number_calibration(answer_values(job.answers.task), predicted.probabilities, right)
+    labelled, voted = predicted.labelled, predicted.only(lambda example: bool(example.distribution))
+    found: dict[str, float] = {}
+    right = [example.target for example in labelled.examples]
+    if right and isinstance(job.answers.task, Classification):
+        found = metrics.class_calibration(labelled.values, labelled.probabilities, right)
+    elif right:
+        found = metrics.number_calibration(answer_values(job.answers.task), labelled.probabilities, right)
+    if voted.examples:
+        given = [example.distribution for example in voted.examples]
+        found |= metrics.distribution_distances(voted.probabilities, given)
+    return found
 
 
 def targets(job: Job, chosen: Sequence[Example]) -> list[Any]:
-    """What predictions are compared with: class indices, or the annotated numbers."""
+    """What predictions are compared with: class indices, or the annotated numbers; None of clips without a label."""
     classes = isinstance(job.answers.task, Classification)
-    return [example.target if classes else example.label for example in chosen]
+    return [None if example.target == UNKNOWN else example.target if classes else example.label for example in chosen]

@@ -1,4 +1,7 @@
-"""The objective of training: cross entropy on the right answer's tokens, or on the head's answers."""
+"""The objective of training: cross entropy on the right answer's tokens, or on the head's answers.
+
+Where annotators' votes are learned, on all answers by their shares.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from mse_pipeline.backbones.prompt import Prompt
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification, Task
 from mse_pipeline.training.reading import Batch, answer_logits, head_scores, read
+from mse_pipeline.training.scoring import scored_steps, sum_steps
 from mse_pipeline.training.states import PromptStates
 
 NO_TARGET = -100
@@ -44,7 +48,8 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
         adapter: What is trained.
         prompt: The fixed parts around the clip.
         answers: All possible answers.
-        batch: Clips with targets.
+        batch: Clips with targets; their distributions, where they have these, are what is learned, see
+            `distribution_loss`.
         weights: (A,) what each answer's clips count, as `balanced_weights` gives; None for all alike.
         smoothing: Share of the target that all possible answers have alike, see `smoothed_targets`.
         states: Of what stands before the pseudo tokens, see `read`.
@@ -59,6 +64,10 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
     if batch.targets is None:
         raise ValueError("The loss needs targets, but the batch has none.")
     reading = read(backbone, adapter, prompt, batch, states)
+    if batch.distributions is not None:
+        likelihoods = sum_steps(scored_steps(backbone, adapter, answers, reading), answers.trie, len(answers))
+        shares = batch.distributions.to(likelihoods.device)
+        return distribution_loss(likelihoods, shares, [len(ids) for ids in answers.ids], weights, smoothing)
     targets = batch.targets.to(reading.embeddings.device)
     if adapter.head is not None:
         scores = head_scores(backbone, adapter, answers, reading)
@@ -84,6 +93,39 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
         ).unflatten(0, labels.shape)
     clips = tokens.sum(1) / (labels != NO_TARGET).sum(1)
     return _weighed(clips, targets, weights)
+
+
+def distribution_loss(
+    likelihoods: torch.Tensor,
+    shares: torch.Tensor,
+    lengths: Sequence[int],
+    weights: torch.Tensor | None = None,
+    smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Mean over the clips of the cross entropy to each one's distribution, -sum_c p_c log q_c.
+
+    A clip counts as a share of a clip of each class: so do class weights, with w_c p_c in the place of p_c, and
+    smoothing, with which all answers have a part of the clip's target alike. A clip with one class alone has the loss
+    that its label has. Answers of several tokens are divided by the tokens of the distribution's answers in the mean,
+    as those of labels are by the right answer's.
+
+    Args:
+        likelihoods: (B, A) log q, log-likelihood of each answer.
+        shares: (B, A) p, each row of the sum 1.
+        lengths: Tokens of each answer; 1 where a head answers.
+        weights: (A,) as for `answer_loss`.
+        smoothing: From 0 to 1.
+
+    Examples:
+        >>> uneven, even = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.5, 0.5]])
+        >>> round(distribution_loss(uneven, even, [1, 1]).item(), 4)  # -(log 0.8 + log 0.2) / 2
+        0.9163
+    """
+    parts = shares if weights is None else shares * weights.to(shares.device)
+    if smoothing:
+        parts = (1 - smoothing) * parts + smoothing * parts.mean(1, keepdim=True)
+    tokens = shares @ torch.tensor(lengths, dtype=shares.dtype, device=shares.device)
+    return (-(parts * likelihoods).sum(1) / tokens).mean()
 
 
 def _weighed(clips: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
@@ -145,13 +187,19 @@ def smoothed_targets(trie: Trie, right: int, smoothing: float) -> tuple[tuple[tu
     return tuple(targets)
 
 
-def class_weights(kind: Literal["none", "balanced"], task: Task, targets: Sequence[int]) -> torch.Tensor | None:
+def class_weights(
+    kind: Literal["none", "balanced"],
+    task: Task,
+    targets: Sequence[int],
+    distributions: Sequence[Sequence[float]] = (),
+) -> torch.Tensor | None:
     """What the clips of each class count in the loss; None for all alike.
 
     Args:
         kind: ``none``, or ``balanced``: all classes together count alike.
         task: What is predicted.
-        targets: Class indices of the train split's clips.
+        targets: Class indices of the train split's clips, as far as their labels are learned.
+        distributions: Shares of the classes of the others.
 
     Raises:
         UsageError: The task is to predict a number.
@@ -163,18 +211,25 @@ def class_weights(kind: Literal["none", "balanced"], task: Task, targets: Sequen
             "training.class_weights is for classes, and this task is to predict a number: set it to none, or leave it "
             "out."
         )
-    return balanced_weights(targets, len(task.classes))
+    return balanced_weights(targets, len(task.classes), distributions)
 
 
-def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
+def balanced_weights(
+    targets: Sequence[int], classes: int, distributions: Sequence[Sequence[float]] = ()
+) -> torch.Tensor:
     """Weights (classes,) float32 in inverse proportion to the classes' counts, 1 in the mean over all clips.
 
-    n / (classes that occur * count), the "balanced" heuristic (King and Zeng 2001). A class without any clip has 1.
+    n / (classes that occur * count), the "balanced" heuristic (King and Zeng 2001). A class without any clip has 1. A
+    clip with a distribution counts by its share for each class.
 
     Examples:
         >>> balanced_weights([0, 0, 0, 1], 3).tolist()
         [0.6666666865348816, 2.0, 1.0]
+        >>> balanced_weights([0, 0], 2, [[0.5, 0.5], [0.5, 0.5]]).tolist()
+        [0.6666666865348816, 2.0]
     """
-    counts = Counter(targets)
-    weights = [len(targets) / (len(counts) * counts[index]) if counts[index] else 1.0 for index in range(classes)]
+    counted = Counter(targets)
+    counts = [counted[index] + sum(row[index] for row in distributions) for index in range(classes)]
+    clips, occurring = len(targets) + len(distributions), sum(count > 0 for count in counts)
+    weights = [clips / (occurring * count) if count else 1.0 for count in counts]
     return torch.tensor(weights, dtype=torch.float32)

@@ -36,6 +36,7 @@ class Batch:
         context_ids: (B, C) int64 token ids of what was said before; None for nothing.
         context_mask: (B, C) bool, True where one of these is.
         targets: (B,) int64 index of the right answer; None where it is not known.
+        distributions: (B, A) float32 share of each answer in the target, where that is not one right answer alone.
 
     Raises:
         ValueError: A member is not about B clips.
@@ -51,6 +52,7 @@ class Batch:
     context_ids: torch.Tensor | None = None
     context_mask: torch.Tensor | None = None
     targets: torch.Tensor | None = None
+    distributions: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():

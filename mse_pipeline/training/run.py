@@ -438,9 +438,18 @@ class _SeedRun:
 def _alarms(job: Job, trained: Trained) -> list[str]:
     split = Split.TEST if Split.TEST in trained.predicted else Split.VALID
     predicted = trained.predicted[split]
+    labelled = predicted.labelled
     task = job.answers.task
     classes = task.classes if isinstance(task, Classification) else None
-    return metrics.alarms(job.metric_kind, predicted.values, targets(job, predicted.examples), classes)
+    told = []
+    if without := len(predicted.examples) - len(labelled.examples):
+        told.append(
+            f"{without:,} of {len(predicted.examples):,} clips of the {split} split have votes and no label: metrics "
+            "of classes are of the others."
+        )
+    if labelled.examples:
+        told += metrics.alarms(job.metric_kind, labelled.values, targets(job, labelled.examples), classes)
+    return told
 
 
 def _write_predictions(path: Path, job: Job, trained: Trained) -> None:

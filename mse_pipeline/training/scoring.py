@@ -228,11 +228,15 @@ def score_steps(  # noqa: PLR0917 - what reads, what is read
         ValueError: Adapter, backbone and batch do not fit together.
         UsageError: Prompt, text and answer are longer than the backbone can read.
     """
-    reading = read(backbone, adapter, prompt, batch, states)
+    return scored_steps(backbone, adapter, answers, read(backbone, adapter, prompt, batch, states))
+
+
+def scored_steps(backbone: Backbone, adapter: TrainedModel, answers: Answers, reading: Reading) -> torch.Tensor:
+    """As `score_steps`, of what is read already, and with gradients where these are kept."""
     if adapter.head is not None:
         return head_scores(backbone, adapter, answers, reading)
     trie = answers.trie
-    steps = torch.zeros(len(batch), len(trie.step_nodes), device=reading.embeddings.device)
+    steps = torch.zeros(len(reading.mask), len(trie.step_nodes), device=reading.embeddings.device)
     in_one = bool(trie.tokens) and takes_trees(backbone, reading.mask.shape[1] + max(trie.depths))
     for nodes, logits in (_tree if in_one else _branches)(backbone, reading, trie):
         _fill_steps(steps, trie, nodes, logits)

@@ -78,6 +78,18 @@ def test_further_labels_alone_and_no_optional_value_at_all(tmp_path, seeds, suff
     assert list(corpora.read("table", tmp_path, {}, NUMBERS).clips) == clips
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_votes_come_back_as_the_same_shares(tmp_path, seeds, suffix):
+    link(tmp_path, seeds, {"a.mp4": "good"})
+    shares = [{}, {"joy": 1 / 3, "平静": 1 / 3, "a, b": 1 / 3}, {"joy": 0.1, "平静": 0.9}, {"a, b": 1.0}]
+    clips = [
+        Clip(id=f"c{place}", split=Split.TEST, media="a.mp4", label=None if place == 1 else "joy", distribution=one)
+        for place, one in enumerate(shares)
+    ]
+    assert export(tmp_path / f"clips{suffix}", clips, CLASSES) == []
+    assert list(corpora.read("table", tmp_path, {}, CLASSES).clips) == clips
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_real_label_files_come_back(shared, seeds, tmp_path, suffix):

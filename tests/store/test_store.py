@@ -10,6 +10,7 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.commit import Commit, begin_run
 from mse_pipeline.store.journal import Journal, JournalRow
 from mse_pipeline.store.keys import clip_key, stream_id
+from mse_pipeline.store.manifest import read_columns
 from mse_pipeline.store.pack import Pack, PackEntry, write_pack
 from mse_pipeline.store.shards import read_shard, write_shard
 from mse_pipeline.store.storage import ASIDE, aside, remove_unfinished
@@ -252,6 +253,17 @@ def test_the_clip_table_reads_back(tmp_path):
     assert store.open(tmp_path)["mine"].clips == tuple(given)
     assert store.open(tmp_path)["mine"].manifest.task == Regression(-3, 3)
     assert dataset.name == "mine"
+
+
+def test_votes_are_kept_and_a_table_without_them_is_as_before_there_were_any(tmp_path):
+    voted = Clip(id="a", split=Split.TRAIN, distribution={"fröhlich": 1 / 3, "b": 2 / 3})
+    cache, task = store.open(tmp_path), Classification(("b", "fröhlich"))
+    given = [voted, Clip(id="c", split=Split.TRAIN, label="b")]
+    assert cache.create("mine", given, task=task).clips == tuple(given)
+    assert dict(store.open(tmp_path)["mine"].clips[0].distribution) == {"fröhlich": 1 / 3, "b": 2 / 3}
+    plain = cache.create("plain", given[1:], task=task)
+    assert "distribution" not in read_columns(plain.path / "clips.parquet")[0]
+    assert plain.clips == tuple(given[1:])
 
 
 def test_creating_again_keeps_the_features(dataset):

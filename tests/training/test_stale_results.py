@@ -86,6 +86,10 @@ CHANGES = {
         with_clips(lambda n, clip: replace(clip, labels={"acoustic": "joy"}) if n == 2 else clip),
         "labels of 1 clip",
     ),
+    "annotators' votes": (
+        with_clips(lambda n, clip: replace(clip, distribution={"joy": 0.6, "anger": 0.4}) if n == 2 else clip),
+        "labels of 1 clip",
+    ),
     "a text": (with_clips(lambda n, clip: replace(clip, text="other") if n == 2 else clip), "texts of 1 clip"),
     "a split": (
         with_clips(lambda n, clip: replace(clip, split=Split.TEST) if n == 2 else clip),
