@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -94,6 +94,12 @@ class RunGroup:
     seeds: tuple[StoredSeed, ...]
     unfinished: Mapping[str, str]
     data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The condition of the clips that it was trained and tested on; empty where it was none."""
+        condition = self.config.get("where")
+        return shown(condition, 200) if isinstance(condition, str) else ""
 
     @property
     def coverage(self) -> Coverage | None:
@@ -352,8 +358,12 @@ class ClassTable:
     seeds: tuple[int, ...]
 
 
-def class_table(run: RunGroup) -> tuple[ClassTable | None, list[str]]:
+def class_table(run: RunGroup, only: Collection[str] | None = None) -> tuple[ClassTable | None, list[str]]:
     """Reads the test predictions of a classification run.
+
+    Args:
+        run: The run.
+        only: Ids of the clips that count; None for all.
 
     Returns:
         The table, or None if no seed's predictions can be read or the run predicts numbers; and sentences on
@@ -365,7 +375,7 @@ def class_table(run: RunGroup) -> tuple[ClassTable | None, list[str]]:
     warnings = []
     for seed in run.seeds:
         try:
-            rows[seed.seed] = read_test(seed.path / "predictions.parquet")
+            rows[seed.seed] = read_test(seed.path / "predictions.parquet", only)
         except MseError as error:
             warnings.append(f"{run.name}, seed {seed.seed}: {error}")
     if not rows:
@@ -387,8 +397,12 @@ def class_table(run: RunGroup) -> tuple[ClassTable | None, list[str]]:
     return table, warnings
 
 
-def read_test(path: Path) -> tuple[list[Any], list[Any]]:
+def read_test(path: Path, only: Collection[str] | None = None) -> tuple[list[Any], list[Any]]:
     """Predictions and targets of the test split, in the file's order.
+
+    Args:
+        path: The file.
+        only: Ids of the clips that count; None for all.
 
     Raises:
         MseError: The file is absent or unreadable, or holds no test predictions.
@@ -397,22 +411,25 @@ def read_test(path: Path) -> tuple[list[Any], list[Any]]:
         raise MseError("there is no predictions.parquet, so F1 a class is left out.")
     import pyarrow.parquet as pq
 
+    needed = _COLUMNS if only is None else ("clip", *_COLUMNS)
     try:
         # One file, not a data set: folder names of the form key=value would become columns.
         with pq.ParquetFile(path) as file:
-            columns = file.read(columns=list(_COLUMNS)).to_pydict()
+            columns = file.read(columns=list(needed)).to_pydict()
     except (OSError, ValueError, RuntimeError) as error:
         raise MseError(f"predictions.parquet cannot be read ({shown(str(error), 120)}).") from None
-    missing = [name for name in _COLUMNS if name not in columns]
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise MseError(f"predictions.parquet lacks {', '.join(missing)}.")
+    clips = columns["split"] if only is None else columns["clip"]
     rows = [
         (prediction, target)
-        for split, target, prediction in zip(*(columns[name] for name in _COLUMNS), strict=True)
-        if split == "test"
+        for clip, split, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
+        if split == "test" and (only is None or clip in only)
     ]
     if not rows:
-        raise MseError("predictions.parquet holds no predictions of the test split.")
+        which = "" if only is None else " that meet --where"
+        raise MseError(f"predictions.parquet holds no predictions of clips of the test split{which}.")
     predictions, targets = zip(*rows, strict=True)
     return list(predictions), list(targets)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline import metrics
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
-from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find
+from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, read_test, shown
+from mse_pipeline.store.cache import Cache, open_cache
+from mse_pipeline.store.where import select
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class ResultRow:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
+        backbone += f" · where {self.run.where}" if self.run.where else ""
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
         if variant.startswith("text-only") or not self.run.streams:
@@ -413,21 +416,26 @@ class Report:
         tables: One a dataset.
         notes: On the runs: seeds that are not in the means, signs of collapse.
         warnings: On the files: folders and predictions that could not be read.
+        where: By dataset the clips that the scores are of, as `Selection.to_plain` has them; empty for all clips.
     """
 
     tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def build(paths: Iterable[str | Path]) -> Report:
+def build(paths: Iterable[str | Path], *, where: str | None = None, cache: Cache | None = None) -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
     Args:
         paths: Run folders, or folders of them (as ``runs``).
+        where: Scores are of the test clips that meet this condition alone, see `mse_pipeline.store.where`, and beside
+            no published ones, which are of all; None for all clips.
+        cache: Where the datasets of the runs are, for `where`; None for the default.
 
     Raises:
-        UsageError: There is no run below any of the paths.
+        UsageError: There is no run below any of the paths, or the condition cannot be used.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     listing = find(paths)
@@ -436,13 +444,37 @@ def build(paths: Iterable[str | Path]) -> Report:
             " ".join(["There is no run to report; `mse train` makes one under runs/.", *listing.warnings[:5]])
         )
     warnings = list(listing.warnings)
+    runs, selections = listing.runs, {}
+    if where is not None:
+        opened = open_cache() if cache is None else cache
+        selections = {name: select(opened[name], where) for name in sorted({run.dataset for run in runs})}
+        runs = tuple(_rescored(run, selections[run.dataset].kept) for run in runs)
     classes: dict[str, ClassTable | None] = {}
-    for run in listing.runs:
-        classes[str(run.path)], unread = class_table(run)
+    for run in runs:
+        kept = selections[run.dataset].kept if run.dataset in selections else None
+        classes[str(run.path)], unread = class_table(run, kept)
         warnings += unread
-    built = tables(listing.runs, classes)
-    notes = [note for table in built for run in table.runs for note in _notes(run)]
-    return Report(built, tuple(notes), tuple(warnings))
+    built = tables(runs, classes)
+    if selections:
+        built = tuple(replace(table, published=()) for table in built)
+    notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
+    notes += [note for table in built for run in table.runs for note in _notes(run)]
+    return Report(
+        built, tuple(notes), tuple(warnings), {name: selection.to_plain() for name, selection in selections.items()}
+    )
+
+
+def _rescored(run: RunGroup, kept: Collection[str]) -> RunGroup:
+    """A run whose seeds are scored on some test clips alone; a seed whose predictions cannot be read is left out."""
+    seeds = []
+    unfinished = dict(run.unfinished)
+    for seed in run.seeds:
+        try:
+            scores = metrics.evaluate(run.kind, *read_test(seed.path / "predictions.parquet", kept))
+            seeds.append(replace(seed, test=scores, valid={}, calibration={}))
+        except (MseError, ValueError, TypeError) as error:
+            unfinished[f"seed-{seed.seed}"] = f"it cannot be scored on these clips: {shown(str(error), 200)}"
+    return replace(run, seeds=tuple(seeds), unfinished=unfinished)
 
 
 def _notes(run: RunGroup) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.base import FaceExtractor
-from mse_pipeline.extractors.visual.faces import FaceConfig, Faces, FaceMeasure
+from mse_pipeline.extractors.visual.faces import FaceConfig, FaceMeasure, Faces
 from mse_pipeline.extractors.visual.mesh import POINTS, load_mesh, mesh_digest
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
 from mse_pipeline.media.frames import Frame

@@ -280,7 +280,9 @@ class FaceSession:
         for k, frame in enumerate(batch.frames):
             known = config.identity != "none"
             own = None if small is None else small[index == k]
-            self._frames.append(FrameFaces(frame, reduced.shape[1:3], detections[k], own, known, self._measures))
+            self._frames.append(
+                FrameFaces(frame, reduced.shape[1:3], detections[k], own, known, measures=self._measures)
+            )
             if self.mouths is not None:
                 self.mouths.seen(
                     batch.intervals[k], detections[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
@@ -439,6 +441,7 @@ class FrameFaces:
         found: Detections,
         patches: np.ndarray | None,
         known: bool = False,
+        *,
         measures: Mapping[str, FaceMeasure] | None = None,
     ) -> None:
         self.boxes = found.boxes / np.array([size[1], size[0]] * 2, np.float64)
