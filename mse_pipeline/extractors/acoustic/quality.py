@@ -90,7 +90,8 @@ class AcousticQuality(AudioExtractor[QualityConfig]):
             float(np.count_nonzero(np.abs(samples) >= _FULL)) / len(samples),
             signal_to_noise(samples, audio.rate),
         ]
-        return Features(np.array([values]), [[0.0, audio.duration]], [True], self.names)
+        span = np.array([[0.0, audio.duration]])
+        return Features(np.array([values]), span, np.array([True]), self.names)
 
 
 def loudness(samples: np.ndarray, rate: int) -> float:

@@ -231,9 +231,9 @@ def geometry(points: np.ndarray) -> list[float]:
             f"brow_outer_{side}": (middles[side][1] - head[list(_BROW_OUTER[side]), 1].mean()) / distance,
         }
     found |= {
-        "brow_gap": np.linalg.norm(head[285] - head[55]) / distance,
+        "brow_gap": float(np.linalg.norm(head[285] - head[55])) / distance,
         "mouth_open": (head[14, 1] - head[13, 1]) / distance,
-        "mouth_width": np.linalg.norm(corner_right - corner_left) / distance,
+        "mouth_width": float(np.linalg.norm(corner_right - corner_left)) / distance,
         "lips_height": (head[17, 1] - head[0, 1]) / distance,
         "jaw_open": (head[152, 1] - head[2, 1]) / distance,
         "mouth_corner_left": (lips[1] - corner_left[1]) / distance,

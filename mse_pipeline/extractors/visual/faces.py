@@ -280,9 +280,8 @@ class FaceSession:
         for k, frame in enumerate(batch.frames):
             known = config.identity != "none"
             own = None if small is None else small[index == k]
-            self._frames.append(
-                FrameFaces(frame, reduced.shape[1:3], detections[k], own, known, measures=self._measures)
-            )
+            size, measures = reduced.shape[1:3], self._measures
+            self._frames.append(FrameFaces(frame, size, detections[k], own, known, measures=measures))
             if self.mouths is not None:
                 self.mouths.seen(
                     batch.intervals[k], detections[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
@@ -341,7 +340,7 @@ class FaceSession:
             faces.boxes[place] = frame.boxes[pick]
             faces.probabilities[place] = frame.probabilities[pick]
             faces.landmarks[place] = frame.landmarks[pick]
-            if self._pictures:
+            if frame.patches is not None:
                 faces.patches[place] = frame.patches[pick]
                 faces.crops[place] = frame.crop(pick)
             for key, values in frame.measured.items():

@@ -65,9 +65,9 @@ class VisualQuality(FaceExtractor[VisualQualityConfig]):
     """Stream ``visual.quality``, (T, 4), one row a sampled frame: size, sharpness, light and contrast of the face.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield
-    microscopy: a comparative study") of the face's box at one size, in grey values of 0 to 255. Rows without a face are not valid,
-    and a clip without any face has such rows alone: that is no failure here, but a finding. Of the rows, `--where` makes
-    the share that has a face, `face_share`, and the median of each value.
+    microscopy: a comparative study") of the face's box at one size, in grey values of 0 to 255. Rows without a face are
+    not valid, and a clip without any face has such rows alone: that is no failure here, but a finding. Of the rows,
+    `--where` makes the share that has a face, `face_share`, and the median of each value.
     """
 
     name = "quality"
