@@ -15,6 +15,7 @@ def command(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders, or folders of them. [default: runs]", show_default=False)
     ] = None,
+    split: Annotated[str, typer.Option(help="Show the results on this split, test or valid.")] = "test",
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables to a Markdown file.")
     ] = None,
@@ -26,14 +27,14 @@ def command(
 ) -> None:
     """Print tables of all runs: mean and standard deviation over seeds, beside the published numbers.
 
-    With --where the scores are of some test clips alone, by the runs' predictions and the datasets in the cache.
+    With --where the scores are of some clips alone, by the runs' predictions and the datasets in the cache.
     """
     from mse_pipeline import report
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
     opened = None if where is None else open_cache(cache)
-    built = report.build(runs or [Path("runs")], where=where, cache=opened)
+    built = report.build(runs or [Path("runs")], split, where=where, cache=opened)
     if markdown is not None:
         write_text(markdown, report.to_markdown(built))
         remark(f"Written: {markdown}")

@@ -35,9 +35,10 @@ def to_json(report: Report) -> dict[str, Any]:
     """A value that `json.dumps(..., allow_nan=False)` takes.
 
     Returns:
-        ``{"format": 1, "tables": [...], "notes": [...], "warnings": [...]}``; a table has ``dataset``, ``metrics``,
-        ``columns``, ``runs`` (means and every seed; ``partial`` where a split or stream is covered by less than 90 %,
-        with ``coverage`` and ``shortcomings``; ``labelled`` is equal for runs on the same clips, labels and texts),
+        ``{"format": 1, "tables": [...], "notes": [...], "warnings": [...]}``; a table has ``dataset``, ``split``,
+        ``metrics``, ``columns``, ``runs`` (means under the split's name, and every seed; ``settings`` of the training
+        in which they differ; ``partial`` where a split or stream is covered by less than 90 %, with ``coverage`` and
+        ``shortcomings``; ``labelled`` is equal for runs on the same clips, labels and texts),
         ``published``, ``pending`` and ``marks``. ``where`` is there where the scores are of some clips: by dataset.
     """
     return {
@@ -52,6 +53,7 @@ def to_json(report: Report) -> dict[str, Any]:
 def _table(table: ResultTable) -> dict[str, Any]:
     return {
         "dataset": table.dataset,
+        "split": table.split,
         "metrics": table.kind,
         "columns": [
             {
@@ -62,20 +64,21 @@ def _table(table: ResultTable) -> dict[str, Any]:
             }
             for column in table.columns
         ],
-        "runs": [_row(row) for row in table.rows],
+        "runs": [_row(row, table.split) for row in table.rows],
         "published": [_published_json(row) for row in table.published],
         "pending": [_run(run) for run in table.pending],
         "marks": marks(table),
     }
 
 
-def _row(row: ResultRow) -> dict[str, Any]:
+def _row(row: ResultRow, split: str) -> dict[str, Any]:
     cells = {key: {"mean": _defined(cell.mean), "sd": cell.sd, "best": cell.best} for key, cell in row.cells.items()}
     classes = None if row.classes is None else asdict(row.classes)
     return {
         **_run(row.run),
         "partial": row.partial,
-        "test": cells,
+        split: cells,
+        "settings": dict(row.settings),
         "calibration": {key: {"mean": _defined(cell.mean), "sd": cell.sd} for key, cell in row.calibration.items()},
         "seeds": [_seed(seed) for seed in row.run.seeds],
         "classes": classes,
@@ -200,7 +203,10 @@ def _published(row: PublishedRow, table: ResultTable) -> str:
 
 def _markdown_legend(table: ResultTable, published: bool) -> str:
     units = "percent, errors in the unit of the labels" if any(c.error for c in table.columns) else "percent"
-    text = f"Test split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
+    split = table.split.capitalize()
+    text = (
+        f"{split} split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
+    )
     if len(table.rows) > 1:
         text += " Bold: the best of our runs."
     if published:
@@ -331,7 +337,7 @@ def _render(
     from rich.text import Text
 
     name_width, reads_width, join = layout
-    title = Text.assemble((table.dataset, "bold"), ("  test split", "dim"))
+    title = Text.assemble((table.dataset, "bold"), (f"  {table.split} split", "dim"))
     terminal_table = RichTable(
         title=title,
         title_justify="left",

@@ -40,7 +40,8 @@ class StoredSeed:
         test: The same on the test split.
         alarms: What makes the result doubtful, as sentences: signs of collapse, streams that few clips had.
         coverage: Of how many clips it is; None if the file does not tell.
-        calibration: Measure -> value on the test split, as ``ECE`` of classes; empty if the file does not tell.
+        calibration: Measure -> value on the split that was asked for, as ``ECE`` of classes; empty if the file does not
+            tell.
         learning_rate: At the schedule's peak, as given or found; None if the file does not tell.
     """
 
@@ -55,6 +56,10 @@ class StoredSeed:
     coverage: Coverage | None = None
     calibration: Mapping[str, float] = field(default_factory=dict)
     learning_rate: float | None = None
+
+    def scores(self, split: str) -> Mapping[str, float]:
+        """Metric -> value on ``valid`` or ``test``."""
+        return self.valid if split == "valid" else self.test
 
 
 @dataclass(frozen=True)
@@ -127,11 +132,12 @@ class FoundRuns:
     warnings: tuple[str, ...]
 
 
-def find(paths: Iterable[str | Path]) -> FoundRuns:
+def find(paths: Iterable[str | Path], split: str = "test") -> FoundRuns:
     """Reads run folders, and folders of run folders. What cannot be read is told, never raised.
 
     Args:
         paths: Each a run folder (it holds a ``run.json``), or a folder whose children are.
+        split: Whose results are wanted, ``test`` or ``valid``; a seed without any does not count.
     """
     runs: list[RunGroup] = []
     warnings: list[str] = []
@@ -142,7 +148,7 @@ def find(paths: Iterable[str | Path]) -> FoundRuns:
                 continue
             seen.add(folder.resolve())
             try:
-                runs.append(_run(folder, warnings))
+                runs.append(_run(folder, split, warnings))
             except MseError as error:
                 warnings.append(f"{shown(str(folder), 200)} is passed over: {error}")
     return FoundRuns(tuple(runs), tuple(warnings))
@@ -176,7 +182,7 @@ def _candidates(path: Path, warnings: list[str]) -> list[Path]:
     return children
 
 
-def _run(folder: Path, warnings: list[str]) -> RunGroup:
+def _run(folder: Path, split: str, warnings: list[str]) -> RunGroup:
     stored = _json(folder / "run.json")
     kind = _text(stored, "metrics")
     try:
@@ -189,7 +195,7 @@ def _run(folder: Path, warnings: list[str]) -> RunGroup:
     for child in sorted(folder.glob("seed-*")):
         name = shown(child.name)
         try:
-            result = _seed(child, str(stored.get("config_digest", "")), warnings)
+            result = _seed(child, str(stored.get("config_digest", "")), split, warnings)
         except MseError as error:
             unfinished[name] = str(error)
             continue
@@ -229,7 +235,7 @@ def _streams(stored: Mapping[str, Any]) -> dict[str, str]:
     return {shown(modality): shown(str(name)) for modality, name in stored.items() if name is not None}
 
 
-def _seed(folder: Path, digest: str, warnings: list[str]) -> StoredSeed:
+def _seed(folder: Path, digest: str, split: str, warnings: list[str]) -> StoredSeed:
     if not (folder / "result.json").exists():
         raise MseError("not finished, there is no result.json yet")
     stored = _json(folder / "result.json")
@@ -238,9 +244,11 @@ def _seed(folder: Path, digest: str, warnings: list[str]) -> StoredSeed:
     seed, best, epochs = (_number(stored.get(key)) for key in ("seed", "best_epoch", "epochs"))
     if seed is None:
         raise MseError("result.json names no seed")
-    test = _scores(stored, "test", folder, warnings)
-    if not test:
-        raise MseError("result.json holds no test metrics")
+    scores = {name: _scores(stored, name, folder, warnings) for name in ("valid", "test")}
+    if not scores[split]:
+        other = next((name for name, found in scores.items() if found), None)
+        hint = "" if other is None else f", but metrics of {other}: take --split {other}"
+        raise MseError(f"result.json holds no {split} metrics{hint}")
     if stored.get("config_digest", digest) != digest:
         raise MseError("trained on other data, or with another configuration, than run.json tells")
     alarms = stored.get("alarms")
@@ -250,11 +258,11 @@ def _seed(folder: Path, digest: str, warnings: list[str]) -> StoredSeed:
         best_epoch=None if best is None else int(best),
         epochs=None if epochs is None else int(epochs),
         seconds=_number(stored.get("seconds")),
-        valid=_scores(stored, "valid", folder, warnings),
-        test=test,
+        valid=scores["valid"],
+        test=scores["test"],
         alarms=tuple(shown(str(a), 300) for a in alarms) if isinstance(alarms, list) else (),
         coverage=_coverage(stored.get("coverage"), folder, warnings),
-        calibration=_calibration(stored.get("calibration"), folder, warnings),
+        calibration=_calibration(stored.get("calibration"), split, folder, warnings),
         learning_rate=_number(stored.get("learning_rate")),
     )
 
@@ -275,8 +283,8 @@ def _coverage(stored: Any, folder: Path, warnings: list[str]) -> Coverage | None
     return Coverage(named)
 
 
-def _calibration(stored: Any, folder: Path, warnings: list[str]) -> dict[str, float]:
-    return _scores(stored, "test", folder, warnings) if isinstance(stored, dict) else {}
+def _calibration(stored: Any, split: str, folder: Path, warnings: list[str]) -> dict[str, float]:
+    return _scores(stored, split, folder, warnings) if isinstance(stored, dict) else {}
 
 
 def _scores(stored: Mapping[str, Any], split: str, folder: Path, warnings: list[str]) -> dict[str, float]:
@@ -339,7 +347,7 @@ _COLUMNS = ("split", "target", "prediction")
 
 @dataclass(frozen=True)
 class ClassTable:
-    """How a run does on each of K classes of the test split.
+    """How a run does on each of K classes of a split.
 
     Attributes:
         classes: The K names, in the run's own order where it tells one.
@@ -358,11 +366,14 @@ class ClassTable:
     seeds: tuple[int, ...]
 
 
-def class_table(run: RunGroup, only: Collection[str] | None = None) -> tuple[ClassTable | None, list[str]]:
-    """Reads the test predictions of a classification run.
+def class_table(
+    run: RunGroup, split: str = "test", only: Collection[str] | None = None
+) -> tuple[ClassTable | None, list[str]]:
+    """Reads the predictions of a classification run on a split.
 
     Args:
         run: The run.
+        split: Whose predictions.
         only: Ids of the clips that count; None for all.
 
     Returns:
@@ -375,7 +386,7 @@ def class_table(run: RunGroup, only: Collection[str] | None = None) -> tuple[Cla
     warnings = []
     for seed in run.seeds:
         try:
-            rows[seed.seed] = read_test(seed.path / "predictions.parquet", only)
+            rows[seed.seed] = read_predictions(seed.path / "predictions.parquet", split, only)
         except MseError as error:
             warnings.append(f"{run.name}, seed {seed.seed}: {error}")
     if not rows:
@@ -397,15 +408,16 @@ def class_table(run: RunGroup, only: Collection[str] | None = None) -> tuple[Cla
     return table, warnings
 
 
-def read_test(path: Path, only: Collection[str] | None = None) -> tuple[list[Any], list[Any]]:
-    """Predictions and targets of the test split, in the file's order.
+def read_predictions(path: Path, split: str, only: Collection[str] | None = None) -> tuple[list[Any], list[Any]]:
+    """Predictions and targets of a split, in the file's order.
 
     Args:
         path: The file.
+        split: Whose predictions.
         only: Ids of the clips that count; None for all.
 
     Raises:
-        MseError: The file is absent or unreadable, or holds no test predictions.
+        MseError: The file is absent or unreadable, or holds no predictions of the split.
     """
     if not path.is_file():
         raise MseError("there is no predictions.parquet, so F1 a class is left out.")
@@ -424,12 +436,12 @@ def read_test(path: Path, only: Collection[str] | None = None) -> tuple[list[Any
     clips = columns["split"] if only is None else columns["clip"]
     rows = [
         (prediction, target)
-        for clip, split, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
-        if split == "test" and (only is None or clip in only)
+        for clip, own, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
+        if own == split and (only is None or clip in only)
     ]
     if not rows:
-        which = "" if only is None else " that meet --where"
-        raise MseError(f"predictions.parquet holds no predictions of clips of the test split{which}.")
+        which = "" if only is None else ", of a clip that meets --where,"
+        raise MseError(f"predictions.parquet holds no predictions{which} of the {split} split.")
     predictions, targets = zip(*rows, strict=True)
     return list(predictions), list(targets)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline import metrics
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import UsageError
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
-from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, read_test, shown
-from mse_pipeline.store.cache import Cache, open_cache
-from mse_pipeline.store.where import select
+from mse_pipeline.recipe import Training
+from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, shown
+from mse_pipeline.report.subset import rescored, select_all
+from mse_pipeline.store.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ class ResultRow:
         cells: By metric.
         classes: Its scores a class.
         other_data: Rows of its table are of other clips, labels or texts.
+        settings: Setting of the training -> its value, of those in which the rows of its table differ.
         calibration: Cells by measure, as ``ECE``.
     """
 
@@ -182,6 +184,7 @@ class ResultRow:
     cells: Mapping[str, Cell]
     classes: ClassTable | None = None
     other_data: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
@@ -196,18 +199,21 @@ class ResultRow:
 
     @property
     def reads(self) -> str:
-        """What the run is made of, as in ``tiny · text + egemaps + mtcnn``."""
+        """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
         backbone += f" · where {self.run.where}" if self.run.where else ""
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
         if variant.startswith("text-only") or not self.run.streams:
-            return f"{backbone} · {'text' if variant == 'text-only' else variant}"
-        names = [] if "text" in missing else ["text"]
-        names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
-        text = f"{backbone} · {' + '.join(names)}"
-        return text if variant == "adapter" else f"{text} ({variant})"
+            text = f"{backbone} · {'text' if variant == 'text-only' else variant}"
+        else:
+            names = [] if "text" in missing else ["text"]
+            names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
+            text = f"{backbone} · {' + '.join(names)}"
+            text += "" if variant == "adapter" else f" ({variant})"
+        told = ", ".join(f"{name} {shown(str(value))}" for name, value in self.settings.items())
+        return f"{text} · {told}" if told else text
 
 
 def ece_text(row: ResultRow) -> str:
@@ -258,6 +264,7 @@ class ResultTable:
             ablations, then the text alone; otherwise best first by the metric that selects epochs.
         published: The method's own published seeds first, then other systems, best first.
         pending: Runs without a finished seed.
+        split: Whose results these are; published rows are of the test split alone.
     """
 
     dataset: str
@@ -266,6 +273,7 @@ class ResultTable:
     rows: tuple[ResultRow, ...]
     published: tuple[PublishedRow, ...]
     pending: tuple[RunGroup, ...] = ()
+    split: str = "test"
 
     @property
     def has_ece(self) -> bool:
@@ -278,31 +286,38 @@ class ResultTable:
         return (*(row.run for row in self.rows), *self.pending)
 
 
-def tables(runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None) -> tuple[ResultTable, ...]:
+def tables(
+    runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None, split: str = "test"
+) -> tuple[ResultTable, ...]:
     """One table a dataset and sort of metrics, in alphabetical order.
 
     Args:
-        runs: From `runs.find`.
+        runs: From `runs.find`, for the same split.
         classes: Path of a run, as text -> its scores a class.
+        split: Whose results are shown.
     """
     groups: dict[tuple[str, str], list[RunGroup]] = {}
     for run in runs:
         groups.setdefault((run.dataset, run.kind), []).append(run)
-    return tuple(_table(*key, groups[key], classes or {}) for key in sorted(groups))
+    return tuple(_table(*key, groups[key], classes or {}, split) for key in sorted(groups))
 
 
-def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None]) -> ResultTable:
+def _table(
+    dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None], split: str
+) -> ResultTable:
+    settings = _differing([run for run in runs if run.seeds])
     rows = [
         ResultRow(
             run,
-            _cells([seed.test for seed in run.seeds]),
+            _cells([seed.scores(split) for seed in run.seeds]),
             classes.get(str(run.path)),
+            settings=settings[str(run.path)],
             calibration=_cells([seed.calibration for seed in run.seeds]),
         )
         for run in runs
         if run.seeds
     ]
-    keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.test)
+    keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.scores(split))
     columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
     groups: dict[str, list[ResultRow]] = {}
     for row in rows:
@@ -321,9 +336,24 @@ def _table(dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[s
         best[row.run.backbone] = min(score(row), best.get(row.run.backbone, math.inf))
     rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
-    others = published(dataset) if dataset == kind else ()
+    others = published(dataset) if dataset == kind and split == "test" else ()
     others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
-    return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds))
+    return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
+
+
+def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
+    """Path of a run -> its settings of the training, of those that are not the same in all runs.
+
+    A run does not store what is the default, which is told here all the same.
+    """
+    stored = {str(run.path): run.config.get("training") for run in runs}
+    given = {path: settings if isinstance(settings, dict) else {} for path, settings in stored.items()}
+    names = sorted({name for settings in given.values() for name in settings} - {"seeds"})
+    defaults = {name: one.default for name, one in Training.model_fields.items()}
+    whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
+    first = next(iter(whole.values()), {})
+    differ = [name for name in names if any(settings[name] != first[name] for settings in whole.values())]
+    return {path: {shown(name): settings[name] for name in differ} for path, settings in whole.items()}
 
 
 def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
@@ -425,56 +455,44 @@ class Report:
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def build(paths: Iterable[str | Path], *, where: str | None = None, cache: Cache | None = None) -> Report:
+def build(
+    paths: Iterable[str | Path], split: str = "test", *, where: str | None = None, cache: Cache | None = None
+) -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
     Args:
         paths: Run folders, or folders of them (as ``runs``).
-        where: Scores are of the test clips that meet this condition alone, see `mse_pipeline.store.where`, and beside
+        split: Whose results are shown, ``test`` or ``valid``.
+        where: Scores are of the clips that meet this condition alone, see `mse_pipeline.store.where`, and stand beside
             no published ones, which are of all; None for all clips.
         cache: Where the datasets of the runs are, for `where`; None for the default.
 
     Raises:
-        UsageError: There is no run below any of the paths, or the condition cannot be used.
+        UsageError: There is no run below any of the paths, no such split, or the condition cannot be used.
     """
+    if split not in {"valid", "test"}:
+        raise UsageError(f"A report is of the split valid or test, not {shown(split)}.")
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    listing = find(paths)
+    listing = find(paths, split)
     if not listing.runs:
         raise UsageError(
             " ".join(["There is no run to report; `mse train` makes one under runs/.", *listing.warnings[:5]])
         )
     warnings = list(listing.warnings)
-    runs, selections = listing.runs, {}
-    if where is not None:
-        opened = open_cache() if cache is None else cache
-        selections = {name: select(opened[name], where) for name in sorted({run.dataset for run in runs})}
-        runs = tuple(_rescored(run, selections[run.dataset].kept) for run in runs)
+    selections = {} if where is None else select_all(listing.runs, where, cache)
+    kept = {name: selection.kept for name, selection in selections.items()}
+    runs = [rescored(run, split, kept[run.dataset]) if kept else run for run in listing.runs]
     classes: dict[str, ClassTable | None] = {}
     for run in runs:
-        kept = selections[run.dataset].kept if run.dataset in selections else None
-        classes[str(run.path)], unread = class_table(run, kept)
+        classes[str(run.path)], unread = class_table(run, split, kept.get(run.dataset))
         warnings += unread
-    built = tables(runs, classes)
-    if selections:
+    built = tables(runs, classes, split)
+    if kept:
         built = tuple(replace(table, published=()) for table in built)
     notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
     notes += [note for table in built for run in table.runs for note in _notes(run)]
-    return Report(
-        built, tuple(notes), tuple(warnings), {name: selection.to_plain() for name, selection in selections.items()}
-    )
-
-
-def _rescored(run: RunGroup, kept: Collection[str]) -> RunGroup:
-    """A run whose seeds are scored on some test clips alone; a seed whose predictions cannot be read is left out."""
-    seeds = []
-    unfinished = dict(run.unfinished)
-    for seed in run.seeds:
-        try:
-            scores = metrics.evaluate(run.kind, *read_test(seed.path / "predictions.parquet", kept))
-            seeds.append(replace(seed, test=scores, valid={}, calibration={}))
-        except (MseError, ValueError, TypeError) as error:
-            unfinished[f"seed-{seed.seed}"] = f"it cannot be scored on these clips: {shown(str(error), 200)}"
-    return replace(run, seeds=tuple(seeds), unfinished=unfinished)
+    plain = {name: selection.to_plain() for name, selection in selections.items()}
+    return Report(built, tuple(notes), tuple(warnings), plain)
 
 
 def _notes(run: RunGroup) -> list[str]:

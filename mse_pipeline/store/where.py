@@ -8,7 +8,7 @@ Examples:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,16 +54,15 @@ def _share(features: Features) -> float:
     return float(features.valid.mean()) if len(features) else math.nan
 
 
-def _speech(features: Features) -> float:
-    """Share of the time in which speech is at least as likely as none."""
-    seconds = np.diff(features.intervals, axis=1)[:, 0]
-    spoken = features.valid & (features.values[:, features.names.index("speech")] >= 0.5)
-    return float(seconds[spoken].sum() / seconds.sum()) if seconds.sum() > 0 else math.nan
+def _spoken(features: Features) -> float:
+    """Share of the clip in which somebody speaks, as the notes tell it."""
+    share = features.notes.get("speech_share")
+    return float(share) if isinstance(share, int | float) else math.nan
 
 
 MEASURES: Mapping[str, Measure] = {
     **{name: Measure(SOUND, _median(name)) for name in ("loudness", "level", "peak", "clipped_share", "snr")},
-    "speech_share": Measure(SPEECH, _speech),
+    "speech_share": Measure(SPEECH, _spoken),
     "face_share": Measure(FACE, _share),
     **{
         name: Measure(FACE, _median(name))
@@ -147,6 +146,7 @@ def select(dataset: Dataset, where: str) -> Selection:
     """
     clips = dataset.clips
     condition = read_condition(where, kinds_of(clips))
+    _require_measured(dataset, condition.names)
     columns, remarks = {}, []
     for name in sorted(condition.names):
         columns[name], remark = _column(dataset, name)
@@ -180,18 +180,29 @@ def _plain(value: Any) -> Value:
     return None if value is None else float(value) if isinstance(value, int | float) else str(value)
 
 
-def _measured(dataset: Dataset, measure: Measure, name: str) -> tuple[Mapping[str, Value], str]:
-    stream = stream_of(dataset, measure.extractor)
-    rows = [] if stream is None else dataset.rows(stream)
-    if stream is None or not any(row.status == "done" for row in rows):
+def _require_measured(dataset: Dataset, names: Iterable[str]) -> None:
+    """Refuse names whose stream no clip has; all of them are told, with the one command that makes the streams."""
+    lacking: dict[str, list[str]] = {}
+    for name in sorted(name for name in names if name in MEASURES):
+        extractor = MEASURES[name].extractor
+        stream = stream_of(dataset, extractor)
+        if stream is None or not dataset.count(stream):
+            lacking.setdefault(extractor, []).append(name)
+    if lacking:
+        told = "; ".join(f"{', '.join(names)} of {extractor}" for extractor, names in lacking.items())
         raise UsageError(
-            f"--where: {name} is measured by {measure.extractor}, which {dataset.name} does not have yet. Extract it "
-            f"first: {_command(dataset, measure.extractor)}"
+            f"--where: no clip of {dataset.name} has these measures yet: {told}. Extract them first: "
+            f"{_command(dataset, *lacking)}"
         )
+
+
+def _measured(dataset: Dataset, measure: Measure, name: str) -> tuple[Mapping[str, Value], str]:
+    stream = str(stream_of(dataset, measure.extractor))
+    rows = dataset.rows(stream)
     values = {clip: measure.make(features) for clip, features in dataset.native(stream).in_order()}
     lacking = len(dataset.clips) - len({row.clip for row in rows})
     told = f"{lacking:,} clips have no {stream} yet, so that their {name} is not known: {_command(dataset, stream)}"
-    return values, told if lacking else ""
+    return values, told if lacking > 0 else ""
 
 
 def stream_of(dataset: Dataset, extractor: str) -> str | None:
@@ -212,10 +223,11 @@ def _made_by(identity: Mapping[str, Any]) -> str:
     return str(identity.get("stream", ""))
 
 
-def _command(dataset: Dataset, stream: str) -> str:
-    """The command that extracts a stream of quality."""
-    target = dataset.manifest.source.get("recipe", dataset.name)
-    return f"mse extract {target} --set 'streams.{stream}={{}}' --streams {stream}"
+def _command(dataset: Dataset, *streams: str) -> str:
+    """The command that extracts streams of quality; of a table of clips, whose place is not kept, all but its name."""
+    target = dataset.manifest.source.get("recipe", "…")
+    settings = " ".join(f"--set 'streams.{stream}={{}}' --streams {stream}" for stream in streams)
+    return f"mse extract {target} {settings}"
 
 
 def _durations(dataset: Dataset) -> tuple[Mapping[str, Value], str]:

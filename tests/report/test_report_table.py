@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from mse_pipeline import report
 from mse_pipeline.errors import UsageError
 from mse_pipeline.report.table import Column, build
 
@@ -242,3 +243,41 @@ class TestClasses:
     def test_regression_has_no_classes(self, folders):
         folders.add(dataset="mine", metrics="regression", seeds=[regression(0.5)])
         assert self.table(folders) == (None, ())
+
+
+def test_results_on_valid_are_shown_where_there_is_no_test_split(folders):
+    folder = folders.add()
+    for seed, right in ((1, 0.5), (2, 0.7)):
+        place = folders.seed(folder, seed, {}, valid={"acc": right}, calibration={"valid": {"ECE": 0.1}})
+        folders.predictions(place, [0, 1], [0, 0], split="valid")
+    (table,) = report.build([folders.root]).tables
+    assert table.rows == ()
+    assert "take --split valid" in table.pending[0].unfinished["seed-1"]
+    (table,) = report.build([folders.root], "valid").tables
+    (row,) = table.rows
+    assert (row.cells["acc"].mean, row.calibration["ECE"].mean) == (pytest.approx(0.6), pytest.approx(0.1))
+    assert row.classes.confusion[1][0] == 2
+    assert table.published == ()
+    assert report.to_json(report.build([folders.root], "valid"))["tables"][0]["runs"][0]["valid"]["acc"]["mean"] == 0.6
+    assert "Valid split" in report.to_markdown(report.build([folders.root], "valid"))
+
+
+def test_a_split_that_no_report_is_of_is_refused(folders):
+    folders.add(seeds=[{"acc": 0.5}])
+    with pytest.raises(UsageError, match="valid or test, not train"):
+        report.build([folders.root], "train")
+
+
+def test_rows_tell_the_settings_in_which_they_differ(folders):
+    for name, training in (
+        ("a", {"epochs": 3, "encoder": "attentive", "learning_rate": 0.1, "seeds": [1]}),
+        ("b", {"epochs": 3, "learning_rate": 0.1, "seeds": [1, 2], "later": "<i>\x1b"}),
+    ):
+        folders.add(name, seeds=[{"acc": 0.5}], config={"training": training})
+    (table,) = report.build([folders.root]).tables
+    told = {row.run.name: row.settings for row in table.rows}
+    assert told == {"a": {"encoder": "attentive", "later": None}, "b": {"encoder": "lstm", "later": "<i>\x1b"}}
+    assert [row.reads.partition(" · ")[2].partition(" · ")[2] for row in table.rows] == [
+        "encoder attentive, later None",
+        "encoder lstm, later <i>\ufffd",
+    ]
