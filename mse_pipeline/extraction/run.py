@@ -15,7 +15,7 @@ import filelock
 
 from mse_pipeline import corpora
 from mse_pipeline.alignment.apply import aligner
-from mse_pipeline.clip import Defect
+from mse_pipeline.clip import DEFECT_CODES, Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
@@ -147,7 +147,9 @@ def extract_corpus(
     specs = stream_specs(recipe, options.streams, corpus.root)
     _refuse(corpus, specs, options)
     if options.condition is not None:
-        read_condition(options.condition, kinds_of(corpus.clips))  # what is written wrongly is told before all else
+        read_condition(
+            options.condition, kinds_of(corpus.clips), DEFECT_CODES
+        )  # what is written wrongly is told before all else
     people_by_hand = read_people(corpus, recipe.media.people)
     faces: tuple[str, ...] = ()
     share = None if options.share is None else "{}/{}".format(*options.share)

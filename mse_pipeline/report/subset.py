@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import MseError
 from mse_pipeline.report.runs import RunGroup, read_predictions, shown
-from mse_pipeline.store.cache import Cache, open_cache
-from mse_pipeline.store.where import Selection, select
+
+if TYPE_CHECKING:  # the cache's libraries take their time, and few reports need them
+    from mse_pipeline.store.cache import Cache
+    from mse_pipeline.store.where import Selection
 
 
 def select_all(runs: Sequence[RunGroup], where: str, cache: Cache | None) -> dict[str, Selection]:
@@ -23,6 +26,9 @@ def select_all(runs: Sequence[RunGroup], where: str, cache: Cache | None) -> dic
     Raises:
         UsageError: The condition cannot be used, or a dataset is not in the cache.
     """
+    from mse_pipeline.store.cache import open_cache
+    from mse_pipeline.store.where import select
+
     opened = open_cache() if cache is None else cache
     return {name: select(opened[name], where) for name in sorted({run.dataset for run in runs})}
 

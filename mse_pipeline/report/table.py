@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import UsageError
@@ -22,7 +22,9 @@ from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.recipe import Training
 from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, shown
 from mse_pipeline.report.subset import rescored, select_all
-from mse_pipeline.store.cache import Cache
+
+if TYPE_CHECKING:
+    from mse_pipeline.store.cache import Cache
 
 
 @dataclass(frozen=True)

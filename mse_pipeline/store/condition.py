@@ -8,9 +8,10 @@ is unknown, too.
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,12 +64,13 @@ class Condition:
         return _decide(self._tree, values)
 
 
-def read_condition(text: str, kinds: Mapping[str, Kind]) -> Condition:
+def read_condition(text: str, kinds: Mapping[str, Kind], codes: Collection[str] = ()) -> Condition:
     """Read a condition.
 
     Args:
         text: The expression.
         kinds: The names that there are, and what each stands for.
+        codes: The texts that a name of codes may hold; empty for any.
 
     Raises:
         UsageError: It cannot be read, or names or compares what there is not; the sentence tells the mend.
@@ -86,16 +88,17 @@ def read_condition(text: str, kinds: Mapping[str, Kind]) -> Condition:
         is defects, face_share, split.
     """
     try:
-        return _read(text, kinds)
+        return _read(text, kinds, codes)
     except _Wrong as wrong:
-        raise UsageError(f"--where {text!r}: {wrong}.") from None
+        told = str(wrong)
+        raise UsageError(f"--where {text!r}: {told}{'' if told.endswith('?') else '.'}") from None
 
 
 class _Wrong(Exception):
     """What is wrong with a condition, as the end of a sentence."""
 
 
-def _read(text: str, kinds: Mapping[str, Kind]) -> Condition:
+def _read(text: str, kinds: Mapping[str, Kind], codes: Collection[str]) -> Condition:
     if not text.strip():
         raise _Wrong('it is empty; write as in --where "face_share > 0.5"')
     if len(text) > _LONGEST:
@@ -106,6 +109,9 @@ def _read(text: str, kinds: Mapping[str, Kind]) -> Condition:
         raise _Wrong(_unreadable(text, error)) from None
     names: set[str] = set()
     _check(tree, kinds, names, 0)
+    for node in ast.walk(tree):
+        if codes and isinstance(node, ast.Compare):
+            _check_codes(node, kinds, codes)
     return Condition(text.strip(), frozenset(names), tree)
 
 
@@ -162,6 +168,16 @@ def _check_pair(left: ast.expr, way: ast.cmpop, right: ast.expr, kinds: Mapping[
         raise _Wrong(f"texts are equal or not, and have no order: {shown}")
 
 
+def _check_codes(node: ast.Compare, kinds: Mapping[str, Kind], codes: Collection[str]) -> None:
+    """Refuse a code that there is not: it would be in no clip's."""
+    sides = [node.left, *node.comparators]
+    for left, right in itertools.pairwise(sides):
+        code, of_codes = _constant(left), isinstance(right, ast.Name) and kinds[right.id] == "codes"
+        if of_codes and isinstance(code, str) and code not in codes:
+            near = did_you_mean(code, codes) or f"; there is {', '.join(codes)}"
+            raise _Wrong(f"there is no code {code}{near}")
+
+
 def _kind(node: ast.expr, kinds: Mapping[str, Kind]) -> str:
     """Of a side of a comparison: number, text, codes, or numbers or texts for a list of constants."""
     if isinstance(node, ast.Name):
@@ -181,9 +197,10 @@ def _kind(node: ast.expr, kinds: Mapping[str, Kind]) -> str:
 
 def _known(name: str, kinds: Mapping[str, Kind]) -> Kind:
     if name not in kinds:
-        near = did_you_mean(name, kinds) or ";"
-        listed = ", ".join(sorted(kinds))
-        raise _Wrong(f"there is no {name}{near} There is {listed}".replace("; There is", "; there is"))
+        listed, near = ", ".join(sorted(kinds)), did_you_mean(name, kinds)
+        if near:
+            raise _Wrong(f"there is no {name}{near} There is {listed}")
+        raise _Wrong(f"there is no {name}; there is {listed}. A text stands in quotes, as {name!r}")
     return kinds[name]
 
 

@@ -2,7 +2,7 @@
 
 Examples:
     >>> sorted(MEASURES)[:4]
-    ['clipped_share', 'face_brightness', 'face_contrast', 'face_sharpness']
+    ['clipped_share', 'face_brightness', 'face_contrast', 'face_share']
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mse_pipeline.clip import Clip
+from mse_pipeline.clip import DEFECT_CODES, Clip
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.checksum import damaged, unseal
 from mse_pipeline.store.condition import Kind, Value, read_condition
@@ -145,7 +145,7 @@ def select(dataset: Dataset, where: str) -> Selection:
         MseError: The cache is damaged.
     """
     clips = dataset.clips
-    condition = read_condition(where, kinds_of(clips))
+    condition = read_condition(where, kinds_of(clips), DEFECT_CODES)
     _require_measured(dataset, condition.names)
     columns, remarks = {}, []
     for name in sorted(condition.names):
