@@ -16,7 +16,7 @@ def test_missing_weights_are_told_with_their_place_and_licence(tmp_path, monkeyp
     monkeypatch.setenv("MSE_MODELS", str(tmp_path))
     with pytest.raises(UsageError, match=r"face_multitask_v28.safetensors, which is not there. Download .*non-commerc"):
         create("visual.action_units").identity()
-    with pytest.raises(UsageError, match="needs .*mine.safetensors, which is not there"):
+    with pytest.raises(UsageError, match=r"needs .*mine.safetensors, which is not there"):
         create("visual.action_units", {"weights": str(tmp_path / "mine.safetensors")}).identity()
 
 
