@@ -36,12 +36,12 @@ BELOW = {
     "adapter": FOUNDATION | {"store"},
     "extraction": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors", "alignment"},
     "training": FOUNDATION | {"recipe", "metrics", "store", "backbones", "adapter"},
-    "report": FOUNDATION | {"metrics", "store"},
+    "report": FOUNDATION | {"metrics", "store", "recipe"},
     "prediction": FOUNDATION
     | {"model_files", "recipe", "metrics", "store", "corpora", "extractors", "backbones", "adapter", "extraction"}
     | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
-    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora"},
+    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors"},
     "inspection": FOUNDATION | {"media", "store", "alignment"},
     "sample": FOUNDATION | {"store"},
 }

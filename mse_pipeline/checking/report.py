@@ -11,7 +11,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +303,7 @@ class CheckReport:
         sources: Label files that were read.
         notes: Sentences about what the reader chose or ignored.
         seconds: How long the check took.
+        quality: What was measured of each clip, by id and name; empty where nothing was measured.
     """
 
     dataset: str
@@ -318,6 +319,13 @@ class CheckReport:
     sources: Sequence[str]
     notes: Sequence[str]
     seconds: float
+    quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def qualities(self) -> dict[str, Spread | None]:
+        """What was measured of the clips, by name; None where it is not defined in any."""
+        names = dict.fromkeys(name for values in self.quality.values() for name in values)
+        return {name: spread(v[name] for v in self.quality.values() if name in v) for name in names}
 
     @property
     def count_differences(self) -> list[str]:
@@ -347,6 +355,7 @@ class CheckReport:
                 code: {"count": len(defects), "examples": [_plain(defect) for defect in defects[:examples]]}
                 for code, defects in self.by_code().items()
             },
+            **({"quality": {n: one and asdict(one) for n, one in self.qualities.items()}} if self.quality else {}),
             "sources": list(self.sources),
             "notes": list(self.notes),
             "seconds": self.seconds,
@@ -366,25 +375,27 @@ COLUMNS = (
 
 
 def write_csv(path: Path, report: CheckReport) -> None:
-    """Write one row a clip, whole or not at all."""
+    """Write one row a clip, whole or not at all; what was measured of them stands behind the other columns."""
     with aside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, *report.qualities))
         writer.writerows(_rows(report))
 
 
 def _rows(report: CheckReport) -> Iterator[list[Any]]:
     codes: dict[str, list[str]] = {}
+    measured = tuple(report.qualities)
     for defect in report.defects:
         if defect.clip is not None:
             codes.setdefault(defect.clip, []).append(defect.code)
     for clip in report.clips:
-        probed = report.files.get(clip.media or "")
+        probed, own = report.files.get(clip.media or ""), report.quality.get(clip.id, {})
         yield [
             *(clip.id, clip.split, clip.media, clip.start, clip.end),
             *_media_cells(clip, probed),
             clip.label,
             " ".join(dict.fromkeys(codes.get(clip.id, []))),
+            *(f"{value:.5g}" if (value := own.get(name)) is not None else None for name in measured),
         ]
 
 

@@ -54,6 +54,7 @@ def check(
     workers: int | None = None,
     digests: bool = False,
     decode: bool = False,
+    quality: bool = False,
     timeout: float = TIMEOUT,
     progress: CheckProgress | None = None,
 ) -> report.CheckReport:
@@ -65,6 +66,7 @@ def check(
         workers: Processes; None for one a core.
         digests: Also look for clips whose files are equal in content, which reads files of equal size in full.
         decode: Also decode each file to its end, which finds what is damaged or cut off in the middle.
+        quality: Also measure the sound and the face of each clip, which takes as long as extracting them.
         timeout: Seconds that a file may take, a remote one with its fetching, before it is given up.
         progress: Told how far the check is.
 
@@ -87,9 +89,35 @@ def check(
         contents: dict[str, str] = {}
         if digests:
             files, contents = _digests(corpus.media_folder, files, workers, progress)
+        measured: dict[str, dict[str, float]] = {}
+        if quality:
+            limit = recipe.media.max_seconds
+            measured = _measured(corpus, files, limit, workers=workers, timeout=timeout, progress=progress)
     finally:
         remove_abandoned()  # what workers had fetched from a remote root
-    return _report(recipe, corpus, files, contents, begun)
+    return replace(_report(recipe, corpus, files, contents, begun), quality=measured)
+
+
+def _measured(
+    corpus: Corpus,
+    files: dict[str, Probed],
+    max_seconds: float | None,
+    *,
+    workers: int | None,
+    timeout: float,
+    progress: CheckProgress,
+) -> dict[str, dict[str, float]]:
+    """What is measured of the clips whose files can be read, by id, in the clips' order."""
+    from mse_pipeline.checking.quality import measure
+
+    clips = [clip for clip in corpus.clips if clip.media is not None and files[clip.media].info is not None]
+    progress.stage("measuring", len(clips))
+    work = functools.partial(measure, corpus.media_folder, max_seconds)
+    found: dict[str, dict[str, float]] = {}
+    for part in each(work, clips, lost=lambda clip, how: (clip.id, {}), workers=workers, limit=timeout):
+        found.update(part)
+        progress.advance(len(part))
+    return {clip.id: found[clip.id] for clip in clips}
 
 
 def read(recipe: Recipe, root: str | Path) -> Corpus:

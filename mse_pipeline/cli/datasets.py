@@ -78,6 +78,10 @@ def check(
     decode: Annotated[
         bool, typer.Option("--decode", help="Also decode every file to its end, to find damaged and truncated ones.")
     ] = False,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help="Also measure loudness, noise and the face of every clip; takes its time."),
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="Longest time for one file; then it is reported and skipped."),
@@ -106,6 +110,7 @@ def check(
             workers=workers,
             digests=digests,
             decode=decode,
+            quality=quality,
             timeout=timeout,
             progress=CheckBar(progress),
         )
@@ -239,6 +244,8 @@ def show_report(report: CheckReport, console: Console, examples: int) -> None:
     lengths = {str(split): part.seconds for split, part in report.splits.items()}
     console.print(_spreads("Seconds a clip", lengths, hours=True))
     console.print(_media(report))
+    if report.quality:
+        console.print(_spreads("Quality of the clips", report.qualities, first="measure"))
     console.print(_defects(report, examples) if report.defects else "No defect was found.")
     for note in report.notes:
         console.print(printable(f"Note: {note}"), markup=False)
@@ -270,8 +277,8 @@ def _labels(report: CheckReport) -> Table:
     return table
 
 
-def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = False) -> Table:
-    names = ("split", "clips", "min", "median", "mean", "max", *(("hours",) if hours else ()))
+def _spreads(title: str, spreads: Mapping[str, Spread | None], hours: bool = False, first: str = "split") -> Table:
+    names = (first, "clips", "min", "median", "mean", "max", *(("hours",) if hours else ()))
     table = _table(title, names, numbers=range(1, len(names)))
     for split, spread in spreads.items():
         if spread is None:

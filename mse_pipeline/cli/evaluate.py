@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone
+from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone, Where
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.metrics import errors
@@ -48,6 +48,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    where: Where = None,
     decoding: Decoding = None,
     out: Annotated[
         Path | None,
@@ -89,7 +90,14 @@ def command(
     with bar("") as progress:
         progress.add_task(f"evaluating on {chosen.name}, {split}", total=None, note="")
         evaluation = evaluate(
-            run, chosen, split=parse_split(split), seed=wanted, decoding=used, backbone=backbone, device=device
+            run,
+            chosen,
+            split=parse_split(split),
+            seed=wanted,
+            decoding=used,
+            backbone=backbone,
+            device=device,
+            where=where,
         )
     for sentence in (
         *(seed_scores.choice for seed_scores in evaluation.seeds if seed_scores.choice),

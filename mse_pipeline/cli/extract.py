@@ -26,6 +26,7 @@ from mse_pipeline.cli.options import (
     Root,
     Set,
     Target,
+    Where,
 )
 from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
@@ -93,6 +94,7 @@ def command(
         ),
     ] = None,
     changes: Set = None,
+    where: Where = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Extract at most N clips, taken from all splits.", metavar="N")
     ] = None,
@@ -130,6 +132,7 @@ def command(
         device=device,
         limit=limit,
         streams=tuple(streams or ()),
+        condition=where,
         retry_failed=retry_failed,
         strict=strict,
         origin=origin_of(target, changes or ()),
@@ -391,6 +394,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
     for note in summary.notes:
         console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
+    if summary.selection is not None:
+        for sentence in (summary.selection.sentence(), *summary.selection.remarks):
+            console.print(printable(sentence), markup=False, soft_wrap=True)
     console.print(_splits(summary))
     console.print(_streams(summary))
     rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""

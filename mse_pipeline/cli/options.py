@@ -100,6 +100,15 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help='Only clips that meet a condition, as in "face_share > 0.5 and snr > 10" (docs/training.md).',
+        show_default=False,
+    ),
+]
 Seeds = Annotated[
     list[int] | None,
     typer.Option(

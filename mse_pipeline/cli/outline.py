@@ -38,7 +38,7 @@ def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun
     drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
     if drawn.remark:
         remark(drawn.remark)
-    job = prepare(request.dataset, drawn, request.training, choice, wording)
+    job = prepare(request.dataset, drawn, request.training, choice, wording, selection=request.selection)
     return dry_run(
         job,
         request.dataset,

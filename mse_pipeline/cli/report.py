@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mse_pipeline.cli.options import Debug, Json, Quiet
+from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet, Where
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 
 
@@ -19,15 +19,22 @@ def command(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables to a Markdown file.")
     ] = None,
+    where: Where = None,
+    cache: CacheDir = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Print tables of all runs: mean and standard deviation over seeds, beside the published numbers."""
+    """Print tables of all runs: mean and standard deviation over seeds, beside the published numbers.
+
+    With --where the scores are of some clips alone, by the runs' predictions and the datasets in the cache.
+    """
     from mse_pipeline import report
+    from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
-    built = report.build(runs or [Path("runs")], split)
+    opened = None if where is None else open_cache(cache)
+    built = report.build(runs or [Path("runs")], split, where=where, cache=opened)
     if markdown is not None:
         write_text(markdown, report.to_markdown(built))
         remark(f"Written: {markdown}")

@@ -20,6 +20,7 @@ from mse_pipeline.cli.options import (
     RunsDir,
     Seeds,
     Set,
+    Where,
     within,
 )
 from mse_pipeline.cli.outline import outline_of, show_outline
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mse_pipeline.recipe import Recipe, Training
     from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
+    from mse_pipeline.store.where import Selection
     from mse_pipeline.training.job import StreamChoice
     from mse_pipeline.training.run import SeedResult
     from mse_pipeline.training.step import TrainingOptions
@@ -63,6 +65,7 @@ def command(
         ),
     ] = None,
     changes: Annotated[list[str] | None, within(_TRAINING, Set)] = None,
+    where: Annotated[str | None, within(_TRAINING, Where)] = None,
     seeds: Annotated[list[int] | None, within(_TRAINING, Seeds)] = None,
     epochs: Annotated[int | None, _setting(_TRAINING, min=1)] = None,
     batch_size: Annotated[int | None, _setting(_TRAINING, "Clips a step.", min=1)] = None,
@@ -212,6 +215,7 @@ def command(
         without=tuple(without or ()),
         seeds=tuple(seeds or ()),
         origin=origin,
+        selection=None if where is None else select_clips(opened, where),
     )
     require_model(request.training.model)
     options = TrainingOptions(
@@ -224,6 +228,20 @@ def command(
         show_outline(outline_of(request, options, runs), request, overwrite)
     else:
         show_results(run(request, runs=runs, device=device, overwrite=overwrite, options=options))
+
+
+def select_clips(dataset: Dataset, where: str) -> Selection:
+    """The clips of a dataset that meet --where; how many are left out is told.
+
+    Raises:
+        UsageError: The condition cannot be used, or no clip meets it.
+    """
+    from mse_pipeline.store.where import select
+
+    selection = select(dataset, where)
+    for sentence in (selection.sentence(), *selection.remarks):
+        remark(sentence)
+    return selection
 
 
 def require_model(name: str) -> None:
@@ -403,6 +421,7 @@ class Request:
         without: What is left out.
         seeds: One training each; empty for the recipe's.
         origin: Where the recipe came from.
+        selection: The clips of --where; None for all.
     """
 
     dataset: Dataset
@@ -416,12 +435,14 @@ class Request:
     without: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     origin: Origin = Origin()
+    selection: Selection | None = None
 
     def record(self) -> dict[str, Any]:
         """What run.json keeps: where the settings came from, what the command changed, and what it made of them."""
         used = self.recipe.model_copy(update={"training": self.training}).to_dict()
         sections = {name: used[name] for name in ("prompt", "training")}
-        return {"from": self.origin.source, "settings": list(self.origin.settings), **sections}
+        clips = {} if self.selection is None else {"clips": self.selection.to_plain()}
+        return {"from": self.origin.source, "settings": list(self.origin.settings), **clips, **sections}
 
     def choose(self) -> StreamChoice:
         """The streams that are read; what is left out unasked is told.
@@ -475,7 +496,7 @@ def run(
         if loaded.remark:
             remark(loaded.remark)
         wording = request.recipe.prompt
-        job = prepare(request.dataset, loaded, request.training, choice, wording)
+        job = prepare(request.dataset, loaded, request.training, choice, wording, selection=request.selection)
         job = replace(job, recipe=request.record())
         capitals = remark_on_case(request.dataset.clips, wording.case) if job.config.text else ""
         if capitals:

@@ -203,11 +203,16 @@ class Sessions:
         self._sessions: dict[FaceConfig | FrameConfig, FaceSession | FrameSession] = {}
         self._found: dict[FaceConfig | FrameConfig, Any] = {}
         self._errors: dict[FaceConfig | FrameConfig, Exception] = {}
+        followers: dict[FaceConfig, list[FaceExtractor]] = {}
         for extractor in extractors:
-            if isinstance(extractor, FaceExtractor) and extractor.face not in self._sessions:
-                self._sessions[extractor.face] = FaceSession(extractor.face, device)
+            if isinstance(extractor, FaceExtractor):
+                followers.setdefault(extractor.face, []).append(extractor)
             elif isinstance(extractor, FrameExtractor) and extractor.frames not in self._sessions:
                 self._sessions[extractor.frames] = FrameSession(extractor.frames)
+        for config, sharing in followers.items():
+            measures = [measure for extractor in sharing for measure in extractor.measures]
+            pictures = any(extractor.keeps_pictures for extractor in sharing)
+            self._sessions[config] = FaceSession(config, device, measures=measures, pictures=pictures)
 
     def begin(self, extractor: StreamedExtractor, before: Callable[[], None], after: Callable[[], None]) -> None:
         """Begin an extractor that makes features while frames are decoded.

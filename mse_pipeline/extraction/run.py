@@ -15,7 +15,7 @@ import filelock
 
 from mse_pipeline import corpora
 from mse_pipeline.alignment.apply import aligner
-from mse_pipeline.clip import Defect
+from mse_pipeline.clip import DEFECT_CODES, Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
@@ -32,12 +32,14 @@ from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.cache import Cache
 from mse_pipeline.store.checksum import DamagedError, seal
 from mse_pipeline.store.commit import begin_run, run_lock
+from mse_pipeline.store.condition import read_condition
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import stream_id
 from mse_pipeline.store.manifest import StreamEntry
 from mse_pipeline.store.packing import pack_stream
 from mse_pipeline.store.storage import write_text
+from mse_pipeline.store.where import kinds_of, select
 
 _DEPENDS = ("reads_media", "reads_text", "reads_span", "follows_face")
 
@@ -55,6 +57,7 @@ class ExtractionOptions:
         device: Where models run.
         limit: At most so many clips, spread over the splits.
         streams: Only these of the recipe's streams; empty for all.
+        condition: Only the clips that meet it, see `mse_pipeline.store.where`; None for all.
         retry_failed: Try clips again that failed before.
         strict: Stop before the extraction if the clips differ from the official counts.
         origin: Where the recipe came from, and the settings that the command changed; kept in the dataset's source.
@@ -68,6 +71,7 @@ class ExtractionOptions:
     device: str = "cpu"
     limit: int | None = None
     streams: tuple[str, ...] = ()
+    condition: str | None = None
     retry_failed: bool = False
     strict: bool = False
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +147,10 @@ def extract_corpus(
     progress = progress or Silent()
     specs = stream_specs(recipe, options.streams, corpus.root)
     _refuse(corpus, specs, options)
+    if options.condition is not None:
+        read_condition(
+            options.condition, kinds_of(corpus.clips), DEFECT_CODES
+        )  # what is written wrongly is told before all else
     refuse_unfit(specs, progress)
     people_by_hand = read_people(corpus, recipe.media.people)
     faces: tuple[str, ...] = ()
@@ -150,9 +158,11 @@ def extract_corpus(
     try:
         with run_lock(cache.path / recipe.name, share):
             dataset = _register(cache, recipe, corpus, specs, options.origin)
+            selection = None if options.condition is None else select(dataset, options.condition)
             run = uuid.uuid4().hex[:8]
             begin_run(dataset, run, share)
-            limited = spread(corpus.clips, options.limit)
+            chosen = [clip for clip in corpus.clips if selection is None or clip.id in selection.kept]
+            limited = spread(chosen, options.limit)
             clips = share_of(limited, options.share)
             progress.stage("planning")
             plan = functools.partial(
@@ -197,6 +207,7 @@ def extract_corpus(
         notes=corpus.notes,
         failures=failures,
         seconds=time.monotonic() - begun,
+        selection=selection,
     )
 
 

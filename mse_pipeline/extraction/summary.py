@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.overview import Overview
 from mse_pipeline.store.journal import JournalRow
+from mse_pipeline.store.where import Selection
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Summary:
         path: Its folder.
         found: Clips in the corpus, by split.
         expected: Official counts by split; empty where there are none.
-        asked: Clips that this run should complete: all, or those of `--limit` and `--share`.
+        asked: Clips that this run should complete: all, or those of `--where`, `--limit` and `--share`.
         processed: Clips that this run processed.
         streams: Counts by stream.
         failed_clips: Those of `asked` that lack a stream.
@@ -52,6 +53,7 @@ class Summary:
         notes: Sentences about what the reader chose or ignored.
         failures: The rows of failed streams.
         seconds: Duration of the run.
+        selection: The clips of `--where`; None where it was not given.
     """
 
     dataset: str
@@ -69,10 +71,13 @@ class Summary:
     notes: tuple[str, ...]
     failures: tuple[JournalRow, ...]
     seconds: float
+    selection: Selection | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `--json`."""
-        value = asdict(self)
+        value = {name: one for name, one in asdict(replace(self, selection=None)).items() if name != "selection"}
+        if self.selection is not None:
+            value["where"] = self.selection.to_plain()
         value["path"] = str(self.path)
         value["understood"] = self.understood.to_dict()
         value["failures"] = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mse_pipeline.clip import Clip
-    from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+    from mse_pipeline.extractors.visual.faces import FaceConfig, FaceMeasure, Faces
     from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
     from mse_pipeline.media.frames import FrameBatch
 
@@ -151,10 +151,15 @@ class AudioExtractor(Extractor[C]):
 
 
 class FaceExtractor(Extractor[C]):
-    """Makes features of the face that was followed through a clip."""
+    """Makes features of the face that was followed through a clip.
+
+    Attributes:
+        keeps_pictures: Whether it reads the patches or crops of the faces, which are else not kept.
+    """
 
     modality = "visual"
     follows_face = True
+    keeps_pictures: ClassVar[bool] = True
 
     def __init__(self, config: C | None = None) -> None:
         super().__init__(config)
@@ -184,6 +189,11 @@ class FaceExtractor(Extractor[C]):
     @abstractmethod
     def face(self) -> FaceConfig:
         """How faces are found; extractors with the same settings share one search."""
+
+    @property
+    def measures(self) -> tuple[FaceMeasure, ...]:
+        """What it wants measured of every face while frames pass."""
+        return ()
 
     @property
     def step(self) -> float | None:

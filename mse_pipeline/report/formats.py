@@ -39,13 +39,14 @@ def to_json(report: Report) -> dict[str, Any]:
         ``metrics``, ``columns``, ``runs`` (means under the split's name, and every seed; ``settings`` of the training
         in which they differ; ``partial`` where a split or stream is covered by less than 90 %, with ``coverage`` and
         ``shortcomings``; ``labelled`` is equal for runs on the same clips, labels and texts),
-        ``published``, ``pending`` and ``marks``.
+        ``published``, ``pending`` and ``marks``. ``where`` is there where the scores are of some clips: by dataset.
     """
     return {
         "format": 1,
         "tables": [_table(table) for table in report.tables],
         "notes": list(report.notes),
         "warnings": list(report.warnings),
+        **({"where": {name: dict(one) for name, one in report.where.items()}} if report.where else {}),
     }
 
 
@@ -90,6 +91,7 @@ def _run(run: RunGroup) -> dict[str, Any]:
         "path": run.path.as_posix().encode("utf-8", "replace").decode(),
         "backbone": run.backbone,
         "variant": run.variant,
+        **({"where": run.where} if run.where else {}),
         "streams": dict(run.streams),
         "config_digest": run.config_digest,
         "trainable_parameters": run.trainable_parameters,

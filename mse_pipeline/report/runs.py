@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -99,6 +99,12 @@ class RunGroup:
     seeds: tuple[StoredSeed, ...]
     unfinished: Mapping[str, str]
     data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The condition of the clips that it was trained and tested on; empty where it was none."""
+        condition = self.config.get("where")
+        return shown(condition, 200) if isinstance(condition, str) else ""
 
     @property
     def coverage(self) -> Coverage | None:
@@ -360,8 +366,15 @@ class ClassTable:
     seeds: tuple[int, ...]
 
 
-def class_table(run: RunGroup, split: str = "test") -> tuple[ClassTable | None, list[str]]:
+def class_table(
+    run: RunGroup, split: str = "test", only: Collection[str] | None = None
+) -> tuple[ClassTable | None, list[str]]:
     """Reads the predictions of a classification run on a split.
+
+    Args:
+        run: The run.
+        split: Whose predictions.
+        only: Ids of the clips that count; None for all.
 
     Returns:
         The table, or None if no seed's predictions can be read or the run predicts numbers; and sentences on
@@ -373,7 +386,7 @@ def class_table(run: RunGroup, split: str = "test") -> tuple[ClassTable | None, 
     warnings = []
     for seed in run.seeds:
         try:
-            rows[seed.seed] = read_predictions(seed.path / "predictions.parquet", split)
+            rows[seed.seed] = read_predictions(seed.path / "predictions.parquet", split, only)
         except MseError as error:
             warnings.append(f"{run.name}, seed {seed.seed}: {error}")
     if not rows:
@@ -395,8 +408,13 @@ def class_table(run: RunGroup, split: str = "test") -> tuple[ClassTable | None, 
     return table, warnings
 
 
-def read_predictions(path: Path, split: str) -> tuple[list[Any], list[Any]]:
+def read_predictions(path: Path, split: str, only: Collection[str] | None = None) -> tuple[list[Any], list[Any]]:
     """Predictions and targets of a split, in the file's order.
+
+    Args:
+        path: The file.
+        split: Whose predictions.
+        only: Ids of the clips that count; None for all.
 
     Raises:
         MseError: The file is absent or unreadable, or holds no predictions of the split.
@@ -405,22 +423,25 @@ def read_predictions(path: Path, split: str) -> tuple[list[Any], list[Any]]:
         raise MseError("there is no predictions.parquet, so F1 a class is left out.")
     import pyarrow.parquet as pq
 
+    needed = _COLUMNS if only is None else ("clip", *_COLUMNS)
     try:
         # One file, not a data set: folder names of the form key=value would become columns.
         with pq.ParquetFile(path) as file:
-            columns = file.read(columns=list(_COLUMNS)).to_pydict()
+            columns = file.read(columns=list(needed)).to_pydict()
     except (OSError, ValueError, RuntimeError) as error:
         raise MseError(f"predictions.parquet cannot be read ({shown(str(error), 120)}).") from None
-    missing = [name for name in _COLUMNS if name not in columns]
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise MseError(f"predictions.parquet lacks {', '.join(missing)}.")
+    clips = columns["split"] if only is None else columns["clip"]
     rows = [
         (prediction, target)
-        for own, target, prediction in zip(*(columns[name] for name in _COLUMNS), strict=True)
-        if own == split and target is not None  # of clips with votes alone
+        for clip, own, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
+        if own == split and target is not None and (only is None or clip in only)  # None: of clips with votes alone
     ]
     if not rows:
-        raise MseError(f"predictions.parquet holds no predictions of the {split} split.")
+        which = "" if only is None else ", of a clip that meets --where,"
+        raise MseError(f"predictions.parquet holds no predictions{which} of the {split} split.")
     predictions, targets = zip(*rows, strict=True)
     return list(predictions), list(targets)
 

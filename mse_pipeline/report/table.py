@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import UsageError
@@ -21,6 +21,10 @@ from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.recipe import Training
 from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, shown
+from mse_pipeline.report.subset import rescored, select_all
+
+if TYPE_CHECKING:
+    from mse_pipeline.store.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,7 @@ class ResultRow:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
+        backbone += f" · where {self.run.where}" if self.run.where else ""
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
         if variant.startswith("text-only") or not self.run.streams:
@@ -443,22 +448,29 @@ class Report:
         tables: One a dataset.
         notes: On the runs: seeds that are not in the means, signs of collapse.
         warnings: On the files: folders and predictions that could not be read.
+        where: By dataset the clips that the scores are of, as `Selection.to_plain` has them; empty for all clips.
     """
 
     tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def build(paths: Iterable[str | Path], split: str = "test") -> Report:
+def build(
+    paths: Iterable[str | Path], split: str = "test", *, where: str | None = None, cache: Cache | None = None
+) -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
     Args:
         paths: Run folders, or folders of them (as ``runs``).
         split: Whose results are shown, ``test`` or ``valid``.
+        where: Scores are of the clips that meet this condition alone, see `mse_pipeline.store.where`, and stand beside
+            no published ones, which are of all; None for all clips.
+        cache: Where the datasets of the runs are, for `where`; None for the default.
 
     Raises:
-        UsageError: There is no run below any of the paths, or no such split.
+        UsageError: There is no run below any of the paths, no such split, or the condition cannot be used.
     """
     if split not in {"valid", "test"}:
         raise UsageError(f"A report is of the split valid or test, not {shown(split)}.")
@@ -469,13 +481,20 @@ def build(paths: Iterable[str | Path], split: str = "test") -> Report:
             " ".join(["There is no run to report; `mse train` makes one under runs/.", *listing.warnings[:5]])
         )
     warnings = list(listing.warnings)
+    selections = {} if where is None else select_all(listing.runs, where, cache)
+    kept = {name: selection.kept for name, selection in selections.items()}
+    runs = [rescored(run, split, kept[run.dataset]) if kept else run for run in listing.runs]
     classes: dict[str, ClassTable | None] = {}
-    for run in listing.runs:
-        classes[str(run.path)], unread = class_table(run, split)
+    for run in runs:
+        classes[str(run.path)], unread = class_table(run, split, kept.get(run.dataset))
         warnings += unread
-    built = tables(listing.runs, classes, split)
-    notes = [note for table in built for run in table.runs for note in _notes(run)]
-    return Report(built, tuple(notes), tuple(warnings))
+    built = tables(runs, classes, split)
+    if kept:
+        built = tuple(replace(table, published=()) for table in built)
+    notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
+    notes += [note for table in built for run in table.runs for note in _notes(run)]
+    plain = {name: selection.to_plain() for name, selection in selections.items()}
+    return Report(built, tuple(notes), tuple(warnings), plain)
 
 
 def _notes(run: RunGroup) -> list[str]:

@@ -22,6 +22,7 @@ from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.where import Selection, is_of_quality
 from mse_pipeline.task import Classification, Task, to_plain
 from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
 from mse_pipeline.training.examples import UNKNOWN, Batcher, Dialogues, Example, Texts, cased, examples
@@ -131,7 +132,7 @@ def _check_parts(names: Mapping[str, str | None], parts: tuple[str, ...]) -> Non
 
 
 def _only(dataset: Dataset, modality: str) -> tuple[str | None, str | None]:
-    there = [stream for stream in dataset if stream.partition(".")[0] == modality]
+    there = [name for name in dataset if name.partition(".")[0] == modality and not is_of_quality(dataset, name)]
     filled = [stream for stream in there if dataset[stream]]
     if len(filled) > 1:
         raise UsageError(
@@ -204,9 +205,23 @@ class Job:
 
 
 def prepare(
-    dataset: Dataset, backbone: Backbone, settings: Training, choice: StreamChoice, wording: PromptSection
+    dataset: Dataset,
+    backbone: Backbone,
+    settings: Training,
+    choice: StreamChoice,
+    wording: PromptSection,
+    *,
+    selection: Selection | None = None,
 ) -> Job:
     """Open the features and fit the normalisers; nothing is read of the single clip yet.
+
+    Args:
+        dataset: The dataset in the cache.
+        backbone: The frozen model.
+        settings: The recipe's settings for this backbone.
+        choice: What is read.
+        wording: How the backbone is asked.
+        selection: The clips that are trained and tested on; None for all. Previous turns are read of all.
 
     Raises:
         UsageError: A split that training needs has no labelled clip, or the settings do not fit the task.
@@ -229,10 +244,13 @@ def prepare(
     }
     if settings.targets == "distribution":
         _require_votes(dataset, by_split[Split.TRAIN])
+    if selection is not None:
+        by_split = {split: [one for one in every if one.clip in selection.kept] for split, every in by_split.items()}
     for split in (Split.TRAIN, Split.VALID):
         if not by_split[split] or (split == Split.VALID and _unlabelled(by_split[split])):
             raise UsageError(
-                f"{dataset.name} has no labelled clip in its {split} split; training needs one to "
+                f"{dataset.name} has no labelled clip in its {split} split"
+                f"{'' if selection is None else f' that meets --where {selection.where!r}'}; training needs one to "
                 f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
             )
     streams = open_streams(dataset, choice)
@@ -270,6 +288,7 @@ def prepare(
         "training": {name: value for name, value in settings.to_dict().items() if name != "seeds"},
         "clips": {split.value: len(by_split[split]) for split in Split},
         "data": data.digests(),
+        **({} if selection is None else {"where": selection.where}),
     }
     batcher = Batcher(Texts(backbone, room), streams, normalisers)
     kept = _kept_bytes(backbone, config, prompt, batcher, [one for every in by_split.values() for one in every])

@@ -91,7 +91,10 @@ class PromptAbout(PromptSection):
 
 
 class About(_Section):
-    """What `mse_pipeline.training.job.prepare` gathered; see there. `data` is empty in runs of earlier versions."""
+    """What `mse_pipeline.training.job.prepare` gathered; see there.
+
+    `data` is empty in runs of earlier versions, `where` None in runs on all clips.
+    """
 
     dataset: str
     variant: str = ""
@@ -103,6 +106,7 @@ class About(_Section):
     prompt: PromptAbout
     training: Training
     data: dict[str, str] = Field(default_factory=dict)
+    where: str | None = None
 
 
 _PACKAGES = (

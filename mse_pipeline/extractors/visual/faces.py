@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -167,6 +167,30 @@ class FaceConfig:
         return tuple(sentences)
 
 
+class FaceMeasure(Protocol):
+    """What is measured of every face while frames pass, where a picture of each would take too much memory."""
+
+    @property
+    def key(self) -> str:
+        """Names it among the measures of a session; equal keys mean equal values."""
+
+    @property
+    def width(self) -> int:
+        """Number of values a face."""
+
+    def __call__(self, frame: Frame, boxes: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """Measure the faces of a frame.
+
+        Args:
+            frame: The full-size frame.
+            boxes: (N, 4) x1, y1, x2, y2 in its pixels.
+            landmarks: (N, 5, 2) in its pixels, in the order of `Faces.landmarks`.
+
+        Returns:
+            (N, width) float32, NaN where a value is not defined.
+        """
+
+
 @plain_dataclass(frozen=True, eq=False)
 class Faces:
     """The face that was followed, one row a sampled frame; rows without a face are zero and not valid.
@@ -189,6 +213,7 @@ class Faces:
             row, x1, y1, x2, y2; where people are known again also ``person``, the mean ``probability``, and
             ``identity``, which `identity.from_text` reads.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
+        measured: By the key of a measure (T, width) float32, NaN in rows without a face.
     """
 
     intervals: np.ndarray
@@ -201,6 +226,7 @@ class Faces:
     track: np.ndarray
     notes: Mapping[str, Any] = field(default_factory=dict)
     aspect: float = 1.0
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.valid)
@@ -215,11 +241,22 @@ class FaceSession:
     Args:
         config: How faces are found.
         device: Torch device of the detector.
+        measures: What is measured of every face while frames pass.
+        pictures: Whether patches and crops are kept; without them those of `Faces` are black.
     """
 
-    def __init__(self, config: FaceConfig, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: FaceConfig,
+        device: str = "cpu",
+        *,
+        measures: Sequence[FaceMeasure] = (),
+        pictures: bool = True,
+    ) -> None:
         self._config = config = config.settled()
         self._device = str(device)
+        self._measures = {measure.key: measure for measure in measures}
+        self._pictures = pictures
         self._detector: FaceDetector | None = None
         self._shots = Shots()
         self._intervals: list[np.ndarray] = []
@@ -238,10 +275,13 @@ class FaceSession:
         self._aspect = batch.frames[0].width / batch.frames[0].height
         detections = self._detector(reduced)
         index = np.repeat(np.arange(len(detections)), [len(faces) for faces in detections])
-        small = patches(reduced, np.concatenate([faces.boxes for faces in detections]), index)
+        boxes = np.concatenate([faces.boxes for faces in detections])
+        small = patches(reduced, boxes, index) if self._pictures else None
         for k, frame in enumerate(batch.frames):
             known = config.identity != "none"
-            self._frames.append(FrameFaces(frame, reduced.shape[1:3], detections[k], small[index == k], known))
+            own = None if small is None else small[index == k]
+            size, measures = reduced.shape[1:3], self._measures
+            self._frames.append(FrameFaces(frame, size, detections[k], own, known, measures=measures))
             if self.mouths is not None:
                 self.mouths.seen(
                     batch.intervals[k], detections[k].landmarks / np.array([reduced.shape[2], reduced.shape[1]])
@@ -285,11 +325,14 @@ class FaceSession:
             boxes=np.zeros((count, 4)),
             probabilities=np.zeros(count),
             landmarks=np.zeros((count, 5, 2)),
-            patches=np.zeros((count, 48, 48, 3), np.uint8),
-            crops=np.zeros((count, CROP, CROP, 3), np.uint8),
+            patches=self._blank(count, 48),
+            crops=self._blank(count, CROP),
             track=np.full(count, -1, np.int64),
             notes={**notes, **self._track_notes(tracks, notes.pop("scores"), chosen, listed, intervals)},
             aspect=self._aspect,
+            measured={
+                key: np.full((count, measure.width), np.nan, np.float32) for key, measure in self._measures.items()
+            },
         )
         for place, (index, pick, number) in zip(places, rows, strict=True):
             frame = self._frames[index]
@@ -297,10 +340,18 @@ class FaceSession:
             faces.boxes[place] = frame.boxes[pick]
             faces.probabilities[place] = frame.probabilities[pick]
             faces.landmarks[place] = frame.landmarks[pick]
-            faces.patches[place] = frame.patches[pick]
-            faces.crops[place] = frame.crop(pick)
+            if frame.patches is not None:
+                faces.patches[place] = frame.patches[pick]
+                faces.crops[place] = frame.crop(pick)
+            for key, values in frame.measured.items():
+                faces.measured[key][place] = values[pick]
             faces.track[place] = number
         return faces
+
+    def _blank(self, count: int, side: int) -> np.ndarray:
+        """Black pictures; where none are kept, one that stands for all."""
+        shape = (count, side, side, 3)
+        return np.zeros(shape, np.uint8) if self._pictures else np.broadcast_to(np.uint8(0), shape)
 
     def _decide(
         self, tracks: list[Track], intervals: np.ndarray, audio: Audio | None, face: int | None
@@ -369,19 +420,28 @@ class FrameFaces:
         boxes: (N, 4) float64, relative to the frame, the largest first.
         probabilities: (N,) float64.
         landmarks: (N, 5, 2) float64, relative to the box.
-        patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame.
+        patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame; None where no pictures are kept.
+        measured: By the key of a measure (N, width) float32.
         aligned: (N, 112, 112, 3) uint8, as `people.Embedder` expects them; None if people are not recognised.
 
     Args:
         frame: The full-size frame.
         size: Height and width of the frame as the detector saw it.
         found: The detector's faces in it.
-        patches: The faces' patches.
+        patches: The faces' patches; None to keep no pictures.
         known: Whether people are recognised.
+        measures: What is measured of each face, by key.
     """
 
     def __init__(
-        self, frame: Frame, size: tuple[int, ...], found: Detections, patches: np.ndarray, known: bool = False
+        self,
+        frame: Frame,
+        size: tuple[int, ...],
+        found: Detections,
+        patches: np.ndarray | None,
+        known: bool = False,
+        *,
+        measures: Mapping[str, FaceMeasure] | None = None,
     ) -> None:
         self.boxes = found.boxes / np.array([size[1], size[0]] * 2, np.float64)
         self.probabilities = found.probabilities
@@ -389,8 +449,9 @@ class FrameFaces:
         self.landmarks = (found.landmarks - corners) / np.maximum(sides, 1e-6)[:, None]
         self.patches = patches
         full = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
-        self._crops = [region(frame, box, CROP) for box in self.boxes * full]
+        self._crops = [] if patches is None else [region(frame, box, CROP) for box in self.boxes * full]
         marks = found.landmarks * (full[:2] / (size[1], size[0]))
+        self.measured = {key: measure(frame, self.boxes * full, marks) for key, measure in (measures or {}).items()}
         self.aligned = np.stack([straight(frame, points) for points in marks]) if known and len(marks) else None
 
     def crop(self, pick: int) -> np.ndarray:
