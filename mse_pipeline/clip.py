@@ -34,6 +34,8 @@ DefectCode = Literal[
     "no_speaker",
     "unsure_speaker",
     "no_text",
+    "no_speech",
+    "repeated_text",
     "too_short",
     "too_long",
     "negative_start",

@@ -184,7 +184,7 @@ class Encoder(Extractor[C], Generic[C]):
         super().load(device)
         self._require_layers()
         content = pretrained.digest(self.folder)
-        whole, missing = _load(self.folder, content, self.config.precision, self.device)
+        whole, missing = load_model(self.folder, content, self.config.precision, self.device)
         self.model = self.part_of_model(whole)
         used = {id(weight) for weight in self.model.parameters()}
         weights = dict(whole.named_parameters())
@@ -257,18 +257,32 @@ class Encoder(Extractor[C], Generic[C]):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any, tuple[str, ...]]:
-    """A whole model and the names of the parameters that its weights lack; one for each content and process."""
+def load_model(
+    folder: Path, content: str, precision: str, device: str, kind: str = "AutoModel", **options: Any
+) -> tuple[Any, tuple[str, ...]]:
+    """A whole model and the names of the parameters that its weights lack; one for each content and process.
+
+    Args:
+        folder: The model's folder.
+        content: Digest of its files.
+        precision: Name of a torch dtype.
+        device: Where it runs.
+        kind: Class of transformers that chooses the model's class, as in ``AutoModelForCTC``.
+        options: Further arguments of its `from_pretrained`.
+
+    Raises:
+        MseError: The weights are damaged, or hold more than tensors.
+    """
     import pickle
 
     import torch
-    from transformers import AutoModel
+    import transformers
 
     safe = weight_files(folder)[0].suffix == ".safetensors"
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
         with _quiet():
-            model, report = AutoModel.from_pretrained(
+            model, report = getattr(transformers, kind).from_pretrained(
                 str(folder),
                 dtype=getattr(torch, precision),
                 use_safetensors=safe,
@@ -276,6 +290,7 @@ def _load(folder: Path, content: str, precision: str, device: str) -> tuple[Any,
                 output_loading_info=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                **options,
             )
     except pickle.UnpicklingError as error:
         raise UsageError(
