@@ -41,7 +41,7 @@ BELOW = {
     | {"model_files", "recipe", "metrics", "store", "corpora", "extractors", "backbones", "adapter", "extraction"}
     | {"training"},
     "exchange": FOUNDATION | {"recipe", "store", "corpora", "hdf5_guard"},
-    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora"},
+    "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors"},
     "inspection": FOUNDATION | {"media", "store"},
     "sample": FOUNDATION | {"store"},
 }

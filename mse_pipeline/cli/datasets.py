@@ -78,6 +78,9 @@ def check(
     decode: Annotated[
         bool, typer.Option("--decode", help="Also decode every file to its end, to find damaged and truncated ones.")
     ] = False,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="Also listen to every file, to find clips in which nobody speaks.")
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="Longest time for one file; then it is reported and skipped."),
@@ -106,6 +109,7 @@ def check(
             workers=workers,
             digests=digests,
             decode=decode,
+            speech=speech,
             timeout=timeout,
             progress=CheckBar(progress),
         )

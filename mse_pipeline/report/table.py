@@ -199,9 +199,11 @@ class ResultRow:
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
+        said = f"text: {self.run.heard}" if self.run.heard else "text"
         if variant.startswith("text-only") or not self.run.streams:
-            return f"{backbone} · {'text' if variant == 'text-only' else variant}"
-        names = [] if "text" in missing else ["text"]
+            named = variant if self.run.heard == "" and variant != "text-only" else variant.replace("text-only", said)
+            return f"{backbone} · {named}"
+        names = [] if "text" in missing else [said]
         names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
         text = f"{backbone} · {' + '.join(names)}"
         return text if variant == "adapter" else f"{text} ({variant})"

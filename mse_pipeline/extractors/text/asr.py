@@ -7,7 +7,6 @@ pieces become the rows of a word stream. Where nobody speaks nothing is heard: m
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ SHORTEST = 0.02
 
 _LONGEST = 30.0  # seconds of a piece for models that take any number
 _PAUSE = 10  # rows over which a pause is looked for: 0.3 s
+_ALIKE = 1e-3  # probabilities that are closer are alike
 _AROUND = 0.1  # seconds before and after speech in which words may begin and end
 
 
@@ -49,7 +49,8 @@ class AsrConfig:
             Speech2Text, Moonshine and other encoder-decoder models, or a CTC model.
         revision: Commit, tag or branch on the hub; None for the main branch.
         language: Code of what is said, as in ``en``; None for Whisper to detect it in each clip.
-        window: Seconds that the model hears at once at most; longer sound is cut where nobody speaks. Whisper takes 30.
+        window: Seconds that the model hears at once at most; longer sound is cut where nobody speaks. None for 30, or
+            less where the model takes less.
         batch: Pieces that go through the model at once.
         vad: Probability from which on Silero VAD takes sound for speech; where there is none nothing is transcribed,
             and words do not reach into silence. 0 to do without.
@@ -63,7 +64,7 @@ class AsrConfig:
     model: str = "openai/whisper-base"
     revision: str | None = None
     language: str | None = None
-    window: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = _LONGEST
+    window: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
     vad: Annotated[float, Field(ge=0, lt=1)] = 0.5
     no_speech: Annotated[float, Field(ge=0, le=1)] = 0.6
@@ -132,11 +133,16 @@ class Asr(SpokenTextExtractor[AsrConfig]):
             device=self.device,
             tokens=options.tokens,
         )
-        if loaded.longest is not None and options.window > loaded.longest:
+        if options.window is not None and loaded.longest is not None and options.window > loaded.longest:
             raise UsageError(
                 f"{options.model} takes {loaded.longest:g} s at once, and `window` asks for {options.window:g} s."
             )
         return loaded
+
+    @property
+    def _window(self) -> int:
+        """Samples of a piece at most."""
+        return round((self.config.window or min(self.model.longest or _LONGEST, _LONGEST)) * SAMPLE_RATE)
 
     def model_digest(self) -> str:
         """Digest of the models' files: of that which hears words, and of that which hears whether anybody speaks."""
@@ -163,7 +169,7 @@ class Asr(SpokenTextExtractor[AsrConfig]):
         speech = speech_segments(probabilities, options.vad) if options.vad else [(0.0, audio.duration)]
         pieces = [
             (begin, end)
-            for begin, end in cut_in_pauses(probabilities, round(options.window * SAMPLE_RATE), len(audio.samples))
+            for begin, end in cut_in_pauses(probabilities, self._window, len(audio.samples))
             if any(start * SAMPLE_RATE < end and begin < stop * SAMPLE_RATE for start, stop in speech)
         ]
         heard: list[tuple[float, Heard]] = []
@@ -178,13 +184,13 @@ class Asr(SpokenTextExtractor[AsrConfig]):
             remark = {"code": "no_speech", "message": "The model hears no word."} if pieces else None
             remark = remark or no_speech(highest, options.vad)
             return _silence(audio.duration, {**notes, "text": "", "remark": remark})
-        words = [_in_time(word, speech, audio.duration) for word in words]
+        words = in_time(words, speech, audio.duration)
         features = word_features(words, replace(clip, text=text), audio.duration)
         ratio = repetition(text)
         if ratio > options.repeats:
             message = (
-                f"The transcript repeats itself ({len(text.encode()):,} bytes are compressed to one in {ratio:.1f}), as "
-                f"models do that are stuck: {text[:60]!r}."
+                f"The transcript repeats itself (its bytes are compressed {ratio:.1f} times), as models do that "
+                f"are stuck: {text[:60]!r}."
             )
             notes["remark"] = {"code": "repeated_text", "message": message}
         return replace(features, notes={**features.notes, **notes})
@@ -238,7 +244,10 @@ def cut_in_pauses(probabilities: np.ndarray, longest: int, samples: int) -> list
         first, last = math.ceil((begin + longest / 2) / HOP), (begin + longest) // HOP
         around = np.convolve(np.pad(probabilities, _PAUSE, mode="edge"), np.ones(_PAUSE), "same")[_PAUSE:-_PAUSE]
         part = around[first : last + 1]
-        cut = (first + len(part) - 1 - int(np.argmin(part[::-1]))) * HOP
+        # The middle of the last pause, as late pauses make long pieces.
+        low = np.flatnonzero(part <= part.min() + _ALIKE)
+        pause = np.split(low, np.flatnonzero(np.diff(low) > 1) + 1)[-1]
+        cut = (first + int(pause[len(pause) // 2])) * HOP
         pieces.append((begin, cut))
         begin = cut
     return [*pieces, (begin, samples)]
@@ -259,7 +268,7 @@ def transcript(pieces: Sequence[tuple[float, Heard]]) -> tuple[str, list[TimedWo
         of_piece = units(piece.text)
         before = units(text[-1:])
         spaceless = bool(of_piece and before and of_piece[0].by_character and before[-1].by_character)
-        text += ("" if spaceless or not text else " ")
+        text += "" if spaceless or not text else " "
         for unit in of_piece:
             times, sure = piece.times[unit.start : unit.end], piece.sure[unit.start : unit.end]
             start, end = begin + float(times[:, 0].min()), begin + float(times[:, 1].max())
@@ -269,18 +278,27 @@ def transcript(pieces: Sequence[tuple[float, Heard]]) -> tuple[str, list[TimedWo
     return text, words
 
 
-def _in_time(word: TimedWord, speech: Sequence[tuple[float, float]], duration: float) -> TimedWord:
-    """A word within the sound, and, where it is partly within speech, without the silence around that."""
-    start, end = word.start, word.end
-    within = [
-        (max(start, begin - _AROUND), min(end, stop + _AROUND))
-        for begin, stop in speech
-        if begin < max(end, start + SHORTEST) and start < stop
-    ]
-    if within:
-        start, end = within[0][0], within[-1][1]
-    end = min(max(end, start + SHORTEST), duration)
-    return replace(word, start=max(min(start, end - SHORTEST), 0.0), end=end)
+def in_time(words: Sequence[TimedWord], speech: Sequence[tuple[float, float]], duration: float) -> list[TimedWord]:
+    """Words within the sound, one after the other; where a word is partly within speech, without the silence around.
+
+    A model counts the silence before a word to the word.
+    """
+    placed: list[TimedWord] = []
+    now = 0.0
+    for word in words:
+        start, end = max(word.start, now), max(word.end, word.start + SHORTEST, now)
+        within = [
+            (max(start, begin - _AROUND), min(end, stop + _AROUND))
+            for begin, stop in speech
+            if begin < end and start < stop
+        ]
+        if within:
+            start, end = within[0][0], within[-1][1]
+        end = min(max(end, start + SHORTEST), duration)
+        start = max(min(start, end - SHORTEST), 0.0)
+        placed.append(replace(word, start=start, end=end))
+        now = end
+    return placed
 
 
 def repetition(text: str) -> float:

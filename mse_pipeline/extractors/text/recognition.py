@@ -7,13 +7,14 @@ a token is about, its attention over the encoder's rows tells. CTC models tell i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -117,6 +118,13 @@ def load(folder: Path, *, language: str | None, precision: str, device: str, tok
             f"a model for {SAMPLE_RATE:,}."
         )
     tokenizer = load_preprocessor("AutoTokenizer", folder)
+    known, written = len(tokenizer.get_vocab()), int(getattr(config, "vocab_size", None) or 0)
+    if known < written / 2:  # transformers makes an empty tokenizer where the files of one are missing
+        raise UsageError(
+            f"The model folder {folder} has no usable tokenizer.json (or the files of its vocabulary): its tokenizer "
+            f"knows {known:,} tokens, but the model writes {written:,}. Copy it from the model that this one was made "
+            "from."
+        )
     auto = "AutoModelForCTC" if kind == "ctc" else "AutoModelForSpeechSeq2Seq"
     model, missing = load_model(folder, pretrained.digest(folder), precision, device, kind=auto)
     if missing:
@@ -126,9 +134,8 @@ def load(folder: Path, *, language: str | None, precision: str, device: str, tok
         )
     if kind == "ctc":
         return CtcRecogniser(model, processor, tokenizer, language)
-    if kind == "whisper":
-        return WhisperRecogniser(model, processor, tokenizer, language, tokens, folder.name)
-    return Seq2SeqRecogniser(model, processor, tokenizer, language, tokens, folder.name)
+    made = WhisperRecogniser if kind == "whisper" else Seq2SeqRecogniser
+    return made(model, processor, tokenizer, language=language, tokens=tokens, name=folder.name)
 
 
 class Seq2SeqRecogniser(Recogniser):
@@ -147,7 +154,7 @@ class Seq2SeqRecogniser(Recogniser):
     """
 
     def __init__(
-        self, model: Any, processor: Any, tokenizer: Any, language: str | None, tokens: int | None, name: str
+        self, model: Any, processor: Any, tokenizer: Any, *, language: str | None, tokens: int | None, name: str
     ) -> None:
         self.model, self.processor, self.tokenizer, self.name = model, processor, tokenizer, name
         self.language = language or ""
@@ -185,10 +192,11 @@ class Seq2SeqRecogniser(Recogniser):
             inputs, encoded = self._encode(pieces)
             begins = self._begin(encoded)
             written = self._write(inputs, encoded, [begin.tokens for begin in begins])
-            return [
-                self._heard(number, piece, begin, ids, encoded, inputs)
-                for number, (piece, begin, ids) in enumerate(zip(pieces, begins, written, strict=True))
-            ]
+            heard = []
+            for number, (piece, begin, ids) in enumerate(zip(pieces, begins, written, strict=True)):
+                states, own = encoded.last_hidden_state[number : number + 1], _mask(inputs, slice(number, number + 1))
+                heard.append(self._heard(piece, begin, ids, states, own))
+            return heard
 
     def _encode(self, pieces: Sequence[np.ndarray]) -> tuple[dict[str, Any], Any]:
         """What the encoder reads, and what it makes of it."""
@@ -200,7 +208,7 @@ class Seq2SeqRecogniser(Recogniser):
         }
         return inputs, self.model.get_encoder()(**inputs)
 
-    _padding: dict[str, Any] = {"padding": True}
+    _padding: ClassVar[dict[str, Any]] = {"padding": True}
 
     def _begin(self, encoded: Any) -> list[Begin]:
         """What each text begins with."""
@@ -218,7 +226,7 @@ class Seq2SeqRecogniser(Recogniser):
         from transformers import GenerationConfig, GenerationMixin
 
         config, own = self.model.config, self.model.generation_config
-        room = int(getattr(config, "max_target_positions", None) or config.max_position_embeddings) - len(begins[0]) - 1
+        room = int(getattr(config, "max_target_positions", None) or config.max_position_embeddings) - len(begins[0])
         end, pad = self._end, own.pad_token_id
         settings = GenerationConfig(
             do_sample=False,
@@ -230,7 +238,6 @@ class Seq2SeqRecogniser(Recogniser):
             suppress_tokens=self._suppressed() or None,
             begin_suppress_tokens=self._suppressed_at_first() or None,
         )
-        mask = {"attention_mask": inputs["attention_mask"]} if "attention_mask" in inputs else {}
         # Not the model's own `generate`: that of Whisper needs files that many folders lack, and samples again where
         # it is not content.
         sequences = GenerationMixin.generate(
@@ -238,7 +245,7 @@ class Seq2SeqRecogniser(Recogniser):
             encoder_outputs=encoded,
             decoder_input_ids=torch.tensor(begins, device=encoded.last_hidden_state.device),
             generation_config=settings,
-            **mask,
+            **_mask(inputs),
         )
         texts = []
         for ids in sequences[:, len(begins[0]) :].tolist():
@@ -261,34 +268,33 @@ class Seq2SeqRecogniser(Recogniser):
     def _is_text(self, token: int) -> bool:
         return token not in self.tokenizer.all_special_ids
 
-    def _heard(
-        self, number: int, piece: np.ndarray, begin: Begin, ids: list[int], encoded: Any, inputs: dict[str, Any]
-    ) -> Heard:
+    def _heard(self, piece: np.ndarray, begin: Begin, ids: list[int], states: Any, mask: dict[str, Any]) -> Heard:
+        """What was written of one piece, with the times and the probabilities of its letters."""
         import torch
 
-        known = {"language": begin.language, "language_probability": begin.probability, "no_speech": begin.no_speech}
+        known: dict[str, Any] = {
+            "language": begin.language,
+            "language_probability": begin.probability,
+            "no_speech": begin.no_speech,
+        }
         content = [place for place, token in enumerate(ids) if self._is_text(token)]
         if not content:
             return Heard("", np.zeros((0, 2)), np.zeros(0), 0.0, **known)
-        states = encoded.last_hidden_state[number : number + 1]
-        whole = torch.tensor([[*begin.tokens, *ids, self._end]], device=states.device)
-        mask = {"attention_mask": inputs["attention_mask"][number : number + 1]} if "attention_mask" in inputs else {}
+        whole = torch.tensor([[*begin.tokens, *ids]], device=states.device)
         rows, seconds = self._rows(piece, states, mask)
         with self._watched() as attentions:
-            logits = self.model(
-                encoder_outputs=(states,), decoder_input_ids=whole, use_cache=False, **mask
-            ).logits[0].float()
-        # Each token is the answer to the one before it.
+            output = self.model(encoder_outputs=(states,), decoder_input_ids=whole, use_cache=False, **mask)
+        # Each token is the answer to the one before it, and the end that to the last.
         first = len(begin.tokens) - 1
-        log_probs = torch.log_softmax(logits[first:-1], -1)
-        chosen = log_probs[torch.arange(len(ids) + 1), whole[0, first + 1 :]]
+        log_probs = torch.log_softmax(output.logits[0, first:].float(), -1).cpu()
+        chosen = log_probs[torch.arange(len(ids) + 1), torch.tensor([*ids, self._end])]
         weights = torch.stack([attentions[layer][0, head] for layer, head in self.heads]).float()[..., :rows]
         starts = token_starts(weights.cpu().numpy(), first) * seconds
         letters = self._letters([ids[place] for place in content])
         times, sure = [], []
         for place, count in zip(content, letters.counts, strict=True):
             edges = np.linspace(starts[place], starts[place + 1], count + 1)
-            times += list(zip(edges[:-1], edges[1:], strict=True))
+            times += list(itertools.pairwise(edges.tolist()))
             sure += [math.exp(float(chosen[place]))] * count
         skip, stop = letters.skip, letters.skip + len(letters.text)
         return Heard(
@@ -343,6 +349,11 @@ class Seq2SeqRecogniser(Recogniser):
         return Letters(text.strip(), len(text) - len(text.lstrip()), counts)
 
 
+def _mask(inputs: dict[str, Any], which: slice = slice(None)) -> dict[str, Any]:
+    """What of the encoder's input is sound, where the feature extractor tells."""
+    return {"attention_mask": inputs["attention_mask"][which]} if "attention_mask" in inputs else {}
+
+
 @dataclass(frozen=True)
 class Begin:
     """What a text begins with, and what is known before a word of it is written."""
@@ -369,12 +380,12 @@ class WhisperRecogniser(Seq2SeqRecogniser):
     generation_config.json is read from the vocabulary.
     """
 
-    _padding: dict[str, Any] = {"return_attention_mask": False}
+    _padding: ClassVar[dict[str, Any]] = {"return_attention_mask": False}
 
     def __init__(
-        self, model: Any, processor: Any, tokenizer: Any, language: str | None, tokens: int | None, name: str
+        self, model: Any, processor: Any, tokenizer: Any, *, language: str | None, tokens: int | None, name: str
     ) -> None:
-        super().__init__(model, processor, tokenizer, language, tokens, name)
+        super().__init__(model, processor, tokenizer, language=language, tokens=tokens, name=name)
         self.longest = processor.n_samples / SAMPLE_RATE
         size = int(model.config.vocab_size)
         self._ids = {token: id_ for token, id_ in tokenizer.get_vocab().items() if id_ < size}
@@ -490,7 +501,7 @@ class CtcRecogniser(Recogniser):
             told.append(float(highest[begin:end].mean()))
             text += written
             places = np.linspace(begin * step, end * step, len(written) + 1)
-            times += list(zip(places[:-1], places[1:], strict=True))
+            times += list(itertools.pairwise(places.tolist()))
             sure += [told[-1]] * len(written)
         stripped = text.strip()
         skip = len(text) - len(text.lstrip())
@@ -511,7 +522,7 @@ def token_starts(weights: np.ndarray, skip: int) -> np.ndarray:
         skip: Tokens before that which the first token of the text is the answer to.
 
     Returns:
-        (L - skip - 1 + 1,) rows at which the tokens begin that were written: those of the text, and the end.
+        (L - skip,) rows at which the tokens begin that were written: those of the text, and the end.
     """
     from scipy.ndimage import median_filter
 
@@ -520,7 +531,7 @@ def token_starts(weights: np.ndarray, skip: int) -> np.ndarray:
     weights = (weights - weights.mean(-2, keepdims=True)) / np.where(spread > 0, spread, 1.0)
     if weights.shape[-1] > _MEDIAN // 2:
         weights = median_filter(weights, size=(1, 1, _MEDIAN), mode="mirror")
-    tokens, rows = warped(-weights.mean(0)[skip:-1].astype(np.float64))
+    tokens, rows = warped(-weights.mean(0)[skip:].astype(np.float64))
     return rows[np.flatnonzero(np.diff(tokens, prepend=-1))]
 
 
