@@ -34,6 +34,8 @@ DefectCode = Literal[
     "no_speaker",
     "unsure_speaker",
     "no_text",
+    "no_speech",
+    "repeated_text",
     "too_short",
     "too_long",
     "negative_start",
@@ -63,6 +65,7 @@ class Clip:
         start: Where the clip begins in the media file, in seconds; None for its beginning.
         end: Where it ends, in seconds; None for the end of the file.
         text: What is said, cleaned of encoding damage.
+        text_from: Stream of speech recognition that the text is from, as in ``text.asr``; None for the corpus's own.
         language: ISO 639-1 code of the text, as in ``en`` or ``zh``.
         speaker: Who speaks, where the dataset tells.
         dialogue: The conversation that the clip belongs to.
@@ -85,6 +88,7 @@ class Clip:
     start: float | None = None
     end: float | None = None
     text: str = ""
+    text_from: str | None = None
     language: str = "en"
     speaker: str | None = None
     dialogue: str | None = None

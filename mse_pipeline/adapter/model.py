@@ -219,8 +219,9 @@ class _Readout(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        values: torch.Tensor = self.linear(self.dropout(self.norm(vectors.to(self.linear.weight.dtype))))
-        return self.gain * values
+        normed = self.norm(vectors.to(self.linear.weight.dtype))
+        values: torch.Tensor = self.linear(self.gain * self.dropout(normed))
+        return values
 
 
 class TrainedModel(nn.Module, ABC):

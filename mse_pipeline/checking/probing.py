@@ -14,6 +14,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.container import container_start, find_stream, open_container, prepare, why_refused
+from mse_pipeline.media.decode import decode
 from mse_pipeline.media.fetching import local_path
 from mse_pipeline.media.frames import Orientation
 from mse_pipeline.media.probe import MediaInfo, describe
@@ -125,6 +126,7 @@ class Probed:
         sound_seconds: Length of the sound as announced; None if unknown.
         frames: Number of pictures as announced; None if unknown.
         problems: (defect code, sentence) of all that is wrong with the file itself.
+        speech: When somebody speaks, begin and end in seconds; None where that was not looked for.
     """
 
     media: str
@@ -132,9 +134,10 @@ class Probed:
     sound_seconds: float | None = None
     frames: int | None = None
     problems: tuple[tuple[str, str], ...] = ()
+    speech: tuple[tuple[float, float], ...] | None = None
 
 
-def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
+def examine(root: Path, media: str, *, whole: bool = False, speech: bool = False) -> Probed:
     """Probe a file: its headers, the first sound and picture of it, and for MP4 its last packets.
 
     A few milliseconds a file, however long it is, unless a stream holds nothing that can be decoded.
@@ -143,6 +146,7 @@ def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
         root: As `mse_pipeline.corpora.base.Corpus` has it.
         media: The file below the root.
         whole: Also decode the file to its end, which takes as long as an extraction's decoding.
+        speech: Also decode its sound and find when somebody speaks.
 
     Returns:
         What was found; what is wrong is in `problems`, never raised.
@@ -153,6 +157,8 @@ def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
         probed = _examine(path, media)
         if whole and probed.info is not None and not probed.problems:
             probed = replace(probed, problems=examine_whole(path))
+        if speech and probed.info is not None and probed.info.has_audio:
+            probed = replace(probed, speech=_speech(path))
     except ClipError as error:
         probed = Probed(media=media, problems=((error.code, str(error)),))
     except Exception as error:  # whatever one file does to the demuxer must not end the check of 20,000 others
@@ -160,6 +166,14 @@ def examine(root: Path, media: str, *, whole: bool = False) -> Probed:
         probed = Probed(media=media, problems=(("undecodable", message),))
     problems = tuple((code, message.replace(str(path), media)) for code, message in probed.problems)
     return replace(probed, problems=problems)
+
+
+def _speech(path: Path) -> tuple[tuple[float, float], ...] | None:
+    """When somebody speaks in a file; None where its sound cannot be decoded, which is told elsewhere."""
+    from mse_pipeline.extractors.acoustic.vad import speech_probabilities, speech_segments
+
+    audio = decode(path, audio=True).audio
+    return None if audio is None else tuple(speech_segments(speech_probabilities(audio.samples)))
 
 
 def _examine(path: Path, media: str) -> Probed:

@@ -178,6 +178,8 @@ def judge(clip: Clip, probed: Probed, max_seconds: float | None) -> Iterator[Def
         yield defect("no_audio", f"{probed.media} has no sound.")
     if not info.has_video:
         yield defect("no_video", f"{probed.media} has no video.")
+    if probed.speech is not None and not _speaks(clip, probed.speech):
+        yield defect("no_speech", f"Nobody speaks in {clip.id}, as Silero VAD hears it.")
     if clip.start is not None and clip.start < 0:
         yield defect("negative_start", f"{clip.id} begins at {clip.start:g} s, before its file.")
     short = _too_short(clip, probed)
@@ -187,6 +189,12 @@ def judge(clip: Clip, probed: Probed, max_seconds: float | None) -> Iterator[Def
     if seconds is not None and max_seconds is not None and seconds > max_seconds:
         cut = f"extraction takes its first {max_seconds:g} s"
         yield defect("too_long", f"{clip.id} is {seconds:.1f} s long; {cut}.")
+
+
+def _speaks(clip: Clip, speech: Iterable[tuple[float, float]]) -> bool:
+    """Whether somebody speaks within a clip's span of its file."""
+    first, last = clip.start or 0.0, math.inf if clip.end is None else clip.end
+    return any(begin < last and first < end for begin, end in speech)
 
 
 def _too_short(clip: Clip, probed: Probed) -> str:

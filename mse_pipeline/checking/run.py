@@ -55,6 +55,7 @@ def check(
     digests: bool = False,
     decode: bool = False,
     quality: bool = False,
+    speech: bool = False,
     timeout: float = TIMEOUT,
     progress: CheckProgress | None = None,
 ) -> report.CheckReport:
@@ -67,6 +68,7 @@ def check(
         digests: Also look for clips whose files are equal in content, which reads files of equal size in full.
         decode: Also decode each file to its end, which finds what is damaged or cut off in the middle.
         quality: Also measure the sound and the face of each clip, which takes as long as extracting them.
+        speech: Also decode each file's sound, to find clips in which nobody speaks.
         timeout: Seconds that a file may take, a remote one with its fetching, before it is given up.
         progress: Told how far the check is.
 
@@ -80,7 +82,7 @@ def check(
     media = list(dict.fromkeys(clip.media for clip in corpus.clips if clip.media is not None))
     progress.stage("probing", len(media))
     files: dict[str, Probed] = {}
-    work = functools.partial(examine, corpus.media_folder, whole=decode)
+    work = functools.partial(examine, corpus.media_folder, whole=decode, speech=speech)
     try:
         for part in each(work, media, lost=functools.partial(_lost, timeout), workers=workers, limit=timeout):
             files.update((probed.media, probed) for probed in part)
@@ -162,9 +164,20 @@ def _report(
         clips=corpus.clips,
         defects=report.merge(corpus.defects, probed),
         sources=corpus.sources,
-        notes=corpus.notes,
+        notes=(*corpus.notes, *_of_texts(recipe, corpus)),
         seconds=time.monotonic() - begun,
     )
+
+
+def _of_texts(recipe: Recipe, corpus: Corpus) -> list[str]:
+    """Which clips have their text from speech recognition."""
+    if recipe.transcripts is None:
+        return []
+    count = sum(recipe.corpus.text == "asr-all" or not clip.text.strip() for clip in corpus.clips)
+    return [
+        f"text: {recipe.corpus.text}: {count:,} of {len(corpus.clips):,} clips have their text from "
+        f"{recipe.transcripts}, when they are extracted."
+    ]
 
 
 def _split(split: Split, corpus: Corpus, files: dict[str, Probed]) -> report.SplitReport:

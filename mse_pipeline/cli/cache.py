@@ -121,6 +121,10 @@ def show(
     for line in lines:
         table.add_row(*map(escape, line))
     stdout().print(table if lines else "Nothing failed." if failures else "It has no streams yet.")
+    if (text := source.get("text")) is not None:
+        count = sum(clip.text_from is not None for clip in opened.clips)
+        of = f"{count:,} of {len(opened.clips):,} clips have their text from {text['stream']}"
+        stdout().print(f"text: {text['source']} ({text['model']}): {of}.", markup=False)
     for imported in source.get("imports", []):
         files = imported.get("files", "")
         sentence = f"{', '.join(imported['streams'])}: imported from {imported.get('format', 'elsewhere')}"

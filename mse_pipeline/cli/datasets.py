@@ -82,6 +82,9 @@ def check(
         bool,
         typer.Option("--quality", help="Also measure loudness, noise and the face of every clip; takes its time."),
     ] = False,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="Also listen to every file, to find clips in which nobody speaks.")
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="Longest time for one file; then it is reported and skipped."),
@@ -111,6 +114,7 @@ def check(
             digests=digests,
             decode=decode,
             quality=quality,
+            speech=speech,
             timeout=timeout,
             progress=CheckBar(progress),
         )

@@ -188,7 +188,8 @@ def _remarks(predictor: Predictor, corpus: Corpus) -> list[str]:
     if corpus.sources:
         sentences.append(overview(corpus.clips, corpus.task).sentence(labelled=False))
     sentences += corpus.notes
-    without = sum(not clip.text for clip in corpus.clips) if predictor.reads_text else 0
+    given = predictor.reads_text and not predictor.hears_texts
+    without = sum(not clip.text for clip in corpus.clips) if given else 0
     if without:
         sentences.append(
             f"{without} of {len(corpus.clips)} clips have no text, but the model was trained with texts. Give them "

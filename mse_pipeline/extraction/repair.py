@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mse_pipeline import corpora
+from mse_pipeline.clip import Clip
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import with_faces
 from mse_pipeline.errors import MseError
@@ -22,6 +23,7 @@ from mse_pipeline.extraction.run import (
     task_of,
     work,
 )
+from mse_pipeline.extraction.transcripts import with_transcripts
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.checksum import DamagedError
@@ -139,8 +141,27 @@ class _Repair:
         if self._corpus is None:
             self._progress.stage("reading the corpus")
             read = corpora.read(recipe.corpus.name, self._root, recipe.corpus.options, recipe.task)
-            self._corpus = with_faces(read, recipe.media.faces)
+            corpus = with_faces(read, recipe.media.faces)
+            self._corpus = replace(corpus, clips=self._said(recipe, corpus))
         return recipe, self._corpus
+
+    def _said(self, recipe: Recipe, corpus: Corpus) -> tuple[Clip, ...]:
+        """The clips with their texts: transcripts as the clip table has them, or else the stream that they are from."""
+        clips = corpus.clips
+        if recipe.transcripts is None:
+            return clips
+        try:
+            known = {clip.id: clip for clip in self._dataset.clips}
+        except DamagedError:
+            (spec,) = stream_specs(recipe, [recipe.transcripts], corpus.root)
+            return with_transcripts(clips, self._dataset, spec, every=recipe.corpus.text != "asr")
+        told = {name: clip for name, clip in known.items() if clip.text_from is not None}
+        return tuple(
+            replace(clip, text=told[clip.id].text, language=told[clip.id].language, text_from=told[clip.id].text_from)
+            if clip.id in told
+            else clip
+            for clip in clips
+        )
 
     def _write_clips(self) -> None:
         if "labels" not in self._dataset.manifest.source:

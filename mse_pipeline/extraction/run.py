@@ -15,7 +15,7 @@ import filelock
 
 from mse_pipeline import corpora
 from mse_pipeline.alignment.apply import aligner
-from mse_pipeline.clip import DEFECT_CODES, Defect
+from mse_pipeline.clip import DEFECT_CODES, Clip, Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
@@ -24,6 +24,7 @@ from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
 from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
+from mse_pipeline.extraction.transcripts import passes, with_transcripts
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.trial import require_fit
 from mse_pipeline.media.fetching import remove_abandoned
@@ -145,7 +146,9 @@ def extract_corpus(
     """
     begun = time.monotonic()
     progress = progress or Silent()
-    specs = stream_specs(recipe, options.streams, corpus.root)
+    heard = recipe.transcripts
+    only = options.streams if heard is None or not options.streams else (heard, *options.streams)
+    specs = stream_specs(recipe, only, corpus.root)
     _refuse(corpus, specs, options)
     if options.condition is not None:
         read_condition(
@@ -165,16 +168,21 @@ def extract_corpus(
             limited = spread(chosen, options.limit)
             clips = share_of(limited, options.share)
             progress.stage("planning")
-            plan = functools.partial(
-                missing, dataset, specs=specs, root=corpus.media_folder, max_seconds=recipe.media.max_seconds
-            )
+            plan = functools.partial(missing, dataset, root=corpus.media_folder, max_seconds=recipe.media.max_seconds)
+            said = functools.partial(_said, recipe, dataset, specs)
+            made: set[tuple[str, str]] = set()
+            processed: set[str] = set()
+            # One task for all passes, so that processes with the models loaded stay.
             task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
-            # Where nothing was extracted yet, all clips lack something.
-            with started_ahead(0 if dataset.journal.parts() else len(clips), task, options.where):
-                todo = plan(clips, retry_failed=options.retry_failed)
-            made = work(todo, task, options.where, progress)
+            for part in passes(specs, heard):
+                # Where nothing was extracted yet, all clips lack something.
+                with started_ahead(0 if dataset.journal.parts() else len(clips), task, options.where):
+                    todo = plan(said(clips), part, retry_failed=options.retry_failed)
+                made |= work(todo, task, options.where, progress)
+                processed |= {one.clip.id for one in todo}
+            dataset.set_clips(said(corpus.clips))
             # The share that ends last finds nothing missing, and packs for all.
-            if options.share is None or not plan(limited, retry_failed=False):
+            if options.share is None or not plan(said(limited), specs, retry_failed=False):
                 faces = choose_people(
                     dataset, people_by_hand, lambda stream: progress.stage(f"choosing faces of {stream}")
                 )
@@ -193,7 +201,7 @@ def extract_corpus(
         found=count_splits(corpus.clips),
         expected={str(split): count for split, count in corpus.expected.items()},
         asked=len(wanted),
-        processed=len(todo),
+        processed=len(processed),
         streams={stream: count_stream(stream_rows, made) for stream, stream_rows in rows.items()},
         failed_clips=len({row.clip for row in failures} & wanted),
         remarks=dict(
@@ -203,7 +211,7 @@ def extract_corpus(
         ),
         instead=tuple(dict.fromkeys([*(sentence for spec in specs for sentence in spec.instead), *faces])),
         defects=dict(Counter(defect.code for defect in corpus.defects).most_common()),
-        understood=overview(corpus.clips, corpus.task),
+        understood=overview(dataset.clips, corpus.task),
         notes=corpus.notes,
         failures=failures,
         seconds=time.monotonic() - begun,
@@ -358,9 +366,13 @@ def _register(
         "expected": {str(split): count for split, count in corpus.expected.items()},
         "notes": list(corpus.notes),
         "media_root": str(corpus.media_folder),
+        **_of_texts(recipe),
         **origin,
     }
-    dataset = cache.create(recipe.name, corpus.clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
+    clips = corpus.clips
+    if recipe.transcripts is not None and recipe.name in cache:  # texts that are known are not lost in the meantime
+        clips = _said(recipe, cache[recipe.name], specs, clips)
+    dataset = cache.create(recipe.name, clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
     manifest = dataset.manifest
     for spec in specs:
         entry = StreamEntry(spec.version, spec.identity, _alignment(spec.stream, recipe))
@@ -368,6 +380,21 @@ def _register(
     dataset.set_manifest(manifest)
     write_text(dataset.path / "defects.jsonl", "".join(map(_defect_line, corpus.defects)))
     return dataset
+
+
+def _of_texts(recipe: Recipe) -> dict[str, Any]:
+    """Where texts that the corpus lacks are from; nothing where it has them."""
+    stream = recipe.transcripts
+    if stream is None:
+        return {}
+    model = str(create(stream, recipe.streams[stream]).config.model).rstrip("/").rsplit("/", 1)[-1]
+    return {"text": {"source": recipe.corpus.text, "stream": stream, "model": model}}
+
+
+def _said(recipe: Recipe, dataset: Dataset, specs: Sequence[StreamSpec], clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Clips with the texts that the recipe asks for, as far as they are known."""
+    spec = next((spec for spec in specs if spec.stream == recipe.transcripts), None)
+    return tuple(clips) if spec is None else with_transcripts(clips, dataset, spec, every=recipe.corpus.text != "asr")
 
 
 def _alignment(stream: str, recipe: Recipe) -> dict[str, Any]:

@@ -192,7 +192,7 @@ class Encoder(Extractor[C], Generic[C]):
         self._require_layers()
         content = pretrained.digest(self.folder)
         tower = self.tower
-        whole, missing = _load(self.folder, content, self.config.precision, self.device, tower)
+        whole, missing = load_model(self.folder, content, self.config.precision, self.device, tower=tower)
         self.model = whole if tower is not None else self.part_of_model(whole)
         try:
             self._require_weights(whole, missing)
@@ -212,7 +212,7 @@ class Encoder(Extractor[C], Generic[C]):
     def unload(self) -> None:
         """Give up the model's memory, as far as no other extractor of this process uses it."""
         self.__dict__.pop("model", None)
-        _load.cache_clear()
+        load_model.cache_clear()
 
     @property
     def tower(self) -> Tower | None:
@@ -303,25 +303,46 @@ class Encoder(Extractor[C], Generic[C]):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, content: str, precision: str, device: str, tower: Tower | None) -> tuple[Any, tuple[str, ...]]:
+def load_model(
+    folder: Path,
+    content: str,
+    precision: str,
+    device: str,
+    kind: str = "AutoModel",
+    *,
+    tower: Tower | None = None,
+) -> tuple[Any, tuple[str, ...]]:
     """A model, or one part of it, and the names of the parameters that its weights lack.
 
     One for each content and process. Of weights in safetensors, those of other parts are not read.
+
+    Args:
+        folder: The model's folder.
+        content: Digest of its files.
+        precision: Name of a torch dtype.
+        device: Where it runs.
+        kind: Class of transformers that chooses the model's class, as in ``AutoModelForCTC``.
+        tower: The only part that is loaded; None for the whole.
+
+    Raises:
+        UsageError: The weights hold more than tensors.
+        MseError: They are damaged.
     """
     import pickle
 
     import torch
-    from transformers import AutoModel
+    import transformers
 
     safe = weight_files(folder)[0].suffix == ".safetensors"
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
-        kind, part = AutoModel, {}
+        part: dict[str, Any] = {}
         with _quiet():
+            loads: Any = getattr(transformers, kind)
             if tower is not None:
                 config = tower.part_of_config(pretrained.config(folder))
-                kind, part = tower.load_class(config), {"config": config, "key_mapping": tower.renamed(config)}
-            model, report = kind.from_pretrained(
+                loads, part = tower.load_class(config), {"config": config, "key_mapping": tower.renamed(config)}
+            model, report = loads.from_pretrained(
                 str(folder),
                 **part,
                 dtype=getattr(torch, precision),

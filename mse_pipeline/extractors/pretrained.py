@@ -84,7 +84,7 @@ DESCRIBING_FILES = (
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def find(model: str, revision: str | None = None) -> Path:
+def find(model: str, revision: str | None = None, more: tuple[str, ...] = ()) -> Path:
     """The folder of a model: a given folder, one in `$MSE_MODELS` or the hub's cache, or downloaded into that cache.
 
     Args:
@@ -92,6 +92,7 @@ def find(model: str, revision: str | None = None) -> Path:
             name in the models' folder (`$MSE_MODELS`), then in the hub's cache, then on the hub.
         revision: Commit, tag or branch of a hub name; None for the newest. A folder in `$MSE_MODELS` has
             no known revision, and is not used if a revision is given.
+        more: Further files that are downloaded with the model where it has them.
 
     Returns:
         A folder with ``config.json`` and weights.
@@ -124,7 +125,7 @@ def find(model: str, revision: str | None = None) -> Path:
     if revision is None and kept.is_dir():
         return require_model(kept)
 
-    return fetch(model, revision, kept)
+    return fetch(model, revision, kept, more)
 
 
 def require_model(folder: Path) -> Path:
@@ -215,24 +216,25 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0].rstrip(' .:!')}" if lines else type(error).__name__
 
 
-def fetch(name: str, revision: str | None, keep: Path) -> Path:
+def fetch(name: str, revision: str | None, keep: Path, more: tuple[str, ...] = ()) -> Path:
     """The folder of a repository in the hub's cache; missing files are downloaded.
 
     Args:
         name: As in ``microsoft/wavlm-large``.
         revision: Commit, tag or branch; None for the newest.
         keep: Where the user can put a copy, for messages.
+        more: Further files that are downloaded with the model where it has them.
 
     Raises:
         UsageError: There is no such repository or revision, or it holds no weights that transformers reads.
         MseError: It is gated, or the hub cannot be reached and the cache lacks it.
     """
-    cached = _cached(name, revision)
+    cached = _cached(name, revision, more)
     if cached is not None:
         return cached
-    folder = _download(name, revision, keep, SAFE_WEIGHTS)
+    folder = _download(name, revision, keep, (*SAFE_WEIGHTS, *more))
     if not any(folder.glob("*.safetensors")):
-        folder = _download(name, revision, keep, PICKLED_WEIGHTS)
+        folder = _download(name, revision, keep, (*PICKLED_WEIGHTS, *more))
     return require_model(folder)
 
 
@@ -267,13 +269,13 @@ def find_files(name: str, revision: str | None, patterns: Sequence[str]) -> Path
     return _download(name, revision, kept, patterns)
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
+def _cached(name: str, revision: str | None, more: tuple[str, ...] = ()) -> Path | None:
     """The repository's folder in the hub's cache, if it is complete. Uses no network."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
         with contextlib.suppress(LocalEntryNotFoundError, HFValidationError, UsageError):
-            return require_model(_snapshot(name, revision, weights, local_files_only=True))
+            return require_model(_snapshot(name, revision, (*weights, *more), local_files_only=True))
     return None
 
 

@@ -120,6 +120,11 @@ class Predictor:
         """Whether the run was trained with what is said."""
         return bool(getattr(self.stored.config, "text", True))
 
+    @property
+    def hears_texts(self) -> bool:
+        """Whether the run was trained on transcripts, which are then made of clips without a text."""
+        return self.stored.about.text is not None
+
     def predict(
         self,
         files: Sequence[str | Path],
@@ -200,12 +205,14 @@ class Predictor:
         Raises:
             UsageError: There is nothing that the run reads.
         """
-        if self.reads_text_alone and not any(clip.text for clip in corpus.clips):
+        if self.reads_text_alone and not self.hears_texts and not any(clip.text for clip in corpus.clips):
             raise UsageError(f"The run {self.stored.path} reads text alone, but no clip has one. Give the texts.")
-        if self.stored.streams and all(clip.media is None for clip in corpus.clips):
+        # Of given texts alone nothing is to be heard.
+        recipes = () if self.reads_text_alone and all(clip.text for clip in corpus.clips) else self.recipes
+        if recipes and all(clip.media is None for clip in corpus.clips):
             raise UsageError(without_media(corpus))
         with self._cache(keep) as cache:
-            for recipe in self.recipes:
+            for recipe in recipes:
                 extract_corpus(
                     recipe,
                     corpus,
@@ -213,8 +220,8 @@ class Predictor:
                     ExtractionOptions(workers=workers, device=str(self.backbone.device)),
                     progress,
                 )
-            dataset = cache[DATASET] if self.recipes else None
-            return self._read(corpus.clips, dataset)
+            dataset = cache[DATASET] if recipes else None
+            return self._read(corpus.clips if dataset is None or not self.hears_texts else dataset.clips, dataset)
 
     @contextmanager
     def _cache(self, keep: str | Path | None) -> Iterator[store.Cache]:
@@ -250,8 +257,9 @@ class Predictor:
     def _rows(self, dataset: Dataset | None) -> dict[str, list[JournalRow]]:
         """The journal's rows of each clip's streams, also of the words that they are aligned to."""
         rows: dict[str, list[JournalRow]] = {}
-        words = self.stored.about.words
-        for stream in (*self.stored.streams.values(), *([words] if words else [])):
+        about = self.stored.about
+        beside = {one.name: one for one in (about.words, about.text and about.text.stream) if one}
+        for stream in (*self.stored.streams.values(), *beside.values()):
             for row in [] if dataset is None else dataset.rows(stream.name):
                 rows.setdefault(row.clip, []).append(row)
         return rows
@@ -266,6 +274,8 @@ class Predictor:
         )
 
     def _of_text(self, clip: Clip) -> list[Remark]:
+        if clip.text_from is not None and clip.text and self.reads_text:
+            return [Remark("transcribed", clip.text, clip.text_from)]
         if clip.text or not self.reads_text:
             return []
         return [Remark("no_text", "The clip has no text, but the model was trained to read it.")]

@@ -127,7 +127,9 @@ _MODELS = ("model", "weights")
 
 
 def recipes(stored: StoredTraining, models: Mapping[str, str] | None = None) -> list[Recipe]:
-    """The recipes that make a run's features anew, one for each clock; none for a run that reads text alone.
+    """The recipes that make a run's features anew, one for each clock; none for a run that reads given texts alone.
+
+    Where a run was trained on transcripts, each makes those too, of the clips that come without a text.
 
     Args:
         stored: The run.
@@ -139,13 +141,15 @@ def recipes(stored: StoredTraining, models: Mapping[str, str] | None = None) -> 
         MseError: What the run says of its features is damaged.
     """
     places = dict(models or {})
-    wanted = [*stored.streams.values(), *([stored.about.words] if stored.about.words else [])]
+    text = stored.about.text.stream if stored.about.text else None
+    wanted = list({one.name: one for one in (*stored.streams.values(), stored.about.words, text) if one}.values())
     _refuse_unknown(places, [stream.name for stream in wanted])
     options = {stream.name: _options(stored, stream, places.get(stream.name)) for stream in wanted}
     by_clock: dict[str, list[StreamAbout]] = {}
     for stream in stored.streams.values():
         by_clock.setdefault(stream.alignment.model_dump_json(), []).append(stream)
-    remade = []
+    heard = {} if text is None else {text.name: options[text.name]}
+    remade = [] if by_clock or text is None else [_recipe(stored, {"kind": "none"}, heard)]
     for streams in by_clock.values():
         alignment = _alignment(streams[0], places.get(SUBTOKENS))
         words = alignment.get("stream")
@@ -154,7 +158,7 @@ def recipes(stored: StoredTraining, models: Mapping[str, str] | None = None) -> 
             raise MseError(
                 f"{stored.path} is damaged: its features are aligned to the words of {words}, which it does not have."
             )
-        remade.append(_recipe(stored, alignment, {name: options[name] for name in names}))
+        remade.append(_recipe(stored, alignment, {**heard, **{name: options[name] for name in names}}))
     for recipe in remade:
         _require_same(stored, recipe, {stream.name: stream for stream in wanted})
     return remade
@@ -164,7 +168,7 @@ def _recipe(stored: StoredTraining, alignment: dict[str, Any], streams: dict[str
     plain = {
         "version": 1,
         "name": DATASET,
-        "corpus": {"name": "table"},
+        "corpus": {"name": "table", "text": "asr" if stored.about.text else None},
         "media": {"max_seconds": stored.about.media.max_seconds},
         "streams": streams,
         "alignment": alignment,

@@ -28,7 +28,8 @@ class Remark:
     """Something that one should know of a prediction, or why there is none.
 
     Attributes:
-        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`, or ``absent`` where nobody has extracted.
+        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`, ``absent`` where nobody has extracted, or
+            ``transcribed`` where the text, which is the message, was heard in the clip's sound.
         message: What was found, as a sentence.
         stream: Which features it is about; None for the clip as a whole.
     """

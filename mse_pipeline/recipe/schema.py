@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -50,11 +51,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+ASR = "text.asr"
+"""The extractor of transcripts."""
+
+
 class CorpusSection(Section):
-    """Which corpus reader lists the clips, and its options (checked by the reader itself)."""
+    """Which corpus reader lists the clips, and where their texts are from.
+
+    Attributes:
+        name: The reader.
+        options: Its options, which it checks itself.
+        text: ``asr``: clips without a text have what speech recognition hears (the recipe's stream of the extractor
+            `text.asr`, which is added where there is none); ``asr-all``: all clips do. None for what the corpus has.
+    """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+    text: Literal["asr", "asr-all"] | None = None
 
 
 class MediaSection(Section):
@@ -355,6 +368,25 @@ class Recipe(Section):
             raise ValueError(f"its stream {alignment.stream} is none of this recipe's; there are {there}")
         return alignment
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hear_texts(cls, plain: Any) -> Any:
+        """Add the stream that texts come from."""
+        corpus = plain.get("corpus") if isinstance(plain, Mapping) else None
+        if not isinstance(corpus, Mapping) or corpus.get("text") is None:
+            return plain
+        streams = plain.get("streams") or {}
+        if not isinstance(streams, Mapping) or any(_extractor(*stream) == ASR for stream in streams.items()):
+            return plain
+        return {**plain, "streams": {**streams, ASR: {}}}
+
+    @property
+    def transcripts(self) -> str | None:
+        """The stream that texts come from; None where the corpus has them."""
+        if self.corpus.text is None:
+            return None
+        return next(name for name, options in self.streams.items() if _extractor(name, options) == ASR)
+
     @property
     def task(self) -> Task | None:
         """What is to be predicted; None where the corpus tells it."""
@@ -387,6 +419,8 @@ class Recipe(Section):
         plain = self.model_dump(mode="json", by_alias=True)
         plain["training"] = self.training.to_dict()
         plain["prompt"] = self.prompt.to_dict()
+        if plain["corpus"]["text"] is None:
+            del plain["corpus"]["text"]  # recipes that were written before it keep their digests
         if plain["task"] is not None and not plain["task"]["metrics"]:
             del plain["task"]["metrics"]  # recipes that were written before it keep their digests
         plain["backbones"] = {
@@ -398,6 +432,11 @@ class Recipe(Section):
         """SHA-256 (hex) over all that the recipe says: equal digests, equal recipes."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _extractor(stream: Any, options: Any) -> Any:
+    """The extractor that a stream is made by."""
+    return options.get("extractor", stream) if isinstance(options, Mapping) else stream
 
 
 def names_backbone(key: str, backbone: str) -> bool:

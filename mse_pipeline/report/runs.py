@@ -112,6 +112,14 @@ class RunGroup:
         return next((seed.coverage for seed in self.seeds if seed.coverage is not None), None)
 
     @property
+    def heard(self) -> str:
+        """What wrote the texts, as in ``asr (whisper-base)``; empty where the corpus has them."""
+        text = self.config.get("text")
+        if not isinstance(text, Mapping):
+            return ""
+        return f"{shown(str(text.get('source')), 20)} ({shown(str(text.get('model')), 60)})"
+
+    @property
     def labelled(self) -> str:
         """8 hex digits over clips, splits, labels and texts, by which runs are of the same data; empty if not told."""
         digests = [self.data.get(name, "") for name in ("clips", "label", "text")]

@@ -207,10 +207,12 @@ class ResultRow:
         backbone += f" · where {self.run.where}" if self.run.where else ""
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
+        said = f"text: {self.run.heard}" if self.run.heard else "text"
         if variant.startswith("text-only") or not self.run.streams:
-            text = f"{backbone} · {'text' if variant == 'text-only' else variant}"
+            named = variant if self.run.heard == "" and variant != "text-only" else variant.replace("text-only", said)
+            text = f"{backbone} · {named}"
         else:
-            names = [] if "text" in missing else ["text"]
+            names = [] if "text" in missing else [said]
             names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
             text = f"{backbone} · {' + '.join(names)}"
             text += "" if variant == "adapter" else f" ({variant})"

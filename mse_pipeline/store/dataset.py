@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from mse_pipeline.store.commit import Commit, run_lock
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.journal import Journal, JournalRow
 from mse_pipeline.store.keys import ID, Version, canonical, stream_id
-from mse_pipeline.store.manifest import Manifest, StreamEntry, count_clips, read_clips, read_manifest, write_manifest
+from mse_pipeline.store.manifest import (
+    Manifest,
+    StreamEntry,
+    count_clips,
+    read_clips,
+    read_manifest,
+    write_clips,
+    write_manifest,
+)
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.packing import is_current, open_current, pack_stream
 from mse_pipeline.store.shards import ShardView
@@ -250,6 +258,12 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
             if not home.is_file():
                 write_sealed(home, dict(entry.identity))
         self.__dict__["manifest"] = manifest
+
+    def set_clips(self, clips: Sequence[Clip]) -> None:
+        """Write the clip table anew, if it is another; the clips are the same, what is known of them may differ."""
+        if tuple(clips) != self.clips:
+            write_clips(self.path / "clips.parquet", clips)
+            self.__dict__["clips"] = tuple(clips)
 
     def stream_folder(self, stream: str, version: str) -> Path:
         """Where the shards of one version of a stream lie."""

@@ -33,9 +33,10 @@ _COLUMNS = {
     "dialogue": pa.string(),
     "turn": pa.int64(),
     "face": pa.int64(),
+    "text_from": pa.string(),
 }
 _CHECKSUM = b"mse.checksum"
-_LATER = ("face", "distribution")
+_LATER = ("face", "text_from", "distribution")
 """Columns that tables of earlier versions do not have; nor has one without votes the last."""
 
 _PLAIN = tuple(name for name in _COLUMNS if name != "split")

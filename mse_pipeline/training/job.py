@@ -401,6 +401,7 @@ def _about_inputs(dataset: Dataset, choice: StreamChoice, normalisers: Mapping[s
             for modality, name in choice.names.items()
         },
         "words": _words(dataset, choice),
+        **_text(dataset, choice),
         "media": {"max_seconds": dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")},
     }
 
@@ -430,9 +431,19 @@ def _words(dataset: Dataset, choice: StreamChoice) -> dict[str, Any] | None:
     return None
 
 
+def _text(dataset: Dataset, choice: StreamChoice) -> dict[str, Any]:
+    """Where texts are from that speech recognition wrote; nothing where the corpus has all, or none is read."""
+    told = dataset.manifest.source.get("text")
+    if "text" in choice.parts or told is None or all(clip.text_from is None for clip in dataset.clips):
+        return {}
+    stream = _identity(dataset, str(told["stream"]))
+    return {"text": {"source": told["source"], "model": told["model"], "stream": stream}}
+
+
 def _places(dataset: Dataset, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of the streams' options in the recipe those that their identity leaves out: they change no value."""
-    streams = [one["name"] for one in (*about["streams"].values(), about["words"]) if one]
+    text = dict(about.get("text") or {}).get("stream")
+    streams = [one["name"] for one in (*about["streams"].values(), about["words"], text) if one]
     found: dict[str, dict[str, Any]] = {}
     for name in streams:
         options = dict(dataset.manifest.recipe.get("streams", {}).get(name) or {})

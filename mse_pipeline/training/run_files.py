@@ -63,6 +63,20 @@ class StreamAbout(_Section):
         return isinstance(self.identity.get("stream"), str) and isinstance(self.identity.get("config"), dict)
 
 
+class TextAbout(_Section):
+    """Where texts that the corpus lacks are from: the stream of transcripts, and the name of its model.
+
+    Attributes:
+        source: ``asr`` where clips without a text have a transcript, ``asr-all`` where all have.
+        model: As in ``whisper-base``.
+        stream: The stream.
+    """
+
+    source: Literal["asr", "asr-all"]
+    model: str
+    stream: StreamAbout
+
+
 class BackboneAbout(_Section):
     """The frozen model: what the user called it, where it came from, and the SHA-256 of all its weights.
 
@@ -102,6 +116,7 @@ class About(_Section):
     task: Annotated[ClassificationSection | RegressionSection, Field(discriminator="kind")]
     streams: dict[Literal["acoustic", "visual"], StreamAbout | None]
     words: StreamAbout | None
+    text: TextAbout | None = None
     media: MediaAbout
     prompt: PromptAbout
     training: Training

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from mse_pipeline.checking import run
-from mse_pipeline.checking.report import label_counts, properties, spread
+from mse_pipeline.checking.probing import Probed
+from mse_pipeline.checking.report import judge, label_counts, properties, spread
 from mse_pipeline.checking.run import check
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora import available, entries, find
 from mse_pipeline.errors import UsageError
+from mse_pipeline.media.probe import MediaInfo
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.task import Classification, Regression
 from tests.checking.trees import link
+from tests.extraction.conftest import write_wav
 
 TABLE = Recipe.model_validate({"version": 1, "name": "mine", "corpus": {"name": "table"}})
 
@@ -133,3 +136,27 @@ def test_official_counts_are_those_of_the_readers(name):
 def test_an_unknown_dataset_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="did you mean simsv2"):
         find("simv2")
+
+
+def test_a_clip_in_which_nobody_speaks_is_a_defect_where_that_is_asked_for(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "clips.csv").write_text("id,media,split,text,label\na,a.wav,train,,x\nb,a.wav,test,so,y\n")
+    assert "no_speech" not in {defect.code for defect in check(TABLE, tmp_path, workers=1).defects}
+    told = check(TABLE, tmp_path, workers=1, speech=True).defects
+    assert {defect.clip for defect in told if defect.code == "no_speech"} == {"a", "b"}
+
+
+@pytest.mark.parametrize(("start", "end", "speaks"), [(None, None, True), (0.0, 1.0, False), (1.5, None, True)])
+def test_speech_counts_within_a_clips_span(start, end, speaks):
+    clip = Clip(id="a", split=Split.TEST, media="a.wav", start=start, end=end)
+    info = MediaInfo(path=Path("a.wav"), container="wav", size=1, duration=3.0, has_audio=True, has_video=True)
+    probed = Probed(media="a.wav", info=info, speech=((1.2, 2.0),))
+    assert ("no_speech" in {defect.code for defect in judge(clip, probed, None)}) is not speaks
+
+
+def test_it_is_told_which_clips_will_have_a_transcript(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "clips.csv").write_text("id,media,split,text,label\na,a.wav,train,,x\nb,a.wav,test,so,y\n")
+    recipe = Recipe.model_validate({"version": 1, "name": "mine", "corpus": {"name": "table", "text": "asr"}})
+    notes = check(recipe, tmp_path, workers=1).notes
+    assert "text: asr: 1 of 2 clips have their text from text.asr, when they are extracted." in notes

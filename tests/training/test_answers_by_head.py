@@ -169,7 +169,7 @@ def test_the_loss_of_classes_is_the_cross_entropy_of_the_heads_values():
     adapter, prompt, answers = parts(backbone)
     batch = make_batch(backbone)
     reading = read(backbone, adapter, prompt, batch)
-    values = adapter.head(answer_states(backbone, reading)[:, 0], reading.pseudo)
+    values = adapter.head(answer_states(backbone, reading)[:, 0], reading.clips)
     assert_close(
         answer_loss(backbone, adapter, prompt, answers, batch), functional.cross_entropy(values, batch.targets)
     )

@@ -270,7 +270,7 @@ class CtcModel:
             ) from error
         self._device, self._window, self._context = device, window, context
         self.rate = int(self._prepare.sampling_rate)
-        self.vocabulary = _vocabulary(tokenizer, self._model.config)
+        self.vocabulary = vocabulary_of(tokenizer, self._model.config)
         self.hop = self._hop()
 
     def emissions(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -322,7 +322,12 @@ class CtcModel:
         return round((_PROBES[1] - _PROBES[0]) * self.rate / (long - short))
 
 
-def _vocabulary(tokenizer: Any, config: Any) -> Vocabulary:
+def vocabulary_of(tokenizer: Any, config: Any) -> Vocabulary:
+    """What the model of a tokenizer and a configuration can hear.
+
+    Raises:
+        UsageError: Neither names the blank.
+    """
     blank = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
     if blank is None:
         raise UsageError("text.ctc: neither the model's config.json nor its vocabulary names the blank (pad_token_id).")
