@@ -445,7 +445,8 @@ def read_predictions(path: Path, split: str, only: Collection[str] | None = None
     rows = [
         (prediction, target)
         for clip, own, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
-        if own == split and target is not None and (only is None or clip in only)  # None: of clips with votes alone
+        if own == split and (only is None or clip in only)
+        if target is not None or prediction is None  # a clip with votes alone has no target
     ]
     if not rows:
         which = "" if only is None else ", of a clip that meets --where,"
