@@ -14,7 +14,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.exchange import npy_folder
+from mse_pipeline.exchange import clip_table, npy_folder
 from mse_pipeline.exchange.base import bring_in
 from mse_pipeline.exchange.npy_file import read_npy
 from mse_pipeline.exchange.registry import read as read_format
@@ -433,3 +433,15 @@ def test_unfit_label_npz_are_refused_and_named(features, tmp_path, write, says):
         npy_folder.read(folder)
     assert "label.npz" in str(caught.value)
     assert not (tmp_path / "canary").exists()
+
+
+def test_annotators_votes_come_back(tmp_path):
+    shares = [{"joy": 1 / 3, "anger": 2 / 3}, {}, {"joy": 0.5, "anger": 0.5}]
+    labels = ["anger", "joy", None]
+    clips = [
+        Clip(id=f"c{n}", split=Split.TEST, text="Hi", label=label, distribution=share)
+        for n, (label, share) in enumerate(zip(labels, shares, strict=True))
+    ]
+    dataset = store.open(tmp_path / "cache").create("voted", clips, task=Classification(("joy", "anger")))
+    clip_table.write_clip_table(dataset, tmp_path, [])
+    assert clip_table.read_clip_table(tmp_path / clip_table.TABLE).clips == tuple(clips)

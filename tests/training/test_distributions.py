@@ -16,6 +16,7 @@ from mse_pipeline.prediction.evaluation import evaluate
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.report.runs import read_predictions
 from mse_pipeline.task import Classification
+from mse_pipeline.training.dry_run import dry_run
 from mse_pipeline.training.job import choose_streams, prepare
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.objective import answer_loss, balanced_weights
@@ -222,6 +223,13 @@ def test_corrected_votes_are_other_data(tmp_path, tiny, targets):
 def with_joy(clip, joy):
     changed = {"neutral": 0.0, "joy": joy, "anger": 1 - joy}
     return replace(clip, distribution=changed) if clip.id == "train/2" else clip
+
+
+def test_a_dry_run_shows_a_clip_without_label_with_its_likeliest_answer(tmp_path, tiny):
+    dataset = moods(tmp_path, change=lambda clip: replace(clip, label=None) if clip.id == "train/0" else clip)
+    told = dry_run(job_of(dataset, tiny, answer="spelled"), dataset, choose_streams(dataset, asked={}), WORDING)
+    assert (told.prompt.example_clip, told.prompt.example[-1].piece) == ("train/0", "2")
+    assert told.clips == {"train": 48, "valid": 12, "test": 12}
 
 
 def test_distributions_that_are_not_there_cannot_be_learned(tmp_path, tiny, made_dataset):
