@@ -153,6 +153,8 @@ class _Repair:
         try:
             known = {clip.id: clip for clip in self._dataset.clips}
         except DamagedError:
+            # Features are found by the clip table, so there has to be one before there are transcripts.
+            self._set_table(clips)
             (spec,) = stream_specs(recipe, [recipe.transcripts], corpus.root)
             return with_transcripts(clips, self._dataset, spec, every=recipe.corpus.text != "asr")
         told = {name: clip for name, clip in known.items() if clip.text_from is not None}
@@ -169,7 +171,10 @@ class _Repair:
                 f"The clip table of {self._dataset.name} came with an import and cannot be read from raw files. "
                 f"Run `mse import` with --name {self._dataset.name} --replace again."
             )
-        write_clips(self._dataset.path / "clips.parquet", self._raw()[1].clips)
+        self._set_table(self._raw()[1].clips)
+
+    def _set_table(self, clips: Sequence[Clip]) -> None:
+        write_clips(self._dataset.path / "clips.parquet", clips)
         self._dataset = Dataset(self._dataset.path)
 
     def _identities(self, damages: Iterable[Damage]) -> None:

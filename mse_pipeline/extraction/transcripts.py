@@ -8,7 +8,6 @@ from dataclasses import replace
 from mse_pipeline.clip import Clip
 from mse_pipeline.extraction.plan import StreamSpec
 from mse_pipeline.store.dataset import Dataset
-from mse_pipeline.store.shards import ShardView
 
 
 def passes(specs: Sequence[StreamSpec], heard: str | None) -> tuple[tuple[StreamSpec, ...], ...]:
@@ -35,14 +34,10 @@ def with_transcripts(clips: Iterable[Clip], dataset: Dataset, spec: StreamSpec, 
         spec: The stream of the transcripts; another version of it does not count.
         every: Whether transcripts also take the place of texts that the corpus has.
     """
-    clips = tuple(clips)
     entry = dataset.manifest.streams.get(spec.stream)
     texts: dict[str, tuple[str, str | None]] = {}
     if entry is not None and entry.version == spec.version:
-        # In the corpus's order, not the clip table's: that may be what is to be written again.
-        rows = {row.clip: row for row in dataset.rows(spec.stream) if row.status == "done"}
-        folder, choices = dataset.stream_folder(spec.stream, spec.version), dataset.choices(spec.stream, spec.version)
-        for clip, features in ShardView(folder, rows, [one.id for one in clips], choices).in_order():
+        for clip, features in dataset.native(spec.stream).in_order():
             texts[clip] = str(features.notes["text"]), features.notes.get("language")
 
     def said(clip: Clip) -> Clip:
