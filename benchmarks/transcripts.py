@@ -1,9 +1,9 @@
 """Word error rate and word times of text.asr on clips whose sentences are known: GRID's and RAVDESS's.
 
-    python -m benchmarks.transcripts DIR --model DIR/whisper-base [--limit N] [--out FILE]
+    python -m benchmarks.transcripts DIR --model DIR/whisper-base [--limit N] [--out DIR]
 
-DIR is the folder ``data`` of ../shared. Each line of the file (JSON) is a clip, so that a run that is stopped goes on;
-clips are taken in an order that is mixed once and for all, so that the first ones are a fair sample. Words are compared
+DIR is the folder ``data`` of ../shared. Each line of a file in --out (JSON) is a clip, so that a run that is stopped
+goes on; clips are taken in an order that is mixed once and for all, so that the first ones are a fair sample. Words are compared
 without case and punctuation (jiwer); `as said` also with numbers as words, as `P2` for GRID's `p two`. A word's time
 agrees with the voice activity detector where its middle lies in speech: `as heard` for the times of the model itself,
 `as given` for those of the stream, which are cut to the speech.
@@ -67,6 +67,7 @@ def transcribe(sentences: list[Sentence], model: str, out: Path) -> Iterator[dic
     known = {line["clip"]: line for line in map(json.loads, out.open())} if out.is_file() else {}
     # Without the detector, so that the model's own times are kept; `in_time` cuts them below.
     heard = create("text.asr", {"model": model, "vad": 0})
+    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         for sentence in sentences:
             if sentence.name not in known:
