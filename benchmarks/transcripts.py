@@ -3,10 +3,10 @@
     python -m benchmarks.transcripts DIR --model DIR/whisper-base [--limit N] [--out DIR]
 
 DIR is the folder ``data`` of ../shared. Each line of a file in --out (JSON) is a clip, so that a run that is stopped
-goes on; clips are taken in an order that is mixed once and for all, so that the first ones are a fair sample. Words are compared
-without case and punctuation (jiwer); `as said` also with numbers as words, as `P2` for GRID's `p two`. A word's time
-agrees with the voice activity detector where its middle lies in speech: `as heard` for the times of the model itself,
-`as given` for those of the stream, which are cut to the speech.
+goes on; clips are taken in an order that is mixed once and for all, so that the first ones are a fair sample. Words are
+compared without case and punctuation (jiwer); `as said` also with numbers as words, as `P2` for GRID's `p two`. A
+word's time agrees with the voice activity detector where its middle lies in speech: `as heard` for the times of the
+model itself, `as given` for those of the stream, which are cut to the speech.
 """
 
 from __future__ import annotations
