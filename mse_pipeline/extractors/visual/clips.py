@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -20,8 +19,9 @@ from mse_pipeline.extractors.encoder import Encoder, EncoderConfig
 from mse_pipeline.extractors.families import Tower, reads, refusal
 from mse_pipeline.extractors.pretrained import load_preprocessor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
-from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
+from mse_pipeline.extractors.visual.mtcnn import require_face
 from mse_pipeline.extractors.visual.policy import Policy
+from mse_pipeline.extractors.visual.transformers import EncodedFace
 from mse_pipeline.extractors.visual.whole import FrameConfig
 from mse_pipeline.media.frames import FrameBatch
 from mse_pipeline.store.features import Features
@@ -303,7 +303,9 @@ class VisualTransformersClipConfig(FaceConfig, WindowConfig):
         return policy
 
 
-class VisualTransformersClip(WindowEncoder[VisualTransformersClipConfig], FaceExtractor[VisualTransformersClipConfig]):
+class VisualTransformersClip(
+    EncodedFace, WindowEncoder[VisualTransformersClipConfig], FaceExtractor[VisualTransformersClipConfig]
+):
     """Stream ``visual.transformers_clip``, (T, D), one row a window of frames of the followed face.
 
     VideoMAE (Tong et al. 2022), TimeSformer (Bertasius et al. 2021), ViViT (Arnab et al. 2021), V-JEPA 2 (Assran et al.
@@ -316,19 +318,9 @@ class VisualTransformersClip(WindowEncoder[VisualTransformersClipConfig], FaceEx
     Config = VisualTransformersClipConfig
 
     @property
-    def face(self) -> FaceConfig:
-        """How faces are found."""
-        return face_config(self.config)
-
-    @property
     def step(self) -> float:
         """Seconds from one window to the next."""
         return self.hop / self.config.rate
-
-    def model_digest(self) -> str:
-        """Digest of the weights that find and know faces, and of the encoder's files."""
-        own = f"{self.face.weights_digest()} {super().model_digest()}"
-        return hashlib.blake2b(own.encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

@@ -20,7 +20,8 @@ from mse_pipeline.extractors import pretrained
 from mse_pipeline.extractors.base import Extractor, FaceExtractor, FrameExtractor
 from mse_pipeline.extractors.trial import try_out
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
-from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
+from mse_pipeline.extractors.visual.mtcnn import require_face
+from mse_pipeline.extractors.visual.transformers import EncodedFace
 from mse_pipeline.extractors.visual.weights import models_folder
 from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
 from mse_pipeline.model_files import weight_files
@@ -245,7 +246,7 @@ class VisualTimmConfig(FaceConfig, TimmConfig):
     """Options of `VisualTimm`: the model, and how faces are found."""
 
 
-class VisualTimm(TimmEncoder[VisualTimmConfig], FaceExtractor[VisualTimmConfig]):
+class VisualTimm(EncodedFace, TimmEncoder[VisualTimmConfig], FaceExtractor[VisualTimmConfig]):
     """Stream ``visual.timm``, (T, D), one row a sampled frame: the followed face as an image model of timm sees it.
 
     The values are what the model's classifier would read: its pooled features (Wightman 2019, "PyTorch Image Models").
@@ -255,19 +256,9 @@ class VisualTimm(TimmEncoder[VisualTimmConfig], FaceExtractor[VisualTimmConfig])
     Config = VisualTimmConfig
 
     @property
-    def face(self) -> FaceConfig:
-        """How faces are found."""
-        return face_config(self.config)
-
-    @property
     def step(self) -> float:
         """Seconds from one sampled frame to the next."""
         return 1.0 / self.config.rate
-
-    def model_digest(self) -> str:
-        """Digest of the weights that find and know faces, and of the model."""
-        own = f"{self.face.weights_digest()} {super().model_digest()}"
-        return hashlib.blake2b(own.encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

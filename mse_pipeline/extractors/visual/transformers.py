@@ -224,7 +224,26 @@ class VisualTransformersConfig(FaceConfig, PictureConfig):
     """Options of `VisualTransformers`: the encoder, and how faces are found."""
 
 
-class VisualTransformers(PictureEncoder[VisualTransformersConfig], FaceExtractor[VisualTransformersConfig]):
+class EncodedFace:
+    """What extractors have in common that show the followed face to a chosen model; stands before the other bases."""
+
+    config: Any
+
+    @property
+    def face(self) -> FaceConfig:
+        """How faces are found."""
+        return face_config(self.config)
+
+    def model_digest(self) -> str:
+        """Digest of the weights that find and know faces, and of the model's files."""
+        of_model: str = super().model_digest()  # type: ignore[misc]
+        own = f"{self.face.weights_digest()} {of_model}"
+        return hashlib.blake2b(own.encode(), digest_size=16).hexdigest()
+
+
+class VisualTransformers(
+    EncodedFace, PictureEncoder[VisualTransformersConfig], FaceExtractor[VisualTransformersConfig]
+):
     """Stream ``visual.transformers``, (T, D), one row a sampled frame: the followed face as a vision encoder sees it.
 
     Any vision transformer: ViT and its facial-expression kin (Dosovitskiy et al. 2021, "An Image is Worth 16x16
@@ -238,19 +257,9 @@ class VisualTransformers(PictureEncoder[VisualTransformersConfig], FaceExtractor
     Config = VisualTransformersConfig
 
     @property
-    def face(self) -> FaceConfig:
-        """How faces are found."""
-        return face_config(self.config)
-
-    @property
     def step(self) -> float:
         """Seconds from one sampled frame to the next."""
         return 1.0 / self.config.rate
-
-    def model_digest(self) -> str:
-        """Digest of the weights that find and know faces, and of the encoder's files."""
-        own = f"{self.face.weights_digest()} {super().model_digest()}"
-        return hashlib.blake2b(own.encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.
