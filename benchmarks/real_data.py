@@ -68,10 +68,10 @@ def ravdess(shared: Path, folder: Path) -> store.Dataset:
 def ravdess_whisper(shared: Path, folder: Path, whisper: Path) -> store.Dataset:
     """The same clips heard by Whisper's encoder: the mean of its last hidden states, as `acoustic.transformers`."""
     cache = folder / "cache"
-    if not _is_there(cache, "ravdess", 1):
-        options = f"{{model: {whisper}, last: {WHISPER_LAST}}}"
-        settings = ("name=ravdess", f"streams={{acoustic.transformers: {options}}}")
-        _extract(_ravdess_table(shared, folder), shared, cache, settings)
+    options = f"{{model: {whisper}, last: {WHISPER_LAST}}}"
+    settings = ("name=ravdess", f"streams={{acoustic.transformers: {options}}}")
+    # It takes long: one that was stopped midway goes on, and where nothing is missing nothing is done.
+    _extract(_ravdess_table(shared, folder), shared, cache, settings)
     return store.open(cache)["ravdess"]
 
 
