@@ -44,6 +44,7 @@ BELOW = {
     "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors"},
     "inspection": FOUNDATION | {"media", "store", "alignment"},
     "sample": FOUNDATION | {"store"},
+    "doctor": FOUNDATION | {"store", "extractors"},
 }
 BELOW["cli"] = set(BELOW)
 HEAVY = {

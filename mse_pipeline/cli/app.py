@@ -13,6 +13,7 @@ from mse_pipeline.cli import (
     cache,
     datasets,
     demo,
+    doctor,
     evaluate,
     exchange,
     extract,
@@ -38,6 +39,7 @@ app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)
+app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
 app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
