@@ -56,7 +56,9 @@ class AdapterConfig:
         visual_dim: Values a row of the visual stream; None for an adapter without it.
         acoustic_hidden: Width of the acoustic LSTM, or of that in whose place another encoder stands.
         visual_hidden: Width of the visual LSTM, likewise.
-        pseudo_tokens: How many embeddings the backbone gets to read.
+        pseudo_tokens: How many embeddings the backbone gets to read; 0 where it reads texts alone, and a head reads its
+            state at the end of the prompt and the fused vector. Then nothing of the backbone is computed in training,
+            and the projector and the fusion, which make pseudo tokens, are not there.
         dropout: Share of the encoders' states, and of what a head reads, that training sets to zero.
         fusion_dim: Width in which the modalities meet.
         scales: Divisors of `hidden_size` for the inner widths of the fusion's MLPs.
@@ -105,8 +107,9 @@ class AdapterConfig:
     residual: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "pseudo_tokens", "fusion_dim"):
+        for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "fusion_dim"):
             _check_size(name, getattr(self, name))
+        _check_size("pseudo_tokens", self.pseudo_tokens, least=0)
         for name in ("acoustic_dim", "visual_dim"):
             if getattr(self, name) is not None:
                 _check_size(name, getattr(self, name))
@@ -124,7 +127,7 @@ class AdapterConfig:
             raise UsageError(
                 "An adapter without text, acoustic and visual reads nothing: leave at most two of them out."
             )
-        if self.fusion and max(self.scales) > self.hidden_size:
+        if self.fusion and self.pseudo_tokens and max(self.scales) > self.hidden_size:
             raise UsageError(
                 f"The adapter's scale {max(self.scales)} leaves no width: the backbone's hidden_size is only "
                 f"{self.hidden_size}. Take a wider backbone or smaller scales."
@@ -158,6 +161,12 @@ class AdapterConfig:
             raise UsageError(f"The adapter's pseudo_size must be a number above 0, but is {size!r}.")
         if self.head is not None:
             _check_size("head", self.head)
+        if self.pseudo_tokens == 0 and (self.head is None or not self.residual or self.place != "before-answer"):
+            raise UsageError(
+                "Without pseudo tokens the backbone reads nothing of the modalities, so a head must: set "
+                "training.answer: head, training.residual: true and training.place: before-answer, or "
+                "training.pseudo_tokens to 1 or more."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""
@@ -193,6 +202,6 @@ class AdapterConfig:
         return cls(**sizes)
 
 
-def _check_size(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
-        raise UsageError(f"The adapter's {name} must be a whole number from 1 to {_LARGEST}, but is {value!r}.")
+def _check_size(name: str, value: object, least: int = 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
+        raise UsageError(f"The adapter's {name} must be a whole number from {least} to {_LARGEST}, but is {value!r}.")

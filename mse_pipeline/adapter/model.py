@@ -247,7 +247,8 @@ class TrainedModel(nn.Module, ABC):
                 config.head,
                 dropout=config.dropout,
                 clip_width=self.clip_width if config.residual else None,
-                behind_prompt=config.place == "before-answer",
+                # Without pseudo tokens, the state at the prompt's end is the last one.
+                behind_prompt=config.place == "before-answer" and config.pseudo_tokens > 0,
             )
 
     @abstractmethod
@@ -311,11 +312,14 @@ class MSEAdapter(TrainedModel):
         self.mixer = None
         if config.text:
             self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer, residual=residual)
-        self.fusion = None
+        self.fusion = self.projector = self.rescale = None
+        if not config.pseudo_tokens:
+            return
         if config.fusion:
             self.fusion = MultiScaleFusion(config.hidden_size, width, config.scales, residual=residual)
         self.projector = Projector(width, config.hidden_size, config.pseudo_tokens)
-        self.rescale = None if config.pseudo_size is None else Rescale(config.pseudo_size)
+        if config.pseudo_size is not None:
+            self.rescale = Rescale(config.pseudo_size)
 
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
         self,
@@ -355,6 +359,8 @@ class MSEAdapter(TrainedModel):
     def pseudo_and_clips(self, *given: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Pseudo tokens as `forward` makes them, and (B, fusion_dim) the fused vectors that they are made of."""
         fused = self._fuse(*given)
+        if self.projector is None:
+            return fused.new_zeros(len(fused), 0, self.config.hidden_size), fused
         tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
         return (tokens if self.rescale is None else self.rescale(tokens)), fused
 

@@ -222,7 +222,8 @@ class Training(Section):
         patience: Epochs without a better validation score before training stops (paper: 8 for classes, 10 for numbers).
         clip_norm: Largest norm of all gradients together; None for no limit.
         seeds: One training for each.
-        pseudo_tokens: Tokens n that the adapter makes for a clip.
+        pseudo_tokens: Tokens n that the adapter makes for a clip; 0 where a head reads the fused vector beside the
+            backbone's state, and the backbone reads each text once in a training.
         acoustic_hidden: Width of the acoustic LSTM, or of that in whose place another encoder stands.
         visual_hidden: Width of the visual LSTM, likewise.
         dropout: Share of the encoders' states, and of what a head reads, that is dropped in training.
@@ -271,7 +272,7 @@ class Training(Section):
     patience: Annotated[Whole, Field(ge=1)] = 8
     clip_norm: Annotated[Number, Field(gt=0)] | None = None
     seeds: tuple[Whole, ...] = (1111, 2222, 3333, 4444, 5555)
-    pseudo_tokens: Annotated[Whole, Field(ge=1, le=1024)] = 4
+    pseudo_tokens: Annotated[Whole, Field(ge=0, le=1024)] = 4
     acoustic_hidden: Annotated[Whole, Field(ge=1)] = 64
     visual_hidden: Annotated[Whole, Field(ge=1)] = 32
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0

@@ -312,7 +312,9 @@ def prepare(
             [example.distribution for example in learned if example.distribution],
         ),
         places=_places(dataset, about),
-        states=PromptStates(backbone) if kept is not None and backbone.device.type != "meta" else None,
+        states=PromptStates(backbone, go_on=config.pseudo_tokens > 0)
+        if kept is not None and backbone.device.type != "meta"
+        else None,
         kept_bytes=kept or 0,
     )
 
@@ -352,7 +354,7 @@ def _kept_bytes(
         return None
     spoken = batcher.tokens(chosen) if config.text else [((), ())]
     read = (before_pseudo(prompt, config.place, context=context, text=text) for context, text in spoken)
-    return kept_bytes(backbone, read)
+    return kept_bytes(backbone, read, go_on=config.pseudo_tokens > 0)
 
 
 def embedding_size(backbone: Backbone) -> float:

@@ -279,20 +279,25 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     head = adapter.head
     if head is None or reading.clips is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
-    behind_prompt = adapter.config.place == "before-answer"
+    if reading.pseudo == 0 and reading.ends is not None:
+        return _answer_scores(head(reading.ends, reading.clips), answers, head.width)
+    behind_prompt = adapter.config.place == "before-answer" and reading.pseudo > 0
     # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
     count = reading.pseudo + 1 if behind_prompt and reading.ends is None else 1
     states = answer_states(backbone, reading, count)
     prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
-    values: torch.Tensor = head(states[:, -1], reading.clips, prompt)
+    return _answer_scores(head(states[:, -1], reading.clips, prompt), answers, head.width)
+
+
+def _answer_scores(values: torch.Tensor, answers: Answers, unsure: torch.Tensor | None) -> torch.Tensor:
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
-    if isinstance(answers.task, Classification) or head.width is None:
+    if isinstance(answers.task, Classification) or unsure is None:
         return values.log_softmax(1)
     numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
     half = (numbers[-1] - numbers[0]) / 2
     middle = numbers[0] + half + half * values
-    width = half * functional.softplus(head.width)  # at the start, a fifth of half the range
+    width = half * functional.softplus(unsure)  # at the start, a fifth of half the range
     return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
 
 

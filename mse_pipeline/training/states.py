@@ -29,7 +29,8 @@ class ReadBefore:
     """What a backbone holds of sequences that it has read.
 
     Attributes:
-        past: A cache of transformers with their keys and values, for one pass of the model alone.
+        past: A cache of transformers with their keys and values, for one pass of the model alone; None where nothing
+            goes on from them.
         mask: (B, K) bool, False where padding is, in front.
         ends: (B, d) the last state of each, behind the backbone's last norm.
     """
@@ -46,6 +47,7 @@ class PromptStates:
 
     Args:
         backbone: The frozen model.
+        go_on: Whether pseudo tokens follow. Where none do, the last states alone are kept.
 
     Examples:
         >>> from mse_pipeline.backbones import load
@@ -55,8 +57,8 @@ class PromptStates:
         ([[True, True, True], [False, True, True]], 3)
     """
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
+    def __init__(self, backbone: Backbone, *, go_on: bool = True) -> None:
+        self._backbone, self._go_on = backbone, go_on
         self._kept: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, sequences: Sequence[tuple[int, ...]]) -> ReadBefore:
@@ -64,21 +66,26 @@ class PromptStates:
         from transformers import DynamicCache
 
         kept, ends = zip(*(self._of_one(ids) for ids in sequences), strict=True)
-        longest = max(one.shape[3] for one in kept)
+        longest = max(map(len, sequences))
+        mask = torch.zeros(len(sequences), longest, dtype=torch.bool, device=ends[0].device)
+        for clip, ids in enumerate(sequences):
+            mask[clip, longest - len(ids) :] = True
+        if not self._go_on:
+            return ReadBefore(None, mask, torch.stack(ends))
         layers, pair, heads, _, width = kept[0].shape
         padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
-        mask = torch.zeros(len(kept), longest, dtype=torch.bool, device=padded.device)
         for clip, one in enumerate(kept):
-            begin = longest - one.shape[3]
-            padded[:, :, clip, :, begin:] = one
-            mask[clip, begin:] = True
+            padded[:, :, clip, :, longest - one.shape[3] :] = one
         past = DynamicCache()
         for layer, (keys, values) in enumerate(padded):
             past.update(keys, values, layer)
         return ReadBefore(past, mask, torch.stack(ends))
 
     def _of_one(self, ids: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values (layers, 2, heads, tokens, width of a head) of one sequence, and its last state (d,)."""
+        """Keys and values (layers, 2, heads, tokens, width of a head) of one sequence, and its last state (d,).
+
+        Of keys and values that nothing goes on from, nothing.
+        """
         from transformers import DynamicCache
 
         if ids not in self._kept:
@@ -88,12 +95,14 @@ class PromptStates:
                 # A cache of one's own, as the model's would drop what lies outside of a layer's sliding window.
                 empty = DynamicCache()
                 output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
-                kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
+                kept = torch.empty(0)
+                if self._go_on:
+                    kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
                 self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
         return self._kept[ids]
 
 
-def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> int | None:
+def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]], *, go_on: bool = True) -> int | None:
     """Bytes of the states of sequences; None where they cannot be kept.
 
     They can where the family is known to allow it, and the memory is large enough.
@@ -101,10 +110,15 @@ def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> int 
     Args:
         backbone: The frozen model, or its outline.
         sequences: All that would be kept; those that are alike are kept once.
+        go_on: As of `PromptStates`.
     """
     if backbone.family not in CACHE_FAMILIES:
         return None
-    size = sum(map(len, set(sequences))) * bytes_per_token(backbone)
+    different = set(sequences)
+    if go_on:
+        size = sum(map(len, different)) * bytes_per_token(backbone)
+    else:
+        size = len(different) * backbone.hidden_size * torch.empty((), dtype=backbone.dtype).element_size()
     return size if size <= _memory(backbone.device) // _SHARE else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -56,6 +58,37 @@ def test_kept_states_change_neither_loss_nor_gradient_nor_score(architecture, pl
         for found in seen[1:]:
             for value, expected in zip(found, seen[0], strict=True):
                 assert_close(value, expected, 1e-4)
+
+
+ALONE = {"pseudo_tokens": 0, "place": "before-answer", "residual": True}
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) & CACHE_FAMILIES))
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_without_pseudo_tokens_a_head_reads_what_the_backbone_makes_of_the_text_alone(architecture, task):
+    backbone = small_backbone(architecture)
+    adapter, prompt, answers = parts(backbone, task, **ALONE)
+    batch, calls = make_batch(backbone), []
+    states = PromptStates(backbone, go_on=False)
+    plain = score_steps(backbone, adapter, prompt, answers, batch)
+    read_once = score_steps(backbone, adapter, prompt, answers, batch, states)
+    backbone.model.base_model.register_forward_pre_hook(lambda module, given: calls.append(1))
+    again = score_steps(backbone, adapter, prompt, answers, batch, states)
+    assert_close(read_once, plain, 1e-4)
+    assert torch.equal(again, read_once)
+    assert not calls
+    assert states.of([(1, 2)]).past is None
+    answer_loss(backbone, adapter, prompt, answers, batch, states=states).backward()
+    assert all(weight.grad is not None for weight in adapter.parameters())
+    changed = replace(batch, acoustic=batch.acoustic + 1)
+    assert not torch.allclose(score_steps(backbone, adapter, prompt, answers, changed, states), plain)
+
+
+@pytest.mark.parametrize("changed", [{"head": None}, {"residual": False}, {"place": "before-text"}])
+def test_without_pseudo_tokens_something_must_read_the_modalities(changed):
+    sizes = {"hidden_size": 64, "acoustic_dim": 5, "visual_dim": 3, "head": 3}
+    with pytest.raises(UsageError, match=r"answer: head.*pseudo_tokens to 1 or more"):
+        AdapterConfig(**{**sizes, **ALONE, **changed})
 
 
 @pytest.mark.parametrize("architecture", ["gemma3_text", "gemma2", "mistral"])
@@ -144,6 +177,7 @@ def test_states_are_kept_where_memory_and_family_allow_it(monkeypatch):
     assert kept_bytes(backbone, [(1, 2, 3), (1, 2, 3), (4, 5)]) == 5 * a_token
     assert kept_bytes(backbone, [(1, 2, 3), (4, 5, 6)]) is None
     assert kept_bytes(small_backbone("bloom"), [(1,)]) is None
+    assert kept_bytes(backbone, [(1, 2, 3), (1, 2, 3), (4, 5)], go_on=False) == 2 * 4 * backbone.hidden_size
 
 
 def test_a_head_reads_the_state_that_the_answer_would_be_made_of():

@@ -136,11 +136,14 @@ def test_the_last_epoch_is_the_result_where_it_is_to_be_kept(job, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
-@pytest.mark.parametrize("encoder", ["attentive", "bilstm-attentive"])
-def test_a_head_behind_the_prompt_learns_and_predicts_from_its_folder(made_dataset, tiny, tmp_path, kind, encoder):
+@pytest.mark.parametrize(("encoder", "pseudo"), [("attentive", 1), ("attentive", 0), ("bilstm-attentive", 4)])
+def test_a_head_behind_the_prompt_learns_and_predicts_from_its_folder(
+    made_dataset, tiny, tmp_path, kind, encoder, pseudo
+):
     dataset = made_dataset(kind)
     changes = {"encoder": encoder, "answer": "head", "place": "before-answer", "pseudo_scale": "matched"}
-    settings = SETTINGS.model_copy(update={**changes, "residual": True, "adam_epsilon": 1e-8, **LONGER})
+    changes |= {"pseudo_tokens": pseudo, "residual": True, "adam_epsilon": 1e-8}
+    settings = SETTINGS.model_copy(update={**changes, **LONGER})
     made = prepare(dataset, tiny, settings, choose_streams(dataset, asked={}), WORDING)
     assert made.states is not None
     (result,) = train(made, tmp_path / "runs", seeds=[1])
