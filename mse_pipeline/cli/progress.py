@@ -1,15 +1,17 @@
-"""Progress bars on stderr, with rate and time left."""
+"""Progress on stderr, with rate and time left: a bar on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from rich import progress as rich_progress
 from rich.text import Text
 
-from mse_pipeline.cli.output import remark, settings, stderr
+from mse_pipeline.cli.output import printable, remark, settings, stderr
 from mse_pipeline.errors import MseError, explain, goes_on, number_of
 
 
@@ -22,9 +24,75 @@ class RateColumn(rich_progress.ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
+class LeftColumn(rich_progress.ProgressColumn):
+    """Time to the end, as far as it is known."""
+
+    def render(self, task: rich_progress.Task) -> Text:
+        """The time and "left", or nothing."""
+        seconds = seconds_left(task)
+        return Text("" if seconds is None else f"{_clock(seconds)} left", style="progress.remaining")
+
+
+def seconds_left(task: rich_progress.Task) -> float | None:
+    """How long a task still takes at its pace of late, or at that since its beginning; None while nothing is done."""
+    if task.total is None or not task.completed or task.finished:
+        return None
+    if task.time_remaining is not None:
+        return task.time_remaining
+    return (task.elapsed or 0.0) * (task.total - task.completed) / task.completed
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+class Lines(rich_progress.Progress):
+    """Progress for where nothing can be drawn, as in the log of nohup or Slurm: a line a minute.
+
+    The first comes after some seconds, so that short work says nothing and long work shows soon that it goes on.
+
+    Args:
+        unit: What is counted.
+        first: Seconds to the first line.
+        every: Seconds from line to line.
+    """
+
+    def __init__(self, unit: str, *, first: float = 10.0, every: float = 60.0) -> None:
+        super().__init__(console=stderr(), disable=True)
+        self._unit, self._first, self._every = unit, first, every
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin to speak."""
+        threading.Thread(target=self._speak, daemon=True).start()
+
+    def stop(self) -> None:
+        """Say no more."""
+        self._ended.set()
+
+    def _speak(self) -> None:
+        wait = self._first
+        while not self._ended.wait(wait):
+            for task in self.tasks:
+                self.console.print(printable(self.line(task)), markup=False, soft_wrap=True)  # one line in a log
+            wait = self._every
+
+    def line(self, task: rich_progress.Task) -> str:
+        """What is said of a task."""
+        done = f" {task.completed:,.0f} of {task.total:,.0f} {self._unit}," if task.total else ""
+        speed = f" {task.speed:.1f}/s," if task.speed else ""
+        left = seconds_left(task)
+        so_far = f" {_clock(task.elapsed or 0.0)} so far" + ("" if left is None else f", {_clock(left)} left")
+        note = task.fields.get("note")
+        return f"{task.description}:{done}{speed}{so_far}{f'; {note}' if note else ''}"
+
+
 @contextmanager
 def bar(unit: str) -> Iterator[rich_progress.Progress]:
     """A progress display for work that the same command can continue later; --quiet hides it.
+
+    Args:
+        unit: What is counted, as "clips".
 
     Raises:
         MseError: An error of the operating system, for example a full disk.
@@ -37,11 +105,17 @@ def bar(unit: str) -> Iterator[rich_progress.Progress]:
         rich_progress.TextColumn(unit),
         RateColumn(),
         rich_progress.TimeElapsedColumn(),
-        rich_progress.TextColumn("left"),
-        rich_progress.TimeRemainingColumn(),
+        LeftColumn(),
         rich_progress.TextColumn("{task.fields[note]}"),
     )
-    with rich_progress.Progress(*columns, console=stderr(), disable=settings.quiet, transient=True) as progress:
+    console = stderr()
+    drawn = console.is_terminal or settings.quiet
+    shown = (
+        rich_progress.Progress(*columns, console=console, disable=settings.quiet, transient=True)
+        if drawn
+        else Lines(unit)
+    )
+    with shown as progress:
         try:
             yield progress
         except OSError as error:
