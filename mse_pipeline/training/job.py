@@ -30,7 +30,7 @@ from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.states import PromptStates, kept_bytes
+from mse_pipeline.training.states import CACHE_FAMILIES, PromptStates, kept_bytes
 from mse_pipeline.training.stored import StoredTraining
 
 MODALITIES = ("acoustic", "visual")
@@ -169,7 +169,8 @@ class Job:
         coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
-        states: Of what stands before the pseudo tokens, where it can be kept over the epochs; None where not.
+        states: Of what stands before the pseudo tokens, or of the prompt's beginning alone where the memory does not
+            hold them; None where the backbone does not go on from them.
         kept_bytes: Memory that these take when all are made.
         recipe: Where the settings came from, those that the command gave, and the recipe that was made of them; kept
             in run.json, so that a reader can tell. What counts of it is in `about`.
@@ -312,7 +313,7 @@ def prepare(
             [example.distribution for example in learned if example.distribution],
         ),
         places=_places(dataset, about),
-        states=PromptStates(backbone) if kept is not None and backbone.device.type != "meta" else None,
+        states=_states(backbone, only_beginning=kept is None),
         kept_bytes=kept or 0,
     )
 
@@ -347,12 +348,17 @@ def _unlabelled(chosen: Sequence[Example]) -> bool:
 def _kept_bytes(
     backbone: Backbone, config: AdapterConfig, prompt: Prompt, batcher: Batcher, chosen: Sequence[Example]
 ) -> int | None:
-    """Bytes of the states of what stands before the pseudo tokens; None where little does, or where none are kept."""
-    if config.place == "before-text":
-        return None
+    """Bytes of the states of what stands before the pseudo tokens; None where they cannot be kept."""
     spoken = batcher.tokens(chosen) if config.text else [((), ())]
     read = (before_pseudo(prompt, config.place, context=context, text=text) for context, text in spoken)
     return kept_bytes(backbone, read)
+
+
+def _states(backbone: Backbone, *, only_beginning: bool) -> PromptStates | None:
+    """States of the backbone, where it goes on from them; an outline has none."""
+    if backbone.family not in CACHE_FAMILIES or backbone.device.type == "meta":
+        return None
+    return PromptStates(backbone, only_beginning=only_beginning)
 
 
 def embedding_size(backbone: Backbone) -> float:
@@ -501,6 +507,8 @@ def restore(
         batcher=Batcher(Texts(backbone, room), streams, stored.normalisers),
         normalisers=stored.normalisers,
         about=about.model_dump(mode="json"),
+        # Each text is read once.
+        states=_states(backbone, only_beginning=True),
     )
 
 

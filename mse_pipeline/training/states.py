@@ -46,6 +46,8 @@ class PromptStates:
 
     Args:
         backbone: The frozen model.
+        only_beginning: Whether they are those of the prompt's beginning alone, which all clips share: where each text
+            is read once, or where the memory does not hold all of them.
 
     Examples:
         >>> from mse_pipeline.backbones import load
@@ -55,7 +57,8 @@ class PromptStates:
         ([[True, True, True], [False, True, True]], 3)
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, only_beginning: bool = False) -> None:
+        self.only_beginning = only_beginning
         self._backbone = backbone
         self._kept: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -65,13 +68,16 @@ class PromptStates:
 
         kept, ends = zip(*(self._of_one(ids) for ids in sequences), strict=True)
         longest = max(one.shape[3] for one in kept)
-        layers, pair, heads, _, width = kept[0].shape
-        padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
-        mask = torch.zeros(len(kept), longest, dtype=torch.bool, device=padded.device)
-        for clip, one in enumerate(kept):
-            begin = longest - one.shape[3]
-            padded[:, :, clip, :, begin:] = one
-            mask[clip, begin:] = True
+        mask = torch.ones(len(kept), longest, dtype=torch.bool, device=kept[0].device)
+        if all(one is kept[0] for one in kept):
+            padded = kept[0].unsqueeze(2).expand(-1, -1, len(kept), -1, -1, -1)
+        else:
+            layers, pair, heads, _, width = kept[0].shape
+            padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
+            for clip, one in enumerate(kept):
+                begin = longest - one.shape[3]
+                padded[:, :, clip, :, begin:] = one
+                mask[clip, :begin] = False
         past = DynamicCache()
         for layer, (keys, values) in enumerate(padded):
             past.update(keys, values, layer)
@@ -91,6 +97,20 @@ class PromptStates:
                 kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
                 self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
         return self._kept[ids]
+
+
+def goes_on(backbone: Backbone, length: int) -> bool:
+    """Whether the backbone goes on from keys and values of its own, with padding behind them, up to this length.
+
+    A sliding window counts the padding, so the sequence must not outgrow it.
+    """
+    return backbone.family in CACHE_FAMILIES and within_window(backbone, length)
+
+
+def within_window(backbone: Backbone, length: int) -> bool:
+    """Whether a sequence of this length fits into the model's sliding window, if it has one."""
+    window = getattr(backbone.model.config.get_text_config(), "sliding_window", None)
+    return window is None or length <= window
 
 
 def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]]) -> int | None:
