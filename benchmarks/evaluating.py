@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -129,37 +131,44 @@ def against_competent(
     bench.adapter.eval()
     chosen = bench.clips[:clips]
     by_length = [chosen[place] for place in sorted(range(clips), key=bench.batcher.lengths(chosen).__getitem__)]
+    ways: dict[str, Callable[[], Any]] = {
+        "in order": lambda: competent(bench, chosen, size),
+        "answers alone": lambda: predicted(bench, chosen, probabilities=False),
+        "by length": lambda: competent(bench, by_length, size),
+        "with probabilities": lambda: predicted(bench, chosen, probabilities=True),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    made: dict[str, Any] = {}
+    for _ in range(rounds):
+        for way, call in ways.items():
+            begun = time.process_time()
+            made[way] = call()
+            seconds[way].append(time.process_time() - begun)
+    middle = {way: statistics.median(spent) for way, spent in seconds.items()}
     means = dict(zip(bench.answers.ids, answer_values(bench.task), strict=True))
-    after = continuations(bench.answers.ids)
-    bound = []
-    for said in competent(bench, chosen, size, bound=True):
-        whole = next(tuple(said[:end]) for end in range(len(said) + 1) if after.answer(tuple(said[:end])) is not None)
-        bound.append(means[whole])
+    bound = [means[whole(bench, said)] for said in competent(bench, chosen, size, bound=True)]
+    kind = "classes" if isinstance(bench.task, Classification) else "numbers"
     ratios = []
-    for ordered, order in (("in order", chosen), ("by length", by_length)):
-        for probabilities in (False, True):
-            slow, fast, _, _ = in_turn(
-                lambda order=order: competent(bench, order, size),
-                lambda probabilities=probabilities: predicted(bench, chosen, probabilities=probabilities),
-                rounds,
-                time.process_time,
-                warm=False,
-            )
-            values = predicted(bench, chosen, probabilities=probabilities).values.tolist()
-            same_answers = sum(one == other for one, other in zip(bound, values, strict=True))
-            kind = "classes" if isinstance(bench.task, Classification) else "numbers"
-            asked = "with probabilities" if probabilities else "answers alone"
+    for asked in ("answers alone", "with probabilities"):
+        same_answers = sum(one == other for one, other in zip(bound, made[asked].values.tolist(), strict=True))
+        for order in ("in order", "by length"):
             ratios.append(
                 Ratio(
-                    f"{clips} clips, {kind}, {asked}; competent generate on {size} at once, {ordered}; {bench.title}",
-                    slow,
-                    fast,
+                    f"{clips} clips, {kind}, {asked}; competent generate on {size} at once, {order}; {bench.title}",
+                    middle[order],
+                    middle[asked],
                     f"{same_answers} of {clips} answers are the same, {len(set(bound))} different ones; processor time "
-                    f"ours / generate {fast / slow:.2f}",
-                    {"sizes": asdict(sizes), "clips": clips, "batch": size, "same": same_answers, "ours": fast / slow},
+                    f"of ours / generate {middle[asked] / middle[order]:.2f}",
+                    {"sizes": asdict(sizes), "clips": clips, "batch": size, "same": same_answers, "seconds": seconds},
                 )
             )
     return ratios
+
+
+def whole(bench: Bench, said: Sequence[int]) -> tuple[int, ...]:
+    """The answer with which generated tokens begin."""
+    after = continuations(bench.answers.ids)
+    return next(ids for end in range(len(said) + 1) if after.answer(ids := tuple(said[:end])) is not None)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch
 
+from mse_pipeline.backbones.answering import answering
 from mse_pipeline.backbones.backbone import Backbone
 
 CACHE_FAMILIES = frozenset(
@@ -93,7 +94,8 @@ class PromptStates:
                 tokens = torch.tensor([ids], dtype=torch.int64, device=self._backbone.device)
                 # A cache of one's own, as the model's would drop what lies outside of a layer's sliding window.
                 empty = DynamicCache()
-                output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
+                with answering(self._backbone, 1):
+                    output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
                 kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
                 self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
         return self._kept[ids]
