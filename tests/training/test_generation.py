@@ -48,7 +48,7 @@ def test_generated_answers_are_those_of_the_tree(architecture):
                 with torch.inference_mode():
                     found = greedy_answers(backbone, read(backbone, adapter, prompt, batch, states), answers.ids)
                 assert [answers.value(index) for index in found] == expected
-    assert len(said) > 4
+    assert len(said) > 3  # not one answer to each task
 
 
 def test_only_what_is_to_be_chosen_takes_a_pass_and_only_possible_tokens_a_logit(monkeypatch):
