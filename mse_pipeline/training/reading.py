@@ -334,7 +334,9 @@ def _forward(
     optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
     past = {} if reading.past is None else {"past_key_values": reading.past}
     clips, new = reading.embeddings.shape[:2]
-    with kept_keys(backbone, clips, reading.known, new):
+    # Keys that are learned need their gradient.
+    learned = reading.past is not None and any(layer.keys.requires_grad for layer in reading.past.layers)
+    with kept_keys(backbone, clips, 0 if learned else reading.known, new):
         return backbone.model(
             inputs_embeds=reading.embeddings,
             attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
