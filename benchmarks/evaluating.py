@@ -6,6 +6,11 @@ reference does, and with those of the last one alone, as `generate` of today's t
 possible answers in one pass, in batches of like length. Both must tell the same where both are right: that is checked
 with the padding masked, on a backbone whose output embeddings are moved so that it answers with an answer at all.
 
+A competent script pads in front, each batch to its longest clip, masks the padding, and has `generate` keep keys and
+values, make the last position's logits alone, and stop behind the longest answer. `against_competent` measures that one
+in processor time, on clips in their order and sorted by length, beside our answers with and without probabilities; that
+both answer the same is told by `generate` bound to the answers' tokens, which is not timed.
+
 Run alone with ``python -m benchmarks.evaluating``; its options are those of ``benchmarks.training``. On a processor,
 the time is that of the tokens that are read; on a GPU, and with small backbones, that of the number of passes.
 """
@@ -14,20 +19,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from benchmarks.language_model import Bench, Sizes
 from benchmarks.timing import Ratio, in_turn
+from mse_pipeline.backbones.answers import answer_values
 from mse_pipeline.task import Classification, Regression, Task
 from mse_pipeline.training.examples import Example
-from mse_pipeline.training.scoring import decode, score_examples
+from mse_pipeline.training.generation import continuations
+from mse_pipeline.training.reading import read
+from mse_pipeline.training.scoring import Prediction, decode, predict_examples, score_examples
+from mse_pipeline.training.states import PromptStates
 
 BATCH = 16
 NUMBERS = Regression(-3.0, 3.0)
+SMALL = Sizes(width=512, layers=4, inner=1408, heads=8, vocabulary=32_000)
+DEEP = Sizes(width=1024, layers=24, inner=2816, heads=16, vocabulary=32_000)
 
 
 @torch.no_grad()
@@ -70,6 +83,92 @@ def ours(bench: Bench, clips: Sequence[Example]) -> list[float]:
         bench.backbone, bench.adapter, bench.prompt, bench.answers, batcher=bench.batcher, chosen=clips
     )
     return decode(steps, bench.answers).values.tolist()
+
+
+@torch.inference_mode()
+def competent(bench: Bench, clips: Sequence[Example], size: int = BATCH, *, bound: bool = False) -> list[list[int]]:
+    """Tokens that a competent script generates to each clip; `bound`: those of answers alone."""
+    bench.backbone.model._supports_logits_to_keep = lambda: True
+    after, most = continuations(bench.answers.ids), max(map(len, bench.answers.ids))
+    only = {"prefix_allowed_tokens_fn": lambda _, said: list(after.following(tuple(said.tolist()))) or [0]}
+    said: list[list[int]] = []
+    for begin in range(0, len(clips), size):
+        batch = bench.batcher.batch(clips[begin : begin + size])
+        reading = read(bench.backbone, bench.adapter, bench.prompt, batch)
+        made = bench.backbone.model.generate(
+            inputs_embeds=reading.embeddings,
+            attention_mask=reading.mask.to(torch.int64),
+            max_new_tokens=most,
+            min_new_tokens=most,
+            do_sample=False,
+            pad_token_id=0,
+            **(only if bound else {}),
+        )
+        said += made.tolist()
+    return said
+
+
+def predicted(bench: Bench, clips: Sequence[Example], *, probabilities: bool) -> Prediction:
+    """Ours, as `mse train` evaluates an epoch, or as it predicts in the end."""
+    states = PromptStates(bench.backbone, only_beginning=True)
+    return predict_examples(
+        bench.backbone,
+        bench.adapter,
+        bench.prompt,
+        bench.answers,
+        batcher=bench.batcher,
+        chosen=clips,
+        states=states,
+        probabilities=probabilities,
+    )
+
+
+def against_competent(
+    sizes: Sizes, task: Task | None = None, clips: int = 64, *, size: int = BATCH, rounds: int = 3
+) -> list[Ratio]:
+    """Ours, without probabilities and with them, beside the competent script: processor time, in turn."""
+    bench = Bench(sizes) if task is None else Bench(sizes, task)
+    bench.adapter.eval()
+    chosen = bench.clips[:clips]
+    by_length = [chosen[place] for place in sorted(range(clips), key=bench.batcher.lengths(chosen).__getitem__)]
+    ways: dict[str, Callable[[], Any]] = {
+        "in order": lambda: competent(bench, chosen, size),
+        "answers alone": lambda: predicted(bench, chosen, probabilities=False),
+        "by length": lambda: competent(bench, by_length, size),
+        "with probabilities": lambda: predicted(bench, chosen, probabilities=True),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    made: dict[str, Any] = {}
+    for _ in range(rounds):
+        for way, call in ways.items():
+            begun = time.process_time()
+            made[way] = call()
+            seconds[way].append(time.process_time() - begun)
+    middle = {way: statistics.median(spent) for way, spent in seconds.items()}
+    means = dict(zip(bench.answers.ids, answer_values(bench.task), strict=True))
+    bound = [means[whole(bench, said)] for said in competent(bench, chosen, size, bound=True)]
+    kind = "classes" if isinstance(bench.task, Classification) else "numbers"
+    ratios = []
+    for asked in ("answers alone", "with probabilities"):
+        same_answers = sum(one == other for one, other in zip(bound, made[asked].values.tolist(), strict=True))
+        for order in ("in order", "by length"):
+            ratios.append(
+                Ratio(
+                    f"{clips} clips, {kind}, {asked}; competent generate on {size} at once, {order}; {bench.title}",
+                    middle[order],
+                    middle[asked],
+                    f"{same_answers} of {clips} answers are the same, {len(set(bound))} different ones; processor time "
+                    f"of ours / generate {middle[asked] / middle[order]:.2f}",
+                    {"sizes": asdict(sizes), "clips": clips, "batch": size, "same": same_answers, "seconds": seconds},
+                )
+            )
+    return ratios
+
+
+def whole(bench: Bench, said: Sequence[int]) -> tuple[int, ...]:
+    """The answer with which generated tokens begin."""
+    after = continuations(bench.answers.ids)
+    return next(ids for end in range(len(said) + 1) if after.answer(ids := tuple(said[:end])) is not None)
 
 
 @torch.no_grad()
@@ -146,6 +245,10 @@ def run() -> list[Ratio]:
         measure(large, NUMBERS, clips=32),
         measure(tiny),
         measure(tiny, NUMBERS),
+        *against_competent(SMALL),
+        *against_competent(SMALL, NUMBERS),
+        *against_competent(DEEP, clips=32),
+        *against_competent(DEEP, NUMBERS, clips=32),
     ]
 
 
@@ -157,13 +260,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help="clips that generate reads at once")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--everywhere", action="store_true", help="generate makes logits of all positions")
+    parser.add_argument("--competent", action="store_true", help="beside a competent script, in processor time")
     parser.add_argument("--numbers", action="store_true", help="answers of four tokens in place of classes")
     arguments = parser.parse_args()
     sizes = Sizes(**{name: getattr(arguments, name) for name in asdict(Sizes())})
     task = NUMBERS if arguments.numbers else None
     options = {"size": arguments.batch, "rounds": arguments.rounds, "everywhere": arguments.everywhere}
-    ratio = measure(sizes, task, arguments.clips, **options)
-    print(json.dumps(ratio.to_dict(), indent=2))
+    if arguments.competent:
+        ratios = against_competent(sizes, task, arguments.clips, size=arguments.batch, rounds=arguments.rounds)
+    else:
+        ratios = [measure(sizes, task, arguments.clips, **options)]
+    for ratio in ratios:
+        print(json.dumps(ratio.to_dict(), indent=2))
 
 
 if __name__ == "__main__":

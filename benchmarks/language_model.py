@@ -43,6 +43,7 @@ class Sizes:
     layers: int = 4
     inner: int = 2816
     heads: int = 16
+    vocabulary: int = VOCABULARY
     dtype: str = "float32"
     device: str = "cpu"
 
@@ -51,7 +52,7 @@ class Sizes:
         from transformers import Qwen2Config, Qwen2ForCausalLM
 
         config = Qwen2Config(
-            vocab_size=VOCABULARY,
+            vocab_size=self.vocabulary,
             hidden_size=self.width,
             intermediate_size=self.inner,
             num_hidden_layers=self.layers,
@@ -82,7 +83,7 @@ class Bench:
     pseudo_tokens: int = 4
 
     def __post_init__(self) -> None:
-        tokenizer, texts = tokenizer_and_texts()
+        tokenizer, texts = tokenizer_and_texts(self.sizes.vocabulary)
         if self.sizes.name:
             self.backbone = backbones.load(self.sizes.name, self.sizes.dtype, self.sizes.device)
             tokenizer = self.backbone.tokenizer
@@ -145,11 +146,14 @@ class Bench:
         return whole, attention, batch.text_mask.sum(1)
 
 
-def tokenizer_and_texts() -> tuple[Any, list[str]]:
-    """Qwen's tokenizer and `CLIPS` of MELD's train texts; without ../shared, a small one and made texts as long."""
+def tokenizer_and_texts(vocabulary: int = VOCABULARY) -> tuple[Any, list[str]]:
+    """Qwen's tokenizer and `CLIPS` of MELD's train texts; without ../shared, a small one and made texts as long.
+
+    So, too, for a backbone with fewer tokens than Qwen's.
+    """
     folder, labels = SHARED / "models" / "qwen1-tiny", SHARED / "data" / "meld" / "current" / "train_sent_emo.csv"
     draw = random.Random(1)
-    if folder.is_dir() and labels.is_file():
+    if folder.is_dir() and labels.is_file() and vocabulary >= VOCABULARY:
         with labels.open(encoding="utf-8", newline="") as file:
             texts = [row["Utterance"] for row in csv.DictReader(file)]
         return backbones.load_tokenizer(folder)[0], draw.sample(texts, CLIPS)

@@ -31,6 +31,9 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mistral": ("MistralConfig", "MistralForCausalLM", SMALL),
     "glm": ("GlmConfig", "GlmForCausalLM", {**SMALL, "head_dim": 8}),
     "phi3": ("Phi3Config", "Phi3ForCausalLM", SMALL),
+    "granite": ("GraniteConfig", "GraniteForCausalLM", SMALL),
+    "cohere": ("CohereConfig", "CohereForCausalLM", SMALL),
+    "phi": ("PhiConfig", "PhiForCausalLM", SMALL),
     "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", SMALL),
     "gpt2": (
         "GPT2Config",

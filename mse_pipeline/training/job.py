@@ -5,7 +5,7 @@ Which stream of each modality a training reads, and which parts of the adapter i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
 from mse_pipeline.training.scoring import Decoding, check_decoding
-from mse_pipeline.training.states import PromptStates, kept_bytes
+from mse_pipeline.training.states import CACHE_FAMILIES, PromptStates, kept_bytes
 from mse_pipeline.training.stored import StoredTraining
 
 MODALITIES = ("acoustic", "visual")
@@ -169,7 +169,8 @@ class Job:
         coverage: Of how many clips each split is; empty likewise.
         weights: What the clips of each answer count in the loss; None for all alike.
         places: By stream, the options that change no value, such as where a model lies; kept beside `about`.
-        states: Of what stands before the pseudo tokens, where it can be kept over the epochs; None where not.
+        states: Of what stands before the pseudo tokens, or of the prompt's beginning alone where the memory does not
+            hold them; None where the backbone does not go on from them.
         kept_bytes: Memory that these take when all are made.
         recipe: Where the settings came from, those that the command gave, and the recipe that was made of them; kept
             in run.json, so that a reader can tell. What counts of it is in `about`.
@@ -291,7 +292,8 @@ def prepare(
         **({} if selection is None else {"where": selection.where}),
     }
     batcher = Batcher(Texts(backbone, room), streams, normalisers)
-    kept = _kept_bytes(backbone, config, prompt, batcher, [one for every in by_split.values() for one in every])
+    read_before = _read_before(config, prompt, batcher, [one for every in by_split.values() for one in every])
+    kept = kept_bytes(backbone, read_before, go_on=config.pseudo_tokens > 0)
     return Job(
         backbone=backbone,
         settings=settings,
@@ -312,9 +314,7 @@ def prepare(
             [example.distribution for example in learned if example.distribution],
         ),
         places=_places(dataset, about),
-        states=PromptStates(backbone, go_on=config.pseudo_tokens > 0)
-        if kept is not None and backbone.device.type != "meta"
-        else None,
+        states=_states(backbone, read_before if kept is not None else None, go_on=config.pseudo_tokens > 0),
         kept_bytes=kept or 0,
     )
 
@@ -346,15 +346,23 @@ def _unlabelled(chosen: Sequence[Example]) -> bool:
     return all(example.target == UNKNOWN for example in chosen)
 
 
-def _kept_bytes(
-    backbone: Backbone, config: AdapterConfig, prompt: Prompt, batcher: Batcher, chosen: Sequence[Example]
-) -> int | None:
-    """Bytes of the states of what stands before the pseudo tokens; None where little does, or where none are kept."""
-    if config.place == "before-text":
-        return None
+def _read_before(
+    config: AdapterConfig, prompt: Prompt, batcher: Batcher, chosen: Sequence[Example]
+) -> set[tuple[int, ...]]:
+    """Token ids of all that stands before the pseudo tokens of some clips."""
     spoken = batcher.tokens(chosen) if config.text else [((), ())]
-    read = (before_pseudo(prompt, config.place, context=context, text=text) for context, text in spoken)
-    return kept_bytes(backbone, read, go_on=config.pseudo_tokens > 0)
+    return {before_pseudo(prompt, config.place, context=context, text=text) for context, text in spoken}
+
+
+def _states(
+    backbone: Backbone, expected: Collection[tuple[int, ...]] | None, *, go_on: bool = True
+) -> PromptStates | None:
+    """States of what is expected, or of the prompt's beginning alone; None for an outline, and where none are kept."""
+    if backbone.family not in CACHE_FAMILIES or backbone.device.type == "meta":
+        return None
+    if expected is None:
+        return PromptStates(backbone, only_beginning=True)
+    return PromptStates(backbone, expected, go_on=go_on)
 
 
 def embedding_size(backbone: Backbone) -> float:
@@ -503,6 +511,8 @@ def restore(
         batcher=Batcher(Texts(backbone, room), streams, stored.normalisers),
         normalisers=stored.normalisers,
         about=about.model_dump(mode="json"),
+        # Each text is read once.
+        states=_states(backbone, None),
     )
 
 

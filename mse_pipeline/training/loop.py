@@ -23,7 +23,7 @@ from mse_pipeline.training.examples import UNKNOWN, Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.learning_rate import find_rate
 from mse_pipeline.training.processes import ALONE, Processes
-from mse_pipeline.training.scoring import decode, score_examples
+from mse_pipeline.training.scoring import predict_examples
 from mse_pipeline.training.step import PLAIN, Learner, TrainingOptions
 
 
@@ -34,7 +34,7 @@ class Predicted:
     Attributes:
         examples: The clips.
         values: Predicted class index or number of each.
-        probabilities: Of each answer, for each clip.
+        probabilities: Of each answer, for each clip; empty rows where nobody asked for them.
     """
 
     examples: Sequence[Example]
@@ -130,7 +130,7 @@ def fit_adapter(
         for _ in learn_epoch(job, learner, batches, progress):
             on_step(progress.step, len(batches))
             saved.save_if_due(progress)
-        scores = evaluate(job, predict_split(job, learner.evaluated, Split.VALID, processes))
+        scores = evaluate(job, predict_split(job, learner.evaluated, Split.VALID, processes, probabilities=False))
         record = {
             "epoch": progress.epoch,
             "loss": sum(progress.losses) / len(progress.losses),
@@ -189,16 +189,28 @@ def _score(job: Job, scores: dict[str, float], epoch: int) -> float:
     return scores[name] if higher_is_better else -scores[name]
 
 
-def predict_split(job: Job, adapter: TrainedModel, split: Split, processes: Processes = ALONE) -> Predicted:
-    """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back."""
+def predict_split(
+    job: Job, adapter: TrainedModel, split: Split, processes: Processes = ALONE, *, probabilities: bool = True
+) -> Predicted:
+    """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back.
+
+    Without `probabilities`, these are left out where predicting costs less without them.
+    """
     adapter.eval()
     chosen = job.examples[split]
     # Of a sharded backbone no process can read a layer alone, and their parts may take unequally many passes.
     own = chosen if processes.sharded else processes.share(chosen)
-    steps = score_examples(
-        job.backbone, adapter, job.prompt, job.answers, batcher=job.batcher, chosen=own, states=job.states
+    prediction = predict_examples(
+        job.backbone,
+        adapter,
+        job.prompt,
+        job.answers,
+        batcher=job.batcher,
+        chosen=own,
+        states=job.states,
+        decoding=job.settings.decoding,
+        probabilities=probabilities,
     )
-    prediction = decode(steps, job.answers, job.settings.decoding)
     predicted = list(zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True))
     if not processes.sharded:
         predicted = processes.gather(predicted)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,12 +12,14 @@ import torch
 from torch.nn import functional
 
 from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.backbones.answering import answering, takes_tokens
 from mse_pipeline.backbones.answers import Answers, answer_values
+from mse_pipeline.backbones.attention import kept_keys
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
-from mse_pipeline.training.states import PromptStates
+from mse_pipeline.training.states import PromptStates, within_window
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -147,7 +148,10 @@ def read(
     place = adapter.config.place
     batch = batch if adapter.config.text else batch.without_text()
     # Looked up before the batch is moved: its token ids are on the CPU, where no device has to be waited for.
-    kept = None if states is None else states.of(_before_pseudo(prompt, batch, place))
+    kept = None
+    if states is not None and _goes_on(backbone, adapter, prompt, batch, states):
+        alone = states.only_beginning
+        kept = states.of([prompt.before] * len(batch) if alone else _before_pseudo(prompt, batch, place))
     batch = batch.to(backbone.device)
     text = backbone.embed(batch.text_ids)
     pseudo, clips = adapter.pseudo_and_clips(
@@ -158,12 +162,12 @@ def read(
     if batch.context_ids is not None and batch.context_mask is not None:
         spoken.insert(1, (backbone.embed(batch.context_ids), batch.context_mask.bool()))
     at = _place(place, len(spoken))
-    tokens = (pseudo.to(backbone.dtype), None)
-    if kept is not None:
-        past, ends = kept.past, kept.ends
-        parts, first = [tokens, *spoken[at:]], [kept.mask]
-    else:
-        past, ends, parts, first = None, None, [*spoken[:at], tokens, *spoken[at:]], []
+    parts = [*spoken[:at], (pseudo.to(backbone.dtype), None), *spoken[at:]]
+    past, ends, first = None, None, []
+    if states is not None and kept is not None:
+        # Of the parts, those that are kept stand first.
+        parts = parts[1 if states.only_beginning else at :]
+        past, ends, first = kept.past, None if states.only_beginning else kept.ends, [kept.mask]
     whole = [
         torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) if mask is None else mask
         for part, mask in parts
@@ -175,6 +179,19 @@ def read(
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     embeddings = embeddings.gather(1, order.unsqueeze(-1).expand_as(embeddings))
     return Reading(embeddings, torch.cat([*first, mask.gather(1, order)], dim=1), past, pseudo.shape[1], clips, ends)
+
+
+def _goes_on(backbone: Backbone, adapter: TrainedModel, prompt: Prompt, batch: Batch, states: PromptStates) -> bool:
+    """Whether the batch can be read behind kept states: there are some, and padding behind them does no harm."""
+    if not states.only_beginning and adapter.config.place != "before-text":
+        return True  # nothing that is padded stands behind them
+    context = 0 if batch.context_ids is None else batch.context_ids.shape[1]
+    length = len(prompt) + adapter.config.pseudo_tokens + context + batch.text_ids.shape[1] + _ANSWER
+    return bool(prompt.before) and within_window(backbone, length)
+
+
+_ANSWER = 32
+"""Tokens that an answer has at most, for the room in a sliding window."""
 
 
 def _place(place: str, parts: int) -> int:
@@ -216,6 +233,7 @@ def answer_logits(
     reading: Reading,
     *,
     keep: int,
+    tokens: Sequence[int] | None = None,
     positions: torch.Tensor | None = None,
     attention: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -225,18 +243,19 @@ def answer_logits(
         backbone: The frozen model.
         reading: What it reads, T rows a clip, behind K that it has read.
         keep: Number of positions at the end.
+        tokens: The only tokens whose logits are wanted; None for the whole vocabulary.
         positions: (B, T) place of each row in its sequence; by default as they follow.
         attention: (B, 1, T, K + T), added to the attention scores in place of causal order and padding mask.
 
     Returns:
-        (B, keep, vocabulary).
+        (B, keep, vocabulary), or (B, keep, tokens).
 
     Raises:
         UsageError: The sequence is longer than the backbone can read.
     """
-    with _head_reads_the_last(backbone.model, keep):
+    with answering(backbone, keep, tokens):
         logits: torch.Tensor = _forward(backbone, reading, keep, positions, attention).logits[:, -keep:]
-    return logits
+    return logits if tokens is None or takes_tokens(backbone) else logits[..., list(tokens)]
 
 
 def answer_states(backbone: Backbone, reading: Reading, count: int = 1) -> torch.Tensor:
@@ -261,7 +280,8 @@ def answer_states(backbone: Backbone, reading: Reading, count: int = 1) -> torch
         )
     handle = head.register_forward_pre_hook(keep_states)
     try:
-        _forward(backbone, reading, count)
+        with answering(backbone, count):
+            _forward(backbone, reading, count)
     finally:
         handle.remove()
     return states[-1]
@@ -318,31 +338,16 @@ def _forward(
     accepted = inspect.signature(backbone.model.forward).parameters
     optional = {"position_ids": positions, "logits_to_keep": keep, "use_cache": False}
     past = {} if reading.past is None else {"past_key_values": reading.past}
-    return backbone.model(
-        inputs_embeds=reading.embeddings,
-        attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
-        **past,
-        **{name: value for name, value in optional.items() if name in accepted},
-    )
-
-
-@contextmanager
-def _head_reads_the_last(model: Any, keep: int) -> Iterator[None]:
-    """Give the output embeddings the last `keep` positions alone, and end to end in memory.
-
-    Not every class of every version of transformers knows ``logits_to_keep``. Those that do pass on a slice with gaps,
-    of which torch makes one product a clip: with 151,936 tokens in bfloat16 on a CPU, of two positions of 16 clips in
-    13 seconds instead of 0.04. What a class does to the logits after that, as capping them, it still does.
-    """
-    head = model.get_output_embeddings()
-    if head is None or head is model.get_input_embeddings():
-        yield
-        return
-    handle = head.register_forward_pre_hook(lambda module, given: (given[0][:, -keep:].contiguous(), *given[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
+    clips, new = reading.embeddings.shape[:2]
+    # Keys that are learned need their gradient.
+    learned = reading.past is not None and any(layer.keys.requires_grad for layer in reading.past.layers)
+    with kept_keys(backbone, clips, 0 if learned else reading.known, new):
+        return backbone.model(
+            inputs_embeds=reading.embeddings,
+            attention_mask=reading.mask.to(torch.int64) if attention is None else attention,
+            **past,
+            **{name: value for name, value in optional.items() if name in accepted},
+        )
 
 
 _FIXED: WeakKeyDictionary[Backbone, tuple[Prompt, torch.Tensor, torch.Tensor]] = WeakKeyDictionary()

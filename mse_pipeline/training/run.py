@@ -28,6 +28,7 @@ import torch
 
 from mse_pipeline import metrics
 from mse_pipeline.adapter import build, hub, save
+from mse_pipeline.backbones.answering import computed_again
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError, writing
@@ -109,7 +110,9 @@ def _computed_again(forward: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.is_grad_enabled():
             return forward(*given, **named)
         # A frozen model in evaluation mode draws no random numbers, so there is no state of them to keep.
-        return checkpoint(forward, *given, use_reentrant=False, preserve_rng_state=False, **named)
+        return checkpoint(
+            forward, *given, use_reentrant=False, preserve_rng_state=False, context_fn=computed_again, **named
+        )
 
     checkpointed._checkpointed = True  # type: ignore[attr-defined]
     return checkpointed

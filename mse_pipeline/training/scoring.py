@@ -20,8 +20,9 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Regression, Task
 from mse_pipeline.training.batches import ahead, batches_by_size
 from mse_pipeline.training.examples import Batcher, Example
+from mse_pipeline.training.generation import NOT_FINITE, costs_less, greedy_answers
 from mse_pipeline.training.reading import Batch, Reading, answer_logits, head_scores, read
-from mse_pipeline.training.states import PromptStates
+from mse_pipeline.training.states import PromptStates, bytes_per_token, goes_on, within_window
 
 Decoding = Literal["greedy", "likeliest", "expected", "median"]
 """How a prediction is made of the answers' probabilities.
@@ -44,7 +45,7 @@ class Prediction:
 
     Attributes:
         values: (B,) class index, int64, or number, float64.
-        probabilities: (B, A) float32 of each answer among all possible ones.
+        probabilities: (B, A) float32 of each answer among all possible ones; (B, 0) where nobody asked for them.
     """
 
     values: torch.Tensor
@@ -82,15 +83,10 @@ def decode(steps: torch.Tensor, answers: Answers, decoding: Decoding = "greedy")
             f"but the scores have shape {tuple(steps.shape)}."
         )
     if not torch.isfinite(steps).all():
-        raise MseError(
-            "The backbone's scores are not finite numbers. Half precision overflows in some models: take "
-            "bfloat16 or float32, or a lower learning rate."
-        )
+        raise MseError(NOT_FINITE)
     steps = steps.float()
     probabilities = sum_steps(steps, trie, len(answers)).softmax(1)
-    means = answer_values(answers.task)
-    meanings = torch.tensor(means, dtype=torch.int64 if isinstance(means[0], int) else torch.float64)
-    meanings = meanings.to(steps.device)
+    meanings = _meanings(answers.task).to(steps.device)
     if decoding == "expected":
         return Prediction((probabilities.double() * meanings).sum(1), probabilities)
     if decoding == "median":
@@ -101,6 +97,12 @@ def decode(steps: torch.Tensor, answers: Answers, decoding: Decoding = "greedy")
     else:
         chosen = probabilities.argmax(1)
     return Prediction(meanings[chosen], probabilities)
+
+
+def _meanings(task: Task) -> torch.Tensor:
+    """(A,) what the answers mean: class index, int64, or number, float64."""
+    means = answer_values(task)
+    return torch.tensor(means, dtype=torch.int64 if isinstance(means[0], int) else torch.float64)
 
 
 def sum_steps(steps: torch.Tensor, trie: Trie, count: int) -> torch.Tensor:
@@ -147,6 +149,8 @@ MOST_TOKENS = {"cpu": 1024}
 A processor is busy with a thousand, and smaller batches have less padding.
 """
 MOST_TOKENS_ELSEWHERE = 16_384
+MOST_KEPT = 1 << 28
+"""Bytes of keys and values that it takes from kept states at once, 256 MiB."""
 MOST_LOGITS = 1 << 26
 """Logits that it makes at once, 256 MiB of float32: all nodes of a tree times a large vocabulary are many."""
 _NORMALISED = 1 << 22
@@ -161,6 +165,7 @@ def score_examples(
     batcher: Batcher,
     chosen: Sequence[Example],
     states: PromptStates | None = None,
+    among_answers: bool = False,
 ) -> torch.Tensor:
     """What `score_steps` gives for any number of examples, (N, S) float32 on the CPU, in their order.
 
@@ -174,21 +179,100 @@ def score_examples(
         batcher: Makes batches of the examples.
         chosen: The examples.
         states: Of what stands before the pseudo tokens, see `read`.
+        among_answers: As for `scored_steps`.
 
     Raises:
         UsageError: Prompt, text and answer are longer than the backbone can read.
     """
-    around = len(prompt) + adapter.config.pseudo_tokens + len(answers.trie.tokens)
-    logits = (len(answers.trie.tokens) + 1) * backbone.model.get_input_embeddings().weight.shape[0]
-    most = MOST_TOKENS.get(backbone.device.type, MOST_TOKENS_ELSEWHERE)
-    lengths = [around + length for length in batcher.lengths(chosen)]
-    places = batches_by_size(lengths, most, max(1, MOST_LOGITS // logits))
     steps = torch.zeros(len(chosen), len(answers.trie.step_nodes))
+    places = _evaluated_at_once(backbone, adapter, prompt, answers, batcher.lengths(chosen), states)
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
         with torch.inference_mode():
-            steps[batch] = score_steps(backbone, adapter, prompt, answers, made, states).cpu()
+            reading = read(backbone, adapter, prompt, made, states)
+            steps[batch] = scored_steps(backbone, adapter, answers, reading, among_answers=among_answers).cpu()
     return steps
+
+
+def predict_examples(
+    backbone: Backbone,
+    adapter: TrainedModel,
+    prompt: Prompt,
+    answers: Answers,
+    *,
+    batcher: Batcher,
+    chosen: Sequence[Example],
+    states: PromptStates | None = None,
+    decoding: Decoding = "greedy",
+    probabilities: bool = True,
+) -> Prediction:
+    """Predict any number of examples, in their order, on the CPU.
+
+    Greedy answers alone are generated, where that costs less than reading the tree of all answers.
+
+    Args:
+        backbone: Frozen.
+        adapter: In evaluation mode, for results without dropout.
+        prompt: The fixed parts around a clip.
+        answers: All possible answers.
+        batcher: Makes batches of the examples.
+        chosen: The examples.
+        states: Of what stands before the pseudo tokens, see `read`.
+        decoding: How a prediction is made of the answers' probabilities.
+        probabilities: Whether these are asked for.
+
+    Raises:
+        UsageError: Prompt, text and answer are longer than the backbone can read, or the decoding is not for this task.
+        MseError: A score is not a number.
+    """
+    if probabilities or decoding != "greedy" or adapter.head is not None or not answers.trie.tokens:
+        steps = score_examples(
+            backbone,
+            adapter,
+            prompt,
+            answers,
+            batcher=batcher,
+            chosen=chosen,
+            states=states,
+            among_answers=True,
+        )
+        return decode(steps, answers, decoding)
+    places = _evaluated_at_once(backbone, adapter, prompt, answers, batcher.lengths(chosen), states)
+    clips = max(map(len, places), default=0)
+    cheap = costs_less(backbone, answers.ids, nodes=len(answers.trie.tokens), clips=clips)
+    values = _meanings(answers.task)[torch.zeros(len(chosen), dtype=torch.int64)]
+    batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
+    for batch, made in zip(places, batches, strict=True):
+        with torch.inference_mode():
+            reading = read(backbone, adapter, prompt, made, states)
+            if cheap and goes_on(backbone, reading.mask.shape[1] + 2 * max(map(len, answers.ids))):
+                values[batch] = _meanings(answers.task)[greedy_answers(backbone, reading, answers.ids)]
+            else:
+                values[batch] = decode(scored_steps(backbone, adapter, answers, reading), answers).values.cpu()
+    return Prediction(values, torch.zeros(len(chosen), 0))
+
+
+def _evaluated_at_once(  # noqa: PLR0917 - what reads, what is read
+    backbone: Backbone,
+    adapter: TrainedModel,
+    prompt: Prompt,
+    answers: Answers,
+    lengths: Sequence[int],
+    states: PromptStates | None,
+) -> list[list[int]]:
+    """Places of the examples of each batch; `lengths` are those of their texts and of the lines before these."""
+    nodes = len(answers.trie.tokens)
+    logits = (nodes + 1) * backbone.model.get_input_embeddings().weight.shape[0]
+    most = MOST_TOKENS.get(backbone.device.type, MOST_TOKENS_ELSEWHERE)
+    clips = max(1, MOST_LOGITS // logits)
+    around = len(prompt) + adapter.config.pseudo_tokens + nodes
+    if states is not None and not states.only_beginning and adapter.config.place != "before-text":
+        # All but a few tokens of a clip are read already: what fills the memory are their keys and values.
+        new = adapter.config.pseudo_tokens + nodes
+        new += len(prompt.after) if adapter.config.place == "behind-text" else 0
+        clips = min(clips, max(1, most // new))
+        most = max(most, MOST_KEPT // bytes_per_token(backbone))
+    return batches_by_size([around + length for length in lengths], most, clips)
 
 
 def score_answers(
@@ -231,11 +315,24 @@ def score_steps(  # noqa: PLR0917 - what reads, what is read
     return scored_steps(backbone, adapter, answers, read(backbone, adapter, prompt, batch, states))
 
 
-def scored_steps(backbone: Backbone, adapter: TrainedModel, answers: Answers, reading: Reading) -> torch.Tensor:
-    """As `score_steps`, of what is read already, and with gradients where these are kept."""
+def scored_steps(
+    backbone: Backbone, adapter: TrainedModel, answers: Answers, reading: Reading, *, among_answers: bool = False
+) -> torch.Tensor:
+    """As `score_steps`, of what is read already, and with gradients where these are kept.
+
+    Args:
+        backbone: Frozen.
+        adapter: In evaluation mode, for results without dropout.
+        answers: All possible answers.
+        reading: What is read before the answer.
+        among_answers: Whether it is enough to compare answers: where each is one token, their probabilities sum to 1
+            then, and the logits of all other tokens are not computed.
+    """
     if adapter.head is not None:
         return head_scores(backbone, adapter, answers, reading)
     trie = answers.trie
+    if among_answers and not trie.tokens:
+        return answer_logits(backbone, reading, keep=1, tokens=trie.step_tokens)[:, 0].float().log_softmax(1)
     steps = torch.zeros(len(reading.mask), len(trie.step_nodes), device=reading.embeddings.device)
     in_one = bool(trie.tokens) and takes_trees(backbone, reading.mask.shape[1] + max(trie.depths))
     for nodes, logits in (_tree if in_one else _branches)(backbone, reading, trie):
@@ -249,11 +346,10 @@ def takes_trees(backbone: Backbone, length: int) -> bool:
     Such a mask replaces the model's, so it must not undo a sliding window that the sequence outgrows.
     """
     config = backbone.model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
     return (
         backbone.family in TREE_FAMILIES
         and config._attn_implementation in {"eager", "sdpa"}
-        and (window is None or length <= window)
+        and within_window(backbone, length)
     )
 
 

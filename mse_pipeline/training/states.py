@@ -7,13 +7,15 @@ a step computes a handful of positions a clip, and not its whole sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import psutil
 import torch
 
+from mse_pipeline.backbones.answering import answering
 from mse_pipeline.backbones.backbone import Backbone
 
 CACHE_FAMILIES = frozenset(
@@ -41,13 +43,17 @@ class ReadBefore:
 
 
 class PromptStates:
-    """Keys and values of token sequences, each computed once, alone and without padding.
+    """Keys and values of token sequences, each computed once and without padding.
 
-    So a clip's states do not depend on the clips beside it, nor on whether a training was interrupted.
+    Those of one length that are expected are computed together, always the same ones: so a clip's states do not depend
+    on the clips beside it in a batch, nor on whether a training was interrupted.
 
     Args:
         backbone: The frozen model.
+        expected: Sequences that will be asked for. Any other is computed alone.
         go_on: Whether pseudo tokens follow. Where none do, the last states alone are kept.
+        only_beginning: Whether they are those of the prompt's beginning alone, which all clips share: where each text
+            is read once, or where the memory does not hold all of them.
 
     Examples:
         >>> from mse_pipeline.backbones import load
@@ -57,8 +63,17 @@ class PromptStates:
         ([[True, True, True], [False, True, True]], 3)
     """
 
-    def __init__(self, backbone: Backbone, *, go_on: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        expected: Collection[tuple[int, ...]] = (),
+        *,
+        go_on: bool = True,
+        only_beginning: bool = False,
+    ) -> None:
+        self.only_beginning = only_beginning
         self._backbone, self._go_on = backbone, go_on
+        self._together = {ids: group for group in _of_one_length(expected) for ids in group}
         self._kept: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, sequences: Sequence[tuple[int, ...]]) -> ReadBefore:
@@ -67,15 +82,18 @@ class PromptStates:
 
         kept, ends = zip(*(self._of_one(ids) for ids in sequences), strict=True)
         longest = max(map(len, sequences))
-        mask = torch.zeros(len(sequences), longest, dtype=torch.bool, device=ends[0].device)
+        mask = torch.ones(len(sequences), longest, dtype=torch.bool, device=ends[0].device)
         for clip, ids in enumerate(sequences):
-            mask[clip, longest - len(ids) :] = True
+            mask[clip, : longest - len(ids)] = False
         if not self._go_on:
             return ReadBefore(None, mask, torch.stack(ends))
-        layers, pair, heads, _, width = kept[0].shape
-        padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
-        for clip, one in enumerate(kept):
-            padded[:, :, clip, :, longest - one.shape[3] :] = one
+        if all(one is kept[0] for one in kept):
+            padded = kept[0].unsqueeze(2).expand(-1, -1, len(kept), -1, -1, -1)
+        else:
+            layers, pair, heads, _, width = kept[0].shape
+            padded = kept[0].new_zeros(layers, pair, len(kept), heads, longest, width)
+            for clip, one in enumerate(kept):
+                padded[:, :, clip, :, longest - one.shape[3] :] = one
         past = DynamicCache()
         for layer, (keys, values) in enumerate(padded):
             past.update(keys, values, layer)
@@ -84,22 +102,57 @@ class PromptStates:
     def _of_one(self, ids: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values (layers, 2, heads, tokens, width of a head) of one sequence, and its last state (d,).
 
-        Of keys and values that nothing goes on from, nothing.
+        Of keys and values that nothing goes on from, none.
         """
+        if ids not in self._kept:
+            self._compute(self._together.get(ids, (ids,)))
+        return self._kept[ids]
+
+    def _compute(self, group: Sequence[tuple[int, ...]]) -> None:
+        """Compute and keep the states of sequences of one length."""
         from transformers import DynamicCache
 
-        if ids not in self._kept:
-            # Not inference tensors, even if evaluation comes first: training could not use them.
-            with torch.inference_mode(False), torch.no_grad():
-                tokens = torch.tensor([ids], dtype=torch.int64, device=self._backbone.device)
-                # A cache of one's own, as the model's would drop what lies outside of a layer's sliding window.
-                empty = DynamicCache()
-                output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
-                kept = torch.empty(0)
-                if self._go_on:
-                    kept = torch.stack([torch.cat([one.keys, one.values]) for one in output.past_key_values.layers])
-                self._kept[ids] = kept, output.last_hidden_state[0, -1].clone()
-        return self._kept[ids]
+        # Not inference tensors, even if evaluation comes first: training could not use them.
+        with torch.inference_mode(False), torch.no_grad(), answering(self._backbone, 1):
+            tokens = torch.tensor(group, dtype=torch.int64, device=self._backbone.device)
+            # A cache of one's own, as the model's would drop what lies outside of a layer's sliding window.
+            empty = DynamicCache()
+            output = self._backbone.model.base_model(input_ids=tokens, past_key_values=empty, use_cache=True)
+            layers = output.past_key_values.layers if self._go_on else ()
+            for place, ids in enumerate(group):
+                pairs = [torch.stack([layer.keys[place], layer.values[place]]) for layer in layers]
+                kept = torch.stack(pairs) if pairs else torch.empty(0)
+                self._kept[ids] = kept, output.last_hidden_state[place, -1].clone()
+
+
+_MOST_TOGETHER = 1 << 12  # tokens
+
+
+def _of_one_length(sequences: Collection[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Groups of different sequences that are equally long, each as large as is worth it.
+
+    Examples:
+        >>> list(_of_one_length([(7, 8), (1,), (5, 6), (1,)]))
+        [((1,),), ((5, 6), (7, 8))]
+    """
+    for length, alike in groupby(sorted(set(sequences), key=lambda ids: (len(ids), ids)), key=len):
+        ordered = tuple(alike)
+        size = max(1, _MOST_TOGETHER // max(1, length))
+        yield from (ordered[begin : begin + size] for begin in range(0, len(ordered), size))
+
+
+def goes_on(backbone: Backbone, length: int) -> bool:
+    """Whether the backbone goes on from keys and values of its own, with padding behind them, up to this length.
+
+    A sliding window counts the padding, so the sequence must not outgrow it.
+    """
+    return backbone.family in CACHE_FAMILIES and within_window(backbone, length)
+
+
+def within_window(backbone: Backbone, length: int) -> bool:
+    """Whether a sequence of this length fits into the model's sliding window, if it has one."""
+    window = getattr(backbone.model.config.get_text_config(), "sliding_window", None)
+    return window is None or length <= window
 
 
 def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]], *, go_on: bool = True) -> int | None:

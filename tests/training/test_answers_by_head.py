@@ -158,6 +158,27 @@ def test_states_are_computed_once_a_text_and_do_not_depend_on_the_batch():
         assert torch.equal(whole.values[1:, :, 1:], own.values)
 
 
+def test_expected_sequences_of_one_length_are_computed_together_whoever_asks_first():
+    backbone = small_backbone()
+    calls = []
+    backbone.model.base_model.register_forward_pre_hook(lambda module, given: calls.append(1))
+    expected = [(1, 2, 3), (4, 5), (3, 2, 1), (6, 5), (4, 5), (1,)]
+    first, second, alone = (PromptStates(backbone, given) for given in (expected, expected[::-1], ()))
+    whole = first.of(expected)
+    assert len(calls) == 3
+    others = second.of([(6, 5)]), second.of([(3, 2, 1), (6, 5)])
+    assert len(calls) == 5
+    assert torch.equal(others[0].ends[0], whole.ends[3])
+    assert torch.equal(others[1].past.layers[-1].keys[0], whole.past.layers[-1].keys[2])
+    plain = alone.of(expected)
+    assert_close(whole.ends, plain.ends)
+    for together, one_by_one in zip(whole.past.layers, plain.past.layers, strict=True):
+        assert_close(together.keys, one_by_one.keys)
+        assert_close(together.values, one_by_one.values)
+    assert torch.equal(whole.mask, plain.mask)
+    assert first.of([(9, 9, 9)]).mask.all()  # not expected
+
+
 def test_states_that_evaluation_made_can_be_trained_on():
     backbone = small_backbone()
     adapter, prompt, answers = parts(backbone, place="before-answer")
