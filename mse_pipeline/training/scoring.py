@@ -240,13 +240,14 @@ def predict_examples(
     places = _evaluated_at_once(backbone, adapter, prompt, answers, batcher.lengths(chosen), states)
     clips = max(map(len, places), default=0)
     cheap = costs_less(backbone, answers.ids, nodes=len(answers.trie.tokens), clips=clips)
-    values = _meanings(answers.task)[torch.zeros(len(chosen), dtype=torch.int64)]
+    meanings = _meanings(answers.task)
+    values = meanings.new_zeros(len(chosen))
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
         with torch.inference_mode():
             reading = read(backbone, adapter, prompt, made, states)
             if cheap and goes_on(backbone, reading.mask.shape[1] + 2 * max(map(len, answers.ids))):
-                values[batch] = _meanings(answers.task)[greedy_answers(backbone, reading, answers.ids)]
+                values[batch] = meanings[greedy_answers(backbone, reading, answers.ids)]
             else:
                 values[batch] = decode(scored_steps(backbone, adapter, answers, reading), answers).values.cpu()
     return Prediction(values, torch.zeros(len(chosen), 0))

@@ -128,3 +128,15 @@ def test_attention_behind_kept_keys_is_that_of_torch(architecture, new, monkeypa
     assert len(used) == (0 if architecture == "gemma2" else 2)  # a layer each
     for value, expected in zip(*found, strict=True):
         assert_close(value, expected, 1e-4)
+
+
+def test_keys_that_are_learned_get_their_gradient():
+    backbone = small_backbone()
+    before = PromptStates(backbone).of(KEPT)
+    for layer in before.past.layers:
+        layer.keys = layer.keys.requires_grad_()
+    first = before.past.layers[0].keys
+    own = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(2))
+    mask = torch.cat([before.mask, torch.ones(2, 1, dtype=torch.bool)], 1)
+    answer_logits(backbone, Reading(own, mask, before.past), keep=1).square().sum().backward()
+    assert first.grad.abs().sum() > 0
