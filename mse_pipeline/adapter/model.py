@@ -158,6 +158,8 @@ class AnswerHead(nn.Module):
             So a backbone that loses something of the modalities, and pseudo tokens that throw it off, cost nothing.
             None to read the state alone.
         behind_prompt: Whether they stand there.
+        learns_states: Whether pseudo tokens shape the states. Those of texts alone tell of the texts, and little is
+            learned by heart of them.
 
     Attributes:
         width: Of a head for numbers, how unsure it is, the same for all clips: where each clip has a width of its own,
@@ -172,9 +174,10 @@ class AnswerHead(nn.Module):
         dropout: float = 0.0,
         clip_width: int | None = None,
         behind_prompt: bool = False,
+        learns_states: bool = True,
     ) -> None:
         super().__init__()
-        gain = _STATE_GAIN / hidden_size
+        gain = min(1.0, (_STATE_GAIN if learns_states else _TEXT_STATE_GAIN) / hidden_size)
         self.state = _Readout(hidden_size, outputs, dropout, gain)
         self.clip = None if clip_width is None else _Readout(clip_width, outputs, dropout)
         self.prompt = None
@@ -205,6 +208,9 @@ _STATE_GAIN = 16.0
 """What the d values of a backbone's state count together. A step of Adam moves each weight by about the learning rate,
 so what is read of d normalised values by d times it: without a share of 1 / d (Yang et al. 2022), the wider a backbone
 is, the more a head learns its clips by heart."""
+_TEXT_STATE_GAIN = 1024.0
+"""The same of states of texts alone. On CMU-MOSI's valid clips with a backbone of width 576, 576 or more was better than
+64 and 16 (correlation .73, .71, .69); on RAVDESS, whose two sentences tell nothing, all are alike."""
 
 
 class _Readout(nn.Module):
@@ -249,6 +255,7 @@ class TrainedModel(nn.Module, ABC):
                 clip_width=self.clip_width if config.residual else None,
                 # Without pseudo tokens, the state at the prompt's end is the last one.
                 behind_prompt=config.place == "before-answer" and config.pseudo_tokens > 0,
+                learns_states=config.pseudo_tokens > 0,
             )
 
     @abstractmethod
