@@ -9,13 +9,15 @@ instead of its words.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from mse_pipeline.adapter.base import Model
 from mse_pipeline.adapter.config import AdapterConfig
 from mse_pipeline.adapter.encoders import ENCODERS, SequenceEncoder
 
@@ -224,7 +226,7 @@ class _Readout(nn.Module):
         return values
 
 
-class TrainedModel(nn.Module, ABC):
+class TrainedModel(Model):
     """What is trained beside a frozen backbone: rows of streams and text embeddings in, pseudo tokens out.
 
     Subclasses are made of the configuration alone, so that a folder of weights beside that configuration restores them;
@@ -238,8 +240,7 @@ class TrainedModel(nn.Module, ABC):
     """
 
     def __init__(self, config: AdapterConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.head = None
         if config.head is not None:
             self.head = AnswerHead(
@@ -270,6 +271,17 @@ class TrainedModel(nn.Module, ABC):
             text_embeddings: (B, L, hidden_size) token embeddings of the text, of any float type.
             text_mask: (B, L), nonzero where a token is.
         """
+
+    def past(self, clips: int) -> Any:
+        """Keys and values that the backbone finds before all else, for `clips` clips, as a new cache of transformers.
+
+        None, as here, for nothing.
+        """
+        return None
+
+    def adjusted(self, steps: torch.Tensor, answers: Any) -> torch.Tensor:
+        """Log-probabilities (B, S) of the answers' tokens as the model would have them; by default the backbone's."""
+        return steps
 
     @property
     def clip_width(self) -> int:

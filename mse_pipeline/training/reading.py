@@ -37,6 +37,7 @@ class Batch:
         context_mask: (B, C) bool, True where one of these is.
         targets: (B,) int64 index of the right answer; None where it is not known.
         distributions: (B, A) float32 share of each answer in the target, where that is not one right answer alone.
+        texts: The B texts as they are; empty where nobody needs them.
 
     Raises:
         ValueError: A member is not about B clips.
@@ -53,6 +54,7 @@ class Batch:
     context_mask: torch.Tensor | None = None
     targets: torch.Tensor | None = None
     distributions: torch.Tensor | None = None
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():
@@ -68,7 +70,8 @@ class Batch:
     def without_text(self) -> Batch:
         """The same with nothing said, neither in the clips nor before them."""
         ids, mask = self.text_ids[:, :0], self.text_mask[:, :0]
-        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None)
+        silent = ("",) * len(self.texts)
+        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None, texts=silent)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; lengths stay on the CPU, where packing needs them."""
@@ -163,7 +166,10 @@ def read(
         past, ends = kept.past, kept.ends
         parts, first = [tokens, *spoken[at:]], [kept.mask]
     else:
-        past, ends, parts, first = None, None, [*spoken[:at], tokens, *spoken[at:]], []
+        past, ends, parts, first = adapter.past(len(batch)), None, [*spoken[:at], tokens, *spoken[at:]], []
+        if past is not None:
+            count = past.get_seq_length()
+            first = [torch.ones(len(batch), count, dtype=torch.bool, device=backbone.device)]
     whole = [
         torch.ones(part.shape[:2], dtype=torch.bool, device=backbone.device) if mask is None else mask
         for part, mask in parts
@@ -287,13 +293,24 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     values: torch.Tensor = head(states[:, -1], reading.clips, prompt)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
-    if isinstance(answers.task, Classification) or head.width is None:
+    return value_scores(values, head.width, answers)
+
+
+def value_scores(values: torch.Tensor, width: torch.Tensor | None, answers: Answers) -> torch.Tensor:
+    """Log-probability of each answer, (B, A) float32, by values that a head or a model made.
+
+    Args:
+        values: (B, A), one a class; or (B, 1), the number, from -1 to 1 between the ends of the answers.
+        width: Of numbers, what the Laplace distribution's width is made of; None for classes.
+        answers: All possible answers.
+    """
+    if isinstance(answers.task, Classification) or width is None:
         return values.log_softmax(1)
     numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
     half = (numbers[-1] - numbers[0]) / 2
     middle = numbers[0] + half + half * values
-    width = half * functional.softplus(head.width)  # at the start, a fifth of half the range
-    return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
+    spread = half * functional.softplus(width)  # at the start, a fifth of half the range
+    return (-(numbers - middle).abs() / (spread + _NARROWEST)).log_softmax(1)
 
 
 _NARROWEST = 0.05
