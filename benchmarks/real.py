@@ -95,6 +95,31 @@ def _ravdess() -> Iterator[Line]:
         yield Line(f"paper's adapter, {heard}", backbone, PAPER, options)
 
 
+DIRECT = ("lf-dnn", "tfn", "mult", "lfmim")
+"""Models that read no backbone, beside the linear one, which is the baseline of each experiment."""
+SPEAKING: dict[str, dict[str, Any]] = {
+    "text-only": {"bias": "none"},
+    "text-only, trained bias": {"bias": "trained"},
+    "prompt-tuning, matched": {"budget": "matched"},
+    "prefix-tuning, matched": {"budget": "matched"},
+    "lora, matched": {"budget": "matched"},
+    "lora, r 8": {"r": 8},
+    "mse-adapter-lora": {"r": 8},
+}
+"""Models of the backbone, with their own settings; the adapter itself stands beside them."""
+
+
+def _models(options: tuple[str, ...] = (), **settings: Any) -> Iterator[Line]:
+    """All models, each with the same settings of the training."""
+    for name in DIRECT:
+        yield Line(name, "", {**settings, "learning_rate": 1e-3, "model": name}, options)
+    for backbone in ("stories260K", "smollm2-135m"):
+        for name, own in SPEAKING.items():
+            given = {**settings, "model": name.partition(",")[0], "model_options": own}
+            yield Line(name, backbone, given, options)
+        yield Line("mse-adapter, paper", backbone, settings, options)
+
+
 _TEXT_ALONE = ("--without", "acoustic")
 _MOSI_PROMPT = ("--set", "prompt.task=The sentiment is", "--set", "prompt.case=auto")
 """Short, as each token of the prompt is read with each text; and MOSI's texts are in capitals."""
@@ -134,6 +159,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         (Line("head, text", "gemma3-270m", {**NUMBERS, "epochs": 6}, ("--set", "prompt.task=情感为")),),
         ("MAE", "Corr", "Mult_acc_2"),
         (("text",),),
+    ),
+    "models-ravdess": Experiment(
+        "ravdess",
+        tuple(_models(**PAPER, decoding="likeliest")),
+        ("weight_F1", "acc"),
+        (("acoustic.egemaps", "visual.au"),),
+    ),
+    "models-mosi": Experiment(
+        "mosi",
+        tuple(_models(_MOSI_PROMPT, **PAPER, decoding="expected")),
+        ("MAE", "Corr", "Has0_acc_2", "Non0_acc_2", "Mult_acc_7"),
+        (("text", "acoustic.utterance"),),
     ),
     "whisper": Experiment(
         "ravdess-whisper",

@@ -1,10 +1,11 @@
 """lf-dnn: late fusion of one small network a modality, as the tables of the field have it.
 
 The name is that of the CH-SIMS paper (Yu et al., ACL 2020, section 4.1), after Cambria et al. (CICLing 2017); neither
-prints equations. Each modality is one vector h_m: of acoustic and visual rows the mean, normalised over the batch,
-through three ReLU layers; of the text the last state of an LSTM through a linear layer. Fusion is
+prints equations. Each modality is one vector h_m: of acoustic and visual rows the mean through three ReLU layers; of
+the text the last state of an LSTM through a linear layer. Fusion is
 y = W_3 ReLU(W_2 ReLU(W_1 [h_t; h_a; h_v])). Widths are options; MMSA's differ by dataset, ours do not. Texts are words
-with learned vectors, where the papers read GloVe or BERT.
+with learned vectors, where the papers read GloVe or BERT. There is no BatchNorm on the means, as rows are normalised by
+the train split already: so neither the clips beside a clip nor the parts of a batch matter.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mse_pipeline.adapter import AdapterConfig, DirectModel
 from mse_pipeline.training.models.sequences import WORDS, Reader, last_state
@@ -22,11 +22,10 @@ from mse_pipeline.training.reading import Batch
 
 
 class Subnet(nn.Module):
-    """BatchNorm, dropout and three ReLU layers on the mean of the rows."""
+    """Dropout and three ReLU layers on the mean of the rows."""
 
     def __init__(self, dim: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(dim)
         self.layers = nn.Sequential(
             nn.Dropout(dropout),
             *(layer for inner in (dim, width, width) for layer in (nn.Linear(inner, width), nn.ReLU())),
@@ -34,12 +33,7 @@ class Subnet(nn.Module):
 
     def forward(self, means: torch.Tensor) -> torch.Tensor:
         """(B, dim) -> (B, width)."""
-        if len(means) == 1 and self.training:  # a batch of one has no spread; the running one is used
-            norm = self.norm
-            normed = functional.batch_norm(means, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        else:
-            normed = self.norm(means)
-        made: torch.Tensor = self.layers(normed)
+        made: torch.Tensor = self.layers(means)
         return made
 
 

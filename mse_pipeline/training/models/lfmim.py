@@ -137,7 +137,9 @@ class LfMim(DirectModel):
         self.pooling = nn.ModuleDict({name: Pooling(count) for name, count in rows.items()})
         self.pooling["all"] = Pooling(sum(rows.values()) + self.fex_rows)
         whole = width * (len(self.names) + 1)
-        self.heads = nn.ModuleDict({name: _layers(width, width // 2, width // 32, self.outputs) for name in self.names})
+        self.heads = nn.ModuleDict(
+            {name: _layers(width, width // 2, max(8, width // 32), self.outputs) for name in self.names}
+        )
         self.heads["all"] = _layers(whole, 2 * width, width // 8, width // 16, self.outputs)
         self.branches: dict[str, torch.Tensor] = {}
 

@@ -23,7 +23,7 @@ from tests.training.models.conftest import job_of
 SMALL = {
     "lf-dnn": {"words": 8, "width": 16, "fused": 16},
     "tfn": {"words": 8, "text": 8, "others": 8, "width": 16},
-    "mult": {"words": 8, "width": 8, "heads": 2, "layers": 1},
+    "mult": {"words": 8, "width": 16, "heads": 2, "layers": 1},
 }
 ALL = {**SMALL, "lfmim": {"words": 8, "width": 32, "heads": 2}}
 """With the one that takes too long to learn here."""
