@@ -1,4 +1,4 @@
-"""Real models on real data, beside baselines of scikit-learn on the same rows: `make real`.
+"""Real models on real data, beside the linear model of the same rows: `make real`.
 
     python -m benchmarks.real --models DIR [--only ravdess] [--seeds 1 2 3]
 
@@ -24,15 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import real_data
-from mse_pipeline import metrics, report, store
-from mse_pipeline.clip import Split
+from mse_pipeline import report, store
 from mse_pipeline.recipe import Training
-from mse_pipeline.task import Classification
 
 RESULTS = Path(__file__).parent / "results"
 SHARED_MODELS = ("stories260K",)
@@ -60,7 +57,7 @@ class Line:
 
     Attributes:
         name: In the table.
-        backbone: Name of a real model.
+        backbone: Name of a real model; empty for a model that reads none.
         settings: Of the recipe's `training`.
         options: Further options of `mse train`.
     """
@@ -79,7 +76,7 @@ class Experiment:
         dataset: Of `real_data.DATASETS`.
         lines: Trainings.
         numbers: The metrics of the table.
-        baselines: Streams that ridge or logistic regression reads, each a line; ``text`` is TF-IDF.
+        baselines: Streams that the model linear reads, each a line; ``text`` is the clips' text.
     """
 
     dataset: str
@@ -101,6 +98,31 @@ def _ravdess() -> Iterator[Line]:
                 alone = {**settings, **_NONE}
                 yield Line(f"{encoder}, head without pseudo tokens, {heard}", backbone, alone, (*options, *asked))
         yield Line(f"paper's adapter, {heard}", backbone, PAPER, options)
+
+
+DIRECT = ("lf-dnn", "tfn", "mult", "lfmim")
+"""Models that read no backbone, beside the linear one, which is the baseline of each experiment."""
+SPEAKING: dict[str, dict[str, Any]] = {
+    "text-only": {"bias": "none"},
+    "text-only, trained bias": {"bias": "trained"},
+    "prompt-tuning, matched": {"budget": "matched"},
+    "prefix-tuning, matched": {"budget": "matched"},
+    "lora, matched": {"budget": "matched"},
+    "lora, r 8": {"r": 8},
+    "mse-adapter-lora": {"r": 8},
+}
+"""Models of the backbone, with their own settings; the adapter itself stands beside them."""
+
+
+def _models(options: tuple[str, ...] = (), **settings: Any) -> Iterator[Line]:
+    """All models, each with the same settings of the training."""
+    for name in DIRECT:
+        yield Line(name, "", {**settings, "learning_rate": 1e-3, "model": name}, options)
+    for backbone in ("stories260K", "smollm2-135m"):
+        for name, own in SPEAKING.items():
+            given = {**settings, "model": name.partition(",")[0], "model_options": own}
+            yield Line(name, backbone, given, options)
+        yield Line("mse-adapter, paper", backbone, settings, options)
 
 
 _TEXT_ALONE = ("--without", "acoustic")
@@ -147,6 +169,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         ("MAE", "Corr", "Mult_acc_2"),
         (("text",),),
     ),
+    "models-ravdess": Experiment(
+        "ravdess",
+        tuple(_models(**PAPER, decoding="likeliest")),
+        ("weight_F1", "acc"),
+        (("acoustic.egemaps", "visual.au"),),
+    ),
+    "models-mosi": Experiment(
+        "mosi",
+        tuple(_models(_MOSI_PROMPT, **PAPER, decoding="expected")),
+        ("MAE", "Corr", "Has0_acc_2", "Non0_acc_2", "Mult_acc_7"),
+        (("text", "acoustic.utterance"),),
+    ),
     "whisper": Experiment(
         "ravdess-whisper",
         (),
@@ -164,10 +198,10 @@ class Row:
     Attributes:
         experiment: Its name.
         line: What was trained.
-        backbone: With what; empty for a baseline.
+        backbone: With what; empty for a model that reads none.
         split: Which split the numbers are of.
         values: Metric -> its value a seed.
-        epoch_seconds: Wall time of an epoch with its validation; None for a baseline.
+        epoch_seconds: Wall time of an epoch with its validation; None where nothing was trained.
         peak_gb: Largest resident memory of the training's process, in 10**9 bytes; None likewise.
         remark: Why there is no value, or what else is to be told.
     """
@@ -222,7 +256,8 @@ def train(experiment: str, line: Line, dataset: store.Dataset, places: Places, s
     runs = places.work / "runs" / experiment
     command = [sys.executable, "-m", "mse_pipeline.cli", "train", dataset.name, "--json", "--quiet"]
     command += ["--cache", str(dataset.path.parent), "--runs", str(runs)]
-    command += ["--backbone", str(places.backbone(line.backbone)), *line.options, *settings]
+    command += ["--backbone", str(places.backbone(line.backbone))] if line.backbone else []
+    command += [*line.options, *settings]
     command += [word for seed in seeds for word in ("--seed", str(seed))]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
@@ -241,94 +276,14 @@ def train(experiment: str, line: Line, dataset: store.Dataset, places: Places, s
     return Row(experiment, line.name, line.backbone, split, values, seconds, used.ru_maxrss * kilo / 1e9)
 
 
-def baseline(experiment: str, streams: Sequence[str], dataset: store.Dataset) -> Row:
-    """Ridge or logistic regression on the same clips; its penalty is chosen on valid.
-
-    It reads TF-IDF of words and word pairs (of characters, in Chinese), and of a stream means, deviations and
-    quantiles of each value over a clip's valid rows.
-    """
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    task = dataset.manifest.task
-    kind = metrics.kind(str(dataset.manifest.source.get("corpus", dataset.name)), task)
-    inputs, targets = {}, {}
-    clips = {
-        split: [clip for clip in dataset.clips if clip.split == split and _usable(clip, streams, dataset)]
-        for split in Split
-    }
-    makers = [
-        _tf_idf(clips[Split.TRAIN]) if stream == "text" else _statistics(dataset[stream], clips[Split.TRAIN])
-        for stream in streams
-    ]
-    for split in (one for one in Split if clips[one]):
-        inputs[split] = _beside([make(clips[split]) for make in makers])
-        targets[split] = np.array(
-            [task.index(clip.label) if isinstance(task, Classification) else clip.label for clip in clips[split]]
-        )
-
-    def predictions(strength: float, split: Split) -> np.ndarray:
-        if isinstance(task, Classification):
-            model = LogisticRegression(C=strength, max_iter=2000)
-        else:
-            model = Ridge(alpha=1 / strength)
-        found = model.fit(inputs[Split.TRAIN], targets[Split.TRAIN]).predict(inputs[split])
-        return found if isinstance(task, Classification) else np.clip(found, task.low, task.high)
-
-    def score(strength: float) -> float:
-        found = metrics.evaluate(kind, predictions(strength, Split.VALID), targets[Split.VALID])
-        return found["weight_F1"] if "weight_F1" in found else -found["MAE"]
-
-    best = max((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0), key=score)
-    split = Split.TEST if clips[Split.TEST] else Split.VALID
-    found = metrics.evaluate(kind, predictions(best, split), targets[split])
-    called = "logistic regression" if isinstance(task, Classification) else "ridge regression"
-    values = {name: [found[name]] for name in EXPERIMENTS[experiment].numbers if name in found}
-    names = " + ".join("TF-IDF" if stream == "text" else stream for stream in streams)
-    return Row(experiment, f"{called}, {names}", split=split.value, values=values)
-
-
-def _usable(clip: Any, streams: Sequence[str], dataset: store.Dataset) -> bool:
-    there = all(clip.id in dataset[stream] for stream in streams if stream != "text")
-    return clip.label is not None and there
-
-
-def _tf_idf(train: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    chinese = bool(train) and train[0].language.startswith("zh")
-    options = {"analyzer": "char", "ngram_range": (1, 3)} if chinese else {"ngram_range": (1, 2)}
-    vectors = TfidfVectorizer(sublinear_tf=True, min_df=2, **options).fit([clip.text for clip in train])
-    return lambda clips: vectors.transform([clip.text for clip in clips])
-
-
-def _statistics(stream: Mapping[str, Any], train: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
-    from sklearn.preprocessing import StandardScaler
-
-    def rows(clips: Sequence[Any]) -> np.ndarray:
-        return np.nan_to_num(np.stack([pooled(stream[clip.id]) for clip in clips]))
-
-    scaler = StandardScaler().fit(rows(train))
-    return lambda clips: scaler.transform(rows(clips))
-
-
-def pooled(features: store.Features) -> np.ndarray:
-    """Mean, deviation and quartiles of each value over the valid rows that define it; of one row its values."""
-    values = features.values[features.valid]
-    if len(values) < 2:
-        return values.reshape(-1) if len(values) else np.zeros(features.dim, np.float32)
-    with np.errstate(all="ignore"):
-        parts = [
-            np.nanmean(values, 0),
-            np.nanstd(values, 0),
-            *np.nanquantile(values, (0.1, 0.25, 0.5, 0.75, 0.9), axis=0),
-        ]
-    return np.concatenate(parts)
-
-
-def _beside(parts: Sequence[Any]) -> Any:
-    from scipy import sparse
-
-    return sparse.hstack(parts).tocsr() if any(map(sparse.issparse, parts)) else np.concatenate(parts, axis=1)
+def floor(streams: Sequence[str]) -> Line:
+    """`mse train --model linear` on some streams alone; ``text`` is the clips' text."""
+    options: list[str] = []
+    for modality in ("acoustic", "visual"):
+        names = [stream for stream in streams if stream.startswith(f"{modality}.")]
+        options += [f"--{modality}", names[0]] if names else ["--without", modality]
+    options += [] if "text" in streams else ["--without", "text"]
+    return Line(f"linear, {' + '.join(streams)}", "", {"model": "linear"}, tuple(options))
 
 
 def whisper_seconds(places: Places, clips: int = 10) -> Row:
@@ -392,9 +347,9 @@ def run(name: str, places: Places, seeds: Sequence[int], wanted: str, tell: Call
     if name == "whisper":
         add(whisper_seconds(places))
         egemaps = places.dataset("ravdess")
-        add(baseline(name, ("acoustic.egemaps",), egemaps))
+        add(train(name, floor(("acoustic.egemaps",)), egemaps, places, seeds[:1]))
     for streams in experiment.baselines:
-        add(baseline(name, streams, dataset))
+        add(train(name, floor(streams), dataset, places, seeds[:1]))
     for line in (one for one in experiment.lines if wanted in f"{one.name}, {one.backbone}"):
         add(train(name, line, dataset, places, seeds))
     return rows

@@ -22,6 +22,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory() -> int | None:
+    """Most bytes of memory that this process has had at once; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def user() -> int | None:
     """Number of the user whose process this is; None where users have none."""
     return os.getuid() if hasattr(os, "getuid") else None

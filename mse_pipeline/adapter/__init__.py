@@ -14,6 +14,7 @@ Examples:
 
 from __future__ import annotations
 
+from mse_pipeline.adapter.base import DirectModel, Model
 from mse_pipeline.adapter.config import AdapterConfig
 from mse_pipeline.adapter.model import MSEAdapter, TrainedModel
 from mse_pipeline.adapter.models import build
@@ -22,7 +23,9 @@ from mse_pipeline.adapter.save import load, save
 
 __all__ = [
     "AdapterConfig",
+    "DirectModel",
     "MSEAdapter",
+    "Model",
     "TrainedModel",
     "build",
     "load",

@@ -161,12 +161,6 @@ class AdapterConfig:
             raise UsageError(f"The adapter's pseudo_size must be a number above 0, but is {size!r}.")
         if self.head is not None:
             _check_size("head", self.head)
-        if self.pseudo_tokens == 0 and (self.head is None or not self.residual or self.place != "before-answer"):
-            raise UsageError(
-                "Without pseudo tokens the backbone reads nothing of the modalities, so a head must: set "
-                "training.answer: head, training.residual: true and training.place: before-answer, or "
-                "training.pseudo_tokens to 1 or more."
-            )
 
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""

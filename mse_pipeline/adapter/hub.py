@@ -115,7 +115,11 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
         for what, there in (("TGM", config.mixer or not config.text), ("MSF", config.fusion), ("text", config.text))
         if not there
     ]
+    speaks = backbone.get("name") != "none"
+    answers = "The backbone answers with its own words." if config.head is None else _HEAD_ANSWERS
     return {
+        "model": "" if config.model == "mse-adapter" else config.model,
+        "speaks": speaks,
         "head": _Written(_head(description)),
         "title": card_title(description),
         "imported": bool(about.get("imported_from")),
@@ -126,7 +130,7 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
         "text": "the transcript" if config.text else "not read",
         "pseudo_tokens": config.pseudo_tokens,
         "place": _PLACES[config.place],
-        "answers": "The backbone answers with its own words." if config.head is None else _HEAD_ANSWERS,
+        "answers": answers if speaks else "The model answers itself.",
         "width": config.hidden_size,
         "left_out": ", ".join(left_out),
         "clips": ", ".join(f"{count} clips to {use}" for use, count in _uses(clips)) or "clips not told",
@@ -134,7 +138,7 @@ def _values(description: Mapping[str, Any]) -> dict[str, Any]:
         "best_epoch": results.get("best_epoch"),
         "epochs": results.get("epochs"),
         "settings": list(_mapping(about.get("training")).items()),
-        "question": _mapping(about.get("prompt")).get("task", ""),
+        "question": _mapping(about.get("prompt")).get("task", "") if speaks else "",
         "splits": [{"valid": "validation"}.get(split, split) for split in splits],
         "results": [(name, [_shown(scores[split].get(name)) for split in splits]) for name in names],
         "alarms": [alarm for alarm in results.get("alarms") or () if isinstance(alarm, str)],
@@ -149,11 +153,13 @@ def card_title(description: Mapping[str, Any]) -> str:
         >>> card_title({"extra": {"dataset": "meld", "backbone": {"name": "models/qwen"}, "variant": "without visual"}})
         'meld-qwen-without-visual'
     """
-    about = _mapping(description.get("extra"))
+    about, config = _mapping(description.get("extra")), description.get("config")
     if about.get("imported_from"):
         backbone = last_part(_mapping(about.get("backbone")).get("name"))
         return _line(f"{Path(str(about['imported_from'])).stem}-{backbone}")
-    parts = (about.get("dataset"), last_part(_mapping(about.get("backbone")).get("name")), about.get("variant"))
+    named, model = (_mapping(one).get(key) for one, key in ((about.get("backbone"), "name"), (config, "model")))
+    others = (None if named == "none" else last_part(named), None if model == "mse-adapter" else model)
+    parts = (about.get("dataset"), *others, about.get("variant"))
     return "-".join(_line(part).replace(" ", "-") for part in parts if part) or "MSE-Adapter"
 
 
@@ -289,7 +295,7 @@ def _streams(about: Mapping[str, Any], config: AdapterConfig) -> Sequence[dict[s
                 "modality": modality,
                 "stream": "not read" if dims is None else stream.get("name", "not told"),
                 "dims": "" if dims is None else dims,
-                "encoder": "" if dims is None else f"{config.encoder}, {hidden}",
+                "encoder": "" if dims is None or config.model != "mse-adapter" else f"{config.encoder}, {hidden}",
                 "clock": f"{told} ({options})" if options else told,
                 "version": stream.get("version", ""),
             }

@@ -9,15 +9,18 @@ instead of its words.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from mse_pipeline.adapter.base import Model
 from mse_pipeline.adapter.config import AdapterConfig
 from mse_pipeline.adapter.encoders import ENCODERS, SequenceEncoder
+from mse_pipeline.errors import UsageError
 
 
 class TextGuideMixer(nn.Module):
@@ -209,8 +212,8 @@ _STATE_GAIN = 16.0
 so what is read of d normalised values by d times it: without a share of 1 / d (Yang et al. 2022), the wider a backbone
 is, the more a head learns its clips by heart."""
 _TEXT_STATE_GAIN = 1024.0
-"""The same of states of texts alone. On CMU-MOSI's valid clips with a backbone of width 576, 576 or more was better than
-64 and 16 (correlation .73, .71, .69); on RAVDESS, whose two sentences tell nothing, all are alike."""
+"""The same of states of texts alone. On CMU-MOSI's valid clips with a backbone of width 576, all 576 were better than 64
+and 16 of them (correlation .73, .71, .69); on RAVDESS, whose two sentences tell nothing, all are alike."""
 
 
 class _Readout(nn.Module):
@@ -230,7 +233,7 @@ class _Readout(nn.Module):
         return values
 
 
-class TrainedModel(nn.Module, ABC):
+class TrainedModel(Model):
     """What is trained beside a frozen backbone: rows of streams and text embeddings in, pseudo tokens out.
 
     Subclasses are made of the configuration alone, so that a folder of weights beside that configuration restores them;
@@ -244,8 +247,7 @@ class TrainedModel(nn.Module, ABC):
     """
 
     def __init__(self, config: AdapterConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.head = None
         if config.head is not None:
             self.head = AnswerHead(
@@ -278,6 +280,17 @@ class TrainedModel(nn.Module, ABC):
             text_embeddings: (B, L, hidden_size) token embeddings of the text, of any float type.
             text_mask: (B, L), nonzero where a token is.
         """
+
+    def past(self, clips: int) -> Any:
+        """Keys and values that the backbone finds before all else, for `clips` clips, as a new cache of transformers.
+
+        None, as here, for nothing.
+        """
+        return None
+
+    def adjusted(self, steps: torch.Tensor, answers: Any) -> torch.Tensor:
+        """Log-probabilities (B, S) of the answers' tokens as the model would have them; by default the backbone's."""
+        return steps
 
     @property
     def clip_width(self) -> int:
@@ -312,6 +325,12 @@ class MSEAdapter(TrainedModel):
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__(config)
+        if not config.pseudo_tokens and (config.head is None or not config.residual or config.place != "before-answer"):
+            raise UsageError(
+                "Without pseudo tokens the backbone reads nothing of the modalities, so a head must: set "
+                "training.answer: head, training.residual: true and training.place: before-answer, or "
+                "training.pseudo_tokens to 1 or more."
+            )
         width = config.fusion_dim
         self.acoustic = _encoder(config.acoustic_dim, config.acoustic_hidden, config)
         self.visual = _encoder(config.visual_dim, config.visual_hidden, config)

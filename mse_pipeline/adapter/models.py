@@ -1,25 +1,26 @@
-"""Which models can be trained beside a frozen backbone: this package's adapter, and those of other packages.
+"""Which models can be trained: this package's adapter, what it is compared with, and those of other packages.
 
-Another package adds one by an entry point of the group ``mse_pipeline.models``: a subclass of
-`mse_pipeline.adapter.model.TrainedModel`, which is made of an `AdapterConfig` alone.
+All but the adapter are found by entry points of the group ``mse_pipeline.models``, those of this package as well: each
+is a subclass of `mse_pipeline.adapter.TrainedModel` or `DirectModel`, which is made of an `AdapterConfig` alone.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from mse_pipeline.adapter.base import DirectModel, Model
 from mse_pipeline.adapter.config import AdapterConfig
 from mse_pipeline.adapter.model import MSEAdapter, TrainedModel
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.plugins import Kind
 
-_MODELS: dict[str, type[TrainedModel]] = {"mse-adapter": MSEAdapter}
+_MODELS: dict[str, type[Model]] = {"mse-adapter": MSEAdapter}
 
 
 def _problem_of(found: Any) -> str:
     """What is wrong with what a package offers; empty where nothing is."""
-    fits = isinstance(found, type) and issubclass(found, TrainedModel)
-    return "" if fits else "is no subclass of mse_pipeline.adapter.TrainedModel"
+    fits = isinstance(found, type) and issubclass(found, TrainedModel | DirectModel)
+    return "" if fits else "is no subclass of mse_pipeline.adapter.TrainedModel or DirectModel"
 
 
 KIND = Kind("mse_pipeline.models", "model", _problem_of)
@@ -34,8 +35,8 @@ def check(name: str) -> list[str]:
     """Why a model cannot be had, as sentences without a full stop; empty where it can.
 
     Examples:
-        >>> check("mse-adaptor")
-        ['there is no model mse-adaptor; did you mean mse-adapter?; there are mse-adapter']
+        >>> check("mse-adaptor")[0].partition("; there are")[0]
+        'there is no model mse-adaptor; did you mean mse-adapter?'
     """
     try:
         found = _MODELS.get(name) or KIND.find(name, _MODELS)
@@ -46,7 +47,23 @@ def check(name: str) -> list[str]:
     return [] if found else [missing]
 
 
-def build(config: AdapterConfig) -> TrainedModel:
+def find(name: str) -> type[Model]:
+    """The class of a model.
+
+    Raises:
+        UsageError: There is no such model, or the package that brings it does not fit.
+
+    Examples:
+        >>> find("mse-adapter").__name__
+        'MSEAdapter'
+    """
+    for problem in check(name):
+        raise UsageError(f"{problem[0].upper()}{problem[1:]}. Install the package that brings it, or name another.")
+    found: type[Model] = _MODELS.get(name) or KIND.find(name, _MODELS)  # type: ignore[assignment]
+    return found
+
+
+def build(config: AdapterConfig) -> Model:
     """The model that a configuration names, with fresh weights.
 
     Raises:
@@ -59,13 +76,11 @@ def build(config: AdapterConfig) -> TrainedModel:
     own = _MODELS.get(config.model)
     if own is not None:
         return own(config)
-    for problem in check(config.model):
-        raise UsageError(f"{problem[0].upper()}{problem[1:]}. Install the package that brings it, or name another.")
+    made = find(config.model)
     try:
-        made: TrainedModel = KIND.find(config.model, _MODELS)(config)  # type: ignore[misc]
+        return made(config)
     except (TypeError, ValueError, KeyError) as error:
         raise UsageError(
             f"The model {config.model} cannot be made with the options {dict(config.options)} ({error}); mend "
             "training.model_options."
         ) from error
-    return made

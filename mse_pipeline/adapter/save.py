@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mse_pipeline import __version__
+from mse_pipeline.adapter.base import Model
 from mse_pipeline.adapter.config import AdapterConfig
-from mse_pipeline.adapter.model import TrainedModel
 from mse_pipeline.adapter.models import build
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.store.storage import aside, write_json
@@ -28,7 +28,7 @@ LARGEST = 32 << 20
 _PACKAGES = ("torch", "transformers", "safetensors")
 
 
-def save(adapter: TrainedModel, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
+def save(adapter: Model, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
     """Write an adapter to a folder, each file whole or not at all.
 
     The description comes last and holds the weights' SHA-256, so that `load` notices a pair that a kill left
@@ -68,11 +68,12 @@ def save(adapter: TrainedModel, folder: str | Path, extra: Mapping[str, Any] | N
         "sha256": digest,
         "extra": plain,
     }
+    adapter.write_beside(folder)
     write_json(folder / DESCRIPTION, description)
     return folder
 
 
-def load(folder: str | Path) -> tuple[TrainedModel, dict[str, Any]]:
+def load(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     """Read an adapter that `save` wrote: on the CPU, in evaluation mode, with its `extra`.
 
     The folder may come from a stranger: nothing in it runs, and no more memory is taken than its files are large.

@@ -97,6 +97,7 @@ class Answers:
         texts: The answers.
         ids: Token ids of each; where a head answers, the answer's index alone.
         trie: The tree of their tokens.
+        by_head: Whether a head answers.
 
     Raises:
         UsageError: The task has no answer, or the tokenizer cannot tell two answers apart.
@@ -106,6 +107,7 @@ class Answers:
         self, task: Task, tokenizer: Any, family: str, *, label_words: bool = False, head: bool = False
     ) -> None:
         self.task = task
+        self.by_head = head
         self._values = answer_values(task)
         if isinstance(task, Classification):
             words = class_words(task.classes) if label_words else ()

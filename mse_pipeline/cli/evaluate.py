@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -22,6 +23,7 @@ from mse_pipeline.metrics.coverage import told
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mse_pipeline.prediction.dropping import Drop
     from mse_pipeline.prediction.evaluation import Evaluation
     from mse_pipeline.training.scoring import Decoding as Way
     from mse_pipeline.training.verification import Check, RunFolder
@@ -50,6 +52,20 @@ def command(
     ] = None,
     where: Where = None,
     decoding: Decoding = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=SHARE",
+            help="Read a share of the clips without acoustic, visual or text, as acoustic=0.3; may be given several "
+            "times.",
+            show_default=False,
+        ),
+    ] = None,
+    drop_table: Annotated[
+        bool,
+        typer.Option("--drop-table", help="A table over modalities and shares of the clips that lose them."),
+    ] = False,
+    drop_seed: Annotated[int, typer.Option(help="Of the draw of the clips that lose a modality.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -78,15 +94,25 @@ def command(
     wanted, used = parse_seed(seed), parse_decoding(decoding)
     from mse_pipeline.cli.progress import bar
     from mse_pipeline.prediction import evaluate
+    from mse_pipeline.prediction.dropping import parse_drop
+    from mse_pipeline.prediction.evaluation import evaluate_dropping
     from mse_pipeline.prediction.result import check_out, write_predictions
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.training.stored import open_stored, seeds_of
 
+    if drop_table and (drop or out is not None):
+        raise UsageError("--drop-table draws its own shares and writes no predictions: leave --drop and --out out.")
+    dropped = parse_drop(drop or (), drop_seed)
     stored = open_stored(run, seeds_of(run)[0] if wanted == "all" else wanted)
     if out is not None:
         check_out(out, stored)
     checks = _check_backbone(run, cache, device) if check_backbone else []
     chosen = open_cache(cache)[dataset or stored.about.dataset]
+    if drop_table:
+        more = {"decoding": used, "backbone": backbone, "device": device, "where": where, "seed": wanted}
+        told = evaluate_dropping(run, chosen, draw=drop_seed, split=parse_split(split), **more)
+        _show_dropping(told, run)
+        return
     with bar("") as progress:
         progress.add_task(f"evaluating on {chosen.name}, {split}", total=None, note="")
         evaluation = evaluate(
@@ -98,6 +124,7 @@ def command(
             backbone=backbone,
             device=device,
             where=where,
+            drop=dropped if dropped.shares else None,
         )
     for sentence in (
         *(seed_scores.choice for seed_scores in evaluation.seeds if seed_scores.choice),
@@ -239,6 +266,25 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     for stream in evaluation.coverage.streams:
         console.print(f"{escape(stream)}: {told(evaluation.coverage.parts(stream))} clips")
     console.print(_metrics(evaluation) if evaluation.labelled else _counts(evaluation))
+
+
+def _show_dropping(told: Sequence[tuple[Drop, Evaluation]], run: Path) -> None:
+    """Print the metrics of each modality and share, as JSON or as a table."""
+    rows = [(next(iter(drop.shares.items()), ("nothing", 0.0)), evaluation.mean()) for drop, evaluation in told]
+    names = list(rows[0][1])
+    if settings.json:
+        plain = [
+            {"modality": modality, "share": share, "metrics": {name: mean for name, (mean, _) in scores.items()}}
+            for (modality, share), scores in rows
+        ]
+        emit_json({"run": str(run), "split": told[0][1].split.value, "seed": told[0][0].seed, "rows": plain})
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("without", "of clips", *map(escape, names)):
+        table.add_column(name, justify="left" if name == "without" else "right")
+    for (modality, share), scores in rows:
+        table.add_row(modality, f"{share:.0%}", *(_number(scores[name][0]) for name in names))
+    stdout().print(table)
 
 
 def _metrics(evaluation: Evaluation) -> Table:

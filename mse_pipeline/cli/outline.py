@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,10 +31,16 @@ _PARTS = {
 def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.loading import outline
+    from mse_pipeline.backbones.none import NONE
     from mse_pipeline.training.dry_run import dry_run
     from mse_pipeline.training.earlier import standing
     from mse_pipeline.training.job import prepare
 
+    if request.backbone == NONE:
+        raise UsageError(
+            f"--dry-run tells what a backbone reads and how much memory that takes, and --model "
+            f"{request.training.model} reads none: train it."
+        )
     choice, wording = request.choose(), request.recipe.prompt
     drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
     if drawn.remark:

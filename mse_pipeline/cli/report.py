@@ -19,6 +19,14 @@ def command(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables to a Markdown file.")
     ] = None,
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="DRAWS",
+            help="Compare each run with the best one of its table by a paired bootstrap of so many draws, as 1000.",
+        ),
+    ] = 0,
     where: Where = None,
     cache: CacheDir = None,
     json: Json = False,
@@ -34,7 +42,7 @@ def command(
     from mse_pipeline.store.storage import write_text
 
     opened = None if where is None else open_cache(cache)
-    built = report.build(runs or [Path("runs")], split, where=where, cache=opened)
+    built = report.build(runs or [Path("runs")], split, where=where, cache=opened, draws=bootstrap)
     if markdown is not None:
         write_text(markdown, report.to_markdown(built))
         remark(f"Written: {markdown}")

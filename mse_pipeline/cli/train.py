@@ -82,7 +82,8 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="What is trained beside the backbone. [default: the recipe's, mse-adapter]",
+            help="What is trained: mse-adapter, or what it is compared with, as linear (docs/models.md). [default: the "
+            "recipe's, mse-adapter]",
             show_default=False,
             rich_help_panel=_ADAPTER,
         ),
@@ -112,11 +113,14 @@ def command(
     dropout: Annotated[float | None, _setting(_ADAPTER, "Share of the encoders' states dropped in training.")] = None,
     decoding: Annotated[str | None, within(_ADAPTER, Decoding)] = None,
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file.", rich_help_panel=_BACKBONE
+            help="A short name (tiny, llama2), a hub name, a folder, or a GGUF file. [default: tiny, or none for a "
+            "model that reads none]",
+            show_default=False,
+            rich_help_panel=_BACKBONE,
         ),
-    ] = "tiny",
+    ] = None,
     revision: Annotated[str | None, within(_BACKBONE, Revision)] = None,
     dtype: Annotated[
         str,
@@ -175,7 +179,7 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the adapter while the backbone stays frozen. Seeds that are done are not trained again.
+    """Train the adapter, or another model, while the backbone stays frozen. Seeds that are done are not trained again.
 
     Several processes train together under `accelerate launch` or `torchrun` (docs/training.md).
     """
@@ -202,6 +206,9 @@ def command(
         "dropout": dropout,
         "decoding": decoding,
     }
+    asked = changed(used.training_for(backbone or ""), {"model": model}).model
+    require_model(asked)
+    backbone = settled_backbone(backbone, asked)
     require_one_source({**named, "seeds": seeds and " ".join(map(str, seeds))}, changes or (), backbone)
     request = Request(
         dataset=opened,
@@ -217,7 +224,6 @@ def command(
         origin=origin,
         selection=None if where is None else select_clips(opened, where),
     )
-    require_model(request.training.model)
     options = TrainingOptions(
         accumulation=accumulate,
         checkpointing=gradient_checkpointing,
@@ -254,6 +260,39 @@ def require_model(name: str) -> None:
 
     for problem in models.check(name):
         raise UsageError(f"--model {name}: {problem}.")
+
+
+def settled_backbone(given: str | None, model: str) -> str:
+    """The backbone that is asked for, by default the built-in one, or `NONE` for a model that reads none.
+
+    Raises:
+        UsageError: One is given that the model would not read.
+    """
+    from mse_pipeline.adapter.models import find
+    from mse_pipeline.backbones.none import NONE
+    from mse_pipeline.backbones.registry import TINY
+
+    if find(model).reads_backbone:
+        return given or TINY
+    if given is not None:
+        raise UsageError(f"--model {model} reads no backbone: leave --backbone {given} out.")
+    return NONE
+
+
+def load_backbone(request: Request, device: str) -> Backbone:
+    """The backbone of a request, on a device."""
+    from mse_pipeline import backbones
+    from mse_pipeline.backbones.none import NONE, none
+
+    if request.backbone == NONE:
+        return none(device)
+    return backbones.load(
+        request.backbone,
+        dtype=request.dtype,
+        device=device,
+        revision=request.revision,
+        quantization=request.quantization,
+    )
 
 
 def pick(cache: Cache, name: str | None) -> Dataset:
@@ -452,7 +491,7 @@ class Request:
         """
         from mse_pipeline.training.job import choose_streams
 
-        choice = choose_streams(self.dataset, asked=self.streams, without=self.without)
+        choice = choose_streams(self.dataset, asked=self.streams, without=self.without, model=self.training.model)
         for reason in choice.left_out:
             remark(reason)
         return choice
@@ -467,7 +506,7 @@ def run(
     options: TrainingOptions | None = None,
 ) -> list[SeedResult]:
     """Choose the streams, load the backbone and train, with a progress display."""
-    from mse_pipeline import backbones
+    from mse_pipeline.adapter.models import find
     from mse_pipeline.cli.progress import TrainingBar, bar
     from mse_pipeline.training.earlier import standing
     from mse_pipeline.training.examples import remark_on_case
@@ -481,17 +520,13 @@ def run(
     check_trackers(options.trackers)
     processes = join(device)
     choice = request.choose()
+    model = request.training.model
     with bar("epochs") as progress:
-        shown = TrainingBar(progress, f"{request.dataset.name}, {choice.variant}")
+        what = choice.variant if model == "mse-adapter" else model
+        shown = TrainingBar(progress, f"{request.dataset.name}, {what}")
         with processes.first_on_each_machine():
             # What is to be sharded may be more than a device holds: it goes there in parts.
-            loaded = backbones.load(
-                request.backbone,
-                dtype=request.dtype,
-                device="cpu" if processes.sharded else processes.device,
-                revision=request.revision,
-                quantization=request.quantization,
-            )
+            loaded = load_backbone(request, "cpu" if processes.sharded else processes.device)
         spare_threads(loaded)
         if loaded.remark:
             remark(loaded.remark)
@@ -501,7 +536,8 @@ def run(
         capitals = remark_on_case(request.dataset.clips, wording.case) if job.config.text else ""
         if capitals:
             remark(capitals)
-        seeds = request.seeds or request.training.seeds
+        whole = request.training.seeds
+        seeds = request.seeds or (whole if find(request.training.model).seeded else whole[:1])
         for sentence in standing(job.about, job.data, runs).anew(seeds):
             remark(sentence)
         return train(job, runs, seeds, overwrite=overwrite, progress=shown, options=options)

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from mse_pipeline import adapter
@@ -17,6 +18,7 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
+from mse_pipeline.prediction.dropping import SHARES, TEXT, Drop, Without, read_modalities, require_read, without_text
 from mse_pipeline.prediction.remaking import load_backbone
 from mse_pipeline.prediction.result import ClipPrediction, Remark, meaning, spread
 from mse_pipeline.store.dataset import Dataset
@@ -187,6 +189,8 @@ def evaluate(
     backbone: str | None = None,
     device: str = "cpu",
     where: str | None = None,
+    drop: Drop | None = None,
+    loaded: Backbone | None = None,
 ) -> Evaluation:
     """Predict all clips of a split, and score those that have a label.
 
@@ -200,6 +204,8 @@ def evaluate(
         device: Where it computes.
         where: Only the clips that meet this condition, see `mse_pipeline.store.where`; None for all, also for a run
             that was trained on some.
+        drop: Which share of the clips is read without which modality; None for none.
+        loaded: The run's backbone, where it is loaded already.
 
     Raises:
         UsageError: It is no run, the dataset differs from what the run was trained on (the differences are named),
@@ -210,6 +216,8 @@ def evaluate(
     first = trainings[0]
     used = decoding or first.about.training.decoding
     check_decoding(first.task, used)
+    if drop is not None:
+        require_read(drop, first)
     remarks = require_same(first, dataset)
     if not any(clip.split == split for clip in dataset.clips):
         present = [part.value for part in Split if any(clip.split == part for clip in dataset.clips)]
@@ -219,12 +227,17 @@ def evaluate(
         remarks += [selection.sentence(), *selection.remarks]
         if not any(clip.split == split and clip.id in selection.kept for clip in dataset.clips):
             raise UsageError(f"No clip of the {split} split of {dataset.name} meets --where {where!r}.")
-    loaded = load_backbone(first, backbone, device)
+    loaded = loaded or load_backbone(first, backbone, device)
     streams = {stream.name: dataset[stream.name] for stream in first.streams.values()}
     jobs = [_job(stored, dataset, loaded, used) for stored in trainings]
     if dataset.name == first.about.dataset:
         trained = _labelled_of(jobs[0], None if first.about.where is None else select(dataset, first.about.where))
         remarks += _since_training(first, read_data(dataset.clips, trained, streams))
+    if drop is not None and drop.shares:
+        every = [example.clip for example in _examples_of(jobs[0], selection)[split]]
+        lost = {modality: drop.clips(modality, every) for modality in drop.shares}
+        jobs = [_job(stored, dataset, loaded, used, lost) for stored in trainings]
+        remarks += [drop.sentence(every)]
     jobs = [replace(job, examples=_examples_of(job, selection)) for job in jobs]
     labelled = _labelled_of(jobs[0], selection)
     coverage = measure(dataset, {split: labelled[split] or jobs[0].examples[split]}, streams)
@@ -241,6 +254,27 @@ def evaluate(
         coverage=coverage,
         metric_kind=jobs[0].metric_kind,
     )
+
+
+def evaluate_dropping(
+    run: str | Path, dataset: Dataset, *, draw: int = 0, **given: Any
+) -> list[tuple[Drop, Evaluation]]:
+    """A run on a split, without each of its modalities in turn, for the shares of the clips in `SHARES`.
+
+    Args:
+        run: As of `evaluate`.
+        dataset: As of `evaluate`.
+        draw: Seed of the draw of the clips.
+        given: What else `evaluate` takes.
+
+    Returns:
+        The whole split first.
+    """
+    stored = open_stored(run, seeds_of(run)[0] if given.get("seed") == "all" else given.get("seed"))
+    loaded = load_backbone(stored, given.pop("backbone", None), given.pop("device", "cpu"))
+    drops = [Drop(seed=draw)]
+    drops += [Drop({modality: share}, draw) for modality in read_modalities(stored) for share in SHARES]
+    return [(drop, evaluate(run, dataset, drop=drop, loaded=loaded, **given)) for drop in drops]
 
 
 def _examples_of(job: Job, selection: Selection | None) -> dict[Split, list[Example]]:
@@ -276,10 +310,22 @@ def _since_training(stored: StoredTraining, data: Data) -> list[str]:
     ]
 
 
-def _job(stored: StoredTraining, dataset: Dataset, backbone: Backbone, decoding: Decoding) -> Job:
-    streams = {modality: dataset[stream.name] for modality, stream in stored.streams.items()}
+def _job(
+    stored: StoredTraining,
+    dataset: Dataset,
+    backbone: Backbone,
+    decoding: Decoding,
+    lost: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Job:
+    """The job of a run on a dataset, of which some clips have lost a modality."""
+    streams: dict[str, Mapping[str, Features]] = {
+        modality: Without(dataset[stream.name], lost[modality]) if modality in lost else dataset[stream.name]
+        for modality, stream in stored.streams.items()
+    }
     job = restore(stored, backbone, dataset.clips, streams, decoding)
-    return replace(job, metric_kind=metric_kind(dataset))
+    silent = lost.get(TEXT, frozenset())
+    examples = {split: without_text(every, silent) for split, every in job.examples.items()} if silent else job.examples
+    return replace(job, metric_kind=metric_kind(dataset), examples=examples)
 
 
 def _absent(

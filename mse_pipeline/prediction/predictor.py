@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mse_pipeline import adapter, store
-from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.adapter import Model
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.cells import is_missing, said
 from mse_pipeline.clip import Clip, Split
@@ -61,9 +61,7 @@ class Predictor:
                 print(clip.clip, clip.prediction, clip.confidence, [remark.code for remark in clip.remarks])
     """
 
-    def __init__(
-        self, stored: StoredTraining, recipes: Sequence[Recipe], backbone: Backbone, trained: TrainedModel
-    ) -> None:
+    def __init__(self, stored: StoredTraining, recipes: Sequence[Recipe], backbone: Backbone, trained: Model) -> None:
         self.stored = stored
         self.recipes = tuple(recipes)
         self.backbone = backbone

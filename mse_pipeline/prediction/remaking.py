@@ -17,6 +17,7 @@ from mse_pipeline import backbones
 from mse_pipeline.backbones import registry
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.gguf import inside, is_gguf
+from mse_pipeline.backbones.none import NONE, none
 from mse_pipeline.backbones.registry import cached_folder
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.extraction.run import stream_specs
@@ -46,6 +47,10 @@ def load_backbone(stored: StoredTraining, source: str | None = None, device: str
         MseError: It is damaged, or does not fit into memory.
     """
     about = stored.about.backbone
+    if about.name == NONE and about.source == BUILT_IN:
+        if source is not None:
+            raise UsageError(f"The run {stored.path} reads no backbone: leave --backbone out.")
+        return none(device)
     name, revision = source, None
     if source is not None:
         entry = registry.find(source)

@@ -20,9 +20,13 @@ from mse_pipeline.report.table import (
     Report,
     ResultRow,
     ResultTable,
+    comparison_lines,
     coverage_rows,
     ece_text,
+    floor_hint,
     marks,
+    memory_text,
+    parameters_text,
     seconds_text,
 )
 
@@ -39,7 +43,8 @@ def to_json(report: Report) -> dict[str, Any]:
         ``metrics``, ``columns``, ``runs`` (means under the split's name, and every seed; ``settings`` of the training
         in which they differ; ``partial`` where a split or stream is covered by less than 90 %, with ``coverage`` and
         ``shortcomings``; ``labelled`` is equal for runs on the same clips, labels and texts),
-        ``published``, ``pending`` and ``marks``. ``where`` is there where the scores are of some clips: by dataset.
+        ``published``, ``pending``, ``marks``, and as ``floor`` how to train the floor, where it is missing. ``where``
+        is there where the scores are of some clips: by dataset.
     """
     return {
         "format": 1,
@@ -68,6 +73,7 @@ def _table(table: ResultTable) -> dict[str, Any]:
         "published": [_published_json(row) for row in table.published],
         "pending": [_run(run) for run in table.pending],
         "marks": marks(table),
+        "floor": floor_hint(table) or None,
     }
 
 
@@ -82,6 +88,7 @@ def _row(row: ResultRow, split: str) -> dict[str, Any]:
         "calibration": {key: {"mean": _defined(cell.mean), "sd": cell.sd} for key, cell in row.calibration.items()},
         "seeds": [_seed(seed) for seed in row.run.seeds],
         "classes": classes,
+        **({} if row.comparison is None else {"comparison": asdict(row.comparison)}),
     }
 
 
@@ -90,11 +97,15 @@ def _run(run: RunGroup) -> dict[str, Any]:
         "name": run.name,
         "path": run.path.as_posix().encode("utf-8", "replace").decode(),
         "backbone": run.backbone,
+        "model": run.model,
+        "origin": run.origin,
         "variant": run.variant,
         **({"where": run.where} if run.where else {}),
         "streams": dict(run.streams),
         "config_digest": run.config_digest,
         "trainable_parameters": run.trainable_parameters,
+        "total_parameters": run.total_parameters,
+        "peak_memory": run.peak_memory,
         "created": run.created,
         "epoch_seconds": run.epoch_seconds,
         "unfinished": dict(run.unfinished),
@@ -174,8 +185,9 @@ def _section(table: ResultTable) -> str:
             if column.key in row.cells
         }
         marked = {key: f"**{text}**" if row.cells[key].best else text for key, text in cells.items()}
-        parameters = "" if row.run.trainable_parameters is None else f"{row.run.trainable_parameters:,}"
-        label = [escape(row.mark + row.run.name), escape(row.reads), parameters, str(len(row.run.seeds))]
+        size = ", ".join(filter(None, [parameters_text(row.run), memory_text(row.run.peak_memory)]))
+        label = [escape(row.mark + row.run.name), escape(f"{row.reads} · {row.run.origin}"), size]
+        label.append(str(len(row.run.seeds)))
         beside = [ece_text(row) or "–"] if table.has_ece else []
         lines.append(_cells(label, table.columns, marked, [*beside, seconds_text(row.run.epoch_seconds)]))
     shown = [row for row in table.published if any(column.key in row.mean for column in table.columns)]
@@ -187,7 +199,7 @@ def _section(table: ResultTable) -> str:
     if read:
         lines += ["", "| read | clips | runs |", "| --- | --- | --- |"]
         lines += [_line(map(escape, (difference, parts, runs or "all"))) for difference, parts, runs in read]
-    for sentence in marks(table):
+    for sentence in (*marks(table), *comparison_lines(table), *filter(None, [floor_hint(table)])):
         lines += ["", escape(sentence)]
     pending = ", ".join(escape(run.name) for run in table.pending)
     if pending:
@@ -206,6 +218,7 @@ def _markdown_legend(table: ResultTable, published: bool) -> str:
     split = table.split.capitalize()
     text = (
         f"{split} split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
+        " Parameters: those trained of all, and the most memory of a training."
     )
     if len(table.rows) > 1:
         text += " Bold: the best of our runs."
@@ -293,6 +306,8 @@ def _coverage(table: ResultTable, console: Console) -> None:
         console.print(listed)
     for sentence in marks(table):
         console.print(Text(sentence, style="yellow"))
+    for sentence in (*comparison_lines(table), *filter(None, [floor_hint(table)])):
+        console.print(Text(sentence, style="dim"))
 
 
 def _fitted(table: ResultTable, others: Sequence[PublishedRow], width: int) -> tuple[RichTable, tuple[Column, ...]]:
@@ -366,7 +381,7 @@ def _render(
         last = i == len(table.rows) - 1
         label = [
             Text(row.mark + _named(row.run, name_width - len(row.mark))),
-            Text(row.reads),
+            Text(row.reads + (f" · {row.run.origin}" if row.run.adapted else "")),
             Text(str(len(row.run.seeds))),
         ]
         terminal_table.add_row(
@@ -406,6 +421,8 @@ def _legend(table: ResultTable, columns: Sequence[Column], hidden: int) -> str:
         parts.append(f"no room here for {', '.join(left_out)}")
     if hidden > 0:
         parts.append(f"{hidden} more published rows in Markdown and JSON")
+    if table.published:
+        parts.append("all others are ours")
     return " · ".join(parts)
 
 

@@ -22,6 +22,8 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.metrics.coverage import Coverage
 
 FORMAT = 1
+ADAPTER = "mse-adapter"
+"""The model of a run that tells none."""
 _LARGEST = 32 * 2**20
 """Bytes; a run.json or result.json is a few thousand, so a larger file is something else."""
 
@@ -43,6 +45,9 @@ class StoredSeed:
         calibration: Measure -> value on the split that was asked for, as ``ECE`` of classes; empty if the file does not
             tell.
         learning_rate: At the schedule's peak, as given or found; None if the file does not tell.
+        trainable_parameters: Of the model that was made; None if the file does not tell.
+        total_parameters: The same with the frozen backbone.
+        peak_memory: Most bytes that the process had held when the training was done.
     """
 
     seed: int
@@ -56,6 +61,9 @@ class StoredSeed:
     coverage: Coverage | None = None
     calibration: Mapping[str, float] = field(default_factory=dict)
     learning_rate: float | None = None
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    peak_memory: int | None = None
 
     def scores(self, split: str) -> Mapping[str, float]:
         """Metric -> value on ``valid`` or ``test``."""
@@ -77,11 +85,14 @@ class RunGroup:
         classes: Names of the class indices; empty if numbers are predicted.
         config: The configuration, as stored.
         config_digest: Its digest.
-        trainable_parameters: None if the file does not tell.
+        trainable_parameters: None if no file tells.
         created: ISO 8601 time, as stored.
         seeds: The finished ones, by seed.
         unfinished: Name of the seed's folder -> what is missing.
         data: Digests of what is read of the dataset, by kind and stream; empty if the file does not tell.
+        model: What was trained.
+        adapted: In which respect it is not what its paper describes; empty where it is.
+        total_parameters: The trained ones with those of the frozen backbone; None if no file tells.
     """
 
     path: Path
@@ -99,6 +110,19 @@ class RunGroup:
     seeds: tuple[StoredSeed, ...]
     unfinished: Mapping[str, str]
     data: Mapping[str, str] = field(default_factory=dict)
+    model: str = ADAPTER
+    adapted: str = ""
+    total_parameters: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Whose row it is, and whether it is what a paper describes: ``ours``, or ``ours, adapted (what)``."""
+        return f"ours, adapted ({self.adapted})" if self.adapted else "ours"
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Most bytes that a training of the run took; None if no file tells."""
+        return max((seed.peak_memory for seed in self.seeds if seed.peak_memory is not None), default=None)
 
     @property
     def where(self) -> str:
@@ -213,7 +237,10 @@ def _run(folder: Path, split: str, warnings: list[str]) -> RunGroup:
         seeds[result.seed] = result
     if not seeds and not unfinished:
         unfinished["run"] = "no seed was begun"
-    parameters = _number(stored.get("trainable_parameters"))
+    trainable, total = (
+        next(filter(None, [stored.get(key), *(getattr(seed, key) for seed in seeds.values())]), None)
+        for key in ("trainable_parameters", "total_parameters")
+    )
     return RunGroup(
         path=folder,
         name=shown(folder.resolve().name),
@@ -225,7 +252,10 @@ def _run(folder: Path, split: str, warnings: list[str]) -> RunGroup:
         classes=tuple(shown(str(name)) for name in classes) if isinstance(classes, list) else (),
         config=config if isinstance(config, dict) else {},
         config_digest=shown(str(stored.get("config_digest", ""))),
-        trainable_parameters=None if parameters is None else int(parameters),
+        trainable_parameters=_whole(trainable),
+        total_parameters=_whole(total),
+        model=shown(str(stored.get("model") or ADAPTER)),
+        adapted=shown(str(stored.get("adapted") or ""), 200),
         created=shown(str(stored.get("created", ""))),
         seeds=tuple(seeds[seed] for seed in sorted(seeds)),
         unfinished=unfinished,
@@ -272,6 +302,9 @@ def _seed(folder: Path, digest: str, split: str, warnings: list[str]) -> StoredS
         coverage=_coverage(stored.get("coverage"), folder, warnings),
         calibration=_calibration(stored.get("calibration"), split, folder, warnings),
         learning_rate=_number(stored.get("learning_rate")),
+        trainable_parameters=_whole(stored.get("trainable_parameters")),
+        total_parameters=_whole(stored.get("total_parameters")),
+        peak_memory=_whole(stored.get("peak_memory")),
     )
 
 
@@ -348,6 +381,12 @@ def _number(value: Any, *, finite: bool = True) -> float | None:
     except OverflowError:
         return None
     return None if finite and not math.isfinite(number) else number
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number, or None for anything else."""
+    number = _number(value)
+    return None if number is None else int(number)
 
 
 _COLUMNS = ("split", "target", "prediction")

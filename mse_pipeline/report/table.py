@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.recipe import Training
-from mse_pipeline.report.runs import ClassTable, RunGroup, class_table, find, shown
+from mse_pipeline.report.bootstrap import Comparison, compare
+from mse_pipeline.report.runs import ADAPTER, ClassTable, RunGroup, class_table, find, shown
 from mse_pipeline.report.subset import rescored, select_all
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ ECE = "ECE"
 """The expected calibration error, a share of which less is better; no metric of a family."""
 ABLATIONS = ("acoustic", "visual", "tgm", "msf", "text")
 """What a run can be without, in the order of rows."""
+NO_BACKBONE = "none"
+"""What stands in the place of a backbone for a model that answers itself."""
+FLOOR = "linear"
+"""The model that any other one has to beat."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ class ResultRow:
         other_data: Rows of its table are of other clips, labels or texts.
         settings: Setting of the training -> its value, of those in which the rows of its table differ.
         calibration: Cells by measure, as ``ECE``.
+        comparison: Against the best row of the same data, where it was asked for; None for that row itself.
     """
 
     run: RunGroup
@@ -188,6 +194,7 @@ class ResultRow:
     other_data: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Cell] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
     @property
     def partial(self) -> bool:
@@ -204,6 +211,8 @@ class ResultRow:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
+        if self.run.model != ADAPTER:
+            backbone = self.run.model if backbone == NO_BACKBONE else f"{self.run.model} · {backbone}"
         backbone += f" · where {self.run.where}" if self.run.where else ""
         backbone += f" · data {self.run.labelled or 'not told'}" if self.other_data else ""
         variant, missing = self.run.variant, left_out(self.run.variant)
@@ -218,6 +227,38 @@ class ResultRow:
             text += "" if variant == "adapter" else f" ({variant})"
         told = ", ".join(f"{name} {shown(str(value))}" for name, value in self.settings.items())
         return f"{text} · {told}" if told else text
+
+
+def floor_hint(table: ResultTable) -> str:
+    """How the floor of a table is trained, as a sentence; empty where it is there."""
+    if any(run.model == FLOOR for run in table.runs):
+        return ""
+    command = f"mse train {table.dataset} --model {FLOOR}"
+    return f"The floor of {table.dataset}, a linear model of the same inputs, is not here: {command}"
+
+
+def parameters_text(run: RunGroup) -> str:
+    """How many numbers were trained, and where others were frozen, of how many.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> parameters_text(SimpleNamespace(trainable_parameters=1200, total_parameters=9000))
+        '1,200 of 9,000'
+    """
+    trained, total = run.trainable_parameters, run.total_parameters
+    if trained is None:
+        return ""
+    return f"{trained:,}" if total in {None, trained} else f"{trained:,} of {total:,}"
+
+
+def memory_text(size: int | None) -> str:
+    """Bytes in GB; empty for None.
+
+    Examples:
+        >>> memory_text(1_250_000_000)
+        '1.2 GB'
+    """
+    return "" if size is None else f"{size / 1e9:.1f} GB"
 
 
 def ece_text(row: ResultRow) -> str:
@@ -460,7 +501,12 @@ class Report:
 
 
 def build(
-    paths: Iterable[str | Path], split: str = "test", *, where: str | None = None, cache: Cache | None = None
+    paths: Iterable[str | Path],
+    split: str = "test",
+    *,
+    where: str | None = None,
+    cache: Cache | None = None,
+    draws: int = 0,
 ) -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
@@ -470,6 +516,7 @@ def build(
         where: Scores are of the clips that meet this condition alone, see `mse_pipeline.store.where`, and stand beside
             no published ones, which are of all; None for all clips.
         cache: Where the datasets of the runs are, for `where`; None for the default.
+        draws: Of a paired bootstrap of each row against the best one; 0 for none.
 
     Raises:
         UsageError: There is no run below any of the paths, no such split, or the condition cannot be used.
@@ -493,10 +540,44 @@ def build(
     built = tables(runs, classes, split)
     if kept:
         built = tuple(replace(table, published=()) for table in built)
+    if draws:
+        built = tuple(_compared(table, draws, warnings) for table in built)
     notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
     notes += [note for table in built for run in table.runs for note in _notes(run)]
     plain = {name: selection.to_plain() for name, selection in selections.items()}
     return Report(built, tuple(notes), tuple(warnings), plain)
+
+
+def _compared(table: ResultTable, draws: int, warnings: list[str]) -> ResultTable:
+    """The table with each row compared with the best one on the same data, by the metric that chooses epochs."""
+    first, higher = metrics.primary(table.kind)
+    rows = []
+    for row in table.rows:
+        rivals = [one for one in table.rows if one.run.labelled == row.run.labelled and not one.partial]
+        rivals = [one for one in rivals if first in one.cells and not math.isnan(one.cells[first].mean)]
+        best = max(rivals, key=lambda one: one.cells[first].mean * (1 if higher else -1), default=row)
+        if best is not row:
+            try:
+                row = replace(row, comparison=compare(row.run, best.run, table.split, draws))  # noqa: PLW2901
+            except MseError as error:
+                warnings.append(str(error))
+        rows.append(row)
+    return replace(table, rows=tuple(rows))
+
+
+def comparison_lines(table: ResultTable) -> list[str]:
+    """The comparisons of a table, a sentence a row."""
+    lines = []
+    for row in table.rows:
+        found = row.comparison
+        if found is not None:
+            column = Column(found.metric, found.metric in metrics.errors(table.kind))
+            low, high = (column.number(value) for value in (found.low, found.high))
+            lines.append(
+                f"{row.run.name} against {found.against}: {column.name} {column.number(found.difference)} "
+                f"(95 % from {low} to {high}, p = {found.p:.3f}, paired bootstrap over {found.clips:,} clips)"
+            )
+    return lines
 
 
 def _notes(run: RunGroup) -> list[str]:

@@ -6,11 +6,12 @@ Context: the turns that were said before a clip, as the backbone reads them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from mse_pipeline.adapter import Model
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import encode_all, written_language
@@ -222,6 +223,40 @@ class Texts:
         self._made.update(zip(texts, encode_all(self._tokenizer, texts), strict=True))
 
 
+class Viewed(Mapping[str, Features]):
+    """A stream as a model sees it, see `Model.view`.
+
+    Args:
+        stream: Features by clip id.
+        kind: The model.
+    """
+
+    def __init__(self, stream: Mapping[str, Features], kind: type[Model]) -> None:
+        self._stream, self._kind = stream, kind
+        self._seen: dict[str, Features] = {}
+
+    def __getitem__(self, clip: str) -> Features:
+        if clip not in self._seen:  # a view is a row or a few: it is kept
+            self._seen[clip] = self._kind.view(self._stream[clip])
+        return self._seen[clip]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stream)
+
+    def __len__(self) -> int:
+        return len(self._stream)
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self._stream
+
+
+def viewed(streams: Mapping[str, Mapping[str, Features]], kind: type[Model]) -> dict[str, Mapping[str, Features]]:
+    """The streams as a model sees them, by modality; as they are where it has no view of its own."""
+    if kind.view.__func__ is Model.view.__func__:  # type: ignore[attr-defined]
+        return dict(streams)
+    return {modality: Viewed(stream, kind) for modality, stream in streams.items()}
+
+
 class Batcher:
     """Makes batches of examples: tokenizes their texts, reads their features, normalises and pads them.
 
@@ -265,6 +300,7 @@ class Batcher:
             text_mask=text_mask,
             targets=torch.tensor([example.target for example in chosen]),
             distributions=_distributions(chosen),
+            texts=tuple(example.text for example in chosen),
             **sequences,
         )
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import AdapterConfig
+from mse_pipeline.adapter import AdapterConfig, DirectModel, Model, MSEAdapter
+from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.answers import Answers
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.prompt import Prompt, task_prompt
@@ -22,10 +23,11 @@ from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
+from mse_pipeline.store.pack import Pack
 from mse_pipeline.store.where import Selection, is_of_quality
 from mse_pipeline.task import Classification, Task, to_plain
 from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
-from mse_pipeline.training.examples import UNKNOWN, Batcher, Dialogues, Example, Texts, cased, examples
+from mse_pipeline.training.examples import UNKNOWN, Batcher, Dialogues, Example, Texts, cased, examples, viewed
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
@@ -72,13 +74,16 @@ class StreamChoice:
         return "without " + "+".join(missing) if missing else "adapter"
 
 
-def choose_streams(dataset: Dataset, *, asked: Mapping[str, str | None], without: tuple[str, ...] = ()) -> StreamChoice:
+def choose_streams(
+    dataset: Dataset, *, asked: Mapping[str, str | None], without: tuple[str, ...] = (), model: str = "mse-adapter"
+) -> StreamChoice:
     """Choose one stream a modality: the one asked for, or the only one that has features.
 
     Args:
         dataset: The dataset in the cache.
         asked: Stream by modality, where the user named one.
         without: Modalities and `PARTS` to leave out.
+        model: What is trained; streams that it does not read are left out.
 
     Raises:
         UsageError: A stream or part is unknown, the stream asked for is empty, several streams fit, or what is left
@@ -92,6 +97,9 @@ def choose_streams(dataset: Dataset, *, asked: Mapping[str, str | None], without
             f"--without takes {', '.join(known)}."
         )
     parts = tuple(part for part in PARTS if part in without)
+    kind = find(model)
+    _require_readable(model, kind, {modality for modality in MODALITIES if asked.get(modality)}, parts)
+    without = (*without, *(modality for modality in MODALITIES if modality not in kind.modalities))
     names: dict[str, str | None] = {}
     left_out = []
     for modality in MODALITIES:
@@ -111,6 +119,16 @@ def choose_streams(dataset: Dataset, *, asked: Mapping[str, str | None], without
             left_out += [reason] if reason else []
     _check_parts(names, parts)
     return StreamChoice(names, tuple(left_out), parts)
+
+
+def _require_readable(name: str, kind: type[Model], modalities: Collection[str], parts: Sequence[str]) -> None:
+    """Refuse streams that a model does not read, and ablations of parts that it does not have."""
+    for modality in modalities:
+        if modality not in kind.modalities:
+            raise UsageError(f"The model {name} reads no {modality} stream: leave --{modality} out.")
+    for part in parts:
+        if part not in kind.parts:
+            raise UsageError(f"The model {name} cannot be trained --without {part}: leave it out.")
 
 
 def _check_parts(names: Mapping[str, str | None], parts: tuple[str, ...]) -> None:
@@ -232,13 +250,20 @@ def prepare(
     check_decoding(task, settings.decoding)
     asked = task_prompt(task, wording.task, wording.language, label_words=wording.label_words)
     prompt = Prompt.build(backbone.tokenizer, family=backbone.family, task_prompt=asked, language=wording.language)
-    head = settings.answer == "head"
-    answers = Answers(task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
+    kind = find(settings.model)
+    options = kind.planned(
+        kind.settled(settings.model_options), backbone, lambda: adapter_size(dataset, backbone, settings)
+    )
+    pseudo = kind.positions(options, settings.pseudo_tokens)
+    backbone = kind.reads_with(options, backbone)
+    _require_readable(settings.model, kind, {m for m, name in choice.names.items() if name}, choice.parts)
+    answers = _answers(task, backbone, kind, wording, head=settings.answer == "head")
+    head = answers.by_head
     silent = "text" in choice.parts
     context = 0 if silent else wording.context
     clips = cased(dataset.clips, wording.case)
     dialogues = Dialogues(clips, context, wording.language) if context else None
-    room = text_room(backbone, prompt, answers, settings.pseudo_tokens)
+    room = text_room(backbone, prompt, answers, pseudo)
     by_split = {
         split: examples(clips, split, answers, dialogues, distributions=reads_votes(split, task, settings))
         for split in Split
@@ -254,7 +279,8 @@ def prepare(
                 f"{'' if selection is None else f' that meets --where {selection.where!r}'}; training needs one to "
                 f"{'learn from' if split == Split.TRAIN else 'choose the best epoch by'}."
             )
-    streams = open_streams(dataset, choice)
+    opened = open_streams(dataset, choice)
+    streams = viewed(opened, kind)
     learned = by_split[Split.TRAIN]
     train = [example.clip for example in learned]
     share = settings.defined_share
@@ -266,13 +292,13 @@ def prepare(
         visual_dim=dims.get("visual"),
         acoustic_hidden=settings.acoustic_hidden,
         visual_hidden=settings.visual_hidden,
-        pseudo_tokens=settings.pseudo_tokens,
+        pseudo_tokens=pseudo,
         dropout=settings.dropout,
         mixer="tgm" not in choice.parts,
         fusion="msf" not in choice.parts,
         text=not silent,
         model=settings.model,
-        options=settings.model_options,
+        options=options,
         encoder=settings.encoder,
         place=settings.place,
         pseudo_size=embedding_size(backbone) if settings.pseudo_scale == "matched" else None,
@@ -280,20 +306,22 @@ def prepare(
         residual=settings.residual,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
-    by_name = {str(choice.names[modality]): stream for modality, stream in streams.items()}
+    by_name = {str(choice.names[modality]): stream for modality, stream in opened.items()}
     data = read_data(dataset.clips, by_split, by_name)
     about = {
-        **_about_inputs(dataset, choice, normalisers),
+        **_about_inputs(dataset, choice, opened),
         "backbone": _about_backbone(backbone),
         "prompt": wording.to_dict(),
         "training": {name: value for name, value in settings.to_dict().items() if name != "seeds"},
         "clips": {split.value: len(by_split[split]) for split in Split},
         "data": data.digests(),
+        **({"model": identity} if (identity := kind.identity(options)) else {}),
         **({} if selection is None else {"where": selection.where}),
     }
     batcher = Batcher(Texts(backbone, room), streams, normalisers)
     read_before = _read_before(config, prompt, batcher, [one for every in by_split.values() for one in every])
-    kept = kept_bytes(backbone, read_before, go_on=config.pseudo_tokens > 0)
+    go_on = config.pseudo_tokens > 0 or config.head is None  # or nothing of the backbone is computed in training
+    kept = None if kind.steers_backbone else kept_bytes(backbone, read_before, go_on=go_on)
     return Job(
         backbone=backbone,
         settings=settings,
@@ -314,9 +342,16 @@ def prepare(
             [example.distribution for example in learned if example.distribution],
         ),
         places=_places(dataset, about),
-        states=_states(backbone, read_before if kept is not None else None, go_on=config.pseudo_tokens > 0),
+        states=_states(backbone, kind, None if kept is None else read_before, go_on=go_on),
         kept_bytes=kept or 0,
     )
+
+
+def _answers(task: Task, backbone: Backbone, kind: type[Model], wording: PromptSection, *, head: bool) -> Answers:
+    """All possible answers; a model that answers itself writes none of them, and no tokenizer is asked."""
+    direct = issubclass(kind, DirectModel)
+    words = wording.label_words and not direct
+    return Answers(task, backbone.tokenizer, backbone.family, label_words=words, head=head or direct)
 
 
 def reads_votes(split: Split, task: Task, settings: Training) -> bool:
@@ -355,14 +390,24 @@ def _read_before(
 
 
 def _states(
-    backbone: Backbone, expected: Collection[tuple[int, ...]] | None, *, go_on: bool = True
+    backbone: Backbone, kind: type[Model], expected: Collection[tuple[int, ...]] | None, *, go_on: bool = True
 ) -> PromptStates | None:
     """States of what is expected, or of the prompt's beginning alone; None for an outline, and where none are kept."""
-    if backbone.family not in CACHE_FAMILIES or backbone.device.type == "meta":
+    if backbone.family not in CACHE_FAMILIES or backbone.device.type == "meta" or kind.steers_backbone:
         return None
     if expected is None:
         return PromptStates(backbone, only_beginning=True)
     return PromptStates(backbone, expected, go_on=go_on)
+
+
+def adapter_size(dataset: Dataset, backbone: Backbone, settings: Training) -> int:
+    """How many parameters the MSE-Adapter has with these settings, on the dataset's streams."""
+    streams = (_only(dataset, modality)[0] for modality in MODALITIES)
+    dims = [None if name is None else len(_names(dataset[name])) for name in streams]
+    sizes = {name: getattr(settings, name) for name in ("acoustic_hidden", "visual_hidden", "pseudo_tokens", "encoder")}
+    config = AdapterConfig(hidden_size=backbone.hidden_size, acoustic_dim=dims[0], visual_dim=dims[1], **sizes)
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MSEAdapter(config).parameters())
 
 
 def embedding_size(backbone: Backbone) -> float:
@@ -398,7 +443,9 @@ def _about_backbone(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _about_inputs(dataset: Dataset, choice: StreamChoice, normalisers: Mapping[str, Normaliser]) -> dict[str, Any]:
+def _about_inputs(
+    dataset: Dataset, choice: StreamChoice, streams: Mapping[str, Mapping[str, Features]]
+) -> dict[str, Any]:
     """What is read, and what is to be predicted of it."""
     return {
         "dataset": dataset.name,
@@ -407,13 +454,18 @@ def _about_inputs(dataset: Dataset, choice: StreamChoice, normalisers: Mapping[s
         "without": list(choice.parts),
         "task": to_plain(dataset.manifest.task),
         "streams": {
-            modality: name and {**_identity(dataset, name), "names": list(normalisers[modality].names)}
+            modality: name and {**_identity(dataset, name), "names": list(_names(streams[modality]))}
             for modality, name in choice.names.items()
         },
         "words": _words(dataset, choice),
         **_text(dataset, choice),
         "media": {"max_seconds": dict(dataset.manifest.recipe.get("media", {})).get("max_seconds")},
     }
+
+
+def _names(stream: Mapping[str, Features]) -> Sequence[str]:
+    """Names of the values of a stream's rows."""
+    return stream.names if isinstance(stream, Pack) else next(iter(stream.values())).names
 
 
 def metric_kind(dataset: Dataset) -> str:
@@ -489,8 +541,9 @@ def restore(
     prompt = Prompt.build(
         backbone.tokenizer, family=backbone.family, task_prompt=wording.task, language=wording.language
     )
-    head = stored.config.head is not None
-    answers = Answers(stored.task, backbone.tokenizer, backbone.family, label_words=wording.label_words, head=head)
+    kind = find(stored.config.model)
+    backbone = kind.reads_with(kind.settled(stored.config.options), backbone)
+    answers = _answers(stored.task, backbone, kind, wording, head=stored.config.head is not None)
     clips = cased(clips, wording.case)
     in_dialogues = any(clip.dialogue is not None and clip.turn is not None for clip in clips)
     dialogues = Dialogues(clips, wording.context, wording.language) if wording.context and in_dialogues else None
@@ -508,11 +561,11 @@ def restore(
             )
             for split in Split
         },
-        batcher=Batcher(Texts(backbone, room), streams, stored.normalisers),
+        batcher=Batcher(Texts(backbone, room), viewed(streams, kind), stored.normalisers),
         normalisers=stored.normalisers,
         about=about.model_dump(mode="json"),
         # Each text is read once.
-        states=_states(backbone, None),
+        states=_states(backbone, kind, None),
     )
 
 

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mse_pipeline import metrics
-from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.adapter import Model, build
+from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.answers import answer_values
 from mse_pipeline.clip import Split
 from mse_pipeline.task import Classification
+from mse_pipeline.training.answering import FittedAtOnce, predict_clips
 from mse_pipeline.training.batches import epoch_batches
 from mse_pipeline.training.checkpoint import TrainingCheckpoint, TrainingState
 from mse_pipeline.training.earlier import config_digest
@@ -23,7 +25,6 @@ from mse_pipeline.training.examples import UNKNOWN, Example
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.learning_rate import find_rate
 from mse_pipeline.training.processes import ALONE, Processes
-from mse_pipeline.training.scoring import predict_examples
 from mse_pipeline.training.step import PLAIN, Learner, TrainingOptions
 
 
@@ -67,17 +68,18 @@ class Trained:
         history: One record an epoch: loss, learning rate, validation metrics, seconds, clips per second.
         predicted: By split: validation and, where there is one, test.
         scores: Metrics by split, of the best epoch.
-        peak: The learning rate at the schedule's peak, as the settings or the range test say.
+        peak: The learning rate at the schedule's peak, as the settings or the range test say; None of a model that is
+            fitted at once.
         calibration: How far probabilities are to be believed, by split, see `calibrate`.
     """
 
-    adapter: TrainedModel
-    last: TrainedModel
+    adapter: Model
+    last: Model
     best_epoch: int
     history: list[dict[str, Any]]
     predicted: dict[Split, Predicted]
     scores: dict[Split, dict[str, float]]
-    peak: float
+    peak: float | None
     calibration: dict[Split, dict[str, float]]
 
 
@@ -92,7 +94,7 @@ def fit_adapter(
     options: TrainingOptions = PLAIN,
     processes: Processes = ALONE,
 ) -> Trained:
-    """Train an adapter with AdamW on a cosine schedule with warm-up (arXiv 2502.12478).
+    """Train a model with AdamW on a cosine schedule with warm-up (arXiv 2502.12478), or fit it at once.
 
     Args:
         job: What is trained, on what.
@@ -109,6 +111,8 @@ def fit_adapter(
     Raises:
         MseError: The loss is no longer a number, a range test finds no rate, or the checkpoint cannot be used.
     """
+    if issubclass(find(job.config.model), FittedAtOnce):
+        return _fit_at_once(job, seed, on_epoch, processes)
     learner = Learner(job, seed, options, processes)
     lengths = job.batcher.lengths(job.examples[Split.TRAIN])
     order = torch.Generator().manual_seed(seed)
@@ -166,17 +170,50 @@ def _conclude(job: Job, learner: Learner, progress: TrainingState, processes: Pr
     last = deepcopy(adapter).eval()
     if progress.best_state:
         adapter.load_state_dict(progress.best_state)
+    return _trained(job, adapter, last, progress.best_epoch, progress.history, learner.peak, processes)
+
+
+def _fit_at_once(job: Job, seed: int, on_epoch: Callable[[dict[str, Any]], None], processes: Processes) -> Trained:
+    """Fit a model that takes no steps: one epoch, without a loss or a learning rate."""
+    begun = time.monotonic()
+    torch.manual_seed(seed)
+    model = build(job.config).to(job.backbone.device)
+    model.begin(job.backbone)
+    cast(FittedAtOnce, model).fit(job)
+    seconds = time.monotonic() - begun
+    record = {
+        "epoch": 1,
+        "loss": 0.0,
+        "learning_rate": 0.0,
+        "valid": evaluate(job, predict_split(job, model, Split.VALID, processes)),
+        "seconds": time.monotonic() - begun,
+        "clips_per_second": len(job.examples[Split.TRAIN]) / max(seconds, 1e-9),
+    }
+    on_epoch(record)
+    return _trained(job, model, model, 1, [record], None, processes)
+
+
+def _trained(  # noqa: PLR0917 - what a training has come to
+    job: Job,
+    model: Model,
+    last: Model,
+    best_epoch: int,
+    history: list[dict[str, Any]],
+    peak: float | None,
+    processes: Processes,
+) -> Trained:
+    """Predict valid and test, and score them."""
     splits = [split for split in (Split.VALID, Split.TEST) if job.examples[split]]
-    predicted = {split: predict_split(job, adapter, split, processes) for split in splits}
+    predicted = {split: predict_split(job, model, split, processes) for split in splits}
     scores = {split: evaluate(job, one) for split, one in predicted.items()}
     return Trained(
-        adapter=adapter.eval(),
+        adapter=model.eval(),
         last=last,
-        best_epoch=progress.best_epoch,
-        history=progress.history,
+        best_epoch=best_epoch,
+        history=history,
         predicted=predicted,
         scores=scores,
-        peak=learner.peak,
+        peak=peak,
         calibration={split: calibrate(job, one) for split, one in predicted.items()},
     )
 
@@ -190,7 +227,7 @@ def _score(job: Job, scores: dict[str, float], epoch: int) -> float:
 
 
 def predict_split(
-    job: Job, adapter: TrainedModel, split: Split, processes: Processes = ALONE, *, probabilities: bool = True
+    job: Job, adapter: Model, split: Split, processes: Processes = ALONE, *, probabilities: bool = True
 ) -> Predicted:
     """Predict all labelled clips of a split, in their order; each process predicts its part, and gets all back.
 
@@ -200,17 +237,7 @@ def predict_split(
     chosen = job.examples[split]
     # Of a sharded backbone no process can read a layer alone, and their parts may take unequally many passes.
     own = chosen if processes.sharded else processes.share(chosen)
-    prediction = predict_examples(
-        job.backbone,
-        adapter,
-        job.prompt,
-        job.answers,
-        batcher=job.batcher,
-        chosen=own,
-        states=job.states,
-        decoding=job.settings.decoding,
-        probabilities=probabilities,
-    )
+    prediction = predict_clips(job, adapter, own, probabilities=probabilities)
     predicted = list(zip(prediction.values.tolist(), prediction.probabilities.tolist(), strict=True))
     if not processes.sharded:
         predicted = processes.gather(predicted)

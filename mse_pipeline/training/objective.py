@@ -70,11 +70,7 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
         return distribution_loss(likelihoods, shares, [len(ids) for ids in answers.ids], weights, smoothing)
     targets = batch.targets.to(reading.embeddings.device)
     if adapter.head is not None:
-        scores = head_scores(backbone, adapter, answers, reading)
-        clips = functional.nll_loss(scores, targets, reduction="none")
-        if smoothing:
-            clips = (1 - smoothing) * clips - smoothing * scores.mean(1)
-        return _weighed(clips, targets, weights)
+        return scores_loss(head_scores(backbone, adapter, answers, reading), targets, weights, smoothing)
     right = [answers.ids[index] for index in batch.targets.tolist()]
     longest = max(map(len, right))
     labels = torch.tensor(
@@ -92,6 +88,16 @@ def answer_loss(  # noqa: PLR0917 - what reads, what is read
             logits.float().flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none"
         ).unflatten(0, labels.shape)
     clips = tokens.sum(1) / (labels != NO_TARGET).sum(1)
+    return _weighed(clips, targets, weights)
+
+
+def scores_loss(
+    scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean over the clips of the cross entropy of the right answer, by log-probabilities (B, A) of all answers."""
+    clips = functional.nll_loss(scores, targets, reduction="none")
+    if smoothing:
+        clips = (1 - smoothing) * clips - smoothing * scores.mean(1)
     return _weighed(clips, targets, weights)
 
 

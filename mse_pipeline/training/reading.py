@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.adapter.model import AnswerHead
 from mse_pipeline.backbones.answering import answering, takes_tokens
 from mse_pipeline.backbones.answers import Answers, answer_values
 from mse_pipeline.backbones.attention import kept_keys
@@ -38,6 +39,7 @@ class Batch:
         context_mask: (B, C) bool, True where one of these is.
         targets: (B,) int64 index of the right answer; None where it is not known.
         distributions: (B, A) float32 share of each answer in the target, where that is not one right answer alone.
+        texts: The B texts as they are; empty where nobody needs them.
 
     Raises:
         ValueError: A member is not about B clips.
@@ -54,6 +56,7 @@ class Batch:
     context_mask: torch.Tensor | None = None
     targets: torch.Tensor | None = None
     distributions: torch.Tensor | None = None
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():
@@ -69,7 +72,8 @@ class Batch:
     def without_text(self) -> Batch:
         """The same with nothing said, neither in the clips nor before them."""
         ids, mask = self.text_ids[:, :0], self.text_mask[:, :0]
-        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None)
+        silent = ("",) * len(self.texts)
+        return replace(self, text_ids=ids, text_mask=mask, context_ids=None, context_mask=None, texts=silent)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; lengths stay on the CPU, where packing needs them."""
@@ -163,8 +167,10 @@ def read(
         spoken.insert(1, (backbone.embed(batch.context_ids), batch.context_mask.bool()))
     at = _place(place, len(spoken))
     parts = [*spoken[:at], (pseudo.to(backbone.dtype), None), *spoken[at:]]
-    past, ends, first = None, None, []
-    if states is not None and kept is not None:
+    past, ends, first = adapter.past(len(batch)), None, []
+    if past is not None:
+        first = [torch.ones(len(batch), past.get_seq_length(), dtype=torch.bool, device=backbone.device)]
+    elif states is not None and kept is not None:
         # Of the parts, those that are kept stand first.
         parts = parts[1 if states.only_beginning else at :]
         past, ends, first = kept.past, None if states.only_beginning else kept.ends, [kept.mask]
@@ -300,25 +306,37 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     if head is None or reading.clips is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
     if reading.pseudo == 0 and reading.ends is not None:
-        return _answer_scores(head(reading.ends, reading.clips), answers, head.width)
+        return _head_scores(head, answers, reading.ends, reading.clips)
     behind_prompt = adapter.config.place == "before-answer" and reading.pseudo > 0
     # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
     count = reading.pseudo + 1 if behind_prompt and reading.ends is None else 1
     states = answer_states(backbone, reading, count)
     prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
-    return _answer_scores(head(states[:, -1], reading.clips, prompt), answers, head.width)
+    return _head_scores(head, answers, states[:, -1], reading.clips, prompt)
 
 
-def _answer_scores(values: torch.Tensor, answers: Answers, unsure: torch.Tensor | None) -> torch.Tensor:
+def _head_scores(head: AnswerHead, answers: Answers, *read: torch.Tensor | None) -> torch.Tensor:
+    values: torch.Tensor = head(*read)
     if values.shape[1] != answers.head_outputs:
         raise ValueError(f"The head makes {values.shape[1]} values, and the task needs {answers.head_outputs}.")
-    if isinstance(answers.task, Classification) or unsure is None:
+    return value_scores(values, head.width, answers)
+
+
+def value_scores(values: torch.Tensor, width: torch.Tensor | None, answers: Answers) -> torch.Tensor:
+    """Log-probability of each answer, (B, A) float32, by values that a head or a model made.
+
+    Args:
+        values: (B, A), one a class; or (B, 1), the number, from -1 to 1 between the ends of the answers.
+        width: Of numbers, what the Laplace distribution's width is made of; None for classes.
+        answers: All possible answers.
+    """
+    if isinstance(answers.task, Classification) or width is None:
         return values.log_softmax(1)
     numbers = torch.tensor(answer_values(answers.task), dtype=torch.float32, device=values.device)
     half = (numbers[-1] - numbers[0]) / 2
     middle = numbers[0] + half + half * values
-    width = half * functional.softplus(unsure)  # at the start, a fifth of half the range
-    return (-(numbers - middle).abs() / (width + _NARROWEST)).log_softmax(1)
+    spread = half * functional.softplus(width)  # at the start, a fifth of half the range
+    return (-(numbers - middle).abs() / (spread + _NARROWEST)).log_softmax(1)
 
 
 _NARROWEST = 0.05

@@ -26,10 +26,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mse_pipeline import metrics
-from mse_pipeline.adapter import build, hub, save
+from mse_pipeline import metrics, posix
+from mse_pipeline.adapter import Model, build, hub, save
+from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.answering import computed_again
 from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.none import NONE
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError, writing
 from mse_pipeline.metrics.coverage import Coverage
@@ -37,6 +39,7 @@ from mse_pipeline.progress import Silent
 from mse_pipeline.store.storage import aside, write_json, write_text
 from mse_pipeline.task import Classification
 from mse_pipeline.training import earlier
+from mse_pipeline.training.answering import FittedAtOnce
 from mse_pipeline.training.job import Job
 from mse_pipeline.training.loop import Trained, fit_adapter, targets
 from mse_pipeline.training.processes import Processes, join
@@ -270,11 +273,16 @@ def _held(home: Path, processes: Processes) -> Iterator[None]:
 
 
 def run_folder(job: Job, runs: Path) -> Path:
-    """Where a job's trainings lie: the name tells dataset, backbone and variant, and a digest tells the rest."""
+    """Where a job's trainings lie: the name tells dataset, backbone, model and variant, and a digest tells the rest."""
     about = job.about
-    backbone = Path(about["backbone"]["name"]).name
-    parts = [about["dataset"], backbone, about["variant"].replace(" ", "-"), config_digest(job)]
-    return runs / "-".join(parts)
+    parts = [about["dataset"]]
+    if about["backbone"]["name"] != NONE:
+        parts.append(Path(about["backbone"]["name"]).name)
+    if job.config.model != "mse-adapter":
+        parts.append(job.config.model)
+    if job.config.model == "mse-adapter" or about["variant"] != "adapter":
+        parts.append(about["variant"].replace(" ", "-"))
+    return runs / "-".join([*parts, config_digest(job)])
 
 
 def config_digest(job: Job) -> str:
@@ -306,9 +314,29 @@ def _run_description(job: Job) -> dict[str, Any]:
         "places": dict(job.places),
         "recipe": dict(job.recipe),
         "config_digest": config_digest(job),
-        "trainable_parameters": sum(parameter.numel() for parameter in build(job.config).parameters()),
+        **_parameters(job),
+        "adapted": find(job.config.model).adapted,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _parameters(job: Job) -> dict[str, int]:
+    """How many numbers are trained, and how many there are with the frozen ones.
+
+    Nothing of a model that is fitted at once, whose size the train split decides: its result tells.
+    """
+    if issubclass(find(job.config.model), FittedAtOnce):
+        return {}
+    with torch.device("meta"):
+        return count_parameters(job, build(job.config))
+
+
+def count_parameters(job: Job, model: Model) -> dict[str, int]:
+    """``trainable_parameters`` of a model, and ``total_parameters``, those of its backbone included."""
+    own = list(model.parameters())
+    frozen = sum(one.numel() for one in job.backbone.model.parameters()) if model.reads_backbone else 0
+    trained = sum(one.numel() for one in own if one.requires_grad)
+    return {"trainable_parameters": trained, "total_parameters": frozen + sum(one.numel() for one in own)}
 
 
 def _done(home: Path, job: Job) -> dict[str, Any] | None:
@@ -420,6 +448,8 @@ class _SeedRun:
             "alarms": [*_alarms(job, trained), *job.coverage.shortcomings()],
             "backbone_digest": digest,
             "config_digest": config_digest(job),
+            **count_parameters(job, trained.adapter),
+            "peak_memory": peak_memory(job.backbone.device),
             "seconds": sum(record["seconds"] for record in trained.history),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -436,6 +466,13 @@ class _SeedRun:
         hub.write_card(home / ADAPTER, result)
         write_json(home / RESULT, result)
         self._checkpoint.unlink(missing_ok=True)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes that this process has held so far: of the GPU, else of main memory; None where nobody tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return posix.peak_memory()
 
 
 def _alarms(job: Job, trained: Trained) -> list[str]:

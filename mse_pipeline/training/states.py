@@ -177,12 +177,17 @@ def kept_bytes(backbone: Backbone, sequences: Iterable[tuple[int, ...]], *, go_o
 
 def bytes_per_token(backbone: Backbone) -> int:
     """Bytes of the keys and values of one token in all layers."""
+    layers, heads, width = kv_shape(backbone)
+    return 2 * layers * heads * width * torch.empty((), dtype=backbone.dtype).element_size()
+
+
+def kv_shape(backbone: Backbone) -> tuple[int, int, int]:
+    """Layers, heads of keys and values in each, and the width of a head."""
     config = backbone.model.config.get_text_config()
     heads = int(config.num_attention_heads)
     groups = int(getattr(config, "num_key_value_heads", None) or heads)
     width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    number = torch.empty((), dtype=backbone.dtype).element_size()
-    return 2 * int(config.num_hidden_layers) * groups * width * number
+    return int(config.num_hidden_layers), groups, width
 
 
 def _memory(device: torch.device) -> int:

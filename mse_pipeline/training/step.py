@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mse_pipeline.adapter import TrainedModel, build
+from mse_pipeline.adapter import DirectModel, Model, TrainedModel, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Classification
+from mse_pipeline.training.answering import direct_loss
 from mse_pipeline.training.augmentation import augment
 from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
@@ -102,7 +103,7 @@ class Average(AveragedModel):
         decay: Share of the average that stays at each step.
     """
 
-    def __init__(self, model: TrainedModel, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         super().__init__(model, multi_avg_fn=self._update)
         self._decay = decay
 
@@ -133,6 +134,7 @@ class Learner:
         settings = job.settings
         torch.manual_seed(seed)
         self.adapter = build(job.config).to(job.backbone.device)
+        self.adapter.begin(job.backbone)
         self.average = Average(self.adapter, settings.average) if settings.average else None
         self.optimiser = torch.optim.AdamW(
             self.adapter.parameters(),
@@ -145,9 +147,9 @@ class Learner:
         self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(settings.warm_up * steps), steps)
 
     @property
-    def evaluated(self) -> TrainedModel:
+    def evaluated(self) -> Model:
         """What is evaluated and kept: the average of the weights where there is one, else the adapter."""
-        return self.adapter if self.average is None else cast(TrainedModel, self.average.module)
+        return self.adapter if self.average is None else cast(Model, self.average.module)
 
     @property
     def peak(self) -> float:
@@ -205,18 +207,9 @@ class Learner:
         total = torch.zeros((), device=job.backbone.device)
         for weight in weights:
             batch = augment(next(read), settings, text=job.config.text, device=job.backbone.device)
-            loss = answer_loss(
-                job.backbone,
-                self.adapter,
-                job.prompt,
-                job.answers,
-                batch,
-                job.weights,
-                settings.label_smoothing if isinstance(job.answers.task, Classification) else 0.0,
-                job.states,
-            )
-            loss = weight * loss
-            loss.backward()
+            with self.adapter.in_force(job.backbone):  # also in the backward pass, which may compute layers again
+                loss = weight * self._loss(batch)
+                loss.backward()
             total += loss.detach()
         if self._processes.count > 1:
             total = self._sum_over_processes(total)
@@ -233,6 +226,22 @@ class Learner:
         if self.average is not None:
             self.average.update_parameters(self.adapter)
         return value
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of clips that are read at once."""
+        job = self._job
+        if isinstance(self.adapter, DirectModel):
+            return direct_loss(job, self.adapter, batch)
+        return answer_loss(
+            job.backbone,
+            cast(TrainedModel, self.adapter),
+            job.prompt,
+            job.answers,
+            batch,
+            job.weights,
+            job.settings.label_smoothing if isinstance(job.answers.task, Classification) else 0.0,
+            job.states,
+        )
 
     def _sum_over_processes(self, loss: torch.Tensor) -> torch.Tensor:
         """Add up gradients and loss in one message; returns the loss.

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from mse_pipeline import metrics
 from mse_pipeline.adapter import AdapterConfig
+from mse_pipeline.adapter.models import find
 from mse_pipeline.adapter.save import DESCRIPTION
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.task import Task, from_plain
@@ -192,11 +193,13 @@ def _stored(
 def _require_fit(stored: StoredTraining) -> None:
     """Refuse parts that are of several trainings."""
     dims = {"acoustic": stored.config.acoustic_dim, "visual": stored.config.visual_dim}
+    kind = find(stored.config.model)
     for modality, dim in dims.items():
         stream, normaliser = stored.streams.get(modality), stored.normalisers.get(modality)
         share = int(normaliser.share) if normaliser else 0
-        found = (stream and len(stream.names) + share, normaliser and normaliser.width)
-        same = stream is None or normaliser is None or (stream.names == normaliser.names and _is_whole(normaliser))
+        seen = None if stream is None else kind.view_names(stream.names)
+        found = (seen and len(seen) + share, normaliser and normaliser.width)
+        same = seen is None or normaliser is None or (seen == normaliser.names and _is_whole(normaliser))
         if found != (dim, dim) or not same:
             raise MseError(
                 f"{stored.path} is damaged: of the {modality} features the adapter reads {dim or 'no'} values a row, "

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mse_pipeline import backbones
-from mse_pipeline.adapter import TrainedModel
+from mse_pipeline.adapter import Model, TrainedModel
 from mse_pipeline.adapter import load as load_adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.checkpoint import read_checkpoint
 from mse_pipeline.backbones.devices import quantization_config
 from mse_pipeline.backbones.gguf import is_gguf
 from mse_pipeline.backbones.loading import locate
+from mse_pipeline.backbones.none import NONE
 from mse_pipeline.backbones.prompt import Prompt, encode
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.training.reading import Batch, answer_logits, read
@@ -75,6 +76,8 @@ def open_run(path: Path) -> RunFolder:
         raise UsageError(f"{path} is no run folder (it has no readable {RUN}): give one as in runs/NAME.") from error
     if not seeds:
         raise UsageError(f"{path} has no training that is done: run `mse train` again.")
+    if run.backbone["name"] == NONE:
+        raise UsageError(f"The run {path} reads no backbone, so there is none to check.")
     return run
 
 
@@ -146,20 +149,20 @@ def _logits(model: Any, tokenizer: Any, run: RunFolder, texts: Sequence[str]) ->
     return found
 
 
-def _use(backbone: Backbone, adapter: TrainedModel, run: RunFolder) -> None:
+def _use(backbone: Backbone, adapter: Model, run: RunFolder) -> None:
     """One pass as in training, with features of zeros."""
     prompt = Prompt.build(
         backbone.tokenizer, family=backbone.family, task_prompt=run.prompt["task"], language=run.prompt["language"]
     )
-    features: dict[str, torch.Tensor] = {}
+    features: dict[str, Any] = {}
     for modality, dim in (("acoustic", adapter.config.acoustic_dim), ("visual", adapter.config.visual_dim)):
         if dim is not None:
             features |= {modality: torch.zeros(1, 2, dim), f"{modality}_lengths": torch.tensor([2])}
     ids = torch.tensor([prompt.after])
     batch = Batch(clips=("",), text_ids=ids, text_mask=torch.ones_like(ids, dtype=torch.bool), **features)
     adapter.to(backbone.device)
-    with torch.no_grad():
-        answer_logits(backbone, read(backbone, adapter, prompt, batch), keep=1)
+    with torch.no_grad(), adapter.in_force(backbone):
+        answer_logits(backbone, read(backbone, cast(TrainedModel, adapter), prompt, batch), keep=1)
 
 
 def _plain(folder: Path, dtype: str, device: str, quantization: str | None = None) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from mse_pipeline import adapter
-from mse_pipeline.adapter import hub
+from mse_pipeline.adapter import AdapterConfig, hub
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -139,3 +139,16 @@ def test_the_summary_for_a_terminal_holds_no_control_character(made):
     folder = made(dataset="a\x1b[2Jb")
     rows = hub.card_summary(json.loads((folder / "adapter.json").read_text()))
     assert ("dataset", "a\ufffd[2Jb") in [row for section in rows for row in section]
+
+
+def test_the_card_of_a_model_without_a_backbone_speaks_of_none():
+    described = {
+        "config": AdapterConfig(hidden_size=32, acoustic_dim=2, visual_dim=None, model="linear", head=2).to_json(),
+        "extra": {"dataset": "made", "backbone": {"name": "none"}, "variant": "without visual"},
+        "parameters": 7,
+    }
+    card = hub.render_card(described)
+    assert "# made-linear-without-visual" in card
+    assert "It reads no language model." in card
+    assert "pseudo tokens" not in card
+    assert "The backbone is asked" not in card

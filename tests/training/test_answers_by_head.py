@@ -88,7 +88,7 @@ def test_without_pseudo_tokens_a_head_reads_what_the_backbone_makes_of_the_text_
 def test_without_pseudo_tokens_something_must_read_the_modalities(changed):
     sizes = {"hidden_size": 64, "acoustic_dim": 5, "visual_dim": 3, "head": 3}
     with pytest.raises(UsageError, match=r"answer: head.*pseudo_tokens to 1 or more"):
-        AdapterConfig(**{**sizes, **ALONE, **changed})
+        build(AdapterConfig(**{**sizes, **ALONE, **changed}))
 
 
 @pytest.mark.parametrize("architecture", ["gemma3_text", "gemma2", "mistral"])

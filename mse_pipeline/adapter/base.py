@@ -1,0 +1,170 @@
+"""Model: what every trained model has in common, whether it speaks through a frozen backbone or answers itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from mse_pipeline.adapter.config import AdapterConfig
+from mse_pipeline.errors import UsageError, did_you_mean
+
+
+class Model(nn.Module, ABC):
+    """What is trained. Subclass `TrainedModel` or `DirectModel`.
+
+    A model is made of its configuration alone, so that a folder of weights beside that configuration restores it;
+    `state_dict` holds all that it learns.
+
+    Args:
+        config: Its sizes, and in ``config.options`` its own settings.
+
+    Attributes:
+        reads_backbone: Whether it needs a frozen language model.
+        modalities: Which streams it can read, of acoustic and visual; the others are left out.
+        parts: What of the MSE-Adapter it can be trained without, for ablations.
+        seeded: Whether two seeds make two models; of one that is fitted at once the first seed is enough.
+        steers_backbone: Whether the backbone reads the same text otherwise as the model learns, so that nothing of what
+            it has read can be kept over the steps.
+        adapted: In which respect it is not what its paper describes, for reports; empty where it is.
+        defaults: Its own settings with their default values, which also tell their types; None for a model that
+            looks at its settings itself.
+        options: `defaults`, and over them what the configuration says.
+    """
+
+    reads_backbone: ClassVar[bool] = True
+    modalities: ClassVar[tuple[str, ...]] = ("acoustic", "visual")
+    parts: ClassVar[tuple[str, ...]] = ("tgm", "msf", "text")
+    seeded: ClassVar[bool] = True
+    steers_backbone: ClassVar[bool] = False
+    adapted: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any] | None] = None
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.options = self.settled(config.options)
+
+    @classmethod
+    def settled(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's settings: its defaults, and over them what is given.
+
+        Raises:
+            UsageError: It has no such setting, or the value is of another type than the default.
+        """
+        if cls.defaults is None:
+            return dict(given)
+        for name, value in given.items():
+            if name not in cls.defaults:
+                raise UsageError(
+                    f"training.model_options has no {name} for this model{did_you_mean(name, cls.defaults)}; it has "
+                    f"{', '.join(cls.defaults) or 'no options'}."
+                )
+            wanted = type(cls.defaults[name])
+            fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+            if not fits or (isinstance(value, bool) and wanted is not bool):
+                raise UsageError(f"training.model_options.{name} must be as {cls.defaults[name]!r}, but is {value!r}.")
+        return {**cls.defaults, **given}
+
+    @classmethod
+    def view(cls, features: Any) -> Any:
+        """What the model reads of a clip's `Features`, before they are normalised: by default all of them."""
+        return features
+
+    @classmethod
+    def view_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the values of a row that `view` makes of features with these names."""
+        return names
+
+    @classmethod
+    def planned(cls, options: Mapping[str, Any], backbone: Any, matched: Callable[[], int]) -> dict[str, Any]:
+        """Settings as a configuration holds them: with the backbone's sizes, so far as the model is made of them.
+
+        Args:
+            options: As `settled` gives them.
+            backbone: The frozen model, or its outline.
+            matched: Tells how many parameters the MSE-Adapter has on the same dataset and backbone.
+
+        Raises:
+            UsageError: The model cannot be made for this backbone.
+        """
+        return dict(options)
+
+    @classmethod
+    def positions(cls, options: Mapping[str, Any], asked: int) -> int:
+        """Positions that the backbone reads beside prompt and text.
+
+        Args:
+            options: As `planned` gives them.
+            asked: ``training.pseudo_tokens``.
+        """
+        return asked
+
+    @classmethod
+    def identity(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What else than the recipe's settings shapes the result, as weights of another model; by default nothing.
+
+        Args:
+            options: As `planned` gives them.
+        """
+        return {}
+
+    @classmethod
+    def reads_with(cls, options: Mapping[str, Any], backbone: Any) -> Any:
+        """Of a model without a backbone, what stands in its place, with the tokenizer of its own; else the backbone.
+
+        Args:
+            options: As `planned` gives them.
+            backbone: What the job has.
+        """
+        return backbone
+
+    def begin(self, backbone: Any) -> None:
+        """Take first weights from elsewhere, before the first step: by default those of the constructor stay."""
+
+    def write_beside(self, folder: Path) -> None:
+        """Write what others read of the model into folders of their own below its folder; by default nothing."""
+
+    @contextmanager
+    def in_force(self, backbone: Any) -> Iterator[None]:
+        """While this lasts, the frozen backbone computes with what the model adds inside of it; by default nothing."""
+        yield
+
+
+class DirectModel(Model):
+    """A model that answers itself, without a backbone: a batch in, one value a class, or one for the number.
+
+    Classes are answered by the softmax of the values. A number is the middle of a Laplace distribution over all
+    numbers of one decimal, whose width is learned and the same for all clips, so that the loss is the absolute error,
+    as far as such answers go; the value is from -1 to 1, the ends of the task's range.
+
+    Attributes:
+        width: Of numbers, how unsure the model is; None for classes.
+    """
+
+    reads_backbone: ClassVar[bool] = False
+    parts: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__(config)
+        if config.head is None:
+            raise UsageError(f"The model {config.model} answers itself: set head in its configuration.")
+        self.outputs = config.head
+        self.width = nn.Parameter(torch.tensor(-1.5)) if config.head == 1 else None
+
+    @abstractmethod
+    def forward(self, batch: Any) -> torch.Tensor:
+        """Values (B, outputs) float32 of a `mse_pipeline.training.reading.Batch`."""
+
+    def extra_loss(self, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
+        """What the last pass in training adds to the loss, beside the answers; None for nothing.
+
+        Args:
+            loss_of: Tells the loss of other values (B, outputs), as of a branch of the model, for the same clips.
+        """
+        return None
