@@ -212,8 +212,8 @@ _STATE_GAIN = 16.0
 so what is read of d normalised values by d times it: without a share of 1 / d (Yang et al. 2022), the wider a backbone
 is, the more a head learns its clips by heart."""
 _TEXT_STATE_GAIN = 1024.0
-"""The same of states of texts alone. On CMU-MOSI's valid clips with a backbone of width 576, all 576 were better than 64
-and 16 of them (correlation .73, .71, .69); on RAVDESS, whose two sentences tell nothing, all are alike."""
+"""The same of states of texts alone. On CMU-MOSI's valid clips with a backbone of width 576, all 576 were better than
+64 and 16 of them (correlation .73, .71, .69); on RAVDESS, whose two sentences tell nothing, all are alike."""
 
 
 class _Readout(nn.Module):
