@@ -285,9 +285,9 @@ def _evaluated_at_once(
     around = len(prompt) + adapter.config.pseudo_tokens + nodes
     if states is not None and not states.only_beginning and adapter.config.place != "before-text":
         # All but a few tokens of a clip are read already: what fills the memory are their keys and values.
-        new = adapter.config.pseudo_tokens + nodes
+        new = adapter.config.pseudo_tokens + nodes  # none, where a head reads what is kept
         new += len(prompt.after) if adapter.config.place == "behind-text" else 0
-        clips = min(clips, max(1, most // new))
+        clips = min(clips, max(1, most // max(1, new)))
         most = max(most, MOST_KEPT // bytes_per_token(backbone))
     return batches_by_size([around + length for length in lengths], most, clips)
 
