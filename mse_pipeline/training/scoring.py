@@ -185,7 +185,8 @@ def score_examples(
         UsageError: Prompt, text and answer are longer than the backbone can read.
     """
     steps = torch.zeros(len(chosen), len(answers.trie.step_nodes))
-    places = _evaluated_at_once(backbone, adapter, prompt, answers, batcher.lengths(chosen), states)
+    nodes = len(answers.trie.tokens)
+    places = _evaluated_at_once(backbone, adapter, prompt, batcher.lengths(chosen), states, nodes=nodes)
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
         with torch.inference_mode():
@@ -225,7 +226,10 @@ def predict_examples(
         UsageError: Prompt, text and answer are longer than the backbone can read, or the decoding is not for this task.
         MseError: A score is not a number.
     """
-    if probabilities or decoding != "greedy" or adapter.head is not None or not answers.trie.tokens:
+    wanted = probabilities or decoding != "greedy" or adapter.head is not None or not answers.trie.tokens
+    lengths = batcher.lengths(chosen)
+    places = _evaluated_at_once(backbone, adapter, prompt, lengths, states, nodes=0)
+    if wanted or not _generates(backbone, adapter, prompt, answers, lengths, max(map(len, places), default=0)):
         steps = score_examples(
             backbone,
             adapter,
@@ -237,32 +241,44 @@ def predict_examples(
             among_answers=True,
         )
         return decode(steps, answers, decoding)
-    places = _evaluated_at_once(backbone, adapter, prompt, answers, batcher.lengths(chosen), states)
-    clips = max(map(len, places), default=0)
-    cheap = costs_less(backbone, answers.ids, nodes=len(answers.trie.tokens), clips=clips)
     meanings = _meanings(answers.task)
     values = meanings.new_zeros(len(chosen))
     batches = ahead(batcher.batch, ([chosen[place] for place in batch] for batch in places))
     for batch, made in zip(places, batches, strict=True):
         with torch.inference_mode():
             reading = read(backbone, adapter, prompt, made, states)
-            if cheap and goes_on(backbone, reading.mask.shape[1] + 2 * max(map(len, answers.ids))):
-                values[batch] = meanings[greedy_answers(backbone, reading, answers.ids)]
-            else:
-                values[batch] = decode(scored_steps(backbone, adapter, answers, reading), answers).values.cpu()
+            values[batch] = meanings[greedy_answers(backbone, reading, answers.ids)]
     return Prediction(values, torch.zeros(len(chosen), 0))
 
 
-def _evaluated_at_once(  # noqa: PLR0917 - what reads, what is read
+def _generates(  # noqa: PLR0917 - what reads, what is read
     backbone: Backbone,
     adapter: TrainedModel,
     prompt: Prompt,
     answers: Answers,
     lengths: Sequence[int],
+    clips: int,
+) -> bool:
+    """Whether greedy answers, `clips` at once, are to be generated; `lengths` as for `_evaluated_at_once`."""
+    # Each clip's tokens may be padded in front to those of another one.
+    said = 2 * max(map(len, answers.ids))
+    longest = len(prompt) + adapter.config.pseudo_tokens + max(lengths, default=0) + said
+    return goes_on(backbone, longest) and costs_less(backbone, answers.ids, nodes=len(answers.trie.tokens), clips=clips)
+
+
+def _evaluated_at_once(
+    backbone: Backbone,
+    adapter: TrainedModel,
+    prompt: Prompt,
+    lengths: Sequence[int],
     states: PromptStates | None,
+    *,
+    nodes: int,
 ) -> list[list[int]]:
-    """Places of the examples of each batch; `lengths` are those of their texts and of the lines before these."""
-    nodes = len(answers.trie.tokens)
+    """Places of the examples of each batch, where a tree of so many nodes is read behind each.
+
+    `lengths` are those of their texts and of the lines before these.
+    """
     logits = (nodes + 1) * backbone.model.get_input_embeddings().weight.shape[0]
     most = MOST_TOKENS.get(backbone.device.type, MOST_TOKENS_ELSEWHERE)
     clips = max(1, MOST_LOGITS // logits)

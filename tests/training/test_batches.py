@@ -101,6 +101,7 @@ def test_evaluation_reads_as_much_at_once_as_fits():
     assert padding(DRAWN, made) < 0.1
     assert max(map(len, batches_by_size(DRAWN, 512, clips=9))) == 9
     assert batches_by_size([5, 700, 5], 512) == [[1], [0, 2]]
+    assert batches_by_size([1] * 9, 8) == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
 
 
 def test_the_next_batch_is_made_while_one_is_in_use_and_no_further():

@@ -129,3 +129,17 @@ def test_logits_that_are_no_numbers_are_refused():
     reading = read(backbone, small_adapter(backbone), prompt, make_batch(backbone))
     with pytest.raises(MseError, match="not finite"), torch.inference_mode():
         greedy_answers(backbone, reading, answers.ids)
+
+
+def test_behind_kept_texts_more_clips_are_read_at_once(monkeypatch):
+    backbone = small_backbone()
+    prompt, _ = around(backbone, NUMBERS)
+    adapter = small_adapter(backbone, place="before-answer")
+    monkeypatch.setitem(scoring.MOST_TOKENS, "cpu", 2 * len(prompt))
+    counts = [
+        max(map(len, scoring._evaluated_at_once(backbone, adapter, prompt, [0] * 9, states, nodes=0)))
+        for states in (None, PromptStates(backbone, only_beginning=True), PromptStates(backbone))
+    ]
+    assert counts == [1, 1, 9]
+    monkeypatch.setattr(scoring, "MOST_KEPT", 1)
+    assert len(scoring._evaluated_at_once(backbone, adapter, prompt, [0] * 9, PromptStates(backbone), nodes=0)) == 9
