@@ -157,8 +157,8 @@ def card_title(description: Mapping[str, Any]) -> str:
     if about.get("imported_from"):
         backbone = last_part(_mapping(about.get("backbone")).get("name"))
         return _line(f"{Path(str(about['imported_from'])).stem}-{backbone}")
-    named, model = (_mapping(one).get(key) for one, key in ((about.get("backbone"), "name"), (config, "model")))
-    others = (None if named == "none" else last_part(named), None if model == "mse-adapter" else model)
+    speaker, model = (_mapping(one).get(key) for one, key in ((about.get("backbone"), "name"), (config, "model")))
+    others = (None if speaker == "none" else last_part(speaker), None if model == "mse-adapter" else model)
     parts = (about.get("dataset"), *others, about.get("variant"))
     return "-".join(_line(part).replace(" ", "-") for part in parts if part) or "MSE-Adapter"
 

@@ -117,7 +117,7 @@ def command(
         shown = ExtractionBar(progress)
         shown.stage("opening the run")
         predictor = Predictor.open(run, seed=seed, backbone=backbone, models=models, decoding=used, device=device)
-        spare_threads(predictor.backbone)
+        spare_threads(predictor.backbone, stored.config)
         corpus = predictor.gather(
             files,
             _texts(files, text, texts, transcripts, encoding),

@@ -30,6 +30,7 @@ from mse_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mse_pipeline.adapter import AdapterConfig
     from mse_pipeline.backbones.backbone import Backbone
     from mse_pipeline.recipe import Recipe, Training
     from mse_pipeline.store.cache import Cache
@@ -527,12 +528,12 @@ def run(
         with processes.first_on_each_machine():
             # What is to be sharded may be more than a device holds: it goes there in parts.
             loaded = load_backbone(request, "cpu" if processes.sharded else processes.device)
-        spare_threads(loaded)
         if loaded.remark:
             remark(loaded.remark)
         wording = request.recipe.prompt
         job = prepare(request.dataset, loaded, request.training, choice, wording, selection=request.selection)
         job = replace(job, recipe=request.record())
+        spare_threads(loaded, job.config)
         capitals = remark_on_case(request.dataset.clips, wording.case) if job.config.text else ""
         if capitals:
             remark(capitals)
@@ -543,11 +544,15 @@ def run(
         return train(job, runs, seeds, overwrite=overwrite, progress=shown, options=options)
 
 
-def spare_threads(backbone: Backbone) -> None:
-    """Compute on one thread with a small model on the CPU: its products are so short that sharing them costs time."""
+def spare_threads(backbone: Backbone, config: AdapterConfig) -> None:
+    """Compute on one thread with small models on the CPU: their products are so short that sharing them costs time."""
     import torch
 
-    small = sum(parameter.numel() for parameter in backbone.model.parameters()) < _SMALL
+    from mse_pipeline.adapter import build
+
+    with torch.device("meta"):
+        models = (backbone.model, build(config))
+    small = sum(parameter.numel() for model in models for parameter in model.parameters()) < _SMALL
     if small and backbone.device.type == "cpu":
         torch.set_num_threads(1)
 

@@ -401,8 +401,18 @@ def _states(
 
 
 def adapter_size(dataset: Dataset, backbone: Backbone, settings: Training) -> int:
-    """How many parameters the MSE-Adapter has with these settings, on the dataset's streams."""
-    streams = (_only(dataset, modality)[0] for modality in MODALITIES)
+    """How many parameters the MSE-Adapter has with these settings, on the dataset's streams.
+
+    Raises:
+        UsageError: The dataset has several streams of a modality.
+    """
+    try:
+        streams = [_only(dataset, modality)[0] for modality in MODALITIES]
+    except UsageError as error:
+        raise UsageError(
+            f"training.model_options.budget: matched counts the MSE-Adapter on the dataset's streams, and {error} "
+            "Here, set the number of tokens, or r, instead."
+        ) from error
     dims = [None if name is None else len(_names(dataset[name])) for name in streams]
     sizes = {name: getattr(settings, name) for name in ("acoustic_hidden", "visual_hidden", "pseudo_tokens", "encoder")}
     config = AdapterConfig(hidden_size=backbone.hidden_size, acoustic_dim=dims[0], visual_dim=dims[1], **sizes)
