@@ -7,9 +7,9 @@ its content, so that one which was damaged is seen and made anew.
 
 from __future__ import annotations
 
-import io
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -151,21 +151,20 @@ def _export(export: Export) -> bytes:
 
     module, side = export.make()
     sizes = {0: "n", 1: "height", 2: "width"} if export.any_size else {0: "n"}
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory(prefix="mse-") as folder:
         # The exporter without torch.export needs no further package, and its graphs are what ONNX Runtime runs fastest.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _standardising(module.eval()),
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
-            buffer,
+            Path(folder) / "network.onnx",
             dynamo=False,
             opset_version=_OPSET,
             input_names=["pictures"],
             output_names=list(export.outputs),
             dynamic_axes={"pictures": sizes, **{name: {0: "n"} for name in export.outputs}},
         )
-    return buffer.getvalue()
+        return (Path(folder) / "network.onnx").read_bytes()
 
 
 def _standardising(module: Any) -> Any:
