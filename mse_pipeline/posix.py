@@ -31,6 +31,16 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def processor_flags() -> frozenset[str]:
+    """What the processor can do by Linux's names, as in ``avx512_bf16``; none where the system does not tell."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            line = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())
+
+
 def user() -> int | None:
     """Number of the user whose process this is; None where users have none."""
     return os.getuid() if hasattr(os, "getuid") else None

@@ -30,7 +30,7 @@ BELOW = {
     "media": FOUNDATION,
     "store": FOUNDATION,
     "corpora": FOUNDATION | {"recipe", "hdf5_guard"},
-    "extractors": FOUNDATION | {"recipe", "media", "store", "hdf5_guard", "model_files"},
+    "extractors": FOUNDATION | {"child_process", "recipe", "media", "store", "hdf5_guard", "model_files"},
     "alignment": FOUNDATION | {"store"},
     "backbones": FOUNDATION | {"store", "model_files"},
     "adapter": FOUNDATION | {"store"},
@@ -49,6 +49,9 @@ BELOW = {
 BELOW["cli"] = set(BELOW)
 HEAVY = {
     "torch",
+    "onnxruntime",
+    "openvino",
+    "pandas",
     "transformers",
     "librosa",
     "opensmile",

@@ -7,15 +7,13 @@ independent of its words; alignment to words is in `words`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mse_pipeline.alignment.pooling import overlaps, pooled
 from mse_pipeline.store.features import Features, with_defined
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 _EDGE = 1e-9  # seconds: tolerance for rounding at the edge of a bin
 
@@ -50,10 +48,10 @@ def to_grid(features: Features, step: float) -> Features:
     bins = int(np.ceil(end / step - _EDGE))
     edges = np.minimum(np.arange(bins + 1) * step, end)
     weights = _overlaps(starts, ends, features.valid, step, bins)
-    total = np.asarray(weights.sum(axis=1)).reshape(-1)
+    total = weights.sums(np.ones((len(features), 1)))[:, 0]
     valid = total > 0
     values = np.zeros((bins, features.dim))
-    values[valid] = (weights @ features.values.astype(np.float64))[valid] / total[valid, None]
+    values[valid] = weights.sums(features.values)[valid] / total[valid, None]
     if np.isnan(values).any():
         values, valid = _of_defined(features.values, weights, values, valid)
     intervals = np.stack([edges[:-1], edges[1:]], axis=1)
@@ -61,27 +59,53 @@ def to_grid(features: Features, step: float) -> Features:
 
 
 def _of_defined(
-    rows: np.ndarray, weights: sparse.csr_array, values: np.ndarray, valid: np.ndarray
+    rows: np.ndarray, weights: _Overlaps, values: np.ndarray, valid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means of a grid whose bins have undefined values among others; those without any stay as they are.
 
     Args:
         rows: (T, D) values that the bins are made of.
-        weights: (bins, T) shared seconds.
+        weights: Shared seconds of bins and rows.
         values: (bins, D) means, NaN where a value of the bin is not defined.
         valid: (bins,) whether a bin has a row.
     """
     defined = ~np.isnan(rows)
-    seconds = weights @ defined.astype(np.float64)
-    sums = weights @ np.where(defined, rows, 0.0).astype(np.float64)
+    seconds = weights.sums(defined)
+    sums = weights.sums(np.where(defined, rows, 0.0))
     with np.errstate(invalid="ignore"):  # 0 by 0 where no value is defined
         return with_defined(np.where(np.isnan(values), sums / seconds, values), valid)
 
 
-def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> sparse.csr_array:
-    """Shared seconds of each bin and each valid row, as a sparse (bins, T) matrix that is small for long audio."""
-    from scipy import sparse  # heavy: commands that put nothing on a grid do without it
+@dataclass(frozen=True, eq=False)
+class _Overlaps:
+    """Shared seconds of bins and rows, as far as they share any: small for long audio.
 
+    Attributes:
+        bins: Number of bins.
+        bin_of: (N,) the bin of each overlap, ascending.
+        row_of: (N,) its row.
+        seconds: (N,) float64.
+    """
+
+    bins: int
+    bin_of: np.ndarray
+    row_of: np.ndarray
+    seconds: np.ndarray
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums of rows (T, D) in each bin, weighted by shared seconds: (bins, D) float64."""
+        sums = np.zeros((self.bins, values.shape[1]))
+        bins, first, counts = np.unique(self.bin_of, return_index=True, return_counts=True)
+        # One row of each bin after the other: how numpy adds up many at once decides the last digits.
+        for number in range(counts.max(initial=0)):
+            more = counts > number
+            place = first[more] + number
+            sums[bins[more]] += self.seconds[place, None] * values[self.row_of[place]]
+        return sums
+
+
+def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: float, bins: int) -> _Overlaps:
+    """Shared seconds of each bin and each valid row."""
     first = np.clip(np.floor(starts / step + _EDGE).astype(np.int64), 0, None)
     last = np.minimum(np.ceil(ends / step - _EDGE).astype(np.int64), bins)
     counts = np.where(valid, np.maximum(last - first, 0), 0)
@@ -89,8 +113,9 @@ def _overlaps(starts: np.ndarray, ends: np.ndarray, valid: np.ndarray, step: flo
     places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     bin_of = first[rows] + places
     shared = np.minimum(ends[rows], (bin_of + 1) * step) - np.maximum(starts[rows], bin_of * step)
-    keep = shared > 0
-    return sparse.csr_array((shared[keep], (bin_of[keep], rows[keep])), shape=(bins, len(starts)))
+    keep = np.flatnonzero(shared > 0)
+    order = keep[np.argsort(bin_of[keep], kind="stable")]
+    return _Overlaps(bins, bin_of[order], rows[order], shared[order])
 
 
 def to_equal_bins(features: Features, bins: int) -> Features:

@@ -118,6 +118,7 @@ def command(
     bound, part = parse_bound(max_failures), parse_share(_one_share(share, shard))
     from mse_pipeline.cli.progress import ExtractionBar, bar
     from mse_pipeline.extraction.run import ExtractionOptions, dry_run, extract
+    from mse_pipeline.store.arrow import without_pandas
     from mse_pipeline.store.cache import open_cache
 
     recipe, folder = resolve(
@@ -145,6 +146,8 @@ def command(
         else:
             show_dry_run(outline, stdout())
         return
+    if engine == "local" and _all_built_in(recipe):
+        without_pandas()
     with bar("clips") as progress:
         summary = extract(recipe, folder, open_cache(cache), options, ExtractionBar(progress))
     if settings.json:
@@ -153,6 +156,15 @@ def command(
         show_summary(summary, stdout())
     if exceeds(summary, bound):
         raise typer.Exit(3)
+
+
+def _all_built_in(recipe: Recipe) -> bool:
+    """Whether no code of other packages runs in this process, which might make tables of pandas by pyarrow."""
+    from mse_pipeline import corpora
+    from mse_pipeline.extractors import registry
+
+    used = {str((options or {}).get("extractor", stream)) for stream, options in recipe.streams.items()}
+    return recipe.corpus.name in corpora.built_in() and used <= registry.built_in()
 
 
 def parse_bound(text: str) -> float | int:

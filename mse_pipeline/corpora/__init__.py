@@ -53,6 +53,11 @@ KIND = Kind("mse_pipeline.corpora", "corpus", _problem_of)
 """Other packages add a corpus by an entry point: a module, or an object, with what a module of `_MODULES` has."""
 
 
+def built_in() -> frozenset[str]:
+    """Names of the corpora of this package."""
+    return frozenset(_MODULES)
+
+
 def available() -> tuple[str, ...]:
     """Names of the corpora that can be read: those of this package, and those that other installed packages bring."""
     return (*_MODULES, *KIND.discover(_MODULES).plugins)

@@ -27,6 +27,7 @@ from mse_pipeline.extraction.summary import Summary, count_splits, count_stream
 from mse_pipeline.extraction.transcripts import passes, with_transcripts
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.trial import require_fit
+from mse_pipeline.extractors.visual.onnx import contents
 from mse_pipeline.media.fetching import remove_abandoned
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
@@ -176,8 +177,13 @@ def extract_corpus(
             task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
             for part in passes(specs, heard):
                 # Where nothing was extracted yet, all clips lack something.
-                with started_ahead(0 if dataset.journal.parts() else len(clips), task, options.where):
+                ahead = 0 if dataset.journal.parts() else len(clips)
+                if ahead:
+                    export_networks(specs, options, progress)
+                with started_ahead(ahead, task, options.where):
                     todo = plan(said(clips), part, retry_failed=options.retry_failed)
+                if todo:
+                    export_networks(specs, options, progress)
                 made |= work(todo, task, options.where, progress)
                 processed |= {one.clip.id for one in todo}
             dataset.set_clips(said(corpus.clips))
@@ -263,6 +269,20 @@ def refuse_unfit(specs: Sequence[StreamSpec], progress: ExtractionProgress) -> N
         progress.stage("trying models")
     for extractor in chosen:
         require_fit(extractor)
+
+
+def export_networks(specs: Sequence[StreamSpec], options: ExtractionOptions, progress: ExtractionProgress) -> None:
+    """Export the networks that hosts of this machine run in ONNX Runtime, before any host waits for them.
+
+    Raises:
+        MseError: A network cannot be made, as of weights that are not its own.
+    """
+    if options.device != "cpu" or options.engine != "local":
+        return
+    lacking = {export for spec in specs for export in create(spec.stream, spec.options).exports() if not export.is_here}
+    if lacking:
+        progress.stage("exporting networks to ONNX, once on this machine")
+        contents(sorted(lacking, key=lambda export: export.name))
 
 
 @dataclass(frozen=True)

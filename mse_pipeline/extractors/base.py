@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mse_pipeline.clip import Clip
     from mse_pipeline.extractors.visual.faces import FaceConfig, FaceMeasure, Faces
+    from mse_pipeline.extractors.visual.onnx import Export
     from mse_pipeline.extractors.visual.whole import FrameConfig, Frames
     from mse_pipeline.media.frames import FrameBatch
 
@@ -92,6 +93,10 @@ class Extractor(ABC, Generic[C]):
 
     def unload(self) -> None:
         """Give up the model's memory, where it holds much; it is loaded again at the next call."""
+
+    def exports(self) -> tuple[Export, ...]:
+        """The networks that it runs in ONNX Runtime on the CPU; each is exported once on a machine."""
+        return ()
 
     def takes(self) -> str:
         """Which models it takes, as a sentence for errors; empty where there is nothing to choose."""
@@ -184,6 +189,10 @@ class FaceExtractor(Extractor[C]):
     def instead(self) -> tuple[str, ...]:
         """Sentences that say how faces are found and recognised, if the best weights are missing."""
         return self._asked.instead() if hasattr(self._asked, "instead") else ()
+
+    def exports(self) -> tuple[Export, ...]:
+        """The networks that find faces."""
+        return self.face.settled().exports()
 
     @property
     @abstractmethod

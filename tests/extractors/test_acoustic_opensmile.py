@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mse_pipeline.errors import ClipError, UsageError
-from mse_pipeline.extractors.acoustic.opensmile import LEVELS, SHORTEST, unit_of
+from mse_pipeline.extractors.acoustic.opensmile import SHORTEST, unit_of
+from mse_pipeline.extractors.acoustic.opensmile_library import LEVELS
 from mse_pipeline.extractors.registry import check, create
 from mse_pipeline.media.audio import Audio
 
@@ -31,7 +32,7 @@ def opensmile_frame(feature_set: str, level: str, audio: Audio):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        smile = opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
+        smile = opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel(LEVELS[level]))
     return smile.process_signal(audio.samples, 16000)
 
 

@@ -19,7 +19,7 @@ from mse_pipeline.extractors.visual.detector import (
     search,
     squares,
 )
-from mse_pipeline.extractors.visual.networks import Networks, load_networks
+from mse_pipeline.extractors.visual.networks import OnnxNetworks, TorchNetworks, load_networks
 from mse_pipeline.media.decode import FrameRequest, decode
 
 RATE = 5.0
@@ -108,6 +108,23 @@ def test_a_batch_finds_what_single_frames_find(street: np.ndarray) -> None:
         apart = search(networks, street[k : k + 1], Search())
         np.testing.assert_allclose(together.boxes[together.frame == k], apart.boxes, atol=0.01)
         np.testing.assert_allclose(together.landmarks[together.frame == k], apart.landmarks, atol=0.01)
+
+
+def test_torch_finds_the_same_faces(speakers: list[np.ndarray]) -> None:
+    mine, theirs = (
+        search(networks, speakers[0][:3], Search()) for networks in (load_networks("cpu"), TorchNetworks("cpu"))
+    )
+    np.testing.assert_array_equal(mine.frame, theirs.frame)
+    for name in ("boxes", "probabilities", "landmarks"):
+        np.testing.assert_allclose(getattr(mine, name), getattr(theirs, name), atol=1e-3)
+
+
+def test_of_boxes_that_overlap_the_most_probable_of_each_group_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40], [0, 0, 10, 10]], np.float32)
+    scores = np.array([0.8, 0.9, 0.7, 0.6], np.float32)
+    assert detection._strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.5).tolist() == [1, 2, 3]
+    assert detection._strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.9).tolist() == [1, 0, 2, 3]
+    assert detection._strongest(boxes[:0], scores[:0], np.zeros(0, np.int64), 0.5).tolist() == []
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (39, 400), (8, 8), (1, 2000)])
@@ -231,7 +248,7 @@ def test_no_frames_are_no_detections() -> None:
 
 def test_networks_are_loaded_once_a_device() -> None:
     assert load_networks("cpu") is load_networks("cpu")
-    assert isinstance(load_networks("cpu"), Networks)
+    assert isinstance(load_networks("cpu"), OnnxNetworks)
 
 
 @pytest.mark.parametrize(

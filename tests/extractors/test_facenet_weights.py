@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,14 @@ def state() -> dict[str, torch.Tensor]:
     torch.manual_seed(7)
     network = InceptionResnetV1(classify=False)
     return {**network.state_dict(), "logits.weight": torch.zeros(3, 512), "logits.bias": torch.zeros(3)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks with weights drawn by chance are not kept for later."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSE_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,48 +1,66 @@
-"""Hosts get their networks without torchvision's import, and the same numbers."""
+"""A host imports what its streams need and nothing else."""
 
+from __future__ import annotations
+
+import json
+import pickle
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from mse_pipeline.extractors.visual import networks as light_import
+from mse_pipeline import sample
+from mse_pipeline.clip import Clip
+from mse_pipeline.extraction.plan import Task, Todo
+from mse_pipeline.extraction.run import stream_specs
+from mse_pipeline.extractors.visual.networks import exports
+from mse_pipeline.extractors.visual.onnx import contents
+from mse_pipeline.recipe import Recipe
 
-
-@pytest.mark.slow
-def test_neither_detector_nor_embedder_nor_nms_imports_torchvision():
-    program = (
-        "import sys\n"
-        "from mse_pipeline.extractors.visual import networks as light_import\n"
-        "from mse_pipeline.extractors.visual.networks import load_networks\n"
-        "load_networks('cpu'), light_import.inception_resnet_class(), light_import.nms()\n"
-        "print(sorted({'torchvision', 'facenet_pytorch', 'torch._dynamo'} & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
-
-
-def test_the_networks_are_those_of_facenet_pytorch():
-    import facenet_pytorch
-    from facenet_pytorch.models import mtcnn
-
-    from mse_pipeline.extractors.visual.networks import SIDES, load_networks
-
-    networks = load_networks("cpu")
-    for name, theirs in zip(SIDES, (mtcnn.PNet(), mtcnn.RNet(), mtcnn.ONet()), strict=True):
-        pictures = torch.from_numpy(
-            np.random.default_rng(0).integers(0, 256, (2, 3, SIDES[name], SIDES[name]), np.uint8)
-        )
-        with torch.inference_mode():
-            wanted = theirs.eval()((pictures.float() - 127.5) / 128)
-        for mine, other in zip(networks.run(name, pictures), wanted, strict=True):
-            torch.testing.assert_close(mine, other)
-    ours = light_import.inception_resnet_class()().state_dict()
-    other = facenet_pytorch.InceptionResnetV1().state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in other.items()}
+# What `extraction.hosts` does in its child.
+HOST = """
+import json, pickle, sys
+task, todo = pickle.load(open(sys.argv[1], "rb"))
+from mse_pipeline.child_process import serve
+from mse_pipeline.extraction.hosts import _load
+made = _load(task)((task, todo), lambda step: None)
+print(json.dumps([[row.message for row, _ in made if row.status != "done"], sorted({*sys.modules})]))
+"""
+MTCNN = {"detector": "mtcnn", "identity": "none"}
+NEVER = {"torch", "torchvision", "facenet_pytorch", "transformers", "librosa", "numba", "scipy", "sklearn", "pandas"}
+NEVER |= {"matplotlib", "joblib", "h5py", "pyarrow", "onnx", "huggingface_hub"}
+OF_FACES = {"onnxruntime", "cv2", "PIL"}
 
 
-def test_nms_keeps_the_more_probable_of_two_that_overlap():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]])
-    assert light_import.nms()(boxes, torch.tensor([0.8, 0.9, 0.7]), 0.5).tolist() == [1, 2]
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("host") / "clip.mp4"
+    sample.build_clip(path, "joy", 4, duration=0.4)
+    (path.parent / "words.csv").write_text("id,word,start,end\na,hello,0.0,0.3\n")
+    contents(exports())  # which needs torch, once on a machine
+    return path
+
+
+@pytest.mark.parametrize(
+    ("streams", "absent"),
+    [
+        ({"acoustic.egemaps": {}, "visual.mtcnn": MTCNN, "visual.geometry": MTCNN}, NEVER | {"openvino", "cv2"}),
+        ({"acoustic.egemaps": {}}, NEVER | OF_FACES),
+        ({"text.word_times": {"path": "words.csv"}}, NEVER | OF_FACES),
+    ],
+    ids=["sound and faces", "sound", "text"],
+)
+def test_a_host_imports_only_what_its_streams_need(
+    streams: dict[str, Any], absent: set[str], clip: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate({"version": 1, "name": "mine", "corpus": {"name": "table"}, "streams": streams})
+    specs = stream_specs(recipe, root=clip.parent)
+    task = Task("run", clip.parent, clip.parent, specs, None, "cpu", 60.0)
+    todo = Todo(Clip(id="a", split="train", media=clip.name, text="hello"), tuple(streams))
+    (tmp_path / "item").write_bytes(pickle.dumps((task, todo)))
+    child = subprocess.run([sys.executable, "-c", HOST, str(tmp_path / "item")], capture_output=True, check=True)
+    problems, imported = json.loads(child.stdout)
+    assert problems == []
+    assert absent & set(imported) == set()

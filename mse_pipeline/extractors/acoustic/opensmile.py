@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
+from mse_pipeline.extractors.acoustic.opensmile_library import Smile
 from mse_pipeline.extractors.base import AudioExtractor
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
@@ -231,13 +231,6 @@ FeatureSet = Literal[
     "IS13",
 ]
 
-LEVELS: dict[str, str] = {
-    "lld": "LowLevelDescriptors",
-    "lld_de": "LowLevelDescriptors_Deltas",
-    "functionals": "Functionals",
-}
-"""Our names of openSMILE's levels."""
-
 SHORTEST: dict[str, float] = {
     **dict.fromkeys(("eGeMAPSv02", "eGeMAPSv01b", "eGeMAPSv01a", "GeMAPSv01b", "GeMAPSv01a"), 0.06),
     **dict.fromkeys(("ComParE_2016", "IS13"), 0.06),
@@ -292,7 +285,7 @@ class SmileExtractor(AudioExtractor[C]):
     @property
     def names(self) -> tuple[str, ...]:
         """As openSMILE names them."""
-        return tuple(_smile(self.feature_set, self.level).feature_names)
+        return _smile(self.feature_set, self.level).names
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -346,14 +339,14 @@ class SmileExtractor(AudioExtractor[C]):
         if self.level == "lld":
             return _undefined_descriptors(values, self.names, mixed)
         # A change of 0 may be that of a steady voice: whether there is one, the descriptors tell.
-        names = list(_smile(self.feature_set, "lld").feature_names)
+        names = _smile(self.feature_set, "lld").names
         undefined = _widened(_undefined_descriptors(self._process(audio.samples, audio.rate, "lld"), names, mixed), 2)
         columns = [names.index(name.replace("_de", "", 1)) for name in self.names]
         rows = np.minimum(np.arange(len(values)), len(undefined) - 1)
         return undefined[rows][:, columns]
 
     def _process(self, samples: np.ndarray, rate: int, level: str | None = None) -> np.ndarray:
-        return np.array(_smile(self.feature_set, level or self.level).process_signal(samples, rate), np.float32)
+        return _smile(self.feature_set, level or self.level)(samples, rate)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -448,15 +441,8 @@ def _windows(duration: float, window: float | None, hop: float) -> np.ndarray:
     return np.stack([begins, begins + window], 1)
 
 
-@functools.lru_cache(maxsize=8)
-def _smile(feature_set: str, level: str) -> Any:
-    """openSMILE, configured; once a process for each set and level."""
-    import opensmile
-
-    with warnings.catch_warnings():
-        # It warns about sets that have a newer version, but the user chose them.
-        warnings.filterwarnings("ignore", message="Feature set .* is deprecated")
-        return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
+_smile = functools.lru_cache(maxsize=8)(Smile)
+"""openSMILE, configured; once a process for each set and level."""
 
 
 NAMES = (

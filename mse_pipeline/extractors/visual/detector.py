@@ -17,9 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.extractors.visual.networks import SIDES, Networks, load_networks, nms
+from mse_pipeline.extractors.visual.networks import SIDES, Networks, load_networks
 from mse_pipeline.extractors.visual.tracking import affinity
 from mse_pipeline.extractors.visual.weights import YUNET, fetched, unreadable
+
+REVISION = 2
+"""Raised whenever MTCNN finds other boxes in the same frames with the same weights."""
 
 _STRIDE = 2
 """Pixels between two neighbouring windows of P-Net."""
@@ -79,34 +82,31 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> DetectedFaces
         frames: (N, H, W, 3) uint8.
         how: Sizes and thresholds.
     """
-    pictures = _tensor(frames)
-    boxes, index = _propose(networks, pictures, how)
-    boxes, index, cut = _pictures(pictures, boxes, index, "rnet")
+    boxes, index = _propose(networks, frames, how)
+    boxes, index, cut = _pictures(frames, boxes, index, "rnet")
     if len(cut):
         shifts, probabilities = networks.run("rnet", cut)
         scores = probabilities[:, 1]
         passed = scores > how.thresholds[1]
         boxes, index, scores, shifts = boxes[passed], index[passed], scores[passed], shifts[passed]
         kept = _strongest(boxes, scores, index, 0.7)
-        boxes, index = _squares(_shifted(boxes[kept], shifts[kept])), index[kept]
-    return refine(networks, pictures, boxes, index, how.thresholds[2])
+        boxes, index = squares(_shifted(boxes[kept], shifts[kept])), index[kept]
+    return refine(networks, frames, boxes, index, how.thresholds[2])
 
 
-def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold: float) -> DetectedFaces:
+def refine(
+    networks: Networks, frames: np.ndarray, boxes: np.ndarray, index: np.ndarray, threshold: float
+) -> DetectedFaces:
     """The candidates that are faces by O-Net, with their exact boxes; each face once.
 
     Args:
         networks: MTCNN's.
-        pictures: (N, 3, H, W) uint8 tensor, or frames as for `search`.
+        frames: (N, H, W, 3) uint8.
         boxes: (K, 4) square candidates in pixels.
         index: (K,) which frame each is in.
         threshold: Probability from which a candidate passes.
     """
-    import torch
-
-    pictures = _tensor(pictures)
-    boxes, index = torch.as_tensor(boxes, dtype=torch.float32), torch.as_tensor(index, dtype=torch.int64)
-    boxes, index, cut = _pictures(pictures, boxes, index, "onet")
+    boxes, index, cut = _pictures(frames, np.asarray(boxes, np.float32), np.asarray(index, np.int64), "onet")
     if not len(cut):
         return DetectedFaces(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
     shifts, marks, probabilities = networks.run("onet", cut)
@@ -115,15 +115,10 @@ def refine(networks: Networks, pictures: Any, boxes: Any, index: Any, threshold:
     boxes, index, scores, shifts, marks = (x[passed] for x in (boxes, index, scores, shifts, marks))
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     # O-Net gives the five x first and then the five y, as shares of the candidate.
-    landmarks = marks.reshape(-1, 2, 5).transpose(1, 2) * sides[:, None] + boxes[:, None, :2] - 1
+    landmarks = marks.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None] + boxes[:, None, :2] - 1
     exact = _shifted(boxes, shifts)
-    kept = _apart(exact.numpy(), scores.numpy(), index.numpy())
-    return DetectedFaces(
-        index.numpy()[kept],
-        exact.numpy()[kept].astype(np.float64),
-        scores.numpy()[kept].astype(np.float64),
-        landmarks.numpy()[kept].astype(np.float64),
-    )
+    kept = _apart(exact, scores, index)
+    return DetectedFaces(index[kept], *(x[kept].astype(np.float64) for x in (exact, scores, landmarks)))
 
 
 def squares(boxes: np.ndarray) -> np.ndarray:
@@ -148,96 +143,78 @@ def patches(frames: np.ndarray, boxes: np.ndarray, index: np.ndarray) -> np.ndar
     Returns:
         (K, 48, 48, 3) uint8.
     """
-    import torch
-
-    _, _, cut = _pictures(_tensor(frames), torch.from_numpy(squares(boxes)), torch.from_numpy(index), "onet")
-    return np.ascontiguousarray(cut.permute(0, 2, 3, 1).numpy())
+    return _pictures(frames, squares(boxes), index, "onet")[2]
 
 
-def _tensor(frames: Any) -> Any:
-    import torch
-
-    if isinstance(frames, torch.Tensor):
-        return frames
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-
-
-def _propose(networks: Networks, pictures: Any, how: Search) -> tuple[Any, Any]:
+def _propose(networks: Networks, frames: np.ndarray, how: Search) -> tuple[np.ndarray, np.ndarray]:
     """Square candidates of P-Net on all levels of the pyramid, and which frame each is in."""
-    import torch
-
-    boxes, scores, shifts, index, level_of = [], [], [], [], []
-    height, width = pictures.shape[2:]
+    found: list[tuple[np.ndarray, ...]] = []
+    height, width = frames.shape[1:3]
     for level, scale in enumerate(how.levels(height, width)):
-        maps, probabilities = networks.run("pnet", _resized(pictures, int(height * scale + 1), int(width * scale + 1)))
-        frame, row, column = (probabilities[:, 1] >= how.thresholds[0]).nonzero(as_tuple=True)
-        corner = torch.stack([column, row], 1) * _STRIDE + 1
-        boxes.append(torch.cat([(corner / scale).floor(), ((corner + SIDES["pnet"] - 1) / scale).floor()], 1))
-        scores.append(probabilities[frame, 1, row, column])
-        shifts.append(maps[frame, :, row, column])
-        index.append(frame)
-        level_of.append(torch.full_like(frame, level))
-    if not boxes:
-        return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    box, score, shift, frame = torch.cat(boxes), torch.cat(scores), torch.cat(shifts), torch.cat(index)
-    kept = _strongest(box, score, frame * len(boxes) + torch.cat(level_of), 0.5)
+        size = int(height * scale + 1), int(width * scale + 1)
+        maps, probabilities = networks.run("pnet", np.stack([_resized(frame, *size) for frame in frames]))
+        frame, row, column = (probabilities[:, 1] >= how.thresholds[0]).nonzero()
+        corner = np.stack([column, row], 1).astype(np.float32) * _STRIDE + 1
+        ends = np.floor(corner / np.float32(scale)), np.floor((corner + SIDES["pnet"] - 1) / np.float32(scale))
+        score, shift = probabilities[frame, 1, row, column], maps[frame, :, row, column]
+        found.append((np.concatenate(ends, 1), score, shift, frame, np.full_like(frame, level)))
+    if not found:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    box, score, shift, frame, of_level = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = _strongest(box, score, frame * len(found) + of_level, 0.5)
     box, score, shift, frame = box[kept], score[kept], shift[kept], frame[kept]
     kept = _strongest(box, score, frame, 0.7)
     box, shift, frame = box[kept], shift[kept], frame[kept]
-    return _squares(box + shift * (box[:, 2:] - box[:, :2]).repeat(1, 2)), frame
+    return squares(box + shift * np.tile(box[:, 2:] - box[:, :2], 2)), frame
 
 
-def _strongest(boxes: Any, scores: Any, group: Any, overlap: float) -> Any:
+def _strongest(boxes: np.ndarray, scores: np.ndarray, group: np.ndarray, overlap: float) -> np.ndarray:
     """Indices of the boxes that no more probable box of their group overlaps, the most probable first."""
-    import torch
+    kept: list[int] = []
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    order = np.argsort(-scores, kind="stable")
+    for number in np.unique(group):
+        left = order[group[order] == number]
+        while len(left):
+            first, left = left[0], left[1:]
+            kept.append(int(first))
+            low, high = np.maximum(boxes[left, :2], boxes[first, :2]), np.minimum(boxes[left, 2:], boxes[first, 2:])
+            shared = np.clip(high - low, 0, None).prod(1)
+            left = left[shared / (areas[left] + areas[first] - shared) <= np.float32(overlap)]
+    chosen = np.array(kept, np.int64)
+    return chosen[np.argsort(-scores[chosen], kind="stable")]
 
-    if not len(boxes):
-        return torch.zeros(0, dtype=torch.int64)
-    order = torch.argsort(group, stable=True)
-    kept = torch.cat(
-        [
-            members[nms()(boxes[members], scores[members], overlap)]
-            for members in order.split(torch.unique_consecutive(group[order], return_counts=True)[1].tolist())
-        ]
-    )
-    return kept[torch.argsort(scores[kept], descending=True, stable=True)]
 
-
-def _pictures(pictures: Any, boxes: Any, index: Any, name: str) -> tuple[Any, Any, Any]:
-    """The candidates that have any pixel in their frame, with their pictures (K, 3, side, side) uint8."""
-    import torch
-
-    height, width = pictures.shape[2:]
+def _pictures(
+    frames: np.ndarray, boxes: np.ndarray, index: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The candidates that have any pixel in their frame, with their pictures (K, side, side, 3) uint8."""
+    height, width = frames.shape[1:3]
     side = SIDES[name]
-    corners = boxes.trunc().long()
+    corners = np.trunc(boxes).astype(np.int64)
     # The networks count pixels from 1, as in their training.
-    low, high = corners[:, :2].clamp(min=1) - 1, corners[:, 2:].clamp(max=torch.tensor([width, height]))
+    low, high = np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [width, height])
     inside = (high > low).all(1)
     boxes, index = boxes[inside], index[inside]
-    places = torch.cat([low, high], 1)[inside].tolist()
+    places = np.concatenate([low, high], 1)[inside].tolist()
     cut = [
-        _resized(pictures[k : k + 1, :, y1:y2, x1:x2], side, side)
+        _resized(frames[k, y1:y2, x1:x2], side, side)
         for k, (x1, y1, x2, y2) in zip(index.tolist(), places, strict=True)
     ]
-    return boxes, index, torch.cat(cut) if cut else torch.zeros((0, 3, side, side), dtype=torch.uint8)
+    return boxes, index, np.stack(cut) if cut else np.zeros((0, side, side, 3), np.uint8)
 
 
-def _resized(pictures: Any, height: int, width: int) -> Any:
-    """Pictures at another size; where they shrink, every pixel counts."""
-    from torch.nn.functional import interpolate
+def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture at another size; where it shrinks, every pixel counts."""
+    from PIL import Image
 
-    return interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _shifted(boxes: Any, shifts: Any) -> Any:
+def _shifted(boxes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Boxes corrected by shares of their sides."""
-    return boxes + shifts * (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)
-
-
-def _squares(boxes: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(squares(boxes.numpy()))
+    return boxes + shifts * np.tile(boxes[:, 2:] - boxes[:, :2] + 1, 2)
 
 
 def _apart(boxes: np.ndarray, scores: np.ndarray, index: np.ndarray) -> list[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import ConfigDict
@@ -14,10 +15,12 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import UsageError
 from mse_pipeline.extractors.base import FaceExtractor
-from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
+from mse_pipeline.extractors.visual.faces import CROP, FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
 from mse_pipeline.extractors.visual.networks import inception_resnet_class
+from mse_pipeline.extractors.visual.onnx import Export, Session, contents
 from mse_pipeline.extractors.visual.weights import file_sha256, find_weights, read_state
+from mse_pipeline.posix import processor_flags
 from mse_pipeline.store.features import Features
 
 _BATCH = 32
@@ -26,16 +29,33 @@ _BATCH = 32
 _BATCH_ELSEWHERE = 128
 
 
-class FacenetEmbedder:
+class Embedder(Protocol):
     """Face pictures in, unit vectors out.
+
+    Attributes:
+        precision: The format that it computes in: "float32" if the device lacks bfloat16.
+    """
+
+    precision: str
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Embed.
+
+        Args:
+            crops: (N, 160, 160, 3) uint8, N above 0.
+
+        Returns:
+            (N, 512) float32; rows have length 1.
+        """
+
+
+class TorchEmbedder:
+    """The embedder in torch.
 
     Args:
         network: facenet-pytorch's InceptionResnetV1 with its weights, without its classifying head; it is changed.
         precision: "bfloat16" where the device has it, "float32" all along.
         device: Torch device.
-
-    Attributes:
-        precision: The format that it computes in: "float32" if the device lacks bfloat16.
     """
 
     def __init__(self, network: Any, precision: str, device: str) -> None:
@@ -52,21 +72,11 @@ class FacenetEmbedder:
         self._trunk = network.to(self._dtype)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """Embed.
-
-        Args:
-            crops: (N, 160, 160, 3) uint8, N above 0.
-
-        Returns:
-            (N, 512) float32; rows have length 1.
-        """
+        """See `Embedder`."""
         import torch
 
-        most = _BATCH if self._device.type == "cpu" else _BATCH_ELSEWHERE
-        # Parts have nearly the same size: in a small rest, each face would cost half as much again.
-        size = math.ceil(len(crops) / math.ceil(len(crops) / most))
         with torch.inference_mode():
-            parts = [self._embed(torch.from_numpy(crops[k : k + size])) for k in range(0, len(crops), size)]
+            parts = [self._embed(torch.from_numpy(part)) for part in _parts(crops, _BATCH_ELSEWHERE)]
             return np.asarray(torch.cat(parts).numpy())
 
     def _embed(self, crops: Any) -> Any:
@@ -77,23 +87,87 @@ class FacenetEmbedder:
         return torch.nn.functional.normalize(self._head(self._trunk(standardised).float())).cpu()
 
 
+class OnnxEmbedder:
+    """The embedder on the CPU: in ONNX Runtime, and in bfloat16, which that lacks, in OpenVINO.
+
+    Args:
+        export: The network as an ONNX file.
+        precision: "bfloat16" where the processor has it, "float32" all along.
+    """
+
+    def __init__(self, export: Export, precision: str) -> None:
+        (content,) = contents([export])
+        run = _openvino(content) if precision == "bfloat16" and has_bfloat16("cpu") else None
+        self.precision = "float32" if run is None else "bfloat16"
+        self._run = run or Session(content, export.outputs)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """See `Embedder`."""
+        return np.concatenate([self._run(part)[0] for part in _parts(crops, _BATCH)])
+
+
+def _openvino(content: bytes) -> Callable[[np.ndarray], Any] | None:
+    """The network in bfloat16 on one thread; None where OpenVINO is not installed."""
+    try:
+        import openvino
+    except ImportError:
+        return None
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "bf16"}
+    core = openvino.Core()
+    model = core.compile_model(core.read_model(content, b""), "CPU", settings)
+    return lambda crops: [model(crops)[0].copy()]  # the next call writes over it
+
+
+def _parts(crops: np.ndarray, most: int) -> list[np.ndarray]:
+    """Pictures in batches of nearly the same size: in a small rest, each face would cost half as much again."""
+    size = math.ceil(len(crops) / math.ceil(len(crops) / most))
+    return [np.ascontiguousarray(crops[k : k + size]) for k in range(0, len(crops), size)]
+
+
 def has_bfloat16(device: str) -> bool:
     """Whether a device computes in bfloat16 in hardware, and so faster than in float32.
+
+    Of a processor only Linux tells it.
 
     Args:
         device: Torch device, as in "cpu" or "cuda:0".
     """
+    if device == "cpu":
+        return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
     import torch
 
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return torch.device(device).type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.device(device).type == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 @functools.lru_cache(maxsize=2)
-def load_embedder(path: Path, sha256: str, precision: str, device: str) -> FacenetEmbedder:
+def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embedder:
     """The embedder with a file's weights; one for each content, precision and process.
+
+    Raises:
+        UsageError: The file is not a state dict of this network.
+        MseError: The same, where the network is exported by a process of its own.
+    """
+    if device == "cpu":
+        return OnnxEmbedder(export_of(path, sha256), precision)
+    return TorchEmbedder(read_network(path), precision, device)
+
+
+def export_of(path: Path, sha256: str) -> Export:
+    """The network with a file's weights as an ONNX file.
+
+    Args:
+        path: The weights.
+        sha256: Digest of their content.
+    """
+    return Export("facenet", sha256, functools.partial(_for_export, path), ("vectors",))
+
+
+def _for_export(path: Path) -> tuple[Any, int]:
+    return _folded(read_network(path).eval()), CROP
+
+
+def read_network(path: Path) -> Any:
+    """facenet-pytorch's InceptionResnetV1 with a file's weights.
 
     Raises:
         UsageError: The file is not a state dict of this network.
@@ -116,7 +190,7 @@ def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Facen
         )
         raise UsageError(f"The weights {path} are not those of facenet-pytorch's InceptionResnetV1: {differences}.")
     network.load_state_dict(state)
-    return FacenetEmbedder(network, precision, device)
+    return network
 
 
 def _folded(network: Any) -> Any:
@@ -145,9 +219,9 @@ class FacenetConfig(FaceConfig):
     Attributes:
         weights: Path of a state dict of facenet-pytorch's InceptionResnetV1 (``.pt`` or ``.safetensors``); None for
             the released ones, trained on VGGFace2.
-        precision: What the convolutions are computed in; the embedding is made of their result in float32 and has
-            a cosine above 0.999 with that of float32 all along. "bfloat16" is for processors and GPUs that have it;
-            elsewhere the same weights are computed in float32, which is nearer to exact. The notes tell which it was.
+        precision: What the network is computed in; in bfloat16 the embedding has a cosine above 0.999 with that of
+            float32. "bfloat16" is for processors and GPUs that have it; elsewhere the same weights are computed in
+            float32, which is nearer to exact. The notes tell which it was.
     """
 
     weights: str | None = None
@@ -161,7 +235,7 @@ class Facenet(FaceExtractor[FacenetConfig]):
     """
 
     name = "facenet"
-    revision = 3
+    revision = 4
     Config = FacenetConfig
     not_values = frozenset({"weights"})  # the weights' content counts, not where they lie
 
@@ -184,6 +258,11 @@ class Facenet(FaceExtractor[FacenetConfig]):
         super().load(device)
         path = find_weights(self.config.weights)
         self._embedder = load_embedder(path, file_sha256(path), self.config.precision, self.device)
+
+    def exports(self) -> tuple[Export, ...]:
+        """The network, and those that find faces."""
+        path = find_weights(self.config.weights)
+        return (*super().exports(), export_of(path, file_sha256(path)))
 
     def model_digest(self) -> str:
         """Digest of the weights that find and know faces, and of the network's."""

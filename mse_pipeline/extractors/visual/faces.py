@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.visual.detector import (
+    REVISION,
     Detections,
     Detector,
     FaceDetector,
@@ -23,7 +24,8 @@ from mse_pipeline.extractors.visual.detector import (
     load_yunet,
     patches,
 )
-from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
+from mse_pipeline.extractors.visual.networks import exports, load_networks, mtcnn_digest
+from mse_pipeline.extractors.visual.onnx import Export
 from mse_pipeline.extractors.visual.people import aligned, around, load_embedder, people, to_text
 from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Mouths, Policy, confidence, favourite, scores
 from mse_pipeline.extractors.visual.tracking import Shots, Track, choose
@@ -130,6 +132,10 @@ class FaceConfig:
         if self.identity == "sface":
             load_embedder()
 
+    def exports(self) -> tuple[Export, ...]:
+        """The networks that find faces in ONNX Runtime, for settled options."""
+        return () if self.detector == "yunet" else exports()
+
     def weights_digest(self) -> str:
         """Digest of the weights that find and recognise faces, for settled options; nothing is downloaded for it.
 
@@ -140,7 +146,8 @@ class FaceConfig:
         for released in used:
             if is_here(released):
                 fetched(released)
-        digests = [*([] if self.detector == "yunet" else [mtcnn_digest()]), *(released.sha256 for released in used)]
+        of_mtcnn = [] if self.detector == "yunet" else [mtcnn_digest(), f"search {REVISION}"]
+        digests = [*of_mtcnn, *(released.sha256 for released in used)]
         if len(digests) == 1:
             return digests[0]
         return hashlib.blake2b(" ".join(digests).encode(), digest_size=16).hexdigest()

@@ -13,7 +13,8 @@ from pydantic.dataclasses import dataclass
 from mse_pipeline.errors import ClipError
 from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.visual.faces import FaceConfig, Faces
-from mse_pipeline.extractors.visual.networks import load_networks, mtcnn_digest
+from mse_pipeline.extractors.visual.networks import exports, load_networks, mtcnn_digest
+from mse_pipeline.extractors.visual.onnx import Export
 from mse_pipeline.store.features import Features
 
 ACTIVATIONS = 256
@@ -50,7 +51,7 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
     """
 
     name = "mtcnn"
-    revision = 3
+    revision = 4
     Config = MtcnnConfig
 
     @property
@@ -73,10 +74,14 @@ class Mtcnn(FaceExtractor[MtcnnConfig]):
         super().load(device)
         load_networks(self.device)
 
+    def exports(self) -> tuple[Export, ...]:
+        """MTCNN's networks, whatever finds the faces."""
+        return exports()
+
     def model_digest(self) -> str:
-        """Digest of the weights of O-Net, and of what finds and knows faces where that is more than MTCNN."""
-        own, faces = mtcnn_digest(), self.face.weights_digest()
-        return own if faces == own else hashlib.blake2b(f"{own} {faces}".encode(), digest_size=16).hexdigest()
+        """Digest of the weights of O-Net, and of those that find and know faces."""
+        both = f"{mtcnn_digest()} {self.face.weights_digest()}"
+        return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
     def __call__(self, faces: Faces) -> Features:
         """Extract.

@@ -1,8 +1,6 @@
-"""MTCNN's three networks, with the weights that come with facenet-pytorch, arranged for speed.
+"""MTCNN's three networks, with the weights that come with facenet-pytorch: in ONNX Runtime on the CPU, else in torch.
 
-facenet-pytorch's networks and torchvision's NMS are used without the import of torchvision, which takes as long as that
-of torch. A host then starts with its first clip four seconds earlier; on a small corpus this decides whether two
-workers are faster than one.
+facenet-pytorch's networks are used without the import of torchvision, which takes as long as that of torch.
 """
 
 from __future__ import annotations
@@ -13,11 +11,12 @@ import importlib
 import importlib.util
 import sys
 import types
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from mse_pipeline.extractors.visual.onnx import Export, Session, contents
 
 _PACKAGE = f"{__name__}_of_facenet_pytorch"
 
@@ -48,24 +47,6 @@ def package_folder(package: str) -> Path:
 
 
 @functools.cache
-def nms() -> Any:
-    """Operator of torchvision: (boxes (N, 4), scores (N,), threshold) -> indices that stay, the most probable first."""
-    import torch
-
-    if "torchvision" not in sys.modules:
-        # The library registers the operator; that is all of torchvision's import that is needed here.
-        for library in sorted(package_folder("torchvision").glob("_C*")):
-            try:
-                torch.ops.load_library(str(library))
-                return torch.ops.torchvision.nms
-            except (OSError, AttributeError):  # another layout of torchvision: import it as a whole
-                continue
-    from torchvision.ops import nms
-
-    return nms
-
-
-@functools.cache
 def _facenet_module(name: str) -> Any:
     """A module of facenet-pytorch, read from its file under a package name of our own.
 
@@ -91,44 +72,33 @@ _CHUNK = {"pnet": 4, "rnet": 64, "onet": 8}
 
 _CHUNK_ELSEWHERE = 512
 
+OUTPUTS = {
+    "pnet": ("shifts", "probabilities"),
+    "rnet": ("shifts", "probabilities"),
+    "onet": ("shifts", "landmarks", "probabilities"),
+}
+"""What the networks give: corrections of the box, probabilities of no face and of a face, and O-Net landmarks."""
 
-@dataclass(frozen=True, eq=False)
-class Networks:
+_ACTIVATIONS = "activations"
+
+
+class Networks(Protocol):
     """P-Net, R-Net and O-Net on a device (Zhang et al. 2016).
 
-    Attributes:
-        pnet: Finds where faces might be.
-        rnet: Rejects most candidates that are not faces.
-        onet: Decides what is a face, with its exact box and five landmarks.
-        device: Torch device.
+    P-Net finds where faces might be. R-Net rejects most candidates that are not faces. O-Net decides what is a face,
+    with its exact box and five landmarks.
     """
 
-    pnet: Any
-    rnet: Any
-    onet: Any
-    device: str
-
-    def run(self, name: str, pictures: Any) -> tuple[Any, ...]:
+    def run(self, name: str, pictures: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run a network on pictures.
 
         Args:
             name: "pnet", "rnet" or "onet".
-            pictures: (N, 3, H, W) uint8 tensor on the CPU, N above 0.
+            pictures: (N, H, W, 3) uint8, N above 0.
 
         Returns:
-            The network's outputs, float32 on the CPU: corrections of the box and probabilities, and from O-Net
-            landmarks between the two.
+            The network's `OUTPUTS`, float32.
         """
-        import torch
-
-        network = getattr(self, name)
-        size = _CHUNK[name] if self.device == "cpu" else _CHUNK_ELSEWHERE
-        with torch.inference_mode():
-            parts = [
-                tuple(out.cpu() for out in network(self._standardised(pictures[start : start + size])))
-                for start in range(0, len(pictures), size)
-            ]
-        return tuple(torch.cat(outs) for outs in zip(*parts, strict=True))
 
     def activations(self, pictures: np.ndarray) -> np.ndarray:
         """O-Net's last hidden layer after its PReLU.
@@ -139,36 +109,119 @@ class Networks:
         Returns:
             (N, 256) float32.
         """
+
+
+class OnnxNetworks:
+    """The networks in ONNX Runtime."""
+
+    def __init__(self) -> None:
+        networks = exports()
+        self._sessions = {
+            network.name: Session(content, network.outputs)
+            for network, content in zip(networks, contents(networks), strict=True)
+        }
+
+    def run(self, name: str, pictures: np.ndarray) -> tuple[np.ndarray, ...]:
+        """See `Networks`."""
+        return self._run(name, pictures, OUTPUTS[name])
+
+    def activations(self, pictures: np.ndarray) -> np.ndarray:
+        """See `Networks`."""
+        return self._run("onet", pictures, (_ACTIVATIONS,))[0]
+
+    def _run(self, name: str, pictures: np.ndarray, outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        session, size = self._sessions[name], _CHUNK[name]
+        parts = [session(pictures[k : k + size], *outputs) for k in range(0, len(pictures), size)]
+        return tuple(np.concatenate(outs) for outs in zip(*parts, strict=True))
+
+
+def exports() -> tuple[Export, ...]:
+    """The networks as ONNX files."""
+    return tuple(
+        Export(
+            name,
+            mtcnn_digest(),
+            functools.partial(_for_export, name),
+            (*OUTPUTS[name], _ACTIVATIONS) if name == "onet" else OUTPUTS[name],
+            any_size=name == "pnet",
+        )
+        for name in SIDES
+    )
+
+
+def _for_export(name: str) -> tuple[Any, int]:
+    network = _torch_network(name)
+    if name == "onet":
+        plain, caught = network.forward, []
+        network.prelu5.register_forward_hook(lambda module, inputs, output: caught.append(output))
+        network.forward = lambda pictures: (*plain(pictures), caught.pop())
+    return network, SIDES[name]
+
+
+def _torch_network(name: str) -> Any:
+    import torch
+
+    network = dict(zip(SIDES, mtcnn_classes(), strict=True))[name](pretrained=False)
+    file = package_folder("facenet_pytorch") / "data" / f"{name}.pt"
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+class TorchNetworks:
+    """The networks in torch.
+
+    Args:
+        device: Torch device.
+    """
+
+    def __init__(self, device: str) -> None:
         import torch
 
-        caught: list[Any] = []
-        hook = self.onet.prelu5.register_forward_hook(lambda module, inputs, output: caught.append(output.cpu()))
+        self.device = device
+        self.networks = {
+            name: _torch_network(name).to(torch.device(device), memory_format=torch.channels_last) for name in SIDES
+        }
+
+    def run(self, name: str, pictures: np.ndarray) -> tuple[np.ndarray, ...]:
+        """See `Networks`."""
+        import torch
+
+        size = _CHUNK[name] if self.device == "cpu" else _CHUNK_ELSEWHERE
+        with torch.inference_mode():
+            parts = [
+                tuple(out.cpu().numpy() for out in self.networks[name](self._standardised(pictures[k : k + size])))
+                for k in range(0, len(pictures), size)
+            ]
+        return tuple(np.concatenate(outs) for outs in zip(*parts, strict=True))
+
+    def activations(self, pictures: np.ndarray) -> np.ndarray:
+        """See `Networks`."""
+        caught: list[np.ndarray] = []
+        hook = self.networks["onet"].prelu5.register_forward_hook(
+            lambda module, inputs, output: caught.append(output.cpu().numpy())
+        )
         try:
-            self.run("onet", torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2))
+            self.run("onet", pictures)
         finally:
             hook.remove()
-        return np.asarray(torch.cat(caught).numpy())
+        return np.concatenate(caught)
 
-    def _standardised(self, pictures: Any) -> Any:
+    def _standardised(self, pictures: np.ndarray) -> Any:
         """As the networks were trained: (x - 127.5) / 128, channels last in memory."""
         import torch
 
-        pixels = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2)
         return pixels.float().sub_(127.5).div_(128.0)
 
 
 @functools.cache
 def load_networks(device: str) -> Networks:
-    """The networks; one set for each device and process."""
-    import torch
+    """The networks; one set for each device and process.
 
-    folder = package_folder("facenet_pytorch") / "data"
-    networks = {}
-    for name, network in zip(SIDES, mtcnn_classes(), strict=True):
-        networks[name] = network(pretrained=False)
-        networks[name].load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
-        networks[name].eval().to(torch.device(device), memory_format=torch.channels_last)
-    return Networks(**networks, device=device)
+    Raises:
+        MseError: They cannot be exported for ONNX Runtime.
+    """
+    return OnnxNetworks() if device == "cpu" else TorchNetworks(device)
 
 
 @functools.cache

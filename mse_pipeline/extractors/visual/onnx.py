@@ -1,0 +1,214 @@
+"""ONNX: networks of torch, exported once on a machine, so that who only runs them needs no torch.
+
+The import of torch takes three seconds and 500 MB, more than all the rest of a host; ONNX Runtime loads in a twentieth
+of a second. Exports lie in the models' folder under the digest of their weights. A file's name ends in the checksum of
+its content, so that one which was damaged is seen and made anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from isal.isal_zlib import crc32
+
+from mse_pipeline.child_process import Child, ChildLost
+from mse_pipeline.errors import MseError
+from mse_pipeline.extractors.visual.weights import models_folder
+from mse_pipeline.store.storage import aside
+
+REVISION = 1
+"""Raised whenever the same weights are exported to another file."""
+
+_SECONDS = 600.0
+_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Export:
+    """A network as an ONNX file.
+
+    The network takes ``pictures``, (N, H, W, 3) uint8, and standardises them by itself.
+
+    Attributes:
+        name: The network's, as in ``pnet``.
+        weights: Digest of its weights.
+        make: Gives the torch module, which takes (N, 3, H, W) float32, and the side of the pictures that it takes. It
+            is pickled: a function of a module, or a partial of one.
+        outputs: Names of its outputs.
+        any_size: Whether it takes pictures of any height and width.
+    """
+
+    name: str
+    weights: str
+    make: Callable[[], tuple[Any, int]]
+    outputs: tuple[str, ...]
+    any_size: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was exported on this machine; the file may be damaged."""
+        return bool(self._files())
+
+    @property
+    def stem(self) -> str:
+        """How the file's name begins."""
+        return f"{self.name}-{self.weights[:32]}-{REVISION}"
+
+    def _files(self) -> list[Path]:
+        if not _folder().is_dir():
+            return []
+        return [path for path in sorted(_folder().glob(f"{self.stem}.*.onnx")) if _NAMED.search(path.name)]
+
+    def kept(self) -> bytes | None:
+        """The file's content; None where it is missing or damaged."""
+        for path in self._files():
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            if f".{crc32(content):08x}.onnx" == path.name[-len(".00000000.onnx") :]:
+                return content
+            path.unlink(missing_ok=True)
+        return None
+
+
+_NAMED = re.compile(r"\.[0-9a-f]{8}\.onnx$")
+
+
+def _folder() -> Path:
+    return models_folder() / "onnx"
+
+
+def contents(exports: Sequence[Export]) -> list[bytes]:
+    """The contents of ONNX files. What is missing or damaged is exported, by one process of the machine at a time.
+
+    Raises:
+        MseError: A network cannot be made, as of weights that are not its own.
+    """
+    with _Exporter() as exporter:
+        return [_content(export, exporter) for export in exports]
+
+
+def _content(export: Export, exporter: _Exporter) -> bytes:
+    from filelock import FileLock
+
+    kept = export.kept()
+    if kept is not None:
+        return kept
+    made = None
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(_folder() / f"{export.stem}.lock"):
+            kept = export.kept()  # by another process meanwhile
+            if kept is not None:
+                return kept
+            made = exporter(export)
+            with aside(_folder() / f"{export.stem}.{crc32(made):08x}.onnx") as temporary:
+                temporary.write_bytes(made)
+    except OSError:  # a full disk, or a folder that nobody may write to: it is used, but not kept
+        pass
+    return exporter(export) if made is None else made
+
+
+class _Exporter:
+    """Exports networks in a process of its own, whose end gives torch's memory back; here where torch is loaded."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_an_error: object) -> None:
+        if self._child is not None:
+            self._child.stop()
+
+    def __call__(self, export: Export) -> bytes:
+        if "torch" in sys.modules:
+            return _export(export)
+        self._child = self._child or Child(_begin)
+        try:
+            content: bytes = self._child.ask(export, _SECONDS)
+        except ChildLost as lost:
+            raise MseError(f"The network {export.name} could not be exported to ONNX: the process {lost.how}") from lost
+        return content
+
+
+def _begin() -> Callable[[Export, Callable[[Any], None]], bytes]:
+    return lambda export, tell: _export(export)
+
+
+def _export(export: Export) -> bytes:
+    import torch
+
+    module, side = export.make()
+    sizes = {0: "n", 1: "height", 2: "width"} if export.any_size else {0: "n"}
+    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory(prefix="mse-") as folder:
+        # The exporter without torch.export needs no further package, and its graphs are what ONNX Runtime runs fastest.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _standardising(module.eval()),
+            (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+            Path(folder) / "network.onnx",
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["pictures"],
+            output_names=list(export.outputs),
+            dynamic_axes={"pictures": sizes, **{name: {0: "n"} for name in export.outputs}},
+        )
+        return (Path(folder) / "network.onnx").read_bytes()
+
+
+def _standardising(module: Any) -> Any:
+    """The network behind what it was trained with: (x - 127.5) / 128, channels first."""
+    import torch
+
+    class Standardising(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, pictures: Any) -> Any:
+            return self.network((pictures.permute(0, 3, 1, 2).float() - 127.5) / 128.0)
+
+    return Standardising()
+
+
+class Session:
+    """An exported network in ONNX Runtime, on one thread of the CPU.
+
+    Args:
+        content: The ONNX file's content.
+        outputs: Names of its outputs.
+    """
+
+    def __init__(self, content: bytes, outputs: tuple[str, ...]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # How many threads share a sum decides its last digits.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._run = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run
+        self._outputs = outputs
+
+    def __call__(self, pictures: np.ndarray, *outputs: str) -> list[np.ndarray]:
+        """Run it.
+
+        Args:
+            pictures: (N, H, W, 3) uint8, contiguous in memory, N above 0.
+            outputs: Names of the outputs that are wanted; none for all of them.
+
+        Returns:
+            The outputs, float32.
+        """
+        made: list[np.ndarray] = self._run(list(outputs or self._outputs), {"pictures": pictures})
+        return made
