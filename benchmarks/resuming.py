@@ -60,6 +60,7 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
     from mse_pipeline.extraction.run import _register, pack, stream_specs
     from mse_pipeline.recipe import Recipe
 
+    os.fsync = lambda handle: None  # what a power cut would lose is made again
     asked = Recipe.model_validate(plain)
     read = corpora.read("table", root, asked.corpus.options, asked.task)
     specs = stream_specs(asked)

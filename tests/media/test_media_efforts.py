@@ -71,7 +71,7 @@ def test_frames_are_not_halved_below_the_width_that_is_asked_for(film):
 @pytest.mark.parametrize("span", [{}, {"start": 0.4, "end": 1.4}, {"max_seconds": 1.0}, {"start": 2.0}])
 @pytest.mark.parametrize("film", CODECS, indirect=True)
 def test_key_frames_stand_for_all_frames_until_the_next(film, span):
-    times, pixels, _, whole = shown(film, Decoding("fast", 128), **span)
+    times, _, _, whole = shown(film, Decoding("fast", 128), **span)
     key_times, key, _, decoded = shown(film, Decoding("key_frames", 128), **span)
     assert np.allclose(key_times, times, atol=1e-6)
     assert (decoded.duration, decoded.truncated) == pytest.approx((whole.duration, whole.truncated))
@@ -81,7 +81,7 @@ def test_key_frames_stand_for_all_frames_until_the_next(film, span):
         begun = (first + row) // 4 * 4 - first
         same = np.abs(picture - key[max(begun, 0)]).max() == 0
         assert same, f"row {row} shows another frame than the key frame before"
-    assert len(np.unique(key.reshape(len(key), -1), axis=0)) == len({(first + row) // 4 for row in range(len(key))})
+    assert len({picture.tobytes() for picture in key}) == len({(first + row) // 4 for row in range(len(key))})
 
 
 @pytest.mark.parametrize("film", ["h264.mp4"], indirect=True)
