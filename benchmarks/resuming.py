@@ -9,16 +9,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
-import time
 import wave
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.timing import spent
 
 CLIPS = 22_856
 _PER_COMMIT = 16  # clips, as a worker's task has
@@ -54,7 +54,7 @@ def recipe(streams: dict[str, dict]) -> dict:
     return {"version": 1, "name": "many", "corpus": {"name": "table"}, "streams": streams}
 
 
-def fill(root: Path, cache: Path, plain: dict) -> None:
+def fill(root: Path, cache: Path, plain: dict, per_commit: int) -> None:
     """Commit features as an extraction would have: the values are made, the keys are right."""
     from mse_pipeline import corpora, store
     from mse_pipeline.extraction.run import _register, pack, stream_specs
@@ -65,8 +65,8 @@ def fill(root: Path, cache: Path, plain: dict) -> None:
     read = corpora.read("table", root, asked.corpus.options, asked.task)
     specs = stream_specs(asked)
     dataset = _register(store.open(cache), asked, read, specs, {})
-    for begin in range(0, len(read.clips), _PER_COMMIT):
-        commit(dataset, specs, root, read.clips[begin : begin + _PER_COMMIT], asked.media.max_seconds)
+    for begin in range(0, len(read.clips), per_commit):
+        commit(dataset, specs, root, read.clips[begin : begin + per_commit], asked.media.max_seconds)
     pack(dataset)
 
 
@@ -108,28 +108,17 @@ def change(root: Path, cache: Path, plain: dict) -> None:
 
 
 def measured(*command: str) -> dict:
-    """What a command prints last, with the seconds, CPU seconds and memory of its process."""
-    begun = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        printed = process.stdout.read() if process.stdout is not None else ""
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, printed)
-    try:
-        told = json.loads(printed.splitlines()[-1])
-    except (ValueError, IndexError):
-        told = {}
-    told = told if "processed" in told else {}
-    seconds = {"seconds": time.perf_counter() - begun, "cpu_seconds": used.ru_utime + used.ru_stime}
-    return {**told, **seconds, "peak_bytes": used.ru_maxrss * 1024}
+    """What an extraction prints last, with the seconds, CPU seconds and memory of its process."""
+    used = spent(command)
+    told = json.loads(used.printed.splitlines()[-1]) if "-c" in command else {}
+    return {**told, "seconds": used.seconds, "cpu_seconds": used.cpu, "peak_bytes": used.peak}
 
 
-def measure(folder: Path, count: int, streams: dict[str, dict], compact: bool) -> dict:
+def measure(folder: Path, count: int, streams: dict[str, dict], compact: bool, per_commit: int = _PER_COMMIT) -> dict:
     root, cache, plain = folder / "corpus", folder / "cache", recipe(streams)
     if not root.is_dir():
         _apart(corpus, root, count)
-        _apart(fill, root, cache, plain)
+        _apart(fill, root, cache, plain, per_commit)
     if compact:
         _apart(_compacted, cache)
     again = sys.executable, "-c", _AGAIN, str(root), str(cache), json.dumps(plain)
@@ -157,15 +146,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=CLIPS)
     parser.add_argument("--folder", type=Path, help="where corpus and cache are made, and kept")
     parser.add_argument("--streams", nargs="+", default=["acoustic.egemaps", "acoustic.librosa", "visual.mtcnn"])
+    parser.add_argument("--per-commit", type=int, default=_PER_COMMIT, help="clips a commit; more are made sooner")
     parser.add_argument("--compact", action="store_true", help="after `mse cache compact`")
     arguments = parser.parse_args()
     streams: dict[str, dict] = {stream: {} for stream in arguments.streams}
     with tempfile.TemporaryDirectory() as scratch:
-        print(
-            json.dumps(
-                measure(arguments.folder or Path(scratch), arguments.clips, streams, arguments.compact), indent=2
-            )
-        )
+        folder = arguments.folder or Path(scratch)
+        report = measure(folder, arguments.clips, streams, arguments.compact, arguments.per_commit)
+        print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
