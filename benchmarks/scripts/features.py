@@ -70,24 +70,31 @@ def follow(boxes: list[np.ndarray | None], probabilities: list[np.ndarray | None
     return followed
 
 
-def main() -> None:
-    out, weights, clips = Path(sys.argv[1]), sys.argv[2], [Path(clip) for clip in sys.argv[3:]]
-    torch.set_num_threads(1)
-    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
-    mtcnn = MTCNN(keep_all=True, min_face_size=40)
-    network = None
-    if weights != "-":
-        network = InceptionResnetV1(classify=False).eval()
-        network.load_state_dict(torch.load(weights, weights_only=True))
-    for clip in clips:
+class Maker:
+    """The features of a clip, with models that are loaded once.
+
+    Args:
+        weights: Of InceptionResnetV1, "-" for no embeddings.
+    """
+
+    def __init__(self, weights: str) -> None:
+        torch.set_num_threads(1)
+        self.smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
+        self.mtcnn = MTCNN(keep_all=True, min_face_size=40)
+        self.network = None
+        if weights != "-":
+            self.network = InceptionResnetV1(classify=False).eval()
+            self.network.load_state_dict(torch.load(weights, weights_only=True))
+
+    def __call__(self, clip: Path) -> dict[str, np.ndarray]:
         sound, frames = read(clip)
-        egemaps = smile.process_signal(sound, 16_000)
+        egemaps = self.smile.process_signal(sound, 16_000).to_numpy()
         small = [reduced(frame) for frame in frames]
         boxes: list[np.ndarray | None] = []
         probabilities: list[np.ndarray | None] = []
         with torch.inference_mode():
             for k in range(0, len(small), BATCH):
-                found, sure = mtcnn.detect(np.stack(small[k : k + BATCH]))
+                found, sure = self.mtcnn.detect(np.stack(small[k : k + BATCH]))
                 boxes += list(found)
                 probabilities += list(sure)
         followed = follow(boxes, probabilities)
@@ -98,12 +105,20 @@ def main() -> None:
                 crop = full.crop(tuple(box * (frame.width / min(WIDTH, frame.width)))).resize((160, 160))
                 crops.append(np.asarray(crop))
         faces = np.zeros((0, 512), np.float32)
-        if crops and network is not None:
+        if crops and self.network is not None:
             with torch.inference_mode():
                 pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
-                faces = network((pixels - 127.5) / 128).numpy()
-        place = [np.full(4, np.nan) if box is None else box for box in followed]
-        np.savez(out / f"{clip.stem}.npz", egemaps=egemaps.to_numpy(), boxes=place, faces=faces)
+                faces = self.network((pixels - 127.5) / 128).numpy()
+        place = np.array([np.full(4, np.nan) if box is None else box for box in followed])
+        return {"egemaps": egemaps, "boxes": place, "faces": faces}
 
 
-main()
+def main() -> None:
+    out, weights, clips = Path(sys.argv[1]), sys.argv[2], [Path(clip) for clip in sys.argv[3:]]
+    make = Maker(weights)
+    for clip in clips:
+        np.savez(out / f"{clip.stem}.npz", **make(clip))
+
+
+if __name__ == "__main__":
+    main()
