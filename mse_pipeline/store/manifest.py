@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mse_pipeline.clip import Clip, Split
-from mse_pipeline.store.arrow import numbers, texts
 from mse_pipeline.store.checksum import damaged, of_text, read_sealed, write_sealed
 from mse_pipeline.store.shards import UNREADABLE
 from mse_pipeline.store.storage import aside, readable
@@ -46,10 +45,10 @@ _SPLITS = {split.value: split for split in Split}
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     """Write the clip table, completely or not at all. A label is a class in `label`, or a number in `label_value`."""
-    columns = {name: _column([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()}
+    columns = {name: pa.array([getattr(clip, name) for clip in clips], kind) for name, kind in _COLUMNS.items()}
     labels = [clip.label for clip in clips]
-    columns["label"] = texts([x if isinstance(x, str) else None for x in labels])
-    columns["label_value"] = numbers([None if isinstance(x, str) else x for x in labels], pa.float64())
+    columns["label"] = pa.array([x if isinstance(x, str) else None for x in labels], pa.string())
+    columns["label_value"] = pa.array([None if isinstance(x, str) else x for x in labels], pa.float64())
     columns["labels"] = _mappings([clip.labels for clip in clips])
     if any(clip.distribution for clip in clips):  # tables without votes stay as they were before votes were kept
         columns["distribution"] = _mappings([clip.distribution for clip in clips])
@@ -60,11 +59,7 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def _mappings(values: Sequence[Mapping[str, Any]]) -> pa.Array:
-    return texts([json.dumps(dict(value), ensure_ascii=False) for value in values])
-
-
-def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    return texts(values) if kind == pa.string() else numbers(values, kind)
+    return pa.array([json.dumps(dict(value), ensure_ascii=False) for value in values], pa.string())
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:

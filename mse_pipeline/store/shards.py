@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mse_pipeline.errors import MseError
-from mse_pipeline.store.arrow import numbers, texts, to_numpy
 from mse_pipeline.store.candidates import NONE, Choices, pick
 from mse_pipeline.store.checksum import damaged, of_features
 from mse_pipeline.store.features import Features
@@ -56,13 +55,13 @@ def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features
     if any(features.names != names for _, _, features in rows):
         raise ValueError(f"All clips of one shard of {stream} must have the same names of dimensions.")
     columns = [
-        texts([clip for clip, _, _ in rows]),
-        texts([key for _, key, _ in rows]),
-        numbers([len(features) for _, _, features in rows], pa.int64()),
+        pa.array([clip for clip, _, _ in rows], pa.string()),
+        pa.array([key for _, key, _ in rows], pa.string()),
+        pa.array([len(features) for _, _, features in rows], pa.int64()),
         _flat([features.values for _, _, features in rows], pa.float32()),
         _flat([features.intervals for _, _, features in rows], pa.float64()),
         _flat([features.valid for _, _, features in rows], pa.bool_()),
-        texts([json.dumps(dict(features.notes), ensure_ascii=False) for _, _, features in rows]),
+        pa.array([json.dumps(dict(features.notes), ensure_ascii=False) for _, _, features in rows], pa.string()),
     ]
     metadata = {
         "mse.format": "1",
@@ -76,7 +75,7 @@ def write_shard(path: Path, stream: str, rows: Iterable[tuple[str, str, Features
 def _flat(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum([array.size for array in arrays])]).astype(np.int64)
     return pa.LargeListArray.from_arrays(
-        numbers(offsets, pa.int64()), numbers(np.concatenate([array.reshape(-1) for array in arrays]), kind)
+        pa.array(offsets, pa.int64()), pa.array(np.concatenate([array.reshape(-1) for array in arrays]), kind)
     )
 
 
@@ -149,9 +148,9 @@ def rows_of(
             clip,
             columns["key"][index].as_py(),
             Features(
-                to_numpy(columns["values"][index].values).reshape(length, len(names)),
-                to_numpy(columns["intervals"][index].values).reshape(length, 2),
-                to_numpy(columns["valid"][index].values),
+                columns["values"][index].values.to_numpy(zero_copy_only=False).reshape(length, len(names)),
+                columns["intervals"][index].values.to_numpy(zero_copy_only=False).reshape(length, 2),
+                columns["valid"][index].values.to_numpy(zero_copy_only=False),
                 names,
                 json.loads(columns["notes"][index].as_py()),
             ),
