@@ -1,6 +1,7 @@
 """Run with `make bench`, or `python -m benchmarks --clips DIR` on clips of your own."""
 
 import argparse
+import datetime
 import json
 import tempfile
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acoustic, clips, end_to_end, evaluating, reading, training, visual
-from benchmarks.timing import Ratio
+from benchmarks import acoustic, clips, end_to_end, evaluating, jobs, reading, training, visual
+from benchmarks.timing import Ratio, machine
 
+RESULTS = Path(__file__).parent / "results"
 WITHOUT_CLIPS = {"reading", "training", "evaluating"}
 
 
@@ -20,6 +22,9 @@ def main() -> None:
         "acoustic": acoustic.run,
         "visual": visual.run,
         "end_to_end": end_to_end.run,
+        "jobs": lambda kinds, scratch: jobs.run(
+            kinds, scratch, arguments.counts, wavs, facenet=not arguments.without_facenet
+        ),
         "reading": lambda kinds, scratch: reading.run(scratch),
         "training": lambda kinds, scratch: training.run(),
         "evaluating": lambda kinds, scratch: evaluating.run(),
@@ -30,14 +35,21 @@ def main() -> None:
     )
     parser.add_argument("--draw-720p", action="store_true", help="draw clips of 1280 x 720 beside those folders'")
     parser.add_argument("--only", choices=sorted(benchmarks), action="append", help="run this one; may be repeated")
+    parser.add_argument("--shared", type=Path, help="folder whose data are measured: GRID, MELD, a street, RAVDESS")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 10], help="clips of the whole jobs, two or more")
+    parser.add_argument("--without-facenet", action="store_true", help="whole jobs of sound and faces alone")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the dated table")
     arguments = parser.parse_args()
     chosen = [name for name in benchmarks if not arguments.only or name in arguments.only]
     ratios: list[Ratio] = []
     with tempfile.TemporaryDirectory() as scratch:
         kinds = (
-            {} if set(chosen) <= WITHOUT_CLIPS else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p)
+            {}
+            if set(chosen) <= WITHOUT_CLIPS
+            else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p, arguments.shared)
         )
+        wavs = [] if arguments.shared is None else sorted((arguments.shared / "data" / "ravdess").rglob("*.wav"))[:10]
         for name in chosen:
             ratios += benchmarks[name](kinds, Path(scratch))
     told = ", ".join(f"{len(paths)} of {kind}" for kind, paths in kinds.items())
@@ -48,6 +60,20 @@ def main() -> None:
     Console().print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps([ratio.to_dict() for ratio in ratios], indent=2) + "\n")
+    write(ratios, chosen, arguments.results)
+
+
+def write(ratios: list[Ratio], chosen: list[str], folder: Path) -> None:
+    """Write the table as Markdown, and the figures as JSON beside it, dated, with the machine."""
+    day = datetime.date.today().isoformat()
+    path = folder / f"bench-{'-'.join(chosen) if len(chosen) < 4 else 'all'}-{day}.md"
+    about = machine()
+    head = [f"# `make bench`, {day}", "", ", ".join(f"{name} {value}" for name, value in about.items()), ""]
+    table = ["| what | straightforward | ours | times faster | agreement |", "|---|---|---|---|---|"]
+    rows = [f"| {' | '.join(ratio.cells())} |" for ratio in ratios]
+    path.write_text("\n".join([*head, *table, *rows]) + "\n")
+    plain = {"date": day, "machine": about, "rows": [ratio.to_dict() for ratio in ratios]}
+    path.with_suffix(".json").write_text(json.dumps(plain, indent=2) + "\n")
 
 
 main()

@@ -50,14 +50,56 @@ def _by_kind(paths: Sequence[Path]) -> Clips:
     return kinds
 
 
-def all_clips(scratch: Path, folders: Sequence[Path], drawn_720p: bool) -> Clips:
+def real(shared: Path, scratch: Path) -> Clips:
+    """Clips of GRID and of MELD, the latter also enlarged to 1080p, and a street scene.
+
+    Args:
+        shared: The folder whose folder `data` holds the datasets.
+        scratch: Where the enlarged clips go.
+    """
+    data = shared / "data"
+    # About as long as MELD's clips are in the mean; the longest would be all that a few of them measure.
+    meld = [path for path in sorted((data / "meld" / "clips").glob("*.mp4")) if 3e5 < path.stat().st_size < 7e5][:4]
+    return {
+        "GRID, 360x288": sorted((data / "grid").glob("*.mpg"))[:10],
+        "MELD, 1280x720": meld,
+        "MELD enlarged, 1920x1080": [_enlarged(path, scratch / f"{path.stem}-1080p.mp4") for path in meld[:2]],
+        "street, 1920x1080": sorted((data / "multiface").glob("*.mp4"))[:1],
+    }
+
+
+def _enlarged(source: Path, path: Path) -> Path:
+    """A video as H.264 of 1920 x 1080, with its sound."""
+    import av
+
+    with av.open(str(source)) as given, av.open(str(path), "w") as out:
+        video, audio = given.streams.video[0], given.streams.audio[0]
+        large = out.add_stream("libx264", rate=video.average_rate, options={"crf": "21"})
+        large.width, large.height, large.pix_fmt = 1920, 1080, "yuv420p"
+        large.codec_context.thread_count = 1
+        copied = out.add_stream_from_template(audio)
+        for packet in given.demux(video, audio):
+            if packet.stream is video:
+                for frame in packet.decode():
+                    out.mux(large.encode(frame.reformat(1920, 1080, format="yuv420p")))
+            elif packet.dts is not None:
+                packet.stream = copied
+                out.mux(packet)
+        out.mux(large.encode())
+    return path
+
+
+def all_clips(scratch: Path, folders: Sequence[Path], drawn_720p: bool, shared: Path | None = None) -> Clips:
     """What a run is measured on.
 
     Args:
         scratch: Where clips are drawn.
         folders: Folders of videos; drawn clips alone where there are none.
         drawn_720p: Whether 1280 x 720 clips are drawn beside those.
+        shared: Take the clips of `real` in place of all these.
     """
+    if shared is not None:
+        return real(shared, scratch)
     kinds = dict(given(folders))
     if not folders:
         kinds.update(_by_kind(drawn(scratch, (320, 240))))

@@ -1,12 +1,18 @@
-"""Ratio: two ways of doing the same, timed in turn."""
+"""Ratio: two ways of doing the same, timed in turn; and what a process and all that it starts spend."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,55 @@ def in_turn(
             results[place] = call()
             seconds[place].append(clock() - begun)
     return statistics.median(seconds[0]), statistics.median(seconds[1]), *results
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process and all that it started spent.
+
+    Attributes:
+        cpu: CPU seconds.
+        seconds: From start to end.
+        peak: Bytes of memory of the largest of them; no less than this process held when it started it.
+        printed: What it printed.
+    """
+
+    cpu: float
+    seconds: float
+    peak: int
+    printed: str = ""
+
+
+def spent(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Spent:
+    """Run a command to its end.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        printed = process.stdout.read() if process.stdout is not None else ""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, printed)
+    return Spent(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss * 1024, printed)
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on, and how busy it was with other work."""
+    info = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "load": f"{psutil.getloadavg()[0]:.1f}",
+        "Python": platform.python_version(),
+        "commit": commit.stdout.strip() or "unknown",
+    }

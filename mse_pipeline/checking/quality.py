@@ -53,7 +53,7 @@ def _streams(path: Path, max_seconds: float | None, clip: Clip) -> Mapping[str, 
         path,
         start=clip.start,
         end=clip.end,
-        frames=[FrameRequest(face.face.rate, session.add)],
+        frames=[FrameRequest(face.face.rate, session.add, decoding=face.face.decoded)],
         max_seconds=max_seconds,
     )
     made: dict[str, Features] = {}

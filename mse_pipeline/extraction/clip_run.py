@@ -234,7 +234,7 @@ class Sessions:
                 self._broken[extractor] = error
             after()
 
-        self._streaming.append(FrameRequest(extractor.frames.rate, add))
+        self._streaming.append(FrameRequest(extractor.frames.rate, add, decoding=extractor.frames.decoded))
 
     def streamed(self, extractor: StreamedExtractor) -> Features:
         """The features that were made while frames were decoded; raises what went wrong meanwhile."""
@@ -246,10 +246,11 @@ class Sessions:
         """What the decoder is to hand over."""
         wanted = [*self._streaming]
         for config, session in self._sessions.items():
-            wanted.append(FrameRequest(config.rate, functools.partial(self._add, config, session.add)))
+            request = functools.partial(FrameRequest, decoding=config.decoded)
+            wanted.append(request(config.rate, functools.partial(self._add, config, session.add)))
             if isinstance(session, FaceSession) and session.mouths is not None:
                 mouths = session.mouths
-                wanted.append(FrameRequest(mouths.rate, functools.partial(self._add, config, mouths.add)))
+                wanted.append(request(mouths.rate, functools.partial(self._add, config, mouths.add)))
         return wanted
 
     @property

@@ -11,15 +11,17 @@ import contextlib
 import logging
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import __version__
 from mse_pipeline.errors import MseError, UsageError, did_you_mean, explain, goes_on
 from mse_pipeline.extraction.hosts import Host, dismiss, start
-from mse_pipeline.extraction.plan import Outcome, Result, Task, Todo, cut
+from mse_pipeline.extraction.plan import MOST_CLIPS, Outcome, Result, Task, Todo, cut
 from mse_pipeline.posix import cores, without_interrupts
 
 if TYPE_CHECKING:
@@ -131,6 +133,15 @@ class _Batch:
         """The clips that are not through."""
         return self.task.todo[len(self.made) :]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the features."""
+        return sum(map(_size, self.made))
+
+
+def _size(made: Made) -> int:
+    return sum(features.values.nbytes + features.intervals.nbytes for _, features in made if features is not None)
+
 
 def _make(task: Task, host: Host) -> _Batch:
     """Have a task's clips made, until there is as much as one may hold."""
@@ -139,9 +150,7 @@ def _make(task: Task, host: Host) -> _Batch:
     try:
         for todo in task.todo:
             made.append(host.make(todo))
-            held += sum(
-                features.values.nbytes + features.intervals.nbytes for _, features in made[-1] if features is not None
-            )
+            held += _size(made[-1])
             if held > _SHARD_BYTES:
                 break
     except MseError as error:
@@ -154,29 +163,50 @@ def _make(task: Task, host: Host) -> _Batch:
     return _Batch(task, tuple(made))
 
 
-def _commit(batch: _Batch) -> Result:
-    """Enter what was made into the cache; also what was made before a problem is not lost."""
+def _commit(batches: Sequence[_Batch]) -> list[Result]:
+    """Enter what was made into the cache, all of it or nothing; also what was made before a problem is not lost.
+
+    Args:
+        batches: Of tasks of one run.
+
+    Returns:
+        The result of each.
+    """
     from mse_pipeline.store.commit import Commit  # while the hosts load their models
     from mse_pipeline.store.dataset import Dataset
 
-    task = batch.task
+    task = batches[0].task
     commit = Commit(Dataset(task.dataset), task.run, guarded=True)
-    outcomes = []
-    for todo, made in zip(task.todo, batch.made, strict=False):
-        for row, features in made:
+    for batch in batches:
+        for row, features in chain.from_iterable(batch.made):
             commit.add(row, features)
-        outcomes.append(Outcome(todo.clip.id, tuple(row for row, _ in made)))
+    problem: str | None = None
     try:
-        holds = commit.write()
+        if not commit.write():
+            problem = "Another extraction of this dataset has started, so this one stops."
     except MseError as error:
-        return Result(task.number, problem=str(error))
+        problem = str(error)
     except OSError as error:
-        return Result(task.number, problem=goes_on(explain(error, task.dataset)))
-    if batch.problem is not None:
-        return Result(task.number, problem=batch.problem)
-    if not holds:
-        return Result(task.number, problem="Another extraction of this dataset has started, so this one stops.")
-    return Result(task.number, tuple(outcomes), batch.left)
+        problem = goes_on(explain(error, task.dataset))
+    return [_result(batch, batch.problem or problem) for batch in batches]
+
+
+def _result(batch: _Batch, problem: str | None) -> Result:
+    if problem is not None:
+        return Result(batch.task.number, problem=problem)
+    made = zip(batch.task.todo, batch.made, strict=False)
+    outcomes = (Outcome(todo.clip.id, tuple(row for row, _ in rows)) for todo, rows in made)
+    return Result(batch.task.number, tuple(outcomes), batch.left)
+
+
+def _waiting(finished: deque[_Batch]) -> list[_Batch]:
+    """Take the batches that are finished, from the first on, no more than one shard holds; none where there is none."""
+    taken: list[_Batch] = []
+    clips = size = 0
+    while finished and (not taken or (clips + len(finished[0].made) <= MOST_CLIPS and size <= _SHARD_BYTES)):
+        taken.append(finished.popleft())
+        clips, size = clips + len(taken[-1].made), size + taken[-1].size
+    return taken
 
 
 def run_task(task: Task) -> Result:
@@ -191,7 +221,7 @@ def run_task(task: Task) -> Result:
     while True:
         host = Host(task)
         try:
-            result = _commit(_make(task, host))
+            (result,) = _commit([_make(task, host)])
         finally:
             host.end()
         if result.problem is not None:
@@ -235,7 +265,8 @@ def _local(address: str | None, workers: int | None) -> Iterator[Crew]:
 class _Driven:
     """Has tasks made by hosts that threads drive, and commits in the thread that asks for the results.
 
-    The threads commit nothing: what they have made waits until it is written, and they begin nothing more before.
+    The threads commit nothing: what they have made waits until it is written, and they begin nothing more before. What
+    several of them have finished during one commit, the next enters together.
 
     Args:
         size: How many hosts.
@@ -250,27 +281,30 @@ class _Driven:
 
         room = threading.Semaphore(_AHEAD * self._size)
         hosts: set[Host] = set()
+        finished: deque[_Batch] = deque()
         ended = False
 
-        def drive(task: Task) -> _Batch:
+        def drive(task: Task) -> None:
             room.acquire()
             host = Host(task)
             hosts.add(host)
             try:
-                return _Batch(task, (), "The work was broken off.") if ended else _make(task, host)
+                finished.append(_Batch(task, (), "The work was broken off.") if ended else _make(task, host))
             finally:
                 hosts.discard(host)
                 if ended:
                     host.end()
 
         parallel = joblib.Parallel(self._size, backend="threading", pre_dispatch=self._size, **_STREAMED)
-        with closing(parallel(joblib.delayed(drive)(task) for task in tasks)) as batches:
+        with closing(parallel(joblib.delayed(drive)(task) for task in tasks)) as ends:
             try:
-                for batch in batches:
-                    result = _commit(batch)
-                    del batch  # its features, which may be many
-                    room.release()
-                    yield result
+                for _ in ends:
+                    # Nothing waits for others; but what was finished during the last commit is entered by one.
+                    while batches := _waiting(finished):
+                        results, count = _commit(batches), len(batches)
+                        del batches  # their features, which may be many
+                        room.release(count)
+                        yield from results
             finally:  # first of all, so that no thread waits for a host or for room
                 ended = True
                 room.release(len(tasks))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+_LATER = {"decoding": "full"}
+"""Options that keys of earlier versions do not hold, with the value at which those keys still hold."""
+
 
 class Extractor(ABC, Generic[C]):
     """One way of turning a modality of a clip into features.
@@ -130,7 +133,9 @@ class Extractor(ABC, Generic[C]):
         return {
             "stream": self.stream,
             "revision": self.revision,
-            "config": {k: v for k, v in _plain(self.config).items() if k not in self.not_values},
+            "config": {
+                k: v for k, v in _plain(self.config).items() if k not in self.not_values and _LATER.get(k, ...) != v
+            },
             "model": self.model_digest(),
         }
 

@@ -18,7 +18,7 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, why_refused
+from mse_pipeline.media.container import FULL, Decoding, container_start, find_stream, is_bare, prepare, why_refused
 from mse_pipeline.media.frames import Frame, PixelAspect
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError
@@ -67,7 +67,7 @@ class VideoTrack:
         self._clock, self._aspect, self._length = clock, aspect, length
         self._step = 1 / fps
         self._last: Fraction | None = None
-        self._end = -begin
+        self._end = self._passed = -begin
         self.first: Frame | None = None
         self.overrun = False
         self.done = False
@@ -92,19 +92,31 @@ class VideoTrack:
             self._end = time
             self.done = self.overrun = True
             return
-        lasts = Fraction(frame.duration * frame.time_base) if frame.duration and frame.time_base else Fraction(0)
-        self._end = time + (lasts if 0 < lasts <= MAX_STILL else self._step)
+        self._end = time + self._lasts(frame)
         self._last = time
         shown = Frame(frame, self._aspect())
         self.first = self.first or shown
         for sampler in self._samplers:
             sampler.add(time, shown)
 
+    def pass_over(self, packet: Any) -> None:
+        """Take a packet whose frame is not decoded; the frame before is shown in its place."""
+        time = self._clock(packet)
+        if time is not None:
+            self._passed = max(self._passed, time + self._lasts(packet))
+            self.overrun = self.overrun or (self._length is not None and time >= self._length)
+
+    def _lasts(self, timed: Any) -> Fraction:
+        """Seconds that a frame, or that of a packet, is shown."""
+        lasts = Fraction(timed.duration * timed.time_base) if timed.duration and timed.time_base else Fraction(0)
+        return lasts if 0 < lasts <= MAX_STILL else self._step
+
     def finish(self) -> float:
         """Hand over the last rows; returns the video's end in seconds from the clip's start, 0 if there is none."""
         if self._last is None:
             return 0.0
-        end = self._end if self._length is None else min(self._end, self._length)
+        end = max(self._end, self._passed)
+        end = end if self._length is None else min(end, self._length)
         for sampler in self._samplers:
             sampler.finish(end)
         return max(float(end), 0.0)
@@ -180,14 +192,22 @@ def decode(
     limited = max_seconds is not None and (length is None or length > exact(max_seconds))
     if limited and max_seconds is not None:
         length = exact(max_seconds)
+    # One pass, but where streams want different pixels of the same frames.
+    ways = sorted({request.decoding for request in frames}, key=lambda way: (way != FULL, way.width, way.effort))
     opened = open_at(file, begin, audio, bool(frames))
     with opened.container:
         first = _Pass(file, opened, begin, length, limited)
         if audio:
             first.want_sound()
-        if frames:
-            first.want_frames(frames)
+        if ways:
+            first.want_frames([request for request in frames if request.decoding == ways[0]])
         decoded = first.run()
+    for way in ways[1:]:
+        opened = open_at(file, begin, False, True)
+        with opened.container:
+            other = _Pass(file, opened, begin, length, limited)
+            other.want_frames([request for request in frames if request.decoding == way])
+            other.run()
     channel = first.cancelled()
     if channel is None:
         return decoded
@@ -220,6 +240,7 @@ class _Side:
     def __init__(self, stream: Any, sink: SoundTrack | VideoTrack, timeline: Timeline) -> None:
         self.stream, self.sink, self._timeline = stream, sink, timeline
         self.skipper: Skipper | None = None
+        self.key_frames = False  # whether all others are passed over
         self.frames = 0
         self.errors = 0
         self.first_error: BaseException | None = None
@@ -227,6 +248,9 @@ class _Side:
 
     def take(self, packet: Any) -> None:
         """Decode a packet, now or once it is known whether its frame is needed."""
+        if self.key_frames and isinstance(self.sink, VideoTrack) and packet.size and not packet.is_keyframe:
+            self.sink.pass_over(packet)
+            return
         for ready in [packet] if self.skipper is None else self.skipper.ready(packet):
             if not self.ended:
                 self._decode(ready)
@@ -288,8 +312,9 @@ class _Pass:
             self._channel = channel
 
     def want_frames(self, frames: Sequence[FrameRequest]) -> None:
-        """Decode the video for these requests, if there is one."""
-        stream = self._stream("video")
+        """Decode the video for these requests, which want the same of it, if there is one."""
+        decoding = frames[0].decoding
+        stream = self._stream("video", decoding)
         if stream is None:
             return
         fps = exact(self._info.fps) if self._info.fps and self._info.fps > 0 else Fraction(25)
@@ -299,18 +324,20 @@ class _Pass:
         side = self._side(stream, picture)
         self._picture = side, picture
         codec = stream.codec_context
-        if codec.name in CODECS and self._container.format.name in CONTAINERS:
+        # A bare stream has no times but those that its frames are counted by.
+        side.key_frames = decoding.effort == "key_frames" and not is_bare(self._container)
+        if not side.key_frames and codec.name in CODECS and self._container.format.name in CONTAINERS:
             rates = [request.rate for request in frames]
             side.skipper = Skipper(codec, rates, clock, None if self._length is None else float(self._length))
 
-    def _stream(self, kind: str) -> Any | None:
+    def _stream(self, kind: str, decoding: Decoding = FULL) -> Any | None:
         """The stream of a kind, ready to be decoded; None if it is missing or cannot be decoded."""
         stream = find_stream(self._container, kind)
         if stream is None:
             self._problems[kind] = ClipError(f"no_{kind}", f"{self._path} has no {kind} stream.")
             return None
         try:
-            prepare(stream, self._path)
+            prepare(stream, self._path, decoding)
         except ClipError as problem:
             self._problems[kind] = problem
             return None

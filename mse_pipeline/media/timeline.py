@@ -21,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mse_pipeline.media.container import container_start, find_stream, is_bare, open_container
+from mse_pipeline.media.container import FULL, Decoding, container_start, find_stream, is_bare, open_container
 from mse_pipeline.media.frames import Frame, FrameBatch
 
 DISCONTINUOUS = frozenset({"mpeg", "mpegts", "mpegtsraw", "ogg", "live_flv", "ty"})
@@ -185,6 +185,7 @@ class FrameRequest:
         rate: Rows a second.
         on_batch: Called with each batch in the order of time. All frames of a batch have one size.
         batch_size: The most frames in a batch.
+        decoding: How much of the video is decoded for it.
 
     Raises:
         ValueError: The rate or the batch size is not above 0.
@@ -193,6 +194,7 @@ class FrameRequest:
     rate: float
     on_batch: Callable[[FrameBatch], None]
     batch_size: int = 16
+    decoding: Decoding = FULL
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1000:

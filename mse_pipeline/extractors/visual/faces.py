@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from mse_pipeline.errors import ClipError
@@ -31,6 +31,7 @@ from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Mouths, Policy,
 from mse_pipeline.extractors.visual.tracking import Shots, Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
 from mse_pipeline.media.audio import Audio
+from mse_pipeline.media.container import Decoding
 from mse_pipeline.media.frames import Frame, FrameBatch
 from mse_pipeline.store.candidates import NOTE as CANDIDATES
 
@@ -81,6 +82,10 @@ class FaceConfig:
             clip's ``speaker``, whose name the corpus tells: at the end of the extraction `speakers` finds out whose
             face is whose, and until then features hold rows of all faces (`mse_pipeline.store.candidates`); the largest
             where no speaker is named or people are not known by their looks.
+        decoding: How much of each frame is decoded: ``full``; ``fast``, for less CPU and slightly other pixels: without
+            the codec's loop filter, and frames of half the size where the codec has them and they are still `width`
+            wide; ``key_frames``: so and only the key frames, each shown until the next, for a `rate` of a row a second
+            or less.
     """
 
     rate: Annotated[float, Field(gt=0.0, le=120.0)] = 5.0
@@ -93,6 +98,19 @@ class FaceConfig:
     min_probability: Probability | None = None
     detect_every: Annotated[int, Field(ge=1, le=1000)] = 5
     policy: Policy = "largest"
+    decoding: Literal["full", "fast", "key_frames"] = "full"
+
+    @field_validator("decoding")
+    @classmethod
+    def _of_moving_mouths(cls, decoding: str, info: ValidationInfo) -> str:
+        if decoding == "key_frames" and info.data.get("policy") == "speaking":
+            raise ValueError("the policy speaking looks at how mouths move, which key frames do not show; use fast")
+        return decoding
+
+    @property
+    def decoded(self) -> Decoding:
+        """How much of the video is decoded."""
+        return Decoding.of(self.decoding, self.width)
 
     def settled(self: Config) -> Config:
         """The same with all open options decided by the weights on this machine.
