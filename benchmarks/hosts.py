@@ -45,7 +45,7 @@ import sys
 from pathlib import Path
 import opensmile
 smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
-files = sorted(map(str, Path(sys.argv[1]).glob("*.wav")))
+files = sorted(map(str, Path(sys.argv[1]).iterdir()))
 assert len(smile.process_files(files))
 """
 STREAMS: dict[str, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ STREAMS: dict[str, tuple[str, ...]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hosts")
     parser.add_argument("--clips", type=Path, help="folder of videos; by default sample clips are drawn")
-    parser.add_argument("--sound", type=Path, help="folder of WAV files; by default the sound of sample clips")
+    parser.add_argument("--sound", type=Path, help="folder of sound files; by default the sound of sample clips")
     parser.add_argument("--counts", type=int, nargs="*", default=[100], help="files of sound that are extracted")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
@@ -71,10 +71,11 @@ def main() -> None:
         report: dict[str, Any] = {}
         for name, streams in STREAMS.items():
             report[name] = host(streams, videos[0], folder, arguments.rounds)
+        Console().print_json(json.dumps(report))
         given = sources(arguments, videos, folder)
         pairs = [sound(files, folder / str(len(files)), arguments.rounds) for files in given]
     report["sound"] = [pair.to_dict() for pair in pairs]
-    Console().print_json(json.dumps(report))
+    Console().print_json(json.dumps(report["sound"]))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -117,7 +118,9 @@ def sources(arguments: argparse.Namespace, videos: Sequence[Path], folder: Path)
         for video, file in zip(videos, files, strict=True):
             write_wav(video, file)
     else:
-        files = sorted(arguments.sound.rglob("*.wav"))
+        files = sorted(path for path in arguments.sound.rglob("*") if path.suffix in {".flac", ".ogg", ".opus", ".wav"})
+        if not files:
+            raise SystemExit(f"{arguments.sound} holds no .flac, .ogg, .opus or .wav.")
     return [[files[k % len(files)] for k in range(count)] for count in arguments.counts]
 
 
@@ -126,7 +129,7 @@ def sound(files: Sequence[Path], folder: Path, rounds: int) -> Ratio:
     (folder / "media").mkdir(parents=True)
     rows = [("id", "media", "split", "text", "label")]
     for number, file in enumerate(files):
-        copy = folder / "media" / f"{number}.wav"
+        copy = folder / "media" / f"{number}{file.suffix}"
         copy.write_bytes(file.read_bytes())
         rows.append((str(number), f"media/{copy.name}", "train", "", str(number % 2)))
     with (folder / "clips.csv").open("w", newline="") as table:
