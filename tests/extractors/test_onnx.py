@@ -137,3 +137,16 @@ def test_the_export_leaves_no_torch_in_the_process_that_asked_for_it(tmp_path: P
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=settings)
     assert out.stdout.strip() == "{'onnxruntime'}"
     assert len(list((tmp_path / "onnx").glob("*.onnx"))) == 3
+
+
+def test_openvino_is_imported_without_what_sends_messages() -> None:
+    pytest.importorskip("openvino_telemetry", reason="openvino-telemetry is not installed")
+    code = (
+        "import socket, sys\n"
+        "def refuse(*given): raise AssertionError('the network is asked')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from mse_pipeline.extractors.visual.facenet import openvino_alone\n"
+        "assert openvino_alone().Core().available_devices\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry') and sys.modules[name]]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

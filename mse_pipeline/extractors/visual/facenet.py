@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -106,11 +108,22 @@ class OnnxEmbedder:
         return np.concatenate([self._run(part)[0] for part in _parts(crops, _BATCH)])
 
 
+def openvino_alone() -> Any | None:
+    """OpenVINO without `openvino_telemetry`, which sends a message over the network at each import; None without it.
+
+    OpenVINO goes on with a part of its own that sends nothing where that package cannot be imported.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] - so is a module that is not to be found
+    try:
+        return importlib.import_module("openvino")
+    except ImportError:
+        return None
+
+
 def _openvino(content: bytes) -> Callable[[np.ndarray], Any] | None:
     """The network in bfloat16 on one thread; None where OpenVINO is not installed."""
-    try:
-        import openvino
-    except ImportError:
+    openvino = openvino_alone()
+    if openvino is None:
         return None
     settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "bf16"}
     core = openvino.Core()
