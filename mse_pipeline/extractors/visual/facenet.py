@@ -113,7 +113,7 @@ def openvino_alone() -> Any | None:
 
     OpenVINO goes on with a part of its own that sends nothing where that package cannot be imported.
     """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] - so is a module that is not to be found
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         return importlib.import_module("openvino")
     except ImportError:
