@@ -49,7 +49,7 @@ def main() -> None:
             if set(chosen) <= WITHOUT_CLIPS
             else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p, arguments.shared)
         )
-        wavs = [] if arguments.shared is None else sorted((arguments.shared / "data" / "ravdess").rglob("*.wav"))[:10]
+        wavs = [] if arguments.shared is None else sorted((arguments.shared / "data" / "ravdess").rglob("*.flac"))[:10]
         for name in chosen:
             ratios += benchmarks[name](kinds, Path(scratch))
     told = ", ".join(f"{len(paths)} of {kind}" for kind, paths in kinds.items())
