@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--draw-720p", action="store_true", help="draw clips of 1280 x 720 beside those folders'")
     parser.add_argument("--only", choices=sorted(benchmarks), action="append", help="run this one; may be repeated")
     parser.add_argument("--shared", type=Path, help="folder whose data are measured: GRID, MELD, a street, RAVDESS")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 10], help="clips of the whole jobs, two or more")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 10], help="clips of the whole jobs")
     parser.add_argument("--without-facenet", action="store_true", help="whole jobs of sound and faces alone")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the dated table")
@@ -49,7 +49,7 @@ def main() -> None:
             if set(chosen) <= WITHOUT_CLIPS
             else clips.all_clips(Path(scratch), arguments.clips, arguments.draw_720p, arguments.shared)
         )
-        wavs = [] if arguments.shared is None else sorted((arguments.shared / "data" / "ravdess").rglob("*.wav"))[:10]
+        wavs = [] if arguments.shared is None else sorted((arguments.shared / "data" / "ravdess").rglob("*.flac"))[:10]
         for name in chosen:
             ratios += benchmarks[name](kinds, Path(scratch))
     told = ", ".join(f"{len(paths)} of {kind}" for kind, paths in kinds.items())

@@ -79,7 +79,7 @@ def run(
     Args:
         kinds: Files by kind.
         scratch: Where the jobs' folders and caches go.
-        counts: Clips of the jobs; all kinds are taken with the second.
+        counts: Clips of the jobs; all kinds are taken with the last.
         wavs: Sound files.
         facenet: Whether faces are embedded, too.
     """
@@ -93,7 +93,7 @@ def run(
     ratios: list[Ratio] = []
     jobs = [(f"{count} clips, {first}", linked(kinds[first], count, folder)) for count in counts]
     jobs += [
-        (f"{counts[1]} clips, {kind}", linked(few, counts[1], folder)) for kind, few in kinds.items() if kind != first
+        (f"{counts[-1]} clips, {kind}", linked(few, counts[-1], folder)) for kind, few in kinds.items() if kind != first
     ]
     for kind, files in jobs:
         ways: dict[str, Way] = {
