@@ -19,7 +19,7 @@ from mse_pipeline import metrics
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.metrics import ERRORS
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
-from mse_pipeline.recipe import Training
+from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.report.bootstrap import Comparison, compare
 from mse_pipeline.report.runs import ADAPTER, ClassTable, RunGroup, class_table, find, shown
 from mse_pipeline.report.subset import rescored, select_all
@@ -183,7 +183,8 @@ class ResultRow:
         cells: By metric.
         classes: Its scores a class.
         other_data: Rows of its table are of other clips, labels or texts.
-        settings: Setting of the training -> its value, of those in which the rows of its table differ.
+        settings: Setting of the training, or ``prompt.`` and one of the prompt -> its value, of those in which the rows
+            of its table differ.
         calibration: Cells by measure, as ``ECE``.
         comparison: Against the best row of the same data, where it was asked for; None for that row itself.
     """
@@ -386,15 +387,27 @@ def _table(
     return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
 
 
+_PROMPT = "prompt."
+"""How the names of the prompt's settings begin."""
+
+
 def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
-    """Path of a run -> its settings of the training, of those that are not the same in all runs.
+    """Path of a run -> its settings of the training and of the prompt, of those that are not the same in all runs.
 
     A run does not store what is the default, which is told here all the same.
     """
-    stored = {str(run.path): run.config.get("training") for run in runs}
-    given = {path: settings if isinstance(settings, dict) else {} for path, settings in stored.items()}
+    given: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        sections = ((prefix, run.config.get(section)) for section, prefix in (("training", ""), ("prompt", _PROMPT)))
+        given[str(run.path)] = {
+            f"{prefix}{name}": value
+            for prefix, settings in sections
+            if isinstance(settings, dict)
+            for name, value in settings.items()
+        }
     names = sorted({name for settings in given.values() for name in settings} - {"seeds"})
     defaults = {name: one.default for name, one in Training.model_fields.items()}
+    defaults |= {f"{_PROMPT}{name}": one.default for name, one in PromptSection.model_fields.items()}
     whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
     first = next(iter(whole.values()), {})
     differ = [name for name in names if any(settings[name] != first[name] for settings in whole.values())]

@@ -268,6 +268,18 @@ def test_a_split_that_no_report_is_of_is_refused(folders):
         report.build([folders.root], "train")
 
 
+def test_rows_tell_how_the_backbone_is_asked_where_they_differ(folders):
+    for name, prompt in (
+        ("a", {"task": "The emotion is", "context": 0}),
+        ("b", {"task": "The emotion is", "context": 3}),
+    ):
+        folders.add(name, seeds=[{"acc": 0.5}], config={"prompt": prompt, "training": {"epochs": 1}})
+    folders.add("c", seeds=[{"acc": 0.5}], config={"training": {"epochs": 1}, "prompt": {"task": "The emotion is"}})
+    (table,) = report.build([folders.root]).tables
+    told = {row.run.name: dict(row.settings) for row in table.rows}
+    assert told == {"a": {"prompt.context": 0}, "b": {"prompt.context": 3}, "c": {"prompt.context": 0}}
+
+
 def test_rows_tell_the_settings_in_which_they_differ(folders):
     for name, training in (
         ("a", {"epochs": 3, "encoder": "attentive", "learning_rate": 0.1, "seeds": [1]}),
