@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks.visual import overlap
 from mse_pipeline.extractors.visual.detector import YunetDetector
-from mse_pipeline.media.container import Decoding
 from mse_pipeline.media.decode import FrameRequest, decode
+from mse_pipeline.media.effort import Decoding
 
 WIDTH, ROUNDS = 480, 3
 

@@ -18,7 +18,8 @@ import av
 
 from mse_pipeline.errors import ClipError
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import FULL, Decoding, container_start, find_stream, is_bare, prepare, why_refused
+from mse_pipeline.media.container import container_start, find_stream, is_bare, prepare, why_refused
+from mse_pipeline.media.effort import FULL, Decoding
 from mse_pipeline.media.frames import Frame, PixelAspect
 from mse_pipeline.media.probe import MediaInfo, describe
 from mse_pipeline.media.soundtrack import SoundTrack, TimestampError

@@ -21,7 +21,8 @@ from typing import Any
 import av
 import numpy as np
 
-from mse_pipeline.media.container import FULL, Decoding, container_start, find_stream, is_bare, open_container
+from mse_pipeline.media.container import container_start, find_stream, is_bare, open_container
+from mse_pipeline.media.effort import FULL, Decoding
 from mse_pipeline.media.frames import Frame, FrameBatch
 
 DISCONTINUOUS = frozenset({"mpeg", "mpegts", "mpegtsraw", "ogg", "live_flv", "ty"})

@@ -43,7 +43,7 @@ def test_an_adapter_that_would_read_nothing_is_refused():
         ({"acoustic_dim": -3}, "acoustic_dim"),
         ({"visual_dim": 2.5}, "visual_dim"),
         ({"acoustic_hidden": "64"}, "acoustic_hidden"),
-        ({"pseudo_tokens": 0}, "pseudo_tokens"),
+        ({"pseudo_tokens": -1}, "pseudo_tokens"),
         ({"dropout": 1}, "dropout"),
         ({"dropout": -0.1}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),

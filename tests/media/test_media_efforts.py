@@ -7,8 +7,8 @@ from mse_pipeline.errors import UsageError
 from mse_pipeline.extraction.clip_run import Sessions
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.media import decode as decoding
-from mse_pipeline.media.container import FULL, Decoding
 from mse_pipeline.media.decode import FrameRequest, decode
+from mse_pipeline.media.effort import FULL, Decoding
 from tests.media.media_files import write_media
 
 RATE = 5.0

@@ -47,8 +47,8 @@ class Trained:
 def train_on(dataset, runs, *, backbone="tiny", seeds=(1,), without=(), wording=WORDING, settings=SETTINGS):
     """A run on a dataset of the cache."""
     loaded = backbones.load(backbone) if isinstance(backbone, str) else backbone
-    spare_threads(loaded)
     job = prepare(dataset, loaded, settings, choose_streams(dataset, asked={}, without=without), wording)
+    spare_threads(loaded, job.config)
     return train(job, runs, list(seeds))[0].folder.parent
 
 

@@ -31,7 +31,7 @@ from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Mouths, Policy,
 from mse_pipeline.extractors.visual.tracking import Shots, Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
 from mse_pipeline.media.audio import Audio
-from mse_pipeline.media.container import Decoding
+from mse_pipeline.media.effort import Decoding
 from mse_pipeline.media.frames import Frame, FrameBatch
 from mse_pipeline.store.candidates import NOTE as CANDIDATES
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mse_pipeline.media.container import Decoding
+from mse_pipeline.media.effort import Decoding
 from mse_pipeline.media.frames import FrameBatch
 
 
