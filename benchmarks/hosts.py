@@ -32,13 +32,14 @@ from mse_pipeline.recipe import Recipe
 
 # What a host does (`extraction.hosts`), and then the peak of its memory.
 HOST = """
-import pickle, resource, sys
+import pickle, sys
 task, todo = pickle.load(open(sys.argv[1], "rb"))
 from mse_pipeline.child_process import serve
 from mse_pipeline.extraction.hosts import _load
 made = _load(task)((task, todo), lambda step: None)
 assert all(row.status == "done" for row, features in made), made
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, "torch" in sys.modules)
+from mse_pipeline.posix import peak_memory
+print(peak_memory() >> 20, "torch" in sys.modules)
 """
 PROCESS_FILES = """
 import sys
@@ -137,7 +138,7 @@ def sound(files: Sequence[Path], folder: Path, rounds: int) -> Ratio:
     numbers = iter(range(rounds))
 
     def ours() -> None:
-        cache = folder / f"cache{next(numbers)}"
+        cache = folder.with_name(f"{folder.name}-cache{next(numbers)}")
         command = [sys.executable, "-m", "mse_pipeline.cli", "extract", "table", "--root", str(folder), "--quiet"]
         run([*command, "--cache", str(cache), "--streams", "acoustic.egemaps", "--workers", "1"])
 
