@@ -36,7 +36,8 @@ from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.integrity import verify
 from mse_pipeline.store.pack import Pack
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
+from mse_pipeline.training.streams import choose_streams
 
 KINDS = {
     "shard": "streams/*/*/shard-*.parquet",

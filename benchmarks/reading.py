@@ -27,7 +27,7 @@ from mse_pipeline import backbones, store
 from mse_pipeline.clip import Split
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.training.job import prepare
-from mse_pipeline.training.job import choose_streams
+from mse_pipeline.training.streams import choose_streams
 torch.set_num_threads(1)
 backbone = backbones.load("tiny")
 recipe = Recipe.model_validate({"version": 1, "name": "made", "corpus": {"name": "table"}})

@@ -14,8 +14,9 @@ from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.extractors.registry import check
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.recipe import load
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.run import train
+from mse_pipeline.training.streams import choose_streams
 
 pytestmark = pytest.mark.slow
 

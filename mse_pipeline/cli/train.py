@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.store.where import Selection
-    from mse_pipeline.training.job import StreamChoice
     from mse_pipeline.training.run import SeedResult
     from mse_pipeline.training.step import TrainingOptions
+    from mse_pipeline.training.streams import StreamChoice
 
 _SMALL = 5_000_000  # parameters
 
@@ -490,7 +490,7 @@ class Request:
         Raises:
             UsageError: What was asked for does not exist, or leaves nothing.
         """
-        from mse_pipeline.training.job import choose_streams
+        from mse_pipeline.training.streams import choose_streams
 
         choice = choose_streams(self.dataset, asked=self.streams, without=self.without, model=self.training.model)
         for reason in choice.left_out:

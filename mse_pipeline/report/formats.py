@@ -12,11 +12,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
+from mse_pipeline.report.published import PublishedRow
 from mse_pipeline.report.runs import RunGroup, StoredSeed
 from mse_pipeline.report.table import (
     Cell,
     Column,
-    PublishedRow,
     Report,
     ResultRow,
     ResultTable,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from mse_pipeline.recipe import Training
-from mse_pipeline.training.job import MODALITIES
 from mse_pipeline.training.reading import Batch
+from mse_pipeline.training.streams import MODALITIES
 
 
 def augment(batch: Batch, settings: Training, *, text: bool = True, device: torch.device | str = "cpu") -> Batch:

@@ -26,9 +26,10 @@ from mse_pipeline.store.pack import Pack
 from mse_pipeline.task import Classification
 from mse_pipeline.training.earlier import Standing
 from mse_pipeline.training.examples import UNKNOWN, Example, Texts
-from mse_pipeline.training.job import Job, StreamChoice, open_streams
+from mse_pipeline.training.job import Job
 from mse_pipeline.training.reading import text_room
 from mse_pipeline.training.scoring import MOST_LOGITS, MOST_TOKENS_ELSEWHERE
+from mse_pipeline.training.streams import StreamChoice, open_streams
 
 _ADAPTER_COPIES = 5
 """Weights, gradients, AdamW's two moments, and the weights of the best epoch."""

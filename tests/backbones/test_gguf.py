@@ -261,9 +261,10 @@ def test_a_file_without_one_of_its_tensors_is_told(folder, tmp_path):
 def test_a_run_keeps_how_the_weights_were_stored_and_finds_the_file_again(folder, tmp_path, monkeypatch):
     from mse_pipeline.prediction.remaking import load_backbone
     from mse_pipeline.recipe import PromptSection, Training
-    from mse_pipeline.training.job import choose_streams, prepare
+    from mse_pipeline.training.job import prepare
     from mse_pipeline.training.run import train
     from mse_pipeline.training.stored import open_stored
+    from mse_pipeline.training.streams import choose_streams
     from tests.training.conftest import maker
 
     monkeypatch.setenv("MSE_MODELS", str(tmp_path / "no models"))

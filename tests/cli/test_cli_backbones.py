@@ -154,8 +154,9 @@ def test_the_check_of_the_backbone_of_what_is_no_run_says_so(mse, home):
 
 def test_context_and_words_are_part_of_a_run(home):
     from mse_pipeline.recipe import PromptSection, Training
-    from mse_pipeline.training.job import choose_streams, prepare
+    from mse_pipeline.training.job import prepare
     from mse_pipeline.training.run import config_digest
+    from mse_pipeline.training.streams import choose_streams
 
     dataset = store.open(home / "cache")["made"]
     tiny, choice = backbones.load("tiny"), choose_streams(dataset, asked={}, without=())

@@ -15,8 +15,9 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.recipe import PromptSection, Recipe, Training
 from mse_pipeline.task import Classification
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.run import train
+from mse_pipeline.training.streams import choose_streams
 from tests.cli.conftest import mse  # noqa: F401 - a fixture
 from tests.extraction.conftest import write_wav
 

@@ -14,7 +14,8 @@ from mse_pipeline.backbones.prompt import encode
 from mse_pipeline.extraction.run import ExtractionOptions, extract
 from mse_pipeline.media.decode import decode
 from mse_pipeline.recipe import PromptSection, Recipe
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
+from mse_pipeline.training.streams import choose_streams
 from tests.media.media_files import numbered, write_media
 from tests.prediction.conftest import SETTINGS, files_of, train_on, write_table
 

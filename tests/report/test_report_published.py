@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from mse_pipeline import metrics
-from mse_pipeline.report.table import published
+from mse_pipeline.report.published import published
 
 SEED_FILES = [
     ("mosei", "Qwen-1.8B", "qwen-1.8b/mosei-regression-30.csv", slice(None)),

@@ -132,8 +132,9 @@ def test_an_extraction_and_a_training_with_the_cache_on_s3(corpus, recipe, s3_ca
     from mse_pipeline import backbones
     from mse_pipeline.extraction.run import ExtractionOptions, extract
     from mse_pipeline.recipe import Training
-    from mse_pipeline.training.job import choose_streams, prepare
+    from mse_pipeline.training.job import prepare
     from mse_pipeline.training.run import train
+    from mse_pipeline.training.streams import choose_streams
 
     made, root = recipe(), corpus(9)
     summary = extract(made, root, store.open(s3_cache), ExtractionOptions(workers=2))

@@ -9,10 +9,11 @@ from mse_pipeline import backbones, cli, store
 from mse_pipeline.errors import MseError
 from mse_pipeline.training import step
 from mse_pipeline.training.checkpoint import TrainingCheckpoint
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.processes import join
 from mse_pipeline.training.run import train
 from mse_pipeline.training.step import TrainingOptions
+from mse_pipeline.training.streams import choose_streams
 from tests.training.test_training_run import SETTINGS, WORDING
 
 

@@ -9,9 +9,10 @@ import pytest
 from mse_pipeline import adapter, backbones
 from mse_pipeline.clip import Split
 from mse_pipeline.recipe import PromptSection, Training
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.reading import read
 from mse_pipeline.training.run import run_folder, train
+from mse_pipeline.training.streams import choose_streams
 
 SETTINGS = Training(epochs=1, batch_size=12, acoustic_hidden=4, visual_hidden=4)
 WORDING = PromptSection(task="Which emotion is it? It is")

@@ -175,7 +175,8 @@ def test_training_and_evaluation_see_each_clip_in_its_place(made_dataset, tiny):
     from mse_pipeline.adapter import MSEAdapter
     from mse_pipeline.recipe import PromptSection, Training
     from mse_pipeline.training import scoring
-    from mse_pipeline.training.job import choose_streams, prepare
+    from mse_pipeline.training.job import prepare
+    from mse_pipeline.training.streams import choose_streams
 
     dataset = made_dataset()
     job = prepare(dataset, tiny, Training(), choose_streams(dataset, asked={}), PromptSection())

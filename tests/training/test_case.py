@@ -12,9 +12,10 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.recipe import PromptSection, Recipe, load
 from mse_pipeline.training.earlier import config_digest
 from mse_pipeline.training.examples import Dialogues, cased, remark_on_case
-from mse_pipeline.training.job import choose_streams, prepare, restore
+from mse_pipeline.training.job import prepare, restore
 from mse_pipeline.training.run import train
 from mse_pipeline.training.stored import open_stored
+from mse_pipeline.training.streams import choose_streams
 from tests.training.test_training_run import SETTINGS, WORDING, tiny  # noqa: F401
 
 AUTO = WORDING.model_copy(update={"case": "auto"})

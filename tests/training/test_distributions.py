@@ -17,11 +17,12 @@ from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.report.runs import read_predictions
 from mse_pipeline.task import Classification
 from mse_pipeline.training.dry_run import dry_run
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.objective import answer_loss, balanced_weights
 from mse_pipeline.training.run import train
 from mse_pipeline.training.scoring import score_answers
+from mse_pipeline.training.streams import choose_streams
 from tests.closeness import assert_close
 from tests.small_models import byte_tokenizer, small_backbone
 from tests.training.conftest import CLASSES

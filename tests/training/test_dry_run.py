@@ -15,9 +15,10 @@ from mse_pipeline.backbones.loading import outline
 from mse_pipeline.clip import Split
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.training.dry_run import Load, dry_run, estimate
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.reading import read
 from mse_pipeline.training.states import bytes_per_token
+from mse_pipeline.training.streams import choose_streams
 from tests.small_models import ARCHITECTURES
 
 SETTINGS = Training(epochs=3, batch_size=10, acoustic_hidden=4, visual_hidden=4, pseudo_tokens=2)

@@ -13,10 +13,11 @@ import torch
 
 from mse_pipeline import adapter, backbones, store
 from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.processes import ALONE, Processes, first_to_fail, join, launched
 from mse_pipeline.training.run import train
 from mse_pipeline.training.step import Learner, TrainingOptions, own_parts
+from mse_pipeline.training.streams import choose_streams
 from tests.closeness import assert_close
 from tests.small_models import small_backbone
 from tests.training.conftest import maker

@@ -13,10 +13,11 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.training import run as training_run
 from mse_pipeline.training.checkpoint import TrainingCheckpoint
 from mse_pipeline.training.earlier import config_digest, open_data, standing
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.loop import fit_adapter
 from mse_pipeline.training.processes import Processes
 from mse_pipeline.training.run import run_folder, train
+from mse_pipeline.training.streams import choose_streams
 from tests.training.test_training_run import SETTINGS, WORDING, tiny  # noqa: F401
 
 ONE = SETTINGS.model_copy(update={"epochs": 1})

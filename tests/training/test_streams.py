@@ -2,7 +2,7 @@ import pytest
 
 from mse_pipeline.errors import UsageError
 from mse_pipeline.store.manifest import StreamEntry
-from mse_pipeline.training.job import choose_streams, open_streams
+from mse_pipeline.training.streams import choose_streams, open_streams
 
 
 def test_the_only_stream_of_each_modality_is_taken(made_dataset):

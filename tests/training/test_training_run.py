@@ -11,10 +11,11 @@ from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.prediction.evaluation import evaluate
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.training import run as training_run
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
 from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.normaliser import Normaliser
 from mse_pipeline.training.run import config_digest, run_folder, train
+from mse_pipeline.training.streams import choose_streams
 
 SETTINGS = Training(
     epochs=12, batch_size=8, learning_rate=5e-3, patience=12, acoustic_hidden=8, visual_hidden=8, seeds=(1,)

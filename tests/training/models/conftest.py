@@ -6,7 +6,8 @@ from mse_pipeline import backbones
 from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.none import none
 from mse_pipeline.recipe import PromptSection, Training
-from mse_pipeline.training.job import choose_streams, prepare
+from mse_pipeline.training.job import prepare
+from mse_pipeline.training.streams import choose_streams
 
 WORDING = PromptSection(task="Which emotion is it? It is")
 

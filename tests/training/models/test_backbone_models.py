@@ -167,7 +167,7 @@ def test_what_cannot_be_is_refused(job, llama, name, settings, told):
 
 
 def test_streams_are_refused_by_models_that_read_none(made_dataset):
-    from mse_pipeline.training.job import choose_streams
+    from mse_pipeline.training.streams import choose_streams
 
     dataset = made_dataset()
     assert choose_streams(dataset, asked={}, model="lora").variant == "text-only"
