@@ -119,12 +119,13 @@ def test_of_those_who_want_it_at_once_one_exports(folder: Path) -> None:
     assert [path.suffix for path in sorted(folder.iterdir())] == [".onnx", ".lock"]
 
 
-def test_where_nothing_can_be_kept_it_is_used_all_the_same(folder: Path) -> None:
+def test_where_nothing_can_be_kept_it_is_used_all_the_same(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.parent.write_text("a file where the folder of models would be")
     (content,) = contents([export()])
     Session(content, ("maps",))(pictures(1, 8, 8))
     assert not export().is_here
     assert MADE == ["small"]
+    assert "The network small is exported anew in each process" in caplog.text
 
 
 @pytest.mark.slow

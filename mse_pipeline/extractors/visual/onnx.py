@@ -7,6 +7,7 @@ its content, so that one which was damaged is seen and made anew.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import tempfile
@@ -20,13 +21,14 @@ import numpy as np
 from isal.isal_zlib import crc32
 
 from mse_pipeline.child_process import Child, ChildLost
-from mse_pipeline.errors import MseError
+from mse_pipeline.errors import MseError, explain
 from mse_pipeline.extractors.visual.weights import models_folder
 from mse_pipeline.store.storage import aside
 
 REVISION = 1
 """Raised whenever the same weights are exported to another file."""
 
+_log = logging.getLogger(__name__)
 _SECONDS = 600.0
 _OPSET = 17
 
@@ -113,8 +115,8 @@ def _content(export: Export, exporter: _Exporter) -> bytes:
             made = exporter(export)
             with aside(_folder() / f"{export.stem}.{crc32(made):08x}.onnx") as temporary:
                 temporary.write_bytes(made)
-    except OSError:  # a full disk, or a folder that nobody may write to: it is used, but not kept
-        pass
+    except OSError as error:  # a full disk, or a folder that nobody may write to: it is used, but not kept
+        _log.warning("The network %s is exported anew in each process: %s", export.name, explain(error))
     return exporter(export) if made is None else made
 
 
