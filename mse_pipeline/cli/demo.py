@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -73,5 +74,8 @@ def command(
     else:
         report.to_terminal(built, stdout())
         stdout().print(
-            f"Kept in {folder}: data, cache, runs, report.md. A second `mse demo` reuses them.", markup=False
+            f"Kept in {folder}: data, cache, runs, report.md. A second `mse demo` reuses them. Go on with them by\n"
+            f"  {sys.argv[0]} train sample --model linear --cache {folder / 'cache'} --runs {folder / 'runs'}",
+            markup=False,
+            soft_wrap=True,
         )
