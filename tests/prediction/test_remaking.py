@@ -116,7 +116,9 @@ def test_a_model_that_has_moved_is_named_and_must_be_the_same(heard, spoken, tmp
         Predictor.open(run, models={"acoustic.small": str(other)})
 
 
-def test_a_stranger_cannot_cause_a_download_nor_open_pickles(spoken):
+def test_a_stranger_cannot_cause_a_download_nor_open_pickles(spoken, tmp_path, monkeypatch):
+    (tmp_path / "here/and/now").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here/and/now")  # whatever lies above the folder that the tests are run in
     model, run = spoken
     described = json.loads((run / "run.json").read_text())
     for place in ("stranger/model", "../../stranger", "https://stranger.example/model"):
