@@ -10,19 +10,21 @@ from typing import Any
 
 from mse_pipeline.errors import UsageError
 
-FORMAT = 4
+FORMAT = 5
 """Version of the JSON form; readers refuse a newer one. Format 1 knew no parts that are left out, format 2 no other
-model than the MSE-Adapter, format 3 no other encoder, place, size or head. It is written in the oldest that tells all,
-so that earlier versions read what they can."""
+model than the MSE-Adapter, format 3 no other encoder, place, size or head, format 4 no members. It is written in the
+oldest that tells all, so that earlier versions read what they can."""
 _OLDEST_WRITTEN = 2
 _LARGEST = 1 << 20
 """Of any size; far beyond any adapter."""
+_MOST_MEMBERS = 64
 _MOST_SCALES = 64
 """The paper has three; a configuration that asks for thousands is damaged or hostile."""
 _SINCE = {
     **dict.fromkeys(("mixer", "fusion", "text"), 2),
     **dict.fromkeys(("model", "options"), 3),
     **dict.fromkeys(("encoder", "place", "pseudo_size", "head", "residual"), 4),
+    "members": 5,
 }
 """Keys that earlier formats lack, with the format that brought them; there, they have their defaults."""
 
@@ -76,6 +78,9 @@ class AdapterConfig:
         residual: Whether what enters the mixer and the fusion is added to what leaves them, so that neither can lose
             it: ``a * (1 + k) + v * (1 + k)``, and the fused vector beside its bottlenecks; and whether a head reads
             beside the backbone's last state the last pseudo token and the state at the end of the prompt.
+        members: How many adapters with first weights of their own learn the same, each by a loss of its own, and answer
+            together (a deep ensemble, Lakshminarayanan et al. 2017). More than one need a backbone that reads the texts
+            alone: no pseudo tokens.
 
     Raises:
         UsageError: A size is not what it must be; the sentence names it.
@@ -105,6 +110,7 @@ class AdapterConfig:
     pseudo_size: float | None = None
     head: int | None = None
     residual: bool = False
+    members: int = 1
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "acoustic_hidden", "visual_hidden", "fusion_dim"):
@@ -161,6 +167,14 @@ class AdapterConfig:
             raise UsageError(f"The adapter's pseudo_size must be a number above 0, but is {size!r}.")
         if self.head is not None:
             _check_size("head", self.head)
+        _check_size("members", self.members)
+        if self.members > _MOST_MEMBERS:
+            raise UsageError(f"The adapter has {self.members} members; {_MOST_MEMBERS} are the most.")
+        if self.members > 1 and (self.pseudo_tokens or self.head is None or self.model != "mse-adapter"):
+            raise UsageError(
+                "Members answer together by heads of their own, beside a backbone that reads the texts alone: set "
+                "training.pseudo_tokens: 0 and training.answer: head of the model mse-adapter, or training.members: 1."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The sizes and the format's version as plain JSON values."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -293,12 +294,20 @@ class TrainedModel(Model):
         return steps
 
     @property
+    def heads(self) -> list[AnswerHead]:
+        """The heads that answer together, each by its equal part of the clip's vector; none where answers are spelled.
+
+        In training each learns by a loss of its own; the answer is the mean of their probabilities.
+        """
+        return [] if self.head is None else [self.head]
+
+    @property
     def clip_width(self) -> int:
-        """Width w of the vector of a clip that `pseudo_and_clips` gives."""
+        """Width w of the vector of a clip that a head reads."""
         return self.config.hidden_size
 
     def pseudo_and_clips(self, *given: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `forward` makes of the same, and (B, clip_width) what the model itself knows of each clip.
+        """What `forward` makes of the same, and (B, heads * clip_width) what the model itself knows of each clip.
 
         The head reads the second where the configuration is residual. It is the last pseudo token, unless a subclass
         has a vector that holds more.
@@ -338,6 +347,7 @@ class MSEAdapter(TrainedModel):
         self.mixer = None
         if config.text:
             self.mixer = TextGuideMixer(config.hidden_size, width, guided=config.mixer, residual=residual)
+        self.fellows = nn.ModuleList(MSEAdapter(replace(config, members=1)) for _ in range(1, config.members))
         self.fusion = self.projector = self.rescale = None
         if not config.pseudo_tokens:
             return
@@ -346,6 +356,11 @@ class MSEAdapter(TrainedModel):
         self.projector = Projector(width, config.hidden_size, config.pseudo_tokens)
         if config.pseudo_size is not None:
             self.rescale = Rescale(config.pseudo_size)
+
+    @property
+    def heads(self) -> list[AnswerHead]:
+        """Its own head and those of its fellow members."""
+        return [*super().heads, *(head for fellow in self.fellows for head in fellow.heads)]
 
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
         self,
@@ -383,8 +398,11 @@ class MSEAdapter(TrainedModel):
         return self.config.fusion_dim
 
     def pseudo_and_clips(self, *given: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pseudo tokens as `forward` makes them, and (B, fusion_dim) the fused vectors that they are made of."""
-        fused = self._fuse(*given)
+        """Pseudo tokens as `forward` makes them, and (B, fusion_dim) the fused vectors that they are made of.
+
+        Of several members, (B, members * fusion_dim).
+        """
+        fused = torch.cat([self._fuse(*given), *(fellow._fuse(*given) for fellow in self.fellows)], 1)
         if self.projector is None:
             return fused.new_zeros(len(fused), 0, self.config.hidden_size), fused
         tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))

@@ -257,6 +257,8 @@ class Training(Section):
             on the backbone's state where the answer would begin.
         residual: Whether the mixer and the fusion add what enters them to what leaves them, and a head reads the fused
             vector and the state at the prompt's end beside the last state; not so in the paper.
+        members: Adapters with first weights of their own that learn side by side and answer together, where
+            `pseudo_tokens` is 0: a deep ensemble, which varies less from seed to seed.
 
     Examples:
         >>> Training(epochs=50).epochs, Training().seeds[0]
@@ -294,6 +296,7 @@ class Training(Section):
     pseudo_scale: Literal["free", "matched"] = "free"
     answer: Literal["spelled", "head"] = "spelled"
     residual: Annotated[bool, Field(strict=True)] = False
+    members: Annotated[Whole, Field(ge=1, le=64)] = 1
 
     @field_validator("seeds")
     @classmethod

@@ -177,6 +177,7 @@ def prepare(
         pseudo_size=embedding_size(backbone) if settings.pseudo_scale == "matched" else None,
         head=answers.head_outputs if head else None,
         residual=settings.residual,
+        members=settings.members,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
     by_name = {str(choice.names[modality]): stream for modality, stream in opened.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -302,17 +303,38 @@ def head_scores(backbone: Backbone, adapter: TrainedModel, answers: Answers, rea
     Raises:
         ValueError: The adapter has no head, or one for another task.
     """
-    head = adapter.head
-    if head is None or reading.clips is None:
+    heads = adapter.heads
+    if not heads or reading.clips is None:
         raise ValueError("The adapter has no head: its configuration says that answers are spelled.")
     if reading.pseudo == 0 and reading.ends is not None:
-        return _head_scores(head, answers, reading.ends, reading.clips)
+        return _together(heads, answers, reading.ends, reading.clips)
     behind_prompt = adapter.config.place == "before-answer" and reading.pseudo > 0
     # Behind the prompt, the state before the pseudo tokens is the one that the backbone itself would answer with.
     count = reading.pseudo + 1 if behind_prompt and reading.ends is None else 1
     states = answer_states(backbone, reading, count)
     prompt = (states[:, 0] if reading.ends is None else reading.ends) if behind_prompt else None
-    return _head_scores(head, answers, states[:, -1], reading.clips, prompt)
+    return _together(heads, answers, states[:, -1], reading.clips, prompt)
+
+
+def _together(
+    heads: Sequence[AnswerHead],
+    answers: Answers,
+    states: torch.Tensor,
+    clips: torch.Tensor,
+    prompt: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What all heads say: the logarithm of their mean probability, (B, A).
+
+    In training the mean of their log-probabilities, which makes any loss that is linear in them the mean of their
+    losses: each learns as it would alone.
+    """
+    parts = clips.chunk(len(heads), 1)
+    if len(heads) == 1:
+        return _head_scores(heads[0], answers, states, clips, prompt)
+    scores = torch.stack(
+        [_head_scores(one, answers, states, part, prompt) for one, part in zip(heads, parts, strict=True)]
+    )
+    return scores.mean(0) if heads[0].training else scores.logsumexp(0) - math.log(len(heads))
 
 
 def _head_scores(head: AnswerHead, answers: Answers, *read: torch.Tensor | None) -> torch.Tensor:

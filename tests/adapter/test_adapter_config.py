@@ -17,8 +17,13 @@ def test_json_and_back_is_the_same_configuration():
     assert AdapterConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
-def test_the_json_form_names_its_version():
-    assert AdapterConfig(**SIZES).to_json()["format"] == 2
+@pytest.mark.parametrize(
+    ("changes", "version"), [({}, 2), ({"encoder": "attentive"}, 4), ({"head": 3, "pseudo_tokens": 0, "members": 4}, 5)]
+)
+def test_the_json_form_names_the_oldest_version_that_tells_all(changes, version):
+    config = AdapterConfig(**SIZES, **changes)
+    assert config.to_json()["format"] == version
+    assert AdapterConfig.from_json(config.to_json()) == config
 
 
 def test_format_1_is_read_as_the_whole_adapter():
@@ -57,6 +62,11 @@ def test_an_adapter_that_would_read_nothing_is_refused():
         ({"mixer": 1}, "mixer"),
         ({"fusion": None}, "fusion"),
         ({"text": "no"}, "text"),
+        ({"members": 0}, "members"),
+        ({"members": 65}, "65 members"),
+        ({"members": 2}, "pseudo_tokens: 0 and training.answer: head"),
+        ({"members": 2, "pseudo_tokens": 0}, "training.members: 1"),
+        ({"members": 2, "head": 3}, "training.members: 1"),
     ],
 )
 def test_a_wrong_size_is_refused_by_name(change, named):
@@ -67,7 +77,7 @@ def test_a_wrong_size_is_refused_by_name(change, named):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 5}, "newer"),
+        ({"format": 6}, "newer"),
         ({"format": 0}, "format 0"),
         ({"format": None}, "format None"),
         ({"format": True}, "format True"),

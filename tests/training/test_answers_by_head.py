@@ -91,6 +91,31 @@ def test_without_pseudo_tokens_something_must_read_the_modalities(changed):
         build(AdapterConfig(**{**sizes, **ALONE, **changed}))
 
 
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_members_learn_as_each_would_alone_and_answer_by_their_mean_probability(task, smoothing):
+    backbone = small_backbone()
+    adapter, prompt, answers = parts(backbone, task, **ALONE, members=3)
+    batch, states = make_batch(backbone), PromptStates(backbone, go_on=False)
+    alone = build(replace(adapter.config, members=1))
+    own = {name: weight for name, weight in adapter.state_dict().items() if not name.startswith("fellows.")}
+    losses, gradients, scores = [], [], []
+    for weights in (own, *(fellow.state_dict() for fellow in adapter.fellows)):
+        alone.load_state_dict(weights)
+        alone.zero_grad()
+        loss = answer_loss(backbone, alone.train(), prompt, answers, batch, smoothing=smoothing, states=states)
+        loss.backward()
+        losses.append(loss.detach()), gradients.append(gradient(alone) / 3)
+        scores.append(score_steps(backbone, alone.eval(), prompt, answers, batch, states))
+    loss = answer_loss(backbone, adapter.train(), prompt, answers, batch, smoothing=smoothing, states=states)
+    loss.backward()
+    assert_close(loss, torch.stack(losses).mean(), 1e-6)
+    assert_close(gradient(adapter).sort().values, torch.cat(gradients).sort().values, 1e-6)
+    found = score_steps(backbone, adapter.eval(), prompt, answers, batch, states)
+    assert_close(found.exp(), torch.stack(scores).exp().mean(0), 1e-6)
+    assert not torch.allclose(scores[0], scores[1])
+
+
 @pytest.mark.parametrize("architecture", ["gemma3_text", "gemma2", "mistral"])
 @pytest.mark.parametrize("head", [True, False])
 def test_kept_states_hold_where_a_prompt_outgrows_the_sliding_window(architecture, head):
