@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -359,8 +359,8 @@ class MSEAdapter(TrainedModel):
 
     @property
     def heads(self) -> list[AnswerHead]:
-        """Its own head and those of its fellow members."""
-        return [*super().heads, *(head for fellow in self.fellows for head in fellow.heads)]
+        """The head of each member."""
+        return [one.head for one in self._members() if one.head is not None]
 
     def forward(  # noqa: PLR0917 - three pairs of values and where they end
         self,
@@ -402,11 +402,15 @@ class MSEAdapter(TrainedModel):
 
         Of several members, (B, members * fusion_dim).
         """
-        fused = torch.cat([self._fuse(*given), *(fellow._fuse(*given) for fellow in self.fellows)], 1)
+        fused = torch.cat([one._fuse(*given) for one in self._members()], 1)
         if self.projector is None:
             return fused.new_zeros(len(fused), 0, self.config.hidden_size), fused
         tokens: torch.Tensor = self.projector(fused if self.fusion is None else self.fusion(fused))
         return (tokens if self.rescale is None else self.rescale(tokens)), fused
+
+    def _members(self) -> list[MSEAdapter]:
+        """Itself, and those that learn beside it."""
+        return [self, *cast("list[MSEAdapter]", list(self.fellows))]
 
     def _fuse(  # noqa: PLR0917 - as of forward
         self,
