@@ -278,13 +278,12 @@ def _clock(alignment: Mapping[str, Any]) -> str:
 
 def show_sets(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print one row a feature set."""
-    table = _table("set", "streams", "dims", "alignment", "what it is")
+    table = _table("set", "what it is, and its streams with their dims")
     table.columns[0].no_wrap = True
     for row in rows:
-        dims = "\n".join("?" if dim is None else f"{dim:,}" for dim in row["dims"].values())
-        streams = "\n".join(row["streams"])
-        table.add_row(_text(row["name"]), streams, dims, _clock(row["alignment"]), _text(row["summary"]))
-        table.columns[1].no_wrap = True
+        dims = (f"{name} ({'by model' if dim is None else f'{dim:,}'})" for name, dim in row["dims"].items())
+        lines = [f"{row['summary']}; {_clock(row['alignment'])}", *dims]
+        table.add_row(_text(row["name"]), _text("\n".join(lines)))
     console.print(table)
     console.print(
         "What a set reproduces: mse extractors sets NAME. To use a set: mse extract DATASET --features NAME",

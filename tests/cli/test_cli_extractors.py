@@ -111,7 +111,9 @@ def test_feature_sets_are_listed_and_told_in_full(mse):
     assert set(sets) == set(recipe.feature_sets())
     assert sets["mosei-like"]["dims"] == {"acoustic.covarep_like": 74, "visual.geometry": 28}
     assert all(row["summary"] and row["streams"] for row in sets.values())
-    assert "ssl-large" in mse("extractors", "sets").out
+    listed = mse("extractors", "sets").out
+    assert "ssl-large" in listed
+    assert "acoustic.covarep_like (74)" in listed  # on one line, also of 80 columns
     text = mse("extractors", "sets", "mosei-like").out
     assert "What cannot be reproduced." in text
     assert "features: {f0: {method: pyin, fmin: 55, fmax: 500}, rms: {}" in text
