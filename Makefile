@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all lint bench real clean
+.PHONY: setup demo test test-all lint bench real docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -35,6 +35,10 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The documentation as a site, in site/; a link that leads nowhere is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # Real pretrained models on real data: hours, and two folders that are no part of this repository.
 SHARED ?= ../shared
 MODELS ?= data/models
@@ -46,4 +50,4 @@ real: $(READY)
 	$(BIN)/python -m benchmarks.real --models $(MODELS) --shared $(SHARED)
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .coverage*
