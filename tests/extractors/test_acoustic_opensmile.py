@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mse_pipeline.errors import ClipError, UsageError
 from mse_pipeline.extractors.acoustic.opensmile import SHORTEST, unit_of
-from mse_pipeline.extractors.acoustic.opensmile_library import LEVELS
+from mse_pipeline.extractors.acoustic.opensmile_library import LEVELS, SETS, without_functionals
 from mse_pipeline.extractors.registry import check, create
+from mse_pipeline.extractors.visual.networks import package_folder
 from mse_pipeline.media.audio import Audio
 
 PAIRS = [
@@ -53,6 +55,16 @@ def test_each_set_and_level_equals_opensmile(feature_set: str, level: str) -> No
     np.testing.assert_array_equal(features.intervals[1:, 0], features.intervals[:-1, 1])
     assert (features.intervals[:, 1] > features.intervals[:, 0]).all()
     assert rows == 1 if level == "functionals" else len(expected) - rows <= 1  # filters that go on past the end
+
+
+def test_functionals_are_left_out_where_the_set_is_written_so(tmp_path: Path) -> None:
+    folder = package_folder("opensmile") / "core" / "config"
+    lean = {name: without_functionals(folder / f"{place}.conf") for name, place in SETS.items()}
+    assert {name for name, text in lean.items() if text} >= {"eGeMAPSv02", "GeMAPSv01b", "IS09"}
+    assert not any("func" in text for text in lean.values() if text)
+    other = tmp_path / "other.conf"
+    other.write_text("\\{my.func.conf.inc}\n[funcconcat:cVectorConcat]\nwriter.dmLevel = func\n")
+    assert without_functionals(other) is None
 
 
 @pytest.mark.parametrize("feature_set", sorted(SHORTEST))
