@@ -136,7 +136,7 @@ def _collect(run: Any, rows: list[bytes]) -> Any:
     """
     library = _library()
 
-    @library.ExternalSinkCallback  # type: ignore[untyped-decorator]
+    @library.ExternalSinkCallback
     def take(values: Any, count: int, _: Any) -> int:
         rows.append(ctypes.string_at(values, 4 * count))
         return 1
