@@ -31,6 +31,8 @@ class Model(nn.Module, ABC):
         seeded: Whether two seeds make two models; of one that is fitted at once the first seed is enough.
         steers_backbone: Whether the backbone reads the same text otherwise as the model learns, so that nothing of what
             it has read can be kept over the steps.
+        fuses: Whether it has a vector of each clip that a head may read (``training.residual``). Others pass that
+            setting over, as they do widths that they have no use for.
         adapted: In which respect it is not what its paper describes, for reports; empty where it is.
         defaults: Its own settings with their default values, which also tell their types; None for a model that
             looks at its settings itself.
@@ -42,6 +44,7 @@ class Model(nn.Module, ABC):
     parts: ClassVar[tuple[str, ...]] = ("tgm", "msf", "text")
     seeded: ClassVar[bool] = True
     steers_backbone: ClassVar[bool] = False
+    fuses: ClassVar[bool] = False
     adapted: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any] | None] = None
 

@@ -170,10 +170,10 @@ class AdapterConfig:
         _check_size("members", self.members)
         if self.members > _MOST_MEMBERS:
             raise UsageError(f"The adapter has {self.members} members; {_MOST_MEMBERS} are the most.")
-        if self.members > 1 and (self.pseudo_tokens or self.head is None or self.model != "mse-adapter"):
+        if self.members > 1 and (self.pseudo_tokens or self.head is None):
             raise UsageError(
                 "Members answer together by heads of their own, beside a backbone that reads the texts alone: set "
-                "training.pseudo_tokens: 0 and training.answer: head of the model mse-adapter, or training.members: 1."
+                "training.pseudo_tokens: 0 and training.answer: head, or training.members: 1."
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -247,6 +247,8 @@ class TrainedModel(Model):
         head: Answers with the backbone's state; None where answers are spelled by the backbone itself.
     """
 
+    fuses = True
+
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__(config)
         self.head = None

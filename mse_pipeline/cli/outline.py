@@ -22,6 +22,7 @@ _PARTS = {
     "acoustic": "acoustic encoder",
     "visual": "visual encoder",
     "mixer": "text-guide mixer (TGM)",
+    "fellows": "other members",
     "fusion": "multi-scale fusion (MSF)",
     "projector": "projector",
     "rescale": "size of pseudo tokens",
@@ -149,7 +150,7 @@ def _work(told: DryRun, rate: float | str) -> Table:
     table.add_row("activations of a step", size(memory.activations), "every clip as long as the longest")
     table.add_row("logits of a step", size(memory.logits), "")
     if memory.states:
-        table.add_row("texts that are read once", size(memory.states), "keys and values of the backbone")
+        table.add_row("texts that are read once", size(memory.states), "states of the backbone")
     table.add_row("predicting a split", size(memory.scoring), "in place of activations and logits")
     table.add_section()
     table.add_row("memory, at the peak", size(memory.total), _where(memory), style="bold")

@@ -380,11 +380,9 @@ def adapter_parts(job: Job) -> dict[str, int]:
     """Trainable parameters by part of the adapter, in the order in which a clip passes them."""
     with torch.device("meta"):
         adapter = build(job.config)
-    return {
-        name: sum(parameter.numel() for parameter in part.parameters())
-        for name, part in adapter.named_children()
-        if part is not None
-    }
+    parts = ((name, part) for name, part in adapter.named_children() if part is not None)
+    counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _rows(stream: Mapping[str, Features], labelled: Sequence[Example]) -> list[int]:

@@ -176,8 +176,8 @@ def prepare(
         place=settings.place,
         pseudo_size=embedding_size(backbone) if settings.pseudo_scale == "matched" else None,
         head=answers.head_outputs if head else None,
-        residual=settings.residual,
-        members=settings.members,
+        residual=kind.fuses and settings.residual,
+        members=settings.members if issubclass(kind, MSEAdapter) else 1,
     )
     wording = wording.model_copy(update={"task": asked, "context": context})
     by_name = {str(choice.names[modality]): stream for modality, stream in opened.items()}

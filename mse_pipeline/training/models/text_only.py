@@ -34,12 +34,8 @@ class TextAlone(TrainedModel):
 
     modalities = ()
     parts = ()
+    fuses = False
     defaults: ClassVar[Mapping[str, Any] | None] = {}
-
-    def __init__(self, config: AdapterConfig) -> None:
-        if config.residual:
-            raise UsageError(f"The model {config.model} has no fused vector: set training.residual to false.")
-        super().__init__(config)
 
     @classmethod
     def positions(cls, options: Any, asked: int) -> int:

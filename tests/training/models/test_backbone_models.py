@@ -12,6 +12,7 @@ from mse_pipeline import adapter, backbones
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
+from mse_pipeline.training.answering import predict_clips
 from mse_pipeline.training.loop import fit_adapter, predict_split
 from mse_pipeline.training.models.lora import FOLDER
 from mse_pipeline.training.reading import answer_logits, read
@@ -154,7 +155,6 @@ def test_a_trained_bias_learns_how_often_each_answer_is_right(job):
     [
         ("text-only", {"model_options": {"bias": "both"}}, "none or trained"),
         ("text-only", {"answer": "head"}, "has no head to be trained"),
-        ("lora", {"residual": True}, "has no fused vector"),
         ("lora", {"model_options": {"targets": "nothing"}}, "no module called nothing"),
         ("lora", {"model_options": {"budget": "free"}}, "one of given, matched"),
         ("prefix-tuning", {"model_options": {"init": "text"}}, "one of random, zero"),
@@ -164,6 +164,19 @@ def test_a_trained_bias_learns_how_often_each_answer_is_right(job):
 def test_what_cannot_be_is_refused(job, llama, name, settings, told):
     with pytest.raises(UsageError, match=told):
         build(job(name, backbone=llama, **settings).config)
+
+
+TABLES = {"residual": True, "place": "before-answer", "answer": "head", "pseudo_tokens": 0, "members": 2}
+"""What the recipe for tables says, of the adapter."""
+
+
+@pytest.mark.parametrize("name", ["prompt-tuning", "prefix-tuning", "lora", "mse-adapter-lora", "lf-dnn", "mult"])
+def test_every_model_is_made_by_the_recipe_for_tables(job, llama, name):
+    made = job(name, backbone=llama, **TABLES)
+    assert made.config.members == (2 if name == "mse-adapter-lora" else 1)
+    example = made.examples[Split.TRAIN][:2]
+    scores = predict_clips(made, build(made.config).eval(), example)
+    assert scores.probabilities.shape == (2, 3)
 
 
 def test_streams_are_refused_by_models_that_read_none(made_dataset):
