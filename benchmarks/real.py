@@ -123,11 +123,15 @@ def _models(options: tuple[str, ...] = (), **settings: Any) -> Iterator[Line]:
     """All models, each with the same settings of the training."""
     for name in DIRECT:
         yield Line(name, "", {**settings, "learning_rate": 1e-3, "model": name}, options)
-    for backbone in ("stories260K", "smollm2-135m"):
+    # A pass through the larger one takes a quarter of the time in bfloat16, and it learns in fewer epochs.
+    larger: dict[str, Any] = {**settings, "epochs": 4}
+    for backbone, shared, more in (("stories260K", settings, ()), ("smollm2-135m", larger, ("--dtype", "bfloat16"))):
         for name, own in SPEAKING.items():
-            given = {**settings, "model": name.partition(",")[0], "model_options": own}
-            yield Line(name, backbone, given, options)
-        yield Line("mse-adapter, paper", backbone, settings, options)
+            given = {**shared, "model": name.partition(",")[0], "model_options": own}
+            yield Line(name, backbone, given, (*options, *more))
+        yield Line("mse-adapter, paper", backbone, shared, (*options, *more))
+        ours = {**OURS, "decoding": settings["decoding"], "label_smoothing": 0.0}
+        yield Line("mse-adapter, recipe for tables", backbone, ours, options)
 
 
 _TEXT_ALONE = ("--without", "acoustic")
