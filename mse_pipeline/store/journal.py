@@ -85,7 +85,7 @@ class Journal:
         Call it under the commit lock. On object storage, which has no lock, two commits at the same time may have any
         order, but a commit that begins after another has ended sorts after it.
         """
-        numbers = (int(match[0]) for part in self.parts() if (match := _NUMBER.match(part.name)))
+        numbers = (int(match[0]) for name in names(self.folder) if (match := _NUMBER.match(name)))
         return f"{max(numbers, default=0) + 1:020d}-{run}-{secrets.token_hex(3)}"
 
     def parts(self) -> list[Path]:
