@@ -16,6 +16,9 @@ from mse_pipeline.cli.output import emit_json, remark, settings, stdout
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
 
+FOLDER = Path("inspect")
+"""Where pictures and pages go by default."""
+
 
 def command(
     clip: Annotated[
@@ -36,7 +39,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = FOLDER,
     frames: Annotated[int, typer.Option(min=1, max=24, help="Largest number of frames that are shown.")] = 8,
     sheet: Annotated[
         Path | None,
@@ -73,8 +76,8 @@ def command(
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
     home = _home(opened, root)
     inspection = collect(opened, clip, home, frames)
-    name = file_name(f"{opened.name}-{clip}")
-    picture, page = out / f"{name}.png", out / f"{name}.html"
+    page = out / page_name(opened.name, clip)
+    picture = page.with_suffix(".png")
     with aside(picture) as temporary:
         temporary.write_bytes(draw_picture(inspection))
     write_text(page, write_page(inspection))
@@ -86,6 +89,16 @@ def command(
     for code, message in inspection.problems:
         stdout().print(f"{code}: {message}", markup=False)
     stdout().print(f"{picture}\n{page}", markup=False)
+
+
+def page_name(dataset: str, clip: str) -> str:
+    """Name of a clip's page.
+
+    Examples:
+        >>> page_name("meld", "train/dia0_utt0")
+        'meld-train_dia0_utt0.html'
+    """
+    return f"{file_name(f'{dataset}-{clip}')}.html"
 
 
 def file_name(text: str) -> str:
