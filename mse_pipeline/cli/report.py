@@ -95,7 +95,7 @@ def command(
         pair.check_file(clips)
     if any(file.suffix.lower() in formats.HTML for file in files):
         formats.require_page()
-    opened = open_cache(cache)
+    opened = open_cache(cache) if where is not None else _cache_of_texts(cache, files, paths)
     built = report.build(paths, split, where=where, cache=opened, draws=bootstrap, sort=sort)
     if markdown is not None:
         write_text(markdown, report.to_markdown(built))
@@ -117,6 +117,25 @@ def command(
         pair.show(compared, stdout(), limit)
 
 
+def _are_two_runs(paths: list[Path]) -> bool:
+    return len(paths) == 2 and all((path / "run.json").is_file() for path in paths)
+
+
+def _cache_of_texts(cache: str | None, files: list[Path], paths: list[Path]) -> Cache | None:
+    """The cache, where what is asked for shows texts of clips; None where it does not, or where it is out of reach."""
+    from mse_pipeline.errors import UsageError
+    from mse_pipeline.report.formats import HTML
+    from mse_pipeline.store.cache import open_cache
+
+    if not _are_two_runs(paths) and not any(file.suffix.lower() in HTML for file in files):
+        return None
+    try:
+        return open_cache(cache)
+    except UsageError as error:
+        remark(f"Texts of clips are left out: {error}")
+        return None
+
+
 def _pages_from(file: Path) -> Pages:
     """Where the pages of `mse inspect` lie in its default folder, seen from a report's file."""
     from mse_pipeline.cli.inspect import FOLDER, page_name
@@ -136,12 +155,12 @@ def _draw(built: Report, folder: Path) -> None:
     remark(f"{len(drawn)} figures, each as PNG and PDF, in {folder}{', a new folder' if new else ''}.")
 
 
-def _compare(built: Report, paths: list[Path], draws: int, cache: Cache) -> Pair | None:
+def _compare(built: Report, paths: list[Path], draws: int, cache: Cache | None) -> Pair | None:
     """The comparison of two run folders clip by clip; None where anything else was asked for."""
     from mse_pipeline.errors import MseError
     from mse_pipeline.report import bootstrap, pair
 
-    if len(paths) != 2 or not all((path / "run.json").is_file() for path in paths):
+    if not _are_two_runs(paths):
         return None
     try:
         rows = pair.rows_of(built.tables, paths)

@@ -309,11 +309,11 @@ def show(pair: Pair, console: Console, limit: int) -> None:
         console.print(Text(sentence))
     changed = pair.changed
     if limit and changed:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), expand=True)
         table.add_column("clip", max_width=24, overflow="fold")
         for head in ("label", "first", "second", "change"):
             table.add_column(head, max_width=14, overflow="fold")
-        table.add_column("text", overflow="ellipsis", no_wrap=True)
+        table.add_column("text", overflow="ellipsis", no_wrap=True, ratio=1)
         for clip in changed[:limit]:
             cells = (clip.clip, clip.label, clip.first, clip.second, clip.change, clip.text or "")
             table.add_row(*(Text(shown(cell, 200)) for cell in cells))
