@@ -100,7 +100,7 @@ def read_predicted(
                 warnings.append(f"{run.name}, seed {seed.seed}: there is no {FILE}, so F1 a class is left out.")
             continue
         try:
-            read[seed.seed] = read_predictions(path, split, only, probabilities=True)
+            read[seed.seed] = read_predictions(path, split, only, probabilities=of_classes)
         except MseError as error:
             warnings.append(f"{run.name}, seed {seed.seed}: {error}")
     if not read:
