@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 
 _FONTS = (
     "DejaVu Sans",
@@ -18,28 +19,47 @@ _FONTS = (
 """In the order in which a letter is looked for."""
 
 
-@contextmanager
-def chosen() -> Iterator[None]:
-    """Within it, matplotlib makes figures with these fonts, and says nothing of those that it does not find."""
+@cache
+def _installed() -> Mapping[str, str]:
+    """File of each font that is here, by its name; matplotlib's own list is older than fonts that came since."""
     import logging
 
-    import matplotlib
     from matplotlib import font_manager
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    installed = {font.name for font in font_manager.fontManager.ttflist}
+    manager = font_manager.fontManager
+    for path in sorted(set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}):
+        # A font that is damaged, or of a kind that matplotlib does not read, is no font here.
+        with suppress(Exception):
+            manager.addfont(path)
+    return {font.name: font.fname for font in manager.ttflist if font.name in _FONTS}
+
+
+@cache
+def _letters(path: str) -> frozenset[int]:
+    """Code points that a font has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(path).get_charmap())
+
+
+@contextmanager
+def chosen() -> Iterator[None]:
+    """Within it, matplotlib makes figures with these fonts, and says nothing of those that it does not find."""
+    import matplotlib
+
+    installed = _installed()
     with matplotlib.rc_context():
         matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in installed] or ["sans-serif"]
         yield
 
 
 def can_write(text: str) -> bool:
-    """Whether one of the fonts here has each of the text's letters."""
-    import matplotlib.ft2font
-    from matplotlib import font_manager
+    """Whether the fonts here have each of the text's letters.
 
+    Examples:
+        >>> can_write("joy"), can_write(chr(0x10FFFF))
+        (True, False)
+    """
     letters = {ord(letter) for letter in text if not letter.isspace()}
-    for font in font_manager.fontManager.ttflist:
-        if letters and font.name in _FONTS:
-            letters -= set(matplotlib.ft2font.FT2Font(font.fname).get_charmap())
-    return not letters
+    return not letters.difference(*map(_letters, _installed().values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -142,7 +143,7 @@ def _pages_from(file: Path) -> Pages:
 
     def address(dataset: str, clip: str) -> str | None:
         page = FOLDER / page_name(dataset, clip)
-        return Path(os.path.relpath(page, file.parent)).as_posix() if page.is_file() else None
+        return quote(Path(os.path.relpath(page, file.parent)).as_posix()) if page.is_file() else None
 
     return address
 

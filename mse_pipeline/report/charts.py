@@ -132,7 +132,7 @@ def draw_seeds(table: ResultTable) -> Figure:
                 marker={"symbol": "diamond", "size": 9, "color": "#8a90a0"},
             )
         )
-    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_yaxes(autorange="reversed", automargin=True, type="category")
     figure.update_xaxes(title=plain(f"{column.title}{'' if column.error else ', percent'}"))
     return figure
 
@@ -273,7 +273,7 @@ def draw_curves(details: Details, column: Column, *, loss: bool) -> Figure | Non
                 )
             )
     figure.update_xaxes(title="epoch")
-    figure.update_layout(showlegend=True)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.28})
     return figure if details.curves else None
 
 

@@ -170,6 +170,14 @@ def test_a_file_that_cannot_be_written_is_refused_and_no_folder_is_made(report, 
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_json_of_a_run_with_numbers_that_are_none_is_strict(folders):
+    for name, rate in (("a", float("nan")), ("b", 0.1)):
+        folders.add(name, config={"training": {"dropout": rate}}, seeds=[{"acc": 0.5, "weight_F1": 0.5}])
+    (first, second) = to_json(build([folders.root]))["tables"][0]["runs"]
+    assert json.dumps([first, second], allow_nan=False)
+    assert {first["settings"]["dropout"], second["settings"]["dropout"]} == {None, 0.1}
+
+
 # Order
 
 

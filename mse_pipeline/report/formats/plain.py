@@ -5,6 +5,7 @@ JSON has the scale of `metrics.evaluate`: fractions, errors in label units, null
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -66,7 +67,7 @@ def _row(row: ResultRow, split: str) -> dict[str, Any]:
         **_run(row.run),
         "partial": row.partial,
         split: cells,
-        "settings": dict(row.settings),
+        "settings": _strict(dict(row.settings)),
         "calibration": {key: _cell(cell) for key, cell in row.calibration.items()},
         "collapsed": list(row.collapsed),
         "zeros": None if row.zeros is None else {**_cell(row.zeros), "targets": row.zero_targets},
@@ -74,6 +75,11 @@ def _row(row: ResultRow, split: str) -> dict[str, Any]:
         "classes": classes,
         **({} if row.comparison is None else {"comparison": asdict(row.comparison)}),
     }
+
+
+def _strict(value: Any) -> Any:
+    """A value of a stranger's JSON file, which may hold NaN or Infinity, with null in their place."""
+    return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
 def _cell(cell: Cell) -> dict[str, float | None]:
