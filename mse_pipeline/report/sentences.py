@@ -65,13 +65,15 @@ def beside(table: ResultTable) -> list[tuple[str, list[str]]]:
 
 
 def zeros_sentence(table: ResultTable) -> str:
-    """What the column of exact zeros is, with the share of such targets; empty where there is no such column."""
-    targets = {f"{100 * row.zero_targets:.2f}" for row in table.rows if row.zero_targets is not None}
-    if not targets:
+    """What exact zeros are, with the share of such targets and the runs that have more; empty where none tells."""
+    told = [(row, row.zeros.mean, row.zero_targets or 0.0) for row in table.rows if row.zeros is not None]
+    if not told:
         return ""
+    targets = " or ".join(sorted({f"{100 * share:.2f}" for _, _, share in told}))
+    more = ", ".join(f"{row.run.name} {100 * mean:.2f}" for row, mean, share in told if mean > share)
     return (
-        f"exact 0: percent of the predictions that are exactly 0 (of the targets {' or '.join(sorted(targets))}); Has0 "
-        "counts them as positive, Non0 as negative."
+        f"exact 0: percent of the predictions that are exactly 0 (of the targets {targets}); Has0 counts them as "
+        f"positive, Non0 as negative.{f' More than the targets: {more}.' if more else ''}"
     )
 
 

@@ -132,7 +132,7 @@ def test_exact_zeros_stand_beside_has0_and_non0(report):
     sentence = "exact 0: percent of the predictions that are exactly 0 (of the targets 25.00)"
     for text in (terminal(report, 300), to_markdown(report), to_latex(report)):
         assert sentence in " ".join(text.split())
-        assert "62.50" in text
+        assert "More than the targets: one 62.50." in " ".join(text.split())
     assert {row["run"]: row["zeros"] for row in csv.DictReader(io.StringIO(to_csv(report)))}["one"] == "0.625"
 
 
