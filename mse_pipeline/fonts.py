@@ -1,65 +1,74 @@
-"""Fonts of pictures: Latin letters of matplotlib's own, Chinese ones of what is installed; no box without a letter."""
+"""Fonts: pictures with texts in any script, as far as fonts here have their letters, and without warnings where not.
+
+The fonts that come with matplotlib have no Chinese, Japanese or Korean; every desktop system has some that do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-    "SimHei",
+_LATIN = "DejaVu Sans"  # comes with matplotlib
+_FAMILIES = (
+    *(f"Noto {kind} CJK {where}" for kind in ("Sans", "Serif") for where in ("SC", "TC", "HK", "JP", "KR")),
+    *(f"Noto {kind} {where}" for kind in ("Sans", "Serif") for where in ("SC", "TC", "HK", "JP", "KR")),
+    *(f"Source Han {kind} {where}" for kind in ("Sans", "Serif") for where in ("SC", "CN", "TC", "HW")),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "AR PL UMing CN", "AR PL UKai CN"),
+    *("PingFang SC", "PingFang TC", "PingFang HK", "Hiragino Sans GB", "Heiti SC", "Heiti TC", "STHeiti", "Songti SC"),
+    *("Microsoft YaHei", "DengXian", "SimHei", "SimSun", "Microsoft JhengHei", "MingLiU", "Arial Unicode MS"),
+    *("Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic", "IPAGothic", "IPAexGothic", "TakaoGothic", "VL Gothic"),
+    *("Apple SD Gothic Neo", "Malgun Gothic", "NanumGothic", "Unifont"),
 )
-"""In the order in which a letter is looked for."""
+"""Families with the letters of China, Japan and Korea, as Linux, macOS and Windows have them."""
 
-
-@cache
-def _installed() -> Mapping[str, str]:
-    """File of each font that is here, by its name; matplotlib's own list is older than fonts that came since."""
-    import logging
-
-    from matplotlib import font_manager
-
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    manager = font_manager.fontManager
-    for path in sorted(set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}):
-        # A font that is damaged, or of a kind that matplotlib does not read, is no font here.
-        with suppress(Exception):
-            manager.addfont(path)
-    return {font.name: font.fname for font in manager.ttflist if font.name in _FONTS}
-
-
-@cache
-def _letters(path: str) -> frozenset[int]:
-    """Code points that a font has."""
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(FT2Font(path).get_charmap())
+_NO_LETTER = "\N{WHITE SQUARE}"
 
 
 @contextmanager
-def chosen() -> Iterator[None]:
-    """Within it, matplotlib makes figures with these fonts, and says nothing of those that it does not find."""
+def drawing() -> Iterator[None]:
+    """Within it, matplotlib draws texts with all of the fonts here that are known to have what the first one lacks."""
     import matplotlib
 
-    installed = _installed()
-    with matplotlib.rc_context():
-        matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in installed] or ["sans-serif"]
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with matplotlib.rc_context({"font.family": list(_letters())}):
         yield
 
 
-def can_write(text: str) -> bool:
-    """Whether the fonts here have each of the text's letters.
+def writable(text: str) -> str:
+    """A text with a square in place of each letter that no font here has."""
+    missing = lacking([text])
+    return "".join(_NO_LETTER if letter in missing else letter for letter in text)
 
-    Examples:
-        >>> can_write("joy"), can_write(chr(0x10FFFF))
-        (True, False)
-    """
-    letters = {ord(letter) for letter in text if not letter.isspace()}
-    return not letters.difference(*map(_letters, _installed().values()))
+
+def lacking(texts: Iterable[str]) -> str:
+    """The letters of texts that no font here has, each once; empty where all can be drawn."""
+    letters = dict.fromkeys(letter for text in texts for letter in text if letter != "\n")
+    there = _letters().values()
+    return "".join(letter for letter in letters if not any(ord(letter) in own for own in there))
+
+
+@functools.cache
+def _letters() -> dict[str, frozenset[int]]:
+    """Families that are here, in the order in which they are asked for a letter, with the letters of each."""
+    from matplotlib import font_manager
+
+    files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    if not files.keys() & set(_FAMILIES):  # a font may have come after matplotlib's list was made
+        known = set(files.values())
+        for path in font_manager.findSystemFonts():
+            if path not in known:
+                with suppress(Exception):  # of whatever lies among a system's fonts
+                    font_manager.fontManager.addfont(path)
+        files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    return {name: _charmap(files[name]) for name in (_LATIN, *_FAMILIES) if name in files}
+
+
+def _charmap(path: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.names import file_name
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
@@ -99,18 +98,6 @@ def page_name(dataset: str, clip: str) -> str:
         'meld-train_dia0_utt0.html'
     """
     return f"{file_name(f'{dataset}-{clip}')}.html"
-
-
-def file_name(text: str) -> str:
-    """A text as the name of a file, with a digest if different texts could give the same name.
-
-    Examples:
-        >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
-        ('meld-train_dia0_utt0', 'mine-_1-ec47b23a')
-    """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
-    plain = name == text.replace("/", "_")
-    return name if plain else f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def _of_dataset(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mse_pipeline import fonts
 from mse_pipeline.inspection.collect import Inspection, Shown, StreamView
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
@@ -29,6 +28,16 @@ _WIDTH = 13.0  # inches
 _DPI = 110
 _ACROSS = 4  # frames in a row
 _NAMED = 32  # streams of up to so many dimensions have each of them named at the side
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "SimHei",
+)
 
 
 def draw_picture(inspection: Inspection) -> bytes:
@@ -64,9 +73,16 @@ def draw_timeline(inspection: Inspection) -> bytes:
 
 
 def _figure(height: float) -> Figure:
+    import logging
+
+    import matplotlib
+    from matplotlib import font_manager
     from matplotlib.figure import Figure
 
-    with fonts.chosen():
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    with matplotlib.rc_context():
+        matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in installed] or ["sans-serif"]
         return Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=PAPER, layout="constrained")
 
 
@@ -99,12 +115,24 @@ def _head(axes: Any, inspection: Inspection) -> None:
     facts += [f"speaker {clip.speaker}"] if clip.speaker else []
     facts += [f"found: {', '.join(sorted({code for code, _ in inspection.problems}))}"] if inspection.problems else []
     text = textwrap.shorten(clip.text, 220, placeholder=" …") if clip.text else "no text"
-    if not fonts.can_write(text):
+    if not _can_write(text):
         text = "(the text needs a font that is not installed; the page beside this picture shows it)"
     plain: dict[str, Any] = {"parse_math": False, "transform": axes.transAxes, "va": "top"}
     axes.text(0, 0.95, clip.id, fontsize=15, fontweight="bold", color=INK, **plain)
     axes.text(1, 0.95, "   ·   ".join(facts), fontsize=9, color=MUTED, ha="right", **plain)
     axes.text(0, 0.45, "\n".join(textwrap.wrap(text, 150)[:2]), fontsize=10, color=INK, **plain)
+
+
+def _can_write(text: str) -> bool:
+    """Whether one of the fonts here has each of the text's letters."""
+    import matplotlib.ft2font
+    from matplotlib import font_manager
+
+    letters = {ord(letter) for letter in text if not letter.isspace()}
+    for font in font_manager.fontManager.ttflist:
+        if letters and font.name in _FONTS:
+            letters -= set(matplotlib.ft2font.FT2Font(font.fname).get_charmap())
+    return not letters
 
 
 def _strip_height(frames: tuple[Shown, ...]) -> float:

@@ -5,15 +5,14 @@ A name in letters that no font here has is replaced by its number, as in ``class
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mse_pipeline import fonts, metrics
+from mse_pipeline.names import file_name
 from mse_pipeline.report.charts import COLOURS, sample
 from mse_pipeline.report.details import Details, read_details
 from mse_pipeline.report.predicted import ClassTable
@@ -40,7 +39,7 @@ def draw_all(report: Report, folder: Path) -> list[Path]:
     """
     folder.mkdir(exist_ok=True)
     written = []
-    with fonts.chosen():
+    with fonts.drawing():
         for table in report.tables:
             for name, figure in _figures(table):
                 path = folder / f"{name}.png"
@@ -52,21 +51,21 @@ def draw_all(report: Report, folder: Path) -> list[Path]:
 
 def _figures(table: ResultTable) -> Iterator[tuple[str, Figure]]:
     if table.rows:
-        yield _file_name(f"{table.dataset}-seeds"), _draw_seeds(table)
+        yield file_name(f"{table.dataset}-seeds"), _draw_seeds(table)
     key = metrics.primary(table.kind)[0]
     column = Column(key, key in metrics.errors(table.kind))
     for row in table.rows:
         details = read_details(row, table.split, None)
         if row.classes is not None:
-            yield _file_name(f"{row.run.name}-confusion"), _draw_confusion(row.classes)
-            yield _file_name(f"{row.run.name}-classes"), _draw_classes(row.classes)
+            yield file_name(f"{row.run.name}-confusion"), _draw_confusion(row.classes)
+            yield file_name(f"{row.run.name}-classes"), _draw_classes(row.classes)
         if details.reliability:
-            yield _file_name(f"{row.run.name}-calibration"), _draw_reliability(details)
+            yield file_name(f"{row.run.name}-calibration"), _draw_reliability(details)
         if details.numbers is not None:
-            yield _file_name(f"{row.run.name}-scatter"), _draw_scatter(details)
-            yield _file_name(f"{row.run.name}-errors"), _draw_errors(details)
+            yield file_name(f"{row.run.name}-scatter"), _draw_scatter(details)
+            yield file_name(f"{row.run.name}-errors"), _draw_errors(details)
         if details.curves:
-            yield _file_name(f"{row.run.name}-curves"), _draw_curves(details, column)
+            yield file_name(f"{row.run.name}-curves"), _draw_curves(details, column)
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -76,15 +75,9 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix[1:], dpi=DPI, metadata=dateless)
 
 
-def _file_name(text: str) -> str:
-    """A text as the name of a file, with a digest where other texts could give the same name."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
-    return name if name == text else f"{name}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
-
-
 def _writable(names: Sequence[str], what: str) -> list[str]:
     """Names that can be written here, others by their number."""
-    return [name if fonts.can_write(name) else f"{what} {place}" for place, name in enumerate(names, start=1)]
+    return [name if not fonts.lacking([name]) else f"{what} {place}" for place, name in enumerate(names, start=1)]
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:

@@ -45,6 +45,11 @@ class PublishedRow:
     sd: Mapping[str, float]
     note: str | None
 
+    @property
+    def further(self) -> bool:
+        """Whether it is of the method's authors, but none of their paper's runs: a sweep, or a part of the data."""
+        return self.key == "authors-other"
+
 
 def published(dataset: str) -> tuple[PublishedRow, ...]:
     """What was published on a dataset: the method's own seeds first; nothing for a dataset of one's own.

@@ -218,7 +218,8 @@ class ResultTable:
         columns: The metrics, in the order of `metrics.evaluate`.
         rows: Runs with at least one finished seed. Those of one backbone stand together: the whole adapter, then the
             ablations, then the text alone; otherwise best first by the metric that selects epochs.
-        published: The method's own published seeds first, then other systems, best first.
+        published: The method's own published seeds first, then other systems, then further runs of its authors; best
+            first.
         pending: Runs without a finished seed.
         split: Whose results these are; published rows are of the test split alone.
     """
@@ -303,7 +304,7 @@ def _table(
     rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
     others = published(dataset) if kind == _PUBLISHED_IN.get(dataset, dataset) and split == "test" else ()
-    others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
+    others = tuple(sorted(others, key=lambda row: (not row.own, row.further, rank(row.mean.get(first)))))
     return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
 
 

@@ -48,7 +48,7 @@ def test_a_name_that_no_font_can_write_is_a_number():
 
     names = ["joy", "愤怒", "\U0001faf7"]
     assert _writable(names, "class")[::2] == ["joy", "class 3"]
-    assert _writable(names, "class")[1] == ("愤怒" if fonts.can_write("愤怒") else "class 2")
+    assert _writable(names, "class")[1] == ("愤怒" if not fonts.lacking(["愤怒"]) else "class 2")
 
 
 def test_a_new_folder_is_told_and_one_without_a_parent_is_refused(mse, folders):  # noqa: F811
