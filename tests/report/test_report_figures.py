@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from mse_pipeline import fonts
-from mse_pipeline.report import build
+from mse_pipeline.report import build, figures
 from mse_pipeline.report.figures import draw_all
 from tests.cli.conftest import mse  # noqa: F401 - pytest finds it by its name
 
@@ -23,7 +23,8 @@ def report(folders):
     return build([folders.root])
 
 
-def test_each_figure_is_written_twice_without_a_warning(report, tmp_path, capfd):
+def test_each_figure_is_written_twice_without_a_warning(report, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(figures, "DPI", 30)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         written = draw_all(report, tmp_path / "figures")
