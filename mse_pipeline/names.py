@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
@@ -151,3 +153,15 @@ def same_on_disk(folder: Path, paths: Iterable[str]) -> list[tuple[str, str]]:
         if (one_case and (one_form or path.casefold() == other.casefold()))
         or (one_form and composed(path) == composed(other))
     ]
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file, with a digest if different texts could give the same name.
+
+    Examples:
+        >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
+        ('meld-train_dia0_utt0', 'mine-_1-ec47b23a')
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
+    plain = name == text.replace("/", "_")
+    return name if plain else f"{name}-{blake2b(text.encode(), digest_size=4).hexdigest()}"

@@ -11,12 +11,14 @@ from tests.extraction.conftest import write_wav
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mse_pipeline"
 FOUNDATION = {"errors", "cells", "file_kinds", "clip", "task", "places", "names", "plugins", "posix", "progress"}
+FOUNDATION |= {"fonts"}
 BELOW = {
     "errors": set(),
     "cells": set(),
     "task": set(),
     "clip": set(),
     "file_kinds": set(),
+    "fonts": set(),
     "places": {"errors"},
     "names": set(),
     "progress": set(),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +10,13 @@ import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.names import file_name
 
 if TYPE_CHECKING:
     from mse_pipeline.store.dataset import Dataset
+
+FOLDER = Path("inspect")
+"""Where pictures and pages go by default."""
 
 
 def command(
@@ -36,7 +38,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("inspect"),
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = FOLDER,
     frames: Annotated[int, typer.Option(min=1, max=24, help="Largest number of frames that are shown.")] = 8,
     sheet: Annotated[
         Path | None,
@@ -73,8 +75,8 @@ def command(
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
     home = _home(opened, root)
     inspection = collect(opened, clip, home, frames)
-    name = file_name(f"{opened.name}-{clip}")
-    picture, page = out / f"{name}.png", out / f"{name}.html"
+    page = out / page_name(opened.name, clip)
+    picture = page.with_suffix(".png")
     with aside(picture) as temporary:
         temporary.write_bytes(draw_picture(inspection))
     write_text(page, write_page(inspection))
@@ -88,16 +90,14 @@ def command(
     stdout().print(f"{picture}\n{page}", markup=False)
 
 
-def file_name(text: str) -> str:
-    """A text as the name of a file, with a digest if different texts could give the same name.
+def page_name(dataset: str, clip: str) -> str:
+    """Name of a clip's page.
 
     Examples:
-        >>> file_name("meld-train/dia0_utt0"), file_name("mine-情/1")
-        ('meld-train_dia0_utt0', 'mine-_1-ec47b23a')
+        >>> page_name("meld", "train/dia0_utt0")
+        'meld-train_dia0_utt0.html'
     """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120]
-    plain = name == text.replace("/", "_")
-    return name if plain else f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+    return f"{file_name(f'{dataset}-{clip}')}.html"
 
 
 def _of_dataset(

@@ -77,12 +77,14 @@ class ClassScores:
         classes: The K labels, as they stand in the input.
         confusion: (K, K) int64; row = target, column = prediction.
         recall: (K,) share of a class's targets that were found; 0 for a class without targets.
+        precision: (K,) share of a class's predictions that are right; 0 for a class that was never predicted.
         f1: (K,) harmonic mean of precision and recall; 0 for a class that occurs nowhere.
     """
 
     classes: tuple[Any, ...]
     confusion: np.ndarray
     recall: np.ndarray
+    precision: np.ndarray
     f1: np.ndarray
 
     @property
@@ -130,9 +132,9 @@ def class_scores(predictions: Any, targets: Any, classes: Sequence[Any] | None =
     confusion = confusion.reshape(size, size).astype(np.int64)
     hits, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     # The numerators are 0 wherever the denominators are, so 1 in their place gives the 0 that is wanted.
-    recall = hits / np.maximum(support, 1)
+    recall, precision = hits / np.maximum(support, 1), hits / np.maximum(predicted, 1)
     f1 = 2 * hits / np.maximum(support + predicted, 1)
-    return ClassScores(order, confusion, recall, f1)
+    return ClassScores(order, confusion, recall, precision, f1)
 
 
 def emotions(p: np.ndarray, t: np.ndarray) -> dict[str, float]:

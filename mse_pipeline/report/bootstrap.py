@@ -7,16 +7,16 @@ of the differences. Clips of one dialogue or speaker are not independent, so tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import MseError
-from mse_pipeline.report.runs import RunGroup, shown
+from mse_pipeline.report.predicted import FILE
+from mse_pipeline.report.runs import RunGroup, read_predictions
 
 DRAWS = 1000
 
@@ -44,7 +44,15 @@ class Comparison:
     p: float
 
 
-def compare(run: RunGroup, other: RunGroup, split: str, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare(
+    run: RunGroup,
+    other: RunGroup,
+    split: str,
+    draws: int = DRAWS,
+    seed: int = 0,
+    *,
+    only: Collection[str] | None = None,
+) -> Comparison:
     """Compare two runs on the clips that both predicted.
 
     Args:
@@ -53,11 +61,12 @@ def compare(run: RunGroup, other: RunGroup, split: str, draws: int = DRAWS, seed
         split: Whose predictions.
         draws: How many.
         seed: Of the draws.
+        only: Ids of the clips that count; None for all.
 
     Raises:
         MseError: Predictions cannot be read, or the runs share no clip with the same label.
     """
-    mine, theirs = _seeds(run, split), _seeds(other, split)
+    mine, theirs = _seeds(run, split, only), _seeds(other, split, only)
     clips = sorted(set.intersection(*(set(one) for one in (*mine, *theirs))))
     clips = [clip for clip in clips if len({repr(one[clip][1]) for one in (*mine, *theirs)}) == 1]
     if not clips:
@@ -95,18 +104,14 @@ def _predictions(seeds: Sequence[dict[str, tuple[Any, Any]]], clips: Sequence[st
     return [np.array([one[clip][0] for clip in clips]) for one in seeds]
 
 
-def _seeds(run: RunGroup, split: str) -> list[dict[str, tuple[Any, Any]]]:
+def _seeds(run: RunGroup, split: str, only: Collection[str] | None) -> list[dict[str, tuple[Any, Any]]]:
     """Prediction and target by clip, of each seed."""
-    return [_by_clip(seed.path / "predictions.parquet", split, f"{run.name}, seed {seed.seed}") for seed in run.seeds]
-
-
-def _by_clip(path: Path, split: str, name: str) -> dict[str, tuple[Any, Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            columns = file.read(columns=["clip", "split", "prediction", "target"]).to_pydict()
-        rows = zip(*(columns[key] for key in ("clip", "split", "prediction", "target")), strict=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise MseError(f"{name}: predictions.parquet cannot be read ({shown(str(error), 120)}).") from None
-    return {clip: (prediction, target) for clip, own, prediction, target in rows if own == split and target is not None}
+    found = []
+    for seed in run.seeds:
+        try:
+            read = read_predictions(seed.path / FILE, split, only)
+        except MseError as error:
+            raise MseError(f"{run.name}, seed {seed.seed}: {FILE} cannot be read ({error})") from None
+        rows = zip(read.clips, read.predictions, read.targets, strict=True)
+        found.append({clip: (prediction, target) for clip, prediction, target in rows if target is not None})
+    return found

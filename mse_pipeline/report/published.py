@@ -1,4 +1,7 @@
-"""Published rows: what others report on a dataset, from `published.json`, each with its source."""
+"""Published rows: what others report on a dataset, from `published.json`, each with its source.
+
+A two-class figure whose kind (Has0 or Non0) its source does not tell is in no row.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ class PublishedRow:
         dataset: As in ``mosei``.
         system: As in ``MSE-Adapter, Qwen-1.8B``.
         source: Who says so, in a word or two.
+        key: Of the source in ``published.json``, to cite it by.
         citation: Where exactly.
         url: Where to look; None if there is no stable address.
         own: Whether its authors ran it and published every seed: the method that this project trains.
@@ -32,6 +36,7 @@ class PublishedRow:
     dataset: str
     system: str
     source: str
+    key: str
     citation: str
     url: str | None
     own: bool
@@ -39,6 +44,11 @@ class PublishedRow:
     mean: Mapping[str, float]
     sd: Mapping[str, float]
     note: str | None
+
+    @property
+    def further(self) -> bool:
+        """Whether it is of the method's authors, but none of their paper's runs: a sweep, or a part of the data."""
+        return self.key == "authors-other"
 
 
 def published(dataset: str) -> tuple[PublishedRow, ...]:
@@ -72,6 +82,7 @@ def _row(row: Mapping[str, Any], source: Mapping[str, Any]) -> PublishedRow:
         dataset=row["dataset"],
         system=f"{row['system']}, {row['backbone']}" if "backbone" in row else row["system"],
         source=source["label"],
+        key=row["source"],
         citation=source["citation"],
         url=source["url"],
         own=row["source"] == "authors",

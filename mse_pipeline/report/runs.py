@@ -1,21 +1,15 @@
-"""Run folders: what `mse train` left on disk, read with distrust.
-
-Of predictions.parquet come F1 a class and the confusion matrix, over the seeds of a run.
-"""
+"""Run folders: what `mse train` left on disk, read with distrust."""
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import MseError
@@ -93,6 +87,7 @@ class RunGroup:
         model: What was trained.
         adapted: In which respect it is not what its paper describes; empty where it is.
         total_parameters: The trained ones with those of the frozen backbone; None if no file tells.
+        recipe: Where the settings of the training came from, and all of them, as stored.
     """
 
     path: Path
@@ -113,11 +108,18 @@ class RunGroup:
     model: str = ADAPTER
     adapted: str = ""
     total_parameters: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
         """Whose row it is, and whether it is what a paper describes: ``ours``, or ``ours, adapted (what)``."""
         return f"ours, adapted ({self.adapted})" if self.adapted else "ours"
+
+    def short_name(self, width: int) -> str:
+        """Its name, or where that is too long, what tells it apart: its variant and its digest."""
+        if len(self.name) <= width:
+            return self.name
+        return f"{self.variant[: width - 9]} {self.config_digest[:8]}"
 
     @property
     def peak_memory(self) -> int | None:
@@ -221,7 +223,7 @@ def _run(folder: Path, split: str, warnings: list[str]) -> RunGroup:
         metrics.primary(kind)
     except ValueError as error:
         raise MseError(f"in run.json, {shown(str(error), 300)}") from None
-    streams, config, classes = (stored.get(key) for key in ("streams", "config", "classes"))
+    streams, config, classes, recipe = (stored.get(key) for key in ("streams", "config", "classes", "recipe"))
     seeds: dict[int, StoredSeed] = {}
     unfinished: dict[str, str] = {}
     for child in sorted(folder.glob("seed-*")):
@@ -260,6 +262,7 @@ def _run(folder: Path, split: str, warnings: list[str]) -> RunGroup:
         seeds=tuple(seeds[seed] for seed in sorted(seeds)),
         unfinished=unfinished,
         data=_data(config),
+        recipe=recipe if isinstance(recipe, dict) else {},
     )
 
 
@@ -346,7 +349,21 @@ def _json(path: Path) -> dict[str, Any]:
     """A JSON object of format 1.
 
     Raises:
-        MseError: The file is absent, unreadable, too large, no JSON object, or of another format.
+        MseError: As `read_object`, or it is of another format.
+    """
+    stored = read_object(path)
+    if stored.get("format") != FORMAT:
+        raise MseError(
+            f"{path.name} has format {shown(str(stored.get('format')))!r}; this version reads format {FORMAT}."
+        )
+    return stored
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        MseError: The file is absent, unreadable, too large, or no JSON object.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -358,10 +375,6 @@ def _json(path: Path) -> dict[str, Any]:
         raise MseError(f"{path.name} cannot be read ({shown(str(error), 120)}).") from None
     if not isinstance(stored, dict):
         raise MseError(f"{path.name} holds no JSON object.")
-    if stored.get("format") != FORMAT:
-        raise MseError(
-            f"{path.name} has format {shown(str(stored.get('format')))!r}; this version reads format {FORMAT}."
-        )
     return stored
 
 
@@ -392,112 +405,66 @@ def _whole(value: Any) -> int | None:
 _COLUMNS = ("split", "target", "prediction")
 
 
-@dataclass(frozen=True)
-class ClassTable:
-    """How a run does on each of K classes of a split.
+class Predictions(NamedTuple):
+    """What a training predicted of N clips of a split, in the file's order.
 
     Attributes:
-        classes: The K names, in the run's own order where it tells one.
-        support: Targets a class, in one seed.
-        f1: Mean over seeds, as a fraction.
-        f1_sd: Sample standard deviation over seeds; None for one seed.
-        confusion: K rows of K counts, summed over seeds; row = target, column = prediction.
-        seeds: The seeds whose predictions were read.
+        predictions: (N,) class indices, class names, or numbers.
+        targets: (N,) of the same sort.
+        clips: (N,) their ids; empty texts where the file has none.
+        probabilities: (N, K) of each answer, where they were asked for and the file has them.
     """
 
-    classes: tuple[str, ...]
-    support: tuple[int, ...]
-    f1: tuple[float, ...]
-    f1_sd: tuple[float, ...] | None
-    confusion: tuple[tuple[int, ...], ...]
-    seeds: tuple[int, ...]
+    predictions: list[Any]
+    targets: list[Any]
+    clips: list[str]
+    probabilities: list[list[float]] | None = None
 
 
-def class_table(
-    run: RunGroup, split: str = "test", only: Collection[str] | None = None
-) -> tuple[ClassTable | None, list[str]]:
-    """Reads the predictions of a classification run on a split.
-
-    Args:
-        run: The run.
-        split: Whose predictions.
-        only: Ids of the clips that count; None for all.
-
-    Returns:
-        The table, or None if no seed's predictions can be read or the run predicts numbers; and sentences on
-        files that could not be read.
-    """
-    if not metrics.of_classes(run.kind):
-        return None, []
-    rows: dict[int, tuple[list[Any], list[Any]]] = {}
-    warnings = []
-    for seed in run.seeds:
-        try:
-            rows[seed.seed] = read_predictions(seed.path / "predictions.parquet", split, only)
-        except MseError as error:
-            warnings.append(f"{run.name}, seed {seed.seed}: {error}")
-    if not rows:
-        return None, warnings
-    try:
-        names, order = _order(run.classes, {label for pair in rows.values() for side in pair for label in side})
-        scores = [metrics.class_scores(p, t, order) for p, t in rows.values()]
-    except (ValueError, TypeError) as error:
-        return None, [*warnings, f"{run.name}: classes cannot be compared; {shown(str(error), 200)}"]
-    f1 = list(zip(*(score.f1.tolist() for score in scores), strict=True))
-    table = ClassTable(
-        classes=names,
-        support=tuple(scores[0].support.tolist()),
-        f1=tuple(statistics.fmean(values) for values in f1),
-        f1_sd=tuple(statistics.stdev(values) for values in f1) if len(scores) > 1 else None,
-        confusion=tuple(map(tuple, np.sum([score.confusion for score in scores], axis=0).tolist())),
-        seeds=tuple(rows),
-    )
-    return table, warnings
-
-
-def read_predictions(path: Path, split: str, only: Collection[str] | None = None) -> tuple[list[Any], list[Any]]:
-    """Predictions and targets of a split, in the file's order.
+def read_predictions(
+    path: Path, split: str, only: Collection[str] | None = None, *, probabilities: bool = False
+) -> Predictions:
+    """Predictions and targets of a split.
 
     Args:
         path: The file.
         split: Whose predictions.
         only: Ids of the clips that count; None for all.
+        probabilities: Whether these are read, too.
 
     Raises:
         MseError: The file is absent or unreadable, or holds no predictions of the split.
     """
     if not path.is_file():
-        raise MseError("there is no predictions.parquet, so F1 a class is left out.")
+        raise MseError("there is no predictions.parquet.")
     import pyarrow.parquet as pq
 
     needed = _COLUMNS if only is None else ("clip", *_COLUMNS)
     try:
         # One file, not a data set: folder names of the form key=value would become columns.
         with pq.ParquetFile(path) as file:
-            columns = file.read(columns=list(needed)).to_pydict()
+            wanted = ["clip", *_COLUMNS, *(["probabilities"] if probabilities else [])]
+            columns = file.read(columns=wanted).to_pydict()
     except (OSError, ValueError, RuntimeError) as error:
         raise MseError(f"predictions.parquet cannot be read ({shown(str(error), 120)}).") from None
     missing = [name for name in needed if name not in columns]
     if missing:
         raise MseError(f"predictions.parquet lacks {', '.join(missing)}.")
-    clips = columns["split"] if only is None else columns["clip"]
+    clips = [str(clip) for clip in columns.get("clip", [""] * len(columns["split"]))]
     rows = [
-        (prediction, target)
-        for clip, own, target, prediction in zip(clips, *(columns[name] for name in _COLUMNS), strict=True)
+        place
+        for place, (clip, own) in enumerate(zip(clips, columns["split"], strict=True))
         if own == split and (only is None or clip in only)
-        if target is not None or prediction is None  # a clip with votes alone has no target
+        # A clip with votes alone has no target.
+        if columns["target"][place] is not None or columns["prediction"][place] is None
     ]
     if not rows:
         which = "" if only is None else ", of a clip that meets --where,"
         raise MseError(f"predictions.parquet holds no predictions{which} of the {split} split.")
-    predictions, targets = zip(*rows, strict=True)
-    return list(predictions), list(targets)
-
-
-def _order(classes: Sequence[str], occurring: set[Any]) -> tuple[tuple[str, ...], Sequence[Any]]:
-    """Names of the classes, and the labels that stand for them in the file: indices, or the names themselves."""
-    for labels in (range(len(classes)), classes):
-        if occurring <= set(labels):
-            return tuple(classes), labels
-    order = sorted(occurring)
-    return tuple(shown(str(label)) for label in order), order
+    stored = columns.get("probabilities")
+    return Predictions(
+        predictions=[columns["prediction"][row] for row in rows],
+        targets=[columns["target"][row] for row in rows],
+        clips=[clips[row] for row in rows],
+        probabilities=None if stored is None or any(stored[row] is None for row in rows) else [stored[r] for r in rows],
+    )

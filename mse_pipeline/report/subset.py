@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mse_pipeline import metrics
 from mse_pipeline.errors import MseError
+from mse_pipeline.report.predicted import FILE
 from mse_pipeline.report.runs import RunGroup, read_predictions, shown
 
 if TYPE_CHECKING:  # the cache's libraries take their time, and few reports need them
@@ -38,7 +39,8 @@ def rescored(run: RunGroup, split: str, kept: Collection[str]) -> RunGroup:
     seeds, unfinished = [], dict(run.unfinished)
     for seed in run.seeds:
         try:
-            scores = metrics.evaluate(run.kind, *read_predictions(seed.path / "predictions.parquet", split, kept))
+            read = read_predictions(seed.path / FILE, split, kept)
+            scores = metrics.evaluate(run.kind, read.predictions, read.targets)
         except (MseError, ValueError, TypeError) as error:
             unfinished[f"seed-{seed.seed}"] = f"it cannot be scored on these clips: {shown(str(error), 200)}"
             continue

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline import metrics
-from mse_pipeline.errors import MseError, UsageError
-from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.recipe import PromptSection, Training
 from mse_pipeline.report.bootstrap import Comparison, compare
+from mse_pipeline.report.predicted import NOTHING, ClassTable, Predicted, read_predicted
 from mse_pipeline.report.published import PublishedRow, published
-from mse_pipeline.report.runs import ADAPTER, ClassTable, RunGroup, class_table, find, shown
+from mse_pipeline.report.runs import ADAPTER, RunGroup, find, shown
 from mse_pipeline.report.subset import rescored, select_all
 
 if TYPE_CHECKING:
@@ -45,12 +45,16 @@ TITLES = {
 """What a metric is called in a heading, where that is not its key."""
 PARTIAL = "†"
 """Mark of rows that cover less than 90 % of a split."""
+COLLAPSED = "‡"
+"""Mark of rows with a seed that gives all clips the same answer."""
 ECE = "ECE"
 """The expected calibration error, a share of which less is better; no metric of a family."""
 ABLATIONS = ("acoustic", "visual", "tgm", "msf", "text")
 """What a run can be without, in the order of rows."""
 NO_BACKBONE = "none"
 """What stands in the place of a backbone for a model that answers itself."""
+_HAS_COLLAPSED = "the model has collapsed"
+"""Words of `metrics.alarms`."""
 FLOOR = "linear"
 """The model that any other one has to beat."""
 
@@ -88,6 +92,10 @@ class Column:
             return "nan"
         return f"{value:.4f}" if self.error else f"{100 * value:.2f}"
 
+    def text(self, cell: Cell) -> str:
+        """A cell as ``66.23 ± 1.22``; the mean alone where there is no deviation."""
+        return self.number(cell.mean) + ("" if cell.sd is None else f" ± {self.number(cell.sd)}")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -108,21 +116,37 @@ class ResultRow:
     Attributes:
         run: Its folder.
         cells: By metric.
-        classes: Its scores a class.
+        predicted: What it predicted.
         other_data: Rows of its table are of other clips, labels or texts.
         settings: Setting of the training, or ``prompt.`` and one of the prompt -> its value, of those in which the rows
             of its table differ.
         calibration: Cells by measure, as ``ECE``.
         comparison: Against the best row of the same data, where it was asked for; None for that row itself.
+        zeros: Share of predictions that are exactly 0, where metrics of both Has0 and Non0 are told.
+        zero_targets: Share of such targets.
     """
 
     run: RunGroup
     cells: Mapping[str, Cell]
-    classes: ClassTable | None = None
+    predicted: Predicted = NOTHING
     other_data: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Cell] = field(default_factory=dict)
     comparison: Comparison | None = None
+    zeros: Cell | None = None
+    zero_targets: float | None = None
+
+    @property
+    def classes(self) -> ClassTable | None:
+        """Its scores a class; None for numbers."""
+        return self.predicted.classes
+
+    @property
+    def collapsed(self) -> tuple[int, ...]:
+        """Seeds that give all clips the same answer, by their predictions; by what they tell where these are absent."""
+        seen = {**dict.fromkeys(self.predicted.seeds, False), **dict.fromkeys(self.predicted.collapsed, True)}
+        told = {seed.seed: any(_HAS_COLLAPSED in alarm for alarm in seed.alarms) for seed in self.run.seeds}
+        return tuple(seed for seed in told if seen.get(seed, told[seed]))
 
     @property
     def partial(self) -> bool:
@@ -132,11 +156,16 @@ class ResultRow:
     @property
     def mark(self) -> str:
         """What stands before the run's name: a row with a mark is not to be compared as it stands."""
-        return f"{PARTIAL} " if self.partial else ""
+        marks = PARTIAL * self.partial + COLLAPSED * bool(self.collapsed)
+        return f"{marks} " if marks else ""
 
     @property
     def reads(self) -> str:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
+        return self.describe()
+
+    def describe(self, longest: int = 80) -> str:
+        """The same, with settings of at most so many characters; 0 for none of them."""
         # A backbone may be named by its folder or hub address, of which the last part tells most.
         backbone = self.run.backbone.rstrip("/").rsplit("/", 1)[-1]
         if self.run.model != ADAPTER:
@@ -153,58 +182,12 @@ class ResultRow:
             names += [stream.rsplit(".", 1)[-1] for stream in self.run.streams.values()]
             text = f"{backbone} · {' + '.join(names)}"
             text += "" if variant == "adapter" else f" ({variant})"
-        told = ", ".join(f"{name} {shown(str(value))}" for name, value in self.settings.items())
+        told = self.describe_settings(longest) if longest else ""
         return f"{text} · {told}" if told else text
 
-
-def floor_hint(table: ResultTable) -> str:
-    """How the floor of a table is trained, as a sentence; empty where it is there."""
-    if any(run.model == FLOOR for run in table.runs):
-        return ""
-    command = f"mse train {table.dataset} --model {FLOOR}"
-    return f"The floor of {table.dataset}, a linear model of the same inputs, is not here: {command}"
-
-
-def parameters_text(run: RunGroup) -> str:
-    """How many numbers were trained, and where others were frozen, of how many.
-
-    Examples:
-        >>> from types import SimpleNamespace
-        >>> parameters_text(SimpleNamespace(trainable_parameters=1200, total_parameters=9000))
-        '1,200 of 9,000'
-    """
-    trained, total = run.trainable_parameters, run.total_parameters
-    if trained is None:
-        return ""
-    return f"{trained:,}" if total in {None, trained} else f"{trained:,} of {total:,}"
-
-
-def memory_text(size: int | None) -> str:
-    """Bytes in GB; empty for None.
-
-    Examples:
-        >>> memory_text(1_250_000_000)
-        '1.2 GB'
-    """
-    return "" if size is None else f"{size / 1e9:.1f} GB"
-
-
-def ece_text(row: ResultRow) -> str:
-    """The expected calibration error of a run in percent; empty where it is not told."""
-    cell = row.calibration.get(ECE)
-    return "" if cell is None else Column(ECE, error=False).number(cell.mean)
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Seconds with three digits; empty for None.
-
-    Examples:
-        >>> seconds_text(3.4567), seconds_text(61.23), seconds_text(1234.5), seconds_text(None)
-        ('3.46', '61.2', '1234', '')
-    """
-    if seconds is None:
-        return ""
-    return f"{seconds:.{max(0, 3 - len(str(int(seconds))))}f}"
+    def describe_settings(self, longest: int = 80) -> str:
+        """The settings that are not the same in all rows, as ``encoder lstm, dropout 0.2``."""
+        return ", ".join(f"{name} {shown(str(value), longest)}" for name, value in self.settings.items())
 
 
 def left_out(variant: str) -> tuple[str, ...]:
@@ -235,7 +218,8 @@ class ResultTable:
         columns: The metrics, in the order of `metrics.evaluate`.
         rows: Runs with at least one finished seed. Those of one backbone stand together: the whole adapter, then the
             ablations, then the text alone; otherwise best first by the metric that selects epochs.
-        published: The method's own published seeds first, then other systems, best first.
+        published: The method's own published seeds first, then other systems, then further runs of its authors; best
+            first.
         pending: Runs without a finished seed.
         split: Whose results these are; published rows are of the test split alone.
     """
@@ -249,9 +233,14 @@ class ResultTable:
     split: str = "test"
 
     @property
-    def has_ece(self) -> bool:
-        """Whether a run tells its expected calibration error: classes do, numbers have none."""
-        return any(ECE in row.calibration for row in self.rows)
+    def comparable(self) -> tuple[PublishedRow, ...]:
+        """The published rows that have a metric of ours."""
+        return tuple(row for row in self.published if any(column.key in row.mean for column in self.columns))
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether a run tells how often it predicts exactly 0."""
+        return any(row.zeros is not None for row in self.rows)
 
     @property
     def runs(self) -> tuple[RunGroup, ...]:
@@ -259,37 +248,42 @@ class ResultTable:
         return (*(row.run for row in self.rows), *self.pending)
 
 
+_PUBLISHED_IN = {"iemocap": "classification"}
+"""Metrics of published rows, where they are not named as their dataset."""
+
+
 def tables(
-    runs: Iterable[RunGroup], classes: Mapping[str, ClassTable | None] | None = None, split: str = "test"
+    runs: Iterable[RunGroup], predicted: Mapping[str, Predicted] | None = None, split: str = "test"
 ) -> tuple[ResultTable, ...]:
     """One table a dataset and sort of metrics, in alphabetical order.
 
     Args:
         runs: From `runs.find`, for the same split.
-        classes: Path of a run, as text -> its scores a class.
+        predicted: Path of a run, as text -> what it predicted.
         split: Whose results are shown.
     """
     groups: dict[tuple[str, str], list[RunGroup]] = {}
     for run in runs:
         groups.setdefault((run.dataset, run.kind), []).append(run)
-    return tuple(_table(*key, groups[key], classes or {}, split) for key in sorted(groups))
+    return tuple(_table(*key, groups[key], predicted or {}, split) for key in sorted(groups))
 
 
 def _table(
-    dataset: str, kind: str, runs: Sequence[RunGroup], classes: Mapping[str, ClassTable | None], split: str
+    dataset: str, kind: str, runs: Sequence[RunGroup], predicted: Mapping[str, Predicted], split: str
 ) -> ResultTable:
     settings = _differing([run for run in runs if run.seeds])
     rows = [
         ResultRow(
             run,
             _cells([seed.scores(split) for seed in run.seeds]),
-            classes.get(str(run.path)),
+            predicted.get(str(run.path), NOTHING),
             settings=settings[str(run.path)],
             calibration=_cells([seed.calibration for seed in run.seeds]),
         )
         for run in runs
         if run.seeds
     ]
+    rows = [_with_zeros(row) for row in rows]
     keys = dict.fromkeys(key for row in rows for seed in row.run.seeds for key in seed.scores(split))
     columns = tuple(Column(key, key in metrics.errors(kind)) for key in keys)
     groups: dict[str, list[ResultRow]] = {}
@@ -309,8 +303,8 @@ def _table(
         best[row.run.backbone] = min(score(row), best.get(row.run.backbone, math.inf))
     rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
-    others = published(dataset) if dataset == kind and split == "test" else ()
-    others = tuple(sorted(others, key=lambda row: (not row.own, rank(row.mean.get(first)))))
+    others = published(dataset) if kind == _PUBLISHED_IN.get(dataset, dataset) and split == "test" else ()
+    others = tuple(sorted(others, key=lambda row: (not row.own, row.further, rank(row.mean.get(first)))))
     return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
 
 
@@ -341,61 +335,24 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
     return {path: {shown(name): settings[name] for name in differ} for path, settings in whole.items()}
 
 
-def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
-    """What is read, of how many clips of each split, and by which runs, where these are not all of the table's.
-
-    Examples:
-        >>> coverage_rows(ResultTable("meld", "meld", (), (), ()))
-        []
-    """
-    texts: dict[tuple[str, str], list[str]] = {}
-    for row in table.rows:
-        coverage = row.run.coverage or NOT_TOLD
-        for stream in (None, *coverage.streams) if coverage.splits else ():
-            parts = coverage.parts(stream)
-            text = f"{told(parts)}{f' {PARTIAL}' if is_low(parts) else ''}"
-            texts.setdefault((stream or "clips read", text), []).append(row.run.name)
-    every = len(table.rows)
-    return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in texts.items()]
+def _with_zeros(row: ResultRow) -> ResultRow:
+    """A row with its share of exact zeros, where there are two readings of 0 among its metrics."""
+    if not row.predicted.seeds or not {"Has0_acc_2", "Non0_acc_2"} <= row.cells.keys():
+        return row
+    shares, targets = row.predicted.zeros()
+    return replace(row, zeros=_cell(shares), zero_targets=targets)
 
 
-def marks(table: ResultTable) -> list[str]:
-    """What the marks in a table mean, as sentences."""
-    sentences = []
-    if any(row.partial for row in table.rows):
-        sentences.append(
-            f"{PARTIAL}: less than 90 % of a split was read, or had a stream: not to be compared with published rows."
-        )
-    untold = ", ".join(row.run.name for row in table.rows if row.run.coverage is None)
-    if untold:
-        sentences.append(f"An earlier version of mse trained {untold}, and did not keep of how many clips it is.")
-    if any(row.other_data for row in table.rows):
-        sentences.append(
-            "Rows with another number behind data are of other clips, splits, labels or texts: not to be compared."
-        )
-    read: dict[str, set[str]] = {}
-    for row in table.rows:
-        for stream in row.run.streams.values():
-            read.setdefault(stream, set()).add(row.run.data.get(stream, ""))
-    differing = ", ".join(stream for stream, digests in read.items() if len(digests - {""}) > 1)
-    if differing:
-        sentences.append(
-            f"Not all rows read the same features {differing}: of some clips they were made anew in between."
-        )
-    return sentences
+def _cell(values: Sequence[float]) -> Cell:
+    """Mean and deviation of values over seeds."""
+    if not all(map(math.isfinite, values)):
+        return Cell(math.nan)
+    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def _cells(seeds: Sequence[Mapping[str, float]]) -> dict[str, Cell]:
     """A metric that is missing in one of the seeds has no cell: its mean would be that of other seeds."""
-    common = [key for key in seeds[0] if all(key in seed for seed in seeds)]
-    cells = {}
-    for key in common:
-        values = [seed[key] for seed in seeds]
-        if not all(map(math.isfinite, values)):
-            cells[key] = Cell(math.nan)
-        else:
-            cells[key] = Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-    return cells
+    return {key: _cell([seed[key] for seed in seeds]) for key in seeds[0] if all(key in seed for seed in seeds)}
 
 
 def _best(rows: Sequence[ResultRow], columns: Sequence[Column]) -> list[ResultRow]:
@@ -447,6 +404,7 @@ def build(
     where: str | None = None,
     cache: Cache | None = None,
     draws: int = 0,
+    sort: str | None = None,
 ) -> Report:
     """Reads runs and sets them beside each other and the published numbers.
 
@@ -457,9 +415,11 @@ def build(
             no published ones, which are of all; None for all clips.
         cache: Where the datasets of the runs are, for `where`; None for the default.
         draws: Of a paired bootstrap of each row against the best one; 0 for none.
+        sort: What orders the runs of a table, see `sorted_by`; None for backbone and ablation.
 
     Raises:
-        UsageError: There is no run below any of the paths, no such split, or the condition cannot be used.
+        UsageError: There is no run below any of the paths, no such split, nothing of that name to sort by, or the
+            condition cannot be used.
     """
     if split not in {"valid", "test"}:
         raise UsageError(f"A report is of the split valid or test, not {shown(split)}.")
@@ -473,22 +433,71 @@ def build(
     selections = {} if where is None else select_all(listing.runs, where, cache)
     kept = {name: selection.kept for name, selection in selections.items()}
     runs = [rescored(run, split, kept[run.dataset]) if kept else run for run in listing.runs]
-    classes: dict[str, ClassTable | None] = {}
+    predicted: dict[str, Predicted] = {}
     for run in runs:
-        classes[str(run.path)], unread = class_table(run, split, kept.get(run.dataset))
+        predicted[str(run.path)], unread = read_predicted(run, split, kept.get(run.dataset))
         warnings += unread
-    built = tables(runs, classes, split)
+    built = tables(runs, predicted, split)
     if kept:
         built = tuple(replace(table, published=()) for table in built)
+    if sort is not None:
+        built = sorted_by(built, sort)
     if draws:
-        built = tuple(_compared(table, draws, warnings) for table in built)
+        built = tuple(_compared(table, draws, kept.get(table.dataset), warnings) for table in built)
     notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
     notes += [note for table in built for run in table.runs for note in _notes(run)]
     plain = {name: selection.to_plain() for name, selection in selections.items()}
     return Report(built, tuple(notes), tuple(warnings), plain)
 
 
-def _compared(table: ResultTable, draws: int, warnings: list[str]) -> ResultTable:
+SORTS: Mapping[str, Callable[[ResultRow], Any]] = {
+    "name": lambda row: row.run.name,
+    "created": lambda row: row.run.created,
+    "parameters": lambda row: row.run.trainable_parameters,
+    "seconds": lambda row: row.run.epoch_seconds,
+}
+"""What rows can be sorted by beside a metric: ascending, those that do not tell it last."""
+
+
+def sorted_by(tables: Sequence[ResultTable], key: str) -> tuple[ResultTable, ...]:
+    """Tables with their runs in another order; a table that has no such metric stays as it is.
+
+    Args:
+        tables: The tables.
+        key: A metric by its key or heading, best first; ``ECE``; or one of `SORTS`.
+
+    Raises:
+        UsageError: No table has such a metric.
+    """
+    wanted = key.casefold()
+    known = {name: name for table in tables for column in table.columns for name in (column.key, column.name)}
+    known |= {name: name for name in (ECE, *SORTS)}
+    if wanted not in {name.casefold() for name in known}:
+        keys = dict.fromkeys(column.key for table in tables for column in table.columns)
+        raise UsageError(
+            f"--sort {shown(key)}: no run has such a metric{did_you_mean(key, known)}; there are "
+            f"{', '.join([*keys, ECE, *SORTS])}."
+        )
+    return tuple(replace(table, rows=tuple(sorted(table.rows, key=_order_of(table, wanted)))) for table in tables)
+
+
+def _order_of(table: ResultTable, wanted: str) -> Callable[[ResultRow], tuple[bool, Any]]:
+    """The key by which the rows of a table are sorted: whether a row does not tell it, and what it tells."""
+    column = next((c for c in table.columns if wanted in {c.key.casefold(), c.name.casefold()}), None)
+
+    def order(row: ResultRow) -> tuple[bool, Any]:
+        if wanted in SORTS:
+            value = SORTS[wanted](row)
+            return value is None, 0 if value is None else value
+        cell = row.calibration.get(ECE) if column is None else row.cells.get(column.key)
+        if (wanted != ECE.casefold() and column is None) or cell is None or math.isnan(cell.mean):
+            return True, 0
+        return False, cell.mean if column is None or column.error else -cell.mean
+
+    return order
+
+
+def _compared(table: ResultTable, draws: int, only: Collection[str] | None, warnings: list[str]) -> ResultTable:
     """The table with each row compared with the best one on the same data, by the metric that chooses epochs."""
     first, higher = metrics.primary(table.kind)
     rows = []
@@ -498,26 +507,11 @@ def _compared(table: ResultTable, draws: int, warnings: list[str]) -> ResultTabl
         best = max(rivals, key=lambda one: one.cells[first].mean * (1 if higher else -1), default=row)
         if best is not row:
             try:
-                row = replace(row, comparison=compare(row.run, best.run, table.split, draws))  # noqa: PLW2901
+                row = replace(row, comparison=compare(row.run, best.run, table.split, draws, only=only))  # noqa: PLW2901
             except MseError as error:
                 warnings.append(str(error))
         rows.append(row)
     return replace(table, rows=tuple(rows))
-
-
-def comparison_lines(table: ResultTable) -> list[str]:
-    """The comparisons of a table, a sentence a row."""
-    lines = []
-    for row in table.rows:
-        found = row.comparison
-        if found is not None:
-            column = Column(found.metric, found.metric in metrics.errors(table.kind))
-            low, high = (column.number(value) for value in (found.low, found.high))
-            lines.append(
-                f"{row.run.name} against {found.against}: {column.name} {column.number(found.difference)} "
-                f"(95 % from {low} to {high}, p = {found.p:.3f}, paired bootstrap over {found.clips:,} clips)"
-            )
-    return lines
 
 
 def _notes(run: RunGroup) -> list[str]:

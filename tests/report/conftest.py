@@ -55,19 +55,28 @@ class RunFolders:
         return place
 
     @staticmethod
-    def predictions(place: Path, targets, predictions, split="test") -> None:
+    def predictions(place: Path, targets, predictions, split="test", *, clips=None, probabilities=None) -> None:
         """predictions.parquet of a seed; one more clip stands in the train split."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         rows = {
-            "clip": [f"{split}/{i}" for i in range(len(targets))] + ["train/0"],
+            "clip": [*(clips or (f"{split}/{i}" for i in range(len(targets)))), "train/0"],
             "split": [split] * len(targets) + ["train"],
             "target": [*targets, targets[0]],
             "prediction": [*predictions, targets[0]],
-            "probabilities": [[0.5, 0.5]] * (len(targets) + 1),
+            "probabilities": [*(probabilities or [[0.5, 0.5]] * len(targets)), [0.5, 0.5]],
         }
         pq.write_table(pa.table(rows), place / "predictions.parquet")
+
+    @staticmethod
+    def epochs(place: Path, losses, scores) -> None:
+        """metrics.jsonl and environment.json of a seed; the last line is cut, as a kill leaves it."""
+        lines = [json.dumps({"epoch": n, "loss": loss, "valid": scores[n - 1]}) for n, loss in enumerate(losses, 1)]
+        (place / "metrics.jsonl").write_text("\n".join([*lines, '{"epoch": 99, "lo']))
+        (place / "environment.json").write_text(
+            json.dumps({"python": "3.11", "packages": {"torch": "2.6", "h5py": None}})
+        )
 
 
 @pytest.fixture

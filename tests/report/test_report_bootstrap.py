@@ -62,3 +62,13 @@ def test_runs_without_predictions_are_told_and_not_compared(folders):
     folders.add("bare", seeds=[{"acc": 0.1, "weight_F1": 0.1}])
     report = build([folders.root], draws=5)
     assert any("bare, seed 1: predictions.parquet cannot be read" in one for one in report.warnings)
+
+
+def test_only_the_clips_that_meet_a_condition_are_compared(folders):
+    run(folders, "good", 2), run(folders, "bad", 40)
+    report = build([folders.root])
+    good, bad = (row.run for row in report.tables[0].rows)
+    kept = {f"test/{n}" for n in range(41, 60)}
+    found = compare(bad, good, "test", 20, only=kept)
+    assert found.clips == 19
+    assert found.difference > -0.1 > compare(bad, good, "test", 20).difference

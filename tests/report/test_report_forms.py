@@ -46,7 +46,7 @@ def test_the_terminal_shows_runs_above_published_rows_with_percent_and_direction
     assert "published (authors)" in theirs
     assert theirs.endswith("5  66.23 ± 1.22  65.13 ± 1.15")
     assert lines.index(full) < lines.index(text) < lines.index(theirs)
-    assert "3 more published rows in Markdown and JSON" in terminal(meld)
+    assert "10 more published rows in Markdown and JSON" in terminal(meld)
 
 
 def test_decimal_points_stand_below_each_other(meld):
