@@ -23,6 +23,7 @@ from mse_pipeline.cli import (
     recipes,
     report,
     train,
+    ui,
 )
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command("predict")(predict.command)
 app.command("report")(report.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
+app.command("ui")(ui.command)
 app.command("inspect")(inspect.command)
 app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
