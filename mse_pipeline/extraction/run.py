@@ -93,6 +93,12 @@ class ExtractionProgress(Protocol):
     def begin(self, total: int) -> None:
         """`total` clips will be processed."""
 
+    def pace(self, clips: int, seconds: float, left: float) -> None:
+        """`clips` more were worked on, of about `seconds` of media; such of `left` seconds are still to be worked on.
+
+        Clips without a file, and those whose file turned out to be the one that is in the cache, cost no time.
+        """
+
     def advance(self, clips: int, failed: int) -> None:
         """`clips` more clips are done; `failed` of them lack a stream."""
 
@@ -452,10 +458,16 @@ def task_of(
 
 def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> set[tuple[str, str]]:
     """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
+    costs = {one.clip.id: one.cost for one in todo}
+    left = sum(costs.values())
     progress.begin(len(todo))
+    progress.pace(0, 0.0, left)
     made = set()
     try:
         for outcomes in dispatch(todo, task, where):
+            left = max(0.0, left - sum(costs[outcome.clip] for outcome in outcomes))
+            worked = [costs[outcome.clip] for outcome in outcomes if outcome.worked_on]
+            progress.pace(len(worked), sum(worked), left)
             rows = [row for outcome in outcomes for row in outcome.rows]
             made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
             progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
