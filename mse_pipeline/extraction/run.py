@@ -19,7 +19,7 @@ from mse_pipeline.clip import DEFECT_CODES, Clip, Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
@@ -245,7 +245,8 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
     strangers = [stream for stream in only if stream not in recipe.streams]
     if strangers:
         raise UsageError(
-            f"The recipe {recipe.name} has no stream {strangers[0]!r}; it has {', '.join(recipe.streams)}."
+            f"The recipe {recipe.name} has no stream {strangers[0]!r}{did_you_mean(strangers[0], recipe.streams)}; it "
+            f"has {', '.join(recipe.streams)}."
         )
     specs = []
     for stream, settings in recipe.streams.items():
