@@ -4,8 +4,8 @@ import pytest
 
 from mse_pipeline import corpora, metrics, recipe, store
 from mse_pipeline.backbones import devices, registry
-from mse_pipeline.clip import Clip, Split
 from mse_pipeline.cli.evaluate import parse_split
+from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import did_you_mean
 from mse_pipeline.extraction.run import stream_specs
 from mse_pipeline.extractors.registry import create

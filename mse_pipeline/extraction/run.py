@@ -29,6 +29,7 @@ from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.trial import require_fit
 from mse_pipeline.extractors.visual.onnx import contents
 from mse_pipeline.media.fetching import remove_abandoned
+from mse_pipeline.places import is_local
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.cache import Cache
@@ -392,7 +393,7 @@ def _register(
         "labels": [str(path) for path in corpus.sources],
         "expected": {str(split): count for split, count in corpus.expected.items()},
         "notes": list(corpus.notes),
-        "media_root": str(corpus.media_folder),
+        "media_root": str(corpus.media_folder.absolute() if is_local(corpus.media_folder) else corpus.media_folder),
         **_of_texts(recipe),
         **origin,
     }

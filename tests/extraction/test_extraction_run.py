@@ -257,3 +257,10 @@ def test_clips_without_a_file_and_clips_in_the_cache_do_not_count_as_work(corpus
     (root / "media" / "clip0.wav").touch()  # another time, the same content
     extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), again)
     assert sum(clips for clips, _, _ in again.paces) == 1
+
+
+def test_the_folder_of_the_media_is_kept_as_it_is_found_from_anywhere(corpus, recipe, run, tmp_path, monkeypatch):
+    corpus(2)
+    monkeypatch.chdir(tmp_path)
+    run(recipe(), "corpus")
+    assert store.open(tmp_path / "cache")["mine"].manifest.source["media_root"] == str(tmp_path / "corpus")
