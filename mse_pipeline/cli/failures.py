@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mse_pipeline.cli.output import emit_json, printable, settings, stdout
+from mse_pipeline.places import require_parent
 from mse_pipeline.store.storage import aside
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def show_failures(dataset: Dataset, limit: int, table: Path | None) -> None:
     failed = [row for stream in dataset for row in dataset.rows(stream) if row.status == "failed"]
     groups = grouped(failed)
     if table is not None:
+        require_parent(table)
         with aside(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(_KEYS)

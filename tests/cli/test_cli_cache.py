@@ -305,7 +305,10 @@ def test_as_many_examples_are_shown_as_are_asked_for(mse, failed, limit, count):
 
 def test_all_failures_go_into_a_table(mse, failed, tmp_path):
     path = tmp_path / "new" / "failures.csv"
-    told = mse("cache", "show", "mine", "--failures", "--csv", path, "--cache", failed, "--json").json
+    arguments = ("cache", "show", "mine", "--failures", "--csv", path, "--cache", failed)
+    assert f"There is no folder {path.parent} to write failures.csv into" in mse(*arguments).err
+    path.parent.mkdir()
+    told = mse(*arguments, "--json").json
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows == told["failures"]
