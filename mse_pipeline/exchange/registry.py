@@ -75,6 +75,12 @@ FORMATS: dict[str, Format] = {
         suffix="",
         loses="which values are defined (0 where not)",
     ),
+    "hf": Format(
+        "Folder of Parquet files with a card, as the Hugging Face hub holds datasets",
+        writer="hugging_face:write",
+        suffix="",
+    ),
+    "webdataset": Format("Tar files as WebDataset reads them", writer="webdataset:write", suffix=""),
 }
 """The formats that most need. The rarer ones of this package are added as those of others are, by entry points."""
 
