@@ -52,11 +52,16 @@ class ClipError(MseError):
         return type(self), (self.code, str(self))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, sentence: bool = False) -> str:
     """The end of an error about an unknown name: the nearest known one, or nothing if none is near.
 
     A usual word in place of ours counts as near, as audio for acoustic, and so does a name without what stands before
     its dot or slash.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+        sentence: Whether it is a sentence of its own, after a full stop.
 
     Examples:
         >>> "unknown key" + did_you_mean("learning_rat", ["epochs", "learning_rate"])
@@ -70,11 +75,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     asked = name.lower()
     head, dot, rest = asked.partition(".")
     ours = f"{_OURS.get(head, head)}{dot}{rest}"
-    if ours in by_lower:
-        return f"; did you mean {by_lower[ours]}?"
     ends = [candidate for candidate in by_lower if asked and candidate.endswith((f".{asked}", f"/{asked}"))]
-    near = ends or get_close_matches(asked, by_lower, n=1, cutoff=0.6) or get_close_matches(ours, by_lower, n=1)
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+    near = [ours] if ours in by_lower else ends or get_close_matches(asked, by_lower, n=1, cutoff=0.6)
+    near = near or get_close_matches(ours, by_lower, n=1)
+    if not near:
+        return ""
+    return f"{' Did' if sentence else '; did'} you mean {by_lower[near[0]]}?"
 
 
 _OURS = {

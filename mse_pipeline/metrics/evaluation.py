@@ -423,8 +423,8 @@ def _label_range(dataset: str) -> tuple[float, float] | None:
     bounds = _RANGE.fullmatch(dataset)
     if bounds is None:
         names = [*_known(), "regression", "regression(low, high)"]
-        near = did_you_mean(dataset, names)
-        raise ValueError(f"No metrics are known for {dataset!r}{near}; there are {', '.join(names)}.")
+        near = did_you_mean(dataset, names, sentence=True)
+        raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(names)}.{near}")
     try:
         low, high = float(bounds[1]), float(bounds[2])
     except ValueError:

@@ -55,8 +55,8 @@ class Cache(Mapping[str, Dataset]):
     def __getitem__(self, name: str) -> Dataset:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not (self.path / name / "dataset.json").is_file():
             names = list(self)
-            hint = did_you_mean(str(name), names) or f"; it holds {', '.join(names) or 'nothing yet'}."
-            raise DatasetMissing(f"There is no dataset {name!r} in the cache {self.path}{hint}")
+            hint = did_you_mean(str(name), names, sentence=True) or f" It holds: {', '.join(names) or 'nothing yet'}."
+            raise DatasetMissing(f"There is no dataset {name!r} in the cache {self.path}.{hint}")
         return Dataset(self.path / name)
 
     def __iter__(self) -> Iterator[str]:
@@ -70,7 +70,9 @@ class Cache(Mapping[str, Dataset]):
             lines = [f"  {name}: {dataset.clip_count():,} clips; {_streams(dataset)}" for name, dataset in self.items()]
         except (MseError, OSError) as error:  # what is damaged can be looked at, too
             return f"The cache {self.path}: {error}"
-        return "\n".join([f"The cache {self.path}: {len(lines)} datasets", *lines])
+        return "\n".join(
+            [f"The cache {self.path}: {len(lines)} {'dataset' if len(lines) == 1 else 'datasets'}", *lines]
+        )
 
     def create(
         self,

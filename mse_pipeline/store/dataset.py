@@ -304,8 +304,8 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         try:
             return self.manifest.streams[stream]
         except KeyError:
-            hint = did_you_mean(str(stream), self) or f"; it has {', '.join(self) or 'none yet'}."
-            raise StreamMissing(f"The dataset {self.name} has no stream {stream!r}{hint}") from None
+            hint = did_you_mean(str(stream), self, sentence=True) or f" It has: {', '.join(self) or 'none yet'}."
+            raise StreamMissing(f"The dataset {self.name} has no stream {stream!r}.{hint}") from None
 
 
 def _read_identity(path: Path) -> Mapping[str, Any]:

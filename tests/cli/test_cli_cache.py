@@ -140,7 +140,7 @@ def test_the_table_of_a_wide_stream_has_what_is_worth_a_look(mse, voices):
         (("--statistics", "--failures"), "ask for one of them"),
         (("--csv", "failures.csv"), "--csv is of --failures; add that"),
         (("--stream", "visual.wide"), "--stream is of --statistics"),
-        (("--statistics", "--stream", "visual.wode"), "did you mean visual.wide?"),
+        (("--statistics", "--stream", "visual.wode"), "Did you mean visual.wide?"),
     ],
 )
 def test_statistics_that_cannot_be_told_are_refused(mse, voices, arguments, told):
@@ -247,7 +247,7 @@ def test_beside_a_run_repair_is_refused_and_verify_is_not(mse, cache):
 def test_a_dataset_that_is_not_there_is_told(mse, cache):
     result = mse("cache", "compact", "mime", "--cache", cache)
     assert result.code == 2
-    assert "did you mean mine?" in result.err
+    assert "Did you mean mine?" in result.err
 
 
 STREAMS = ("acoustic.x", "visual.y")

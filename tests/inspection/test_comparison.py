@@ -285,7 +285,7 @@ def test_the_command_reads_files_of_other_projects(mse: Any, cache: Any, tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine/acoustic.one", "mine/acoustic.on"], "has no stream 'acoustic.on'; did you mean acoustic.one?"),
+        (["mine/acoustic.one", "mine/acoustic.on"], "has no stream 'acoustic.on'. Did you mean acoustic.one?"),
         (["mine/acoustic.one", "min/acoustic.one"], "There is no dataset 'min'"),
         (["mine", "mine/acoustic.one"], "'mine' names no stream: write DATASET/STREAM"),
         (["mine/acoustic.one", "mine/acoustic.one@v9"], "has no version 'v9'"),

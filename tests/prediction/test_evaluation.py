@@ -161,7 +161,7 @@ def test_other_settings_of_the_extractor_are_named_one_by_one(heard, changed):
         (("--seed", "first"), "--seed is a number or all"),
         (("--decoding", "greedily"), "did you mean greedy?"),
         (("--decoding", "median"), "is for numbers"),
-        (("--dataset", "toness"), "did you mean tones?"),
+        (("--dataset", "toness"), "Did you mean tones?"),
         (("--out", "p.xlsx"), "are written as .parquet, .csv, .jsonl"),
     ],
 )

@@ -51,7 +51,7 @@ def cache(tmp_path):
 
 def test_cache_dataset_stream_and_features_say_what_they_are_when_printed(cache, tmp_path):
     dataset = cache["meld"]
-    told = f"The cache {tmp_path}: 1 datasets\n  meld: 2 clips; acoustic.egemaps"
+    told = f"The cache {tmp_path}: 1 dataset\n  meld: 2 clips; acoustic.egemaps"
     assert (repr(cache), str(cache)) == (told, told)
     assert repr(dataset) == (
         f"The dataset meld in {tmp_path}: 2 clips (1 train, 1 test)\n  acoustic.egemaps: 1 clips, clock none"
@@ -70,11 +70,11 @@ def test_what_is_damaged_can_be_printed(cache):
 @pytest.mark.parametrize(
     ("look", "told"),
     [
-        (lambda cache: cache["MELD"], "did you mean meld?"),
-        (lambda cache: cache["iemocap"], "it holds meld."),
-        (lambda cache: cache["meld"]["audio.egemaps"], "did you mean acoustic.egemaps?"),
-        (lambda cache: cache["meld"]["egemaps"], "did you mean acoustic.egemaps?"),
-        (lambda cache: cache["meld"].native("acoustic.egemap"), "did you mean acoustic.egemaps?"),
+        (lambda cache: cache["MELD"], "Did you mean meld?"),
+        (lambda cache: cache["iemocap"], "It holds: meld."),
+        (lambda cache: cache["meld"]["audio.egemaps"], "Did you mean acoustic.egemaps?"),
+        (lambda cache: cache["meld"]["egemaps"], "Did you mean acoustic.egemaps?"),
+        (lambda cache: cache["meld"].native("acoustic.egemap"), "Did you mean acoustic.egemaps?"),
         (lambda cache: cache["meld"]["acoustic.egemaps"]["train/dia0_ut0"], "did you mean train/dia0_utt0?"),
         (lambda cache: cache["meld"].native("acoustic.egemaps")["dia0_utt0"], "did you mean train/dia0_utt0?"),
         (lambda cache: cache["meld"]["acoustic.egemaps"].length("x"), "it has 1 clips, as train/dia0_utt0."),
