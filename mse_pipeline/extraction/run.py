@@ -180,6 +180,7 @@ def extract_corpus(
             said = functools.partial(_said, recipe, dataset, specs)
             made: set[tuple[str, str]] = set()
             processed: set[str] = set()
+            worked: set[str] = set()
             # One task for all passes, so that processes with the models loaded stay.
             task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
             for part in passes(specs, heard):
@@ -191,7 +192,9 @@ def extract_corpus(
                     todo = plan(said(clips), part, retry_failed=options.retry_failed)
                 if todo:
                     export_networks(specs, options, progress)
-                made |= work(todo, task, options.where, progress)
+                done = work(todo, task, options.where, progress)
+                made |= done.made
+                worked |= done.worked_on
                 processed |= {one.clip.id for one in todo}
             dataset.set_clips(said(corpus.clips))
             # The share that ends last finds nothing missing, and packs for all.
@@ -215,6 +218,7 @@ def extract_corpus(
         expected={str(split): count for split, count in corpus.expected.items()},
         asked=len(wanted),
         processed=len(processed),
+        worked_on=len(worked),
         streams={stream: count_stream(stream_rows, made) for stream, stream_rows in rows.items()},
         failed_clips=len({row.clip for row in failures} & wanted),
         remarks=dict(
@@ -458,24 +462,38 @@ def task_of(
     )
 
 
-def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> set[tuple[str, str]]:
-    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
+@dataclass(frozen=True)
+class Done:
+    """What became of a run's clips.
+
+    Attributes:
+        made: Clip and stream of what was made.
+        worked_on: The clips whose media was read.
+    """
+
+    made: set[tuple[str, str]] = field(default_factory=set)
+    worked_on: set[str] = field(default_factory=set)
+
+
+def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> Done:
+    """Have clips processed by a run that has begun."""
     costs = {one.clip.id: one.cost for one in todo}
     left = sum(costs.values())
     progress.begin(len(todo))
     progress.pace(0, 0.0, left)
-    made = set()
+    done = Done()
     try:
         for outcomes in dispatch(todo, task, where):
             left = max(0.0, left - sum(costs[outcome.clip] for outcome in outcomes))
-            worked = [costs[outcome.clip] for outcome in outcomes if outcome.worked_on]
-            progress.pace(len(worked), sum(worked), left)
+            worked = {outcome.clip: costs[outcome.clip] for outcome in outcomes if outcome.worked_on}
+            progress.pace(len(worked), sum(worked.values()), left)
+            done.worked_on.update(worked)
             rows = [row for outcome in outcomes for row in outcome.rows]
-            made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
+            done.made.update((row.clip, row.stream) for row in rows if row.status == "done")
             progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
     finally:
         remove_abandoned()
-    return made
+    return done
 
 
 def pack(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from mse_pipeline import adapter
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
-from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.errors import UsageError
 from mse_pipeline.metrics.coverage import NOT_TOLD, Coverage
 from mse_pipeline.prediction.dropping import SHARES, TEXT, Drop, Without, read_modalities, require_read, without_text
 from mse_pipeline.prediction.remaking import load_backbone
@@ -79,8 +79,7 @@ def require_same(stored: StoredTraining, dataset: Dataset) -> list[str]:
 def _compare(stream: StreamAbout, dataset: Dataset) -> tuple[list[str], list[str]]:
     """What differs in one stream, and what should be known of it."""
     if stream.name not in dataset.manifest.streams:
-        near = did_you_mean(stream.name, dataset) or f"; it has {', '.join(dataset) or 'none'}"
-        return [f"{stream.name}: the dataset has no such stream{near}"], []
+        return [f"{stream.name}: the dataset has no such stream; it has {', '.join(dataset) or 'none'}"], []
     problems = _identity(stream, dataset)
     entry = dataset.manifest.streams[stream.name]
     clock = differences(stream.alignment.model_dump(mode="json"), dict(entry.alignment))

@@ -249,7 +249,8 @@ def test_clips_without_a_file_and_clips_in_the_cache_do_not_count_as_work(corpus
     missing = root / "media" / "clip2.wav"
     missing.rename(tmp_path / "away")
     first, again = Told(), Told()
-    extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), first)
+    summary = extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), first)
+    assert (summary.processed, summary.worked_on) == (3, 2)
     assert sum(clips for clips, _, _ in first.paces) == 2
     assert first.paces[0][2] == pytest.approx(sum(seconds for _, seconds, _ in first.paces))  # of the missing: nothing
     assert first.paces[-1][2] == 0.0
