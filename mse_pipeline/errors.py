@@ -52,18 +52,44 @@ class ClipError(MseError):
         return type(self), (self.code, str(self))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, sentence: bool = False) -> str:
     """The end of an error about an unknown name: the nearest known one, or nothing if none is near.
+
+    A usual word in place of ours counts as near, as audio for acoustic, and so does a name without what stands before
+    its dot or slash.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+        sentence: Whether it is a sentence of its own, after a full stop.
 
     Examples:
         >>> "unknown key" + did_you_mean("learning_rat", ["epochs", "learning_rate"])
         'unknown key; did you mean learning_rate?'
+        >>> did_you_mean("audio", ["acoustic", "visual"]), did_you_mean("mtcnn", ["acoustic.egemaps", "visual.mtcnn"])
+        ('; did you mean acoustic?', '; did you mean visual.mtcnn?')
         >>> did_you_mean("xyz", ["epochs"])
         ''
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    nearest = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[nearest[0]]}?" if nearest else ""
+    asked = name.lower()
+    head, dot, rest = asked.partition(".")
+    ours = f"{_OURS.get(head, head)}{dot}{rest}"
+    ends = [candidate for candidate in by_lower if asked and candidate.endswith((f".{asked}", f"/{asked}"))]
+    near = [ours] if ours in by_lower else ends or get_close_matches(asked, by_lower, n=1, cutoff=0.6)
+    near = near or get_close_matches(ours, by_lower, n=1)
+    if not near:
+        return ""
+    return f"{' Did' if sentence else '; did'} you mean {by_lower[near[0]]}?"
+
+
+_OURS = {
+    **dict.fromkeys(("audio", "sound", "speech", "voice"), "acoustic"),
+    **dict.fromkeys(("video", "vision", "image", "face", "faces"), "visual"),
+    **dict.fromkeys(("language", "words", "transcript", "transcripts"), "text"),
+    **dict.fromkeys(("dev", "val", "validation"), "valid"),
+}
+"""Usual words for what this package calls otherwise: modalities and splits."""
 
 
 _GOES_ON = "The results so far are kept; the same command continues from there."

@@ -61,6 +61,16 @@ def place(where: str | os.PathLike[str]) -> Path:
     return cast(Path, path)
 
 
+def require_parent(path: Path) -> None:
+    """Refuse a file or folder to be written whose own folder is not there: a slip of the pen makes no folders.
+
+    Raises:
+        UsageError: The folder is not there.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent} to write {path.name} into. Make it, or give another path.")
+
+
 def is_local(path: Path) -> bool:
     """Whether a path is of this machine's file system, where there are links, and files that libraries open by name."""
     return isinstance(path, Path)

@@ -15,4 +15,4 @@ class Silent:
     def _nothing(self, *given: Any, **named: Any) -> None:
         """Say nothing."""
 
-    stage = begin = advance = rate = step = epoch = _nothing
+    stage = begin = pace = advance = rate = step = epoch = _nothing

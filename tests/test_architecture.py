@@ -46,8 +46,11 @@ BELOW = {
     "checking": FOUNDATION | {"child_process", "recipe", "media", "store", "corpora", "extractors"},
     "inspection": FOUNDATION | {"media", "store", "alignment"},
     "sample": FOUNDATION | {"store"},
+    "citing": FOUNDATION,
+    "selftest": FOUNDATION | {"recipe", "media", "store", "corpora", "extractors", "extraction"},
     "doctor": FOUNDATION | {"store", "extractors"},
 }
+BELOW["ui"] = FOUNDATION | {"store", "prediction", "report", "inspection"}
 BELOW["cli"] = set(BELOW)
 HEAVY = {
     "torch",

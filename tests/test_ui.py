@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import urllib.error
 import urllib.request
 
 import pytest
 
-from mse_pipeline import store
+from mse_pipeline import sample, store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
-from mse_pipeline.ui import MOST_CLIPS, Places, clip_ids, clip_page, media_root, predictions
+from mse_pipeline.ui import MOST_CLIPS, Places, clip_ids, clip_page, media_root, predictions, serve
+from tests.cli.conftest import mse  # noqa: F401 - a fixture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '<script>alert(1)</script> & "quotes" \u202eאבג 😀'
@@ -88,26 +91,79 @@ def test_predictions_of_a_run_are_listed_with_class_names(trained):
     assert len(wrong) == sum(row[2] != row[3] for row in rows)
 
 
-def test_the_page_is_served_on_loopback_and_gives_no_other_files(places):
+@pytest.fixture
+def served(places):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'mse-pipeline[ui]'")
-    from mse_pipeline.ui import serve
-
     page, address = serve(places)
+    yield address
+    page.close()
+
+
+def test_the_page_is_served_on_loopback_and_gives_no_other_files(served, places):
+    assert served.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(served) as answer:
+        assert "fonts.googleapis" not in answer.read().decode()
+    for path in ("/etc/passwd", str(places.cache.path / "mine/dataset.json")):
+        with pytest.raises(urllib.error.HTTPError, match="40"):
+            urllib.request.urlopen(f"{served}gradio_api/file={path}")
+    client = pytest.importorskip("gradio_client").Client(served, verbose=False)
+    client.predict("mine", "all", "", False, api_name="/clips")
+    with pytest.raises(Exception, match=r"exception|list of choices"):
+        client.predict("../runs", "train/0", api_name="/clip")
+    assert "iframe" in client.predict("mine", "train/0", api_name="/clip")
+
+
+def asked(address, data):
+    """What the server answers to a request that no page of ours would make."""
+    body = json.dumps({"data": data}).encode()
+    request = urllib.request.Request(f"{address}gradio_api/call/predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{address}gradio_api/call/predict/{event}") as answer:
+        return answer.read().decode()
+
+
+def test_a_file_of_this_machine_is_not_predicted_for_a_stranger(served, capfd):
+    assert "Choose a file" in asked(served, [None, None, None, ""]) or "Choose a run" in asked(served, [None] * 4)
+    answer = asked(served, [None, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, None, ""])
+    assert "Choose" not in answer  # it did not come so far
+    assert "InvalidPathError" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_clip_is_looked_at_and_a_new_one_predicted_in_a_browser(mse, tmp_path, monkeypatch, shared):  # noqa: F811
+    pytest.importorskip("gradio", reason="needs gradio: pip install 'mse-pipeline[ui]'")
+    driver = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium on the path")
+    monkeypatch.chdir(tmp_path)
+    sample.build(tmp_path / "data/sample", clips_per_emotion=(1, 1, 1), workers=1)
+    assert mse("extract", "sample", "--streams", "acoustic.egemaps", "--workers", 1).code == 0
+    assert mse("train", "--backbone", "tiny", "--seed", 1, "--epochs", 1).code == 0
+    page, address = serve(Places(store.open(tmp_path / "cache"), tmp_path / "runs"))
+    strangers, errors = [], []
     try:
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(address) as answer:
-            text = answer.read().decode()
-        assert "fonts.googleapis" not in text
-        for path in ("/etc/passwd", str(places.cache.path / "mine/dataset.json")):
-            with pytest.raises(urllib.error.HTTPError, match="40"):
-                urllib.request.urlopen(f"{address}gradio_api/file={path}")
-        client = pytest.importorskip("gradio_client").Client(address, verbose=False)
-        client.predict("mine", "all", "", False, api_name="/clips")
-        with pytest.raises(Exception, match=r"exception|list of choices"):
-            client.predict("../runs", "train/0", api_name="/clip")
-        assert "iframe" in client.predict("mine", "train/0", api_name="/clip")
-        stolen = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-        with pytest.raises(Exception, match=r"exception|path|Choose a run"):
-            client.predict(None, stolen, None, "", api_name="/predict")
+        with driver.sync_playwright() as engine:
+            browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            tab = browser.new_page()
+            tab.set_default_timeout(60_000)
+            tab.on("request", lambda asked: strangers.append(asked.url) if address not in asked.url else None)
+            tab.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+            tab.goto(address)
+            frame = tab.frame_locator("iframe")
+            frame.get_by_text("train/dia0_utt0").first.wait_for()
+            assert frame.locator("img").count() >= 2  # frames, and the time line
+            tab.get_by_role("tab", name="Predict").click()
+            tab.locator("input[type=file]:visible, [data-testid=file-upload]").first.set_input_files(
+                str(next((shared / "data/grid").glob("*.mpg")))
+            )
+            tab.get_by_text(".mpg").first.wait_for()
+            tab.get_by_role("button", name="Predict").click()
+            tab.get_by_text("%").first.wait_for()
+            shown = tab.get_by_test_id("label-output-value").inner_text()
+            browser.close()
     finally:
         page.close()
+    assert shown in store.open(tmp_path / "cache")["sample"].manifest.task.classes
+    assert not [url for url in strangers if not url.startswith(("data:", "blob:"))]
+    assert not errors

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mse_pipeline.errors import UsageError
+from mse_pipeline.errors import UsageError, did_you_mean
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Number formats that a backbone can be loaded in."""
@@ -24,7 +24,7 @@ def number_format(name: str) -> torch.dtype:
         UsageError: It is none of `DTYPES`.
     """
     if name not in DTYPES:
-        raise UsageError(f"Number format {name!r} is none of {', '.join(DTYPES)}.")
+        raise UsageError(f"Number format {name!r} is none of {', '.join(DTYPES)}{did_you_mean(name, DTYPES) or '.'}")
     return DTYPES[name]
 
 
@@ -36,7 +36,8 @@ def device(name: str) -> torch.device:
     """
     match = _DEVICE.fullmatch(name)
     if match is None:
-        raise UsageError(f"Device {name!r} is none of cpu, cuda, cuda:N and mps.")
+        near = did_you_mean(name, ("cpu", "cuda", "mps")) or "."
+        raise UsageError(f"Device {name!r} is none of cpu, cuda, cuda:N and mps{near}")
     kind, index = match[1], int(match[2] or 0)
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("Device mps needs a Mac with Apple silicon: take --device cpu.")
@@ -52,6 +53,17 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def require_quantization(name: str | None) -> None:
+    """Refuse a name of a quantization that there is not.
+
+    Raises:
+        UsageError: It is none of `QUANTIZATIONS`.
+    """
+    if name is not None and name not in QUANTIZATIONS:
+        near = did_you_mean(name, QUANTIZATIONS) or "."
+        raise UsageError(f"Quantization {name!r} is none of {', '.join(QUANTIZATIONS)}{near}")
+
+
 def quantization_config(name: str | None, where: torch.device, dtype: torch.dtype) -> Any:
     """How transformers is to squeeze the weights: bitsandbytes, 4 bits (NF4) or 8; None for not at all.
 
@@ -63,10 +75,9 @@ def quantization_config(name: str | None, where: torch.device, dtype: torch.dtyp
     Raises:
         UsageError: It is another name, the device is no GPU, or a package is missing.
     """
+    require_quantization(name)
     if name is None:
         return None
-    if name not in QUANTIZATIONS:
-        raise UsageError(f"Quantization {name!r} is none of {', '.join(QUANTIZATIONS)}.")
     if where.type != "cuda":
         raise UsageError(f"Quantization {name} needs a CUDA GPU, and the device is {where}: give --device cuda.")
     missing = [package for package in ("bitsandbytes", "accelerate") if find_spec(package) is None]

@@ -33,8 +33,8 @@ from mse_pipeline.backbones.checkpoint import (
     require_whole,
     unsafe_sentence,
 )
-from mse_pipeline.backbones.devices import QUANTIZATIONS, number_format, quantization_config
 from mse_pipeline.backbones.devices import device as find_device
+from mse_pipeline.backbones.devices import number_format, quantization_config, require_quantization
 from mse_pipeline.backbones.original import LAYOUTS
 from mse_pipeline.backbones.original.layout import ConfigSection
 from mse_pipeline.errors import MseError, UsageError
@@ -355,8 +355,7 @@ def outline(
         (device(type='meta'), torch.float16, 492160)
     """
     numbers = number_format(dtype)
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise UsageError(f"Quantization {quantization!r} is none of {', '.join(QUANTIZATIONS)}.")
+    require_quantization(quantization)
     name = str(name_or_path)
     place = locate(name, revision, tokenizer_only=True)
     stored_as: str | None = None

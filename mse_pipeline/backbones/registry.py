@@ -310,10 +310,10 @@ def unknown_sentence(asked: str, last: str) -> str:
         asked: What the user called it.
         last: What else it is not, as in ``nor a repository of the hub``.
     """
-    near = nearest(asked) or tuple(entry.name for entry in ENTRIES)
-    return (
-        f"Backbone {asked!r} is neither a short name nor a folder, {last}: take one of {', '.join(near)}, or a folder."
-    )
+    near = nearest(asked)
+    names = ", ".join(near or (entry.name for entry in ENTRIES))
+    sentence = f"Backbone {asked!r} is neither a short name nor a folder, {last}: take one of {names}, or a folder."
+    return f"{sentence} Did you mean {near[0]}?" if near else sentence
 
 
 def _or_nearest(asked: str) -> str:

@@ -11,6 +11,7 @@ from mse_pipeline.cli import (
     adapters,
     backbones,
     cache,
+    cite,
     datasets,
     demo,
     doctor,
@@ -22,9 +23,11 @@ from mse_pipeline.cli import (
     predict,
     recipes,
     report,
+    selftest,
     train,
     ui,
 )
+from mse_pipeline.cli.examples import add_examples
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +45,8 @@ app.command("report")(report.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.command("ui")(ui.command)
+app.command("selftest")(selftest.command)
+app.command("cite")(cite.command)
 app.command("inspect")(inspect.command)
 app.command("import")(exchange.bring)
 app.command("export")(exchange.export)
@@ -51,6 +56,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(extractors.app, name="extractors")
+add_examples(app)
 
 
 def _version(asked: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,8 +68,19 @@ def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: 
 def show(
     dataset: Annotated[str, typer.Argument(help="Name of a dataset in the cache.")],
     failures: Annotated[
-        bool, typer.Option("--failures", help="List each failed clip and stream with its reason.")
+        bool, typer.Option("--failures", help="List what failed by its reason, with examples of each.")
     ] = False,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Of --failures: the most examples of a reason; 0 for all. --json has all.")
+    ] = 3,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of --failures: write each failed clip and stream with its reason into this file.",
+            show_default=False,
+        ),
+    ] = None,
     versions: Annotated[
         bool,
         typer.Option("--versions", help="List each stream's versions, and what the earlier ones were made with."),
@@ -101,6 +113,7 @@ def show(
     from rich.markup import escape
     from rich.table import Table
 
+    from mse_pipeline.cli.failures import show_failures
     from mse_pipeline.errors import UsageError
     from mse_pipeline.store.cache import open_cache
 
@@ -108,11 +121,16 @@ def show(
         raise UsageError("--failures, --versions and --statistics are lists of their own; ask for one of them.")
     if stream is not None and not statistics:
         raise UsageError("--stream is of --statistics; add that.")
+    if csv is not None and not failures:
+        raise UsageError("--csv is of --failures; add that.")
     opened = open_cache(cache)[dataset]
     if statistics:
         _show_statistics(opened, [stream] if stream is not None else list(opened), dims)
         return
-    name, plain, head, lines = (_failures if failures else _versions if versions else _streams)(opened)
+    if failures:
+        show_failures(opened, limit, csv)
+        return
+    name, plain, head, lines = (_versions if versions else _streams)(opened)
     source = dict(opened.manifest.source)
     if settings.json:
         emit_json({"dataset": dataset, "path": str(opened.path), "source": source, name: plain})
@@ -120,7 +138,7 @@ def show(
     table = Table(*head, box=SIMPLE_HEAD)
     for line in lines:
         table.add_row(*map(escape, line))
-    stdout().print(table if lines else "Nothing failed." if failures else "It has no streams yet.")
+    stdout().print(table if lines else "It has no streams yet.")
     if (text := source.get("text")) is not None:
         count = sum(clip.text_from is not None for clip in opened.clips)
         of = f"{count:,} of {len(opened.clips):,} clips have their text from {text['stream']}"
@@ -214,14 +232,6 @@ def _units(dataset: Dataset, stream: str) -> dict[str, str]:
 
 _Shown = tuple[str, Any, tuple[str, ...], list[list[str]]]
 """A part of a dataset as it is shown: its name in JSON and its value there, the head of its table and the lines."""
-
-
-def _failures(dataset: Dataset) -> _Shown:
-    """The failed clips of each stream, with the reason."""
-    keys = ("clip", "stream", "code", "stage", "message")
-    failed = [row for stream in dataset for row in dataset.rows(stream) if row.status == "failed"]
-    plain = [{key: getattr(row, key) for key in keys} for row in failed]
-    return "failures", plain, keys, [[str(item[key] or "") for key in keys] for item in plain]
 
 
 def _versions(dataset: Dataset) -> _Shown:

@@ -20,8 +20,6 @@ def command(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, de
 
     Versions that do not fit together, libraries that cannot be imported, GPU, memory, disk, the cache, the hub of
     models, extractors that lack something, and licences. Nothing is changed. Exit code 1 where something fails.
-
-    For example: `mse doctor`, or of a cache elsewhere `mse doctor --cache /data/features --json`.
     """
     from mse_pipeline.doctor import examine
     from mse_pipeline.store import open as open_cache

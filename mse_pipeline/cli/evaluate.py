@@ -229,7 +229,8 @@ def parse_split(text: str) -> Any:
     try:
         return Split(text)
     except ValueError:
-        raise UsageError(f"There is no split {text!r}; the splits are train, valid and test.") from None
+        near = did_you_mean(text, Split)
+        raise UsageError(f"There is no split {text!r}{near}; the splits are train, valid and test.") from None
 
 
 def _plain(evaluation: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:

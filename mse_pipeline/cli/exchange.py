@@ -24,7 +24,8 @@ def bring(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the dataset in the cache. [default: the corpus, else the name of the file]",
+            help="Name of the dataset in the cache. [default: of the dataset that was exported, else the corpus, else "
+            "the name of the file]",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +70,9 @@ def bring(
             )
         extended = opened[name]
     imported = registry.read(form, path, options, extended)
-    name = name or str(imported.source.get("corpus") or _plain_name(path))
+    exported = imported.source.get("dataset")  # one of the same name keeps its streams, which say more than the file
+    free = exported if exported not in opened else None
+    name = name or str(free or imported.source.get("corpus") or _plain_name(path))
     dataset = bring_in(imported, opened, name, replace_clips=replace)
     _show(dataset, list(imported.streams), imported.source.get("published"), imported.notes)
 

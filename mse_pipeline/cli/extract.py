@@ -411,7 +411,9 @@ def show_summary(summary: Summary, console: Console) -> None:
             console.print(printable(sentence), markup=False, soft_wrap=True)
     console.print(_splits(summary))
     console.print(_streams(summary))
-    rate = f", {summary.processed / summary.seconds:.1f} clips/s" if summary.processed else ""
+    rate = f", {summary.worked_on / summary.seconds:.1f} clips/s" if summary.worked_on else ""
+    if summary.worked_on < summary.processed:  # the others have no file, or the one that is in the cache
+        rate += f" of the {summary.worked_on:,} that were read" if summary.worked_on else ", none of them read"
     console.print(
         f"{summary.processed} of {summary.asked} clips processed in {summary.seconds:.1f} s{rate}. "
         f"Features: [bold]{escape(str(summary.path))}[/]",

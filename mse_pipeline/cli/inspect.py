@@ -69,7 +69,7 @@ def command(
         _of_dataset(open_cache(cache)[dataset or clip], root, out, sheet, people=people, stream=stream)
         return
     from mse_pipeline.inspection.collect import collect
-    from mse_pipeline.inspection.picture import draw_picture, write_page
+    from mse_pipeline.inspection.picture import draw_picture, undrawable, write_page
     from mse_pipeline.store.storage import aside, write_text
 
     opened = open_cache(cache)[_choose(clip, dataset, cache)]
@@ -85,6 +85,12 @@ def command(
         files = {"picture": str(picture), "page": str(page)}
         emit_json({"clip": clip, "dataset": opened.name, **files, "problems": problems})
         return
+    if missing := undrawable(inspection):
+        some = f"{missing[:8]}{'…' if len(missing) > 8 else ''}"
+        remark(
+            f"No font here has {some}, so {picture.name} shows squares in their place; the page shows the text. "
+            "Install Noto Sans CJK (Linux: apt install fonts-noto-cjk) for Chinese, Japanese and Korean."
+        )
     for code, message in inspection.problems:
         stdout().print(f"{code}: {message}", markup=False)
     stdout().print(f"{picture}\n{page}", markup=False)
@@ -128,16 +134,19 @@ def _home(dataset: Dataset, root: Path | None) -> Path | None:
     Returns:
         The folder, or None with a remark if it does not exist.
     """
-    home, recorded = root, dataset.manifest.source.get("media_root")
-    if home is None and isinstance(recorded, str) and "://" not in recorded and Path(recorded).is_dir():
-        home = Path(recorded)
-    if home is None:
-        home = Path(os.environ.get("MSE_DATA", "data")) / dataset.name
-    if home.is_dir():
-        return home
-    remark(
-        f"There is no folder {home}, so no frames and no sound are shown. Use --root for the folder of the raw files."
-    )
+    recorded = dataset.manifest.source.get("media_root")
+    usual = Path(os.environ.get("MSE_DATA", "data")) / dataset.name
+    known = [Path(recorded)] if isinstance(recorded, str) and "://" not in recorded else []
+    asked = [root] if root is not None else [*known, usual]
+    for home in asked:
+        if home.is_dir():
+            return home
+    where = f"There is no folder {asked[0]}"
+    if root is None and recorded:
+        where = f"The features were extracted from {recorded}, " + (
+            "which has moved or is not mounted" if known else "which is not on this machine"
+        )
+    remark(f"{where}, so no frames and no sound are shown. Use --root for the folder of the raw files.")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,26 +21,45 @@ class RateColumn(rich_progress.ProgressColumn):
 
     def render(self, task: rich_progress.Task) -> Text:
         """The rate, or nothing while it is unknown."""
-        speed = task.finished_speed or task.speed
+        speed = rate_of(task)
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
-class LeftColumn(rich_progress.ProgressColumn):
-    """Time to the end, as far as it is known."""
+class TimeColumn(rich_progress.ProgressColumn):
+    """Time since the beginning, and to the end as far as it is known."""
 
     def render(self, task: rich_progress.Task) -> Text:
-        """The time and "left", or nothing."""
-        seconds = seconds_left(task)
-        return Text("" if seconds is None else f"{_clock(seconds)} left", style="progress.remaining")
+        """As in "0:00:18 so far, 0:01:00 left"."""
+        return Text(_times(task), style="progress.remaining")
+
+
+def rate_of(task: rich_progress.Task) -> float | None:
+    """Items per second of late: of those that were worked on, where the task tells them apart from the others."""
+    pace = task.fields.get("worked", task)
+    speed: float | None = pace.finished_speed or pace.speed
+    return speed
 
 
 def seconds_left(task: rich_progress.Task) -> float | None:
-    """How long a task still takes at its pace of late, or at that since its beginning; None while nothing is done."""
-    if task.total is None or not task.completed or task.finished:
+    """How long a task still takes at its pace of late, or at that since its beginning; None while nothing is done.
+
+    The pace is that of the seconds of media that were worked on, where the task counts them, and else of its items.
+    """
+    if task.total is None or task.finished:
         return None
-    if task.time_remaining is not None:
-        return task.time_remaining
-    return (task.elapsed or 0.0) * (task.total - task.completed) / task.completed
+    media = task.fields.get("media", task)
+    pace: rich_progress.Task = media if media.total else task
+    total, done = pace.total or 0.0, pace.completed
+    if not done:
+        return None
+    if pace.time_remaining is not None and not pace.finished:
+        return pace.time_remaining
+    return (task.elapsed or 0.0) * (total - done) / done
+
+
+def _times(task: rich_progress.Task) -> str:
+    left = seconds_left(task)
+    return f"{_clock(task.elapsed or 0.0)} so far" + ("" if left is None else f", {_clock(left)} left")
 
 
 def _clock(seconds: float) -> str:
@@ -73,18 +93,16 @@ class Lines(rich_progress.Progress):
     def _speak(self) -> None:
         wait = self._first
         while not self._ended.wait(wait):
-            for task in self.tasks:
+            for task in filter(lambda task: task.visible, self.tasks):
                 self.console.print(printable(self.line(task)), markup=False, soft_wrap=True)  # one line in a log
             wait = self._every
 
     def line(self, task: rich_progress.Task) -> str:
         """What is said of a task."""
         done = f" {task.completed:,.0f} of {task.total:,.0f} {self._unit}," if task.total else ""
-        speed = f" {task.speed:.1f}/s," if task.speed else ""
-        left = seconds_left(task)
-        so_far = f" {_clock(task.elapsed or 0.0)} so far" + ("" if left is None else f", {_clock(left)} left")
-        note = task.fields.get("note")
-        return f"{task.description}:{done}{speed}{so_far}{f'; {note}' if note else ''}"
+        rate, note = rate_of(task), task.fields.get("note")
+        speed = f" {rate:.1f}/s," if rate else ""
+        return f"{task.description}:{done}{speed} {_times(task)}{f'; {note}' if note else ''}"
 
 
 @contextmanager
@@ -104,8 +122,7 @@ def bar(unit: str) -> Iterator[rich_progress.Progress]:
         rich_progress.MofNCompleteColumn(),
         rich_progress.TextColumn(unit),
         RateColumn(),
-        rich_progress.TimeElapsedColumn(),
-        LeftColumn(),
+        TimeColumn(),
         rich_progress.TextColumn("{task.fields[note]}"),
     )
     console = stderr()
@@ -125,10 +142,16 @@ def bar(unit: str) -> Iterator[rich_progress.Progress]:
 
 
 class ExtractionBar:
-    """Shows an extraction on a progress display."""
+    """Shows an extraction on a progress display.
+
+    All clips are counted, also those without a file and those that turn out to be in the cache. They cost no time, so
+    that the rate is of the clips that were worked on, and the time left of the seconds of media that are.
+    """
 
     def __init__(self, progress: rich_progress.Progress) -> None:
         self._progress = progress
+        hidden = [progress.add_task(name, total=None, visible=False) for name in ("worked", "media")]
+        self._worked, self._media = (task for task in progress.tasks if task.id in hidden)
         self._task = progress.add_task("extract", total=None, note="")
         self._failed = 0
 
@@ -138,7 +161,18 @@ class ExtractionBar:
 
     def begin(self, total: int) -> None:
         """`total` clips will be processed."""
-        self._progress.reset(self._task, total=total, description="extract", note="")
+        for hidden in (self._worked, self._media):
+            self._progress.reset(hidden.id, total=None)
+        paces: dict[str, Any] = {"worked": self._worked, "media": self._media}
+        self._progress.reset(self._task, total=total, description="extract", note="", **paces)
+
+    def pace(self, clips: int, seconds: float, left: float) -> None:
+        """`clips` more were worked on, of `seconds` of media; such of `left` seconds are still to be worked on."""
+        done = self._media.completed + seconds
+        self._progress.update(self._worked.id, advance=clips)
+        # A new total forgets the pace of late, so it is set anew only where clips turned out to cost no time.
+        known = self._media.total is not None and math.isclose(self._media.total, done + left, rel_tol=1e-6)
+        self._progress.update(self._media.id, total=None if known else done + left, completed=done)
 
     def advance(self, clips: int, failed: int) -> None:
         """`clips` more clips are done, `failed` of them with failures."""

@@ -72,6 +72,19 @@ def row_clock(rows: int) -> np.ndarray:
     return np.stack([begins, begins + 1.0], axis=1)
 
 
+def record_of(clip: Clip) -> dict[str, Any]:
+    """What is known of a clip beside its features, as plain values.
+
+    Examples:
+        >>> from mse_pipeline.clip import Split
+        >>> record = record_of(Clip(id="a", split=Split.TEST, text="so", label=1.0))
+        >>> record["text"], record["label"], record["speaker"]
+        ('so', 1.0, None)
+    """
+    fields = ("id", "text", "label", "language", "speaker", "dialogue", "turn", "media", "start", "end")
+    return {name: getattr(clip, name) for name in fields}
+
+
 @dataclass
 class Undefined:
     """Takes the values of one stream that are not finite numbers as not defined, and counts them.

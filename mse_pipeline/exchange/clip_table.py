@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -37,7 +38,7 @@ from mse_pipeline.exchange.restricted import unpickle
 from mse_pipeline.file_kinds import kind_of
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.storage import write_json, write_text
-from mse_pipeline.task import Classification, Regression, Task
+from mse_pipeline.task import Classification, Regression, Task, to_plain
 
 _CORPUS = re.compile(r"(?P<name>[A-Za-z]+)\d*_corpus(?:\.npy)?")
 _SPLITS = {"train": Split.TRAIN, "val": Split.VALID, "valid": Split.VALID, "dev": Split.VALID, "test": Split.TEST}
@@ -266,6 +267,7 @@ class LabelTable:
         names: Names of a stream's dimensions, where `ABOUT` tells them.
         notes: What was chosen, as sentences.
         corpus: Whose clips and task these are, where `ABOUT` tells it.
+        dataset: What the dataset was called that was exported, where `ABOUT` tells it.
     """
 
     task: Task
@@ -273,6 +275,77 @@ class LabelTable:
     names: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
     corpus: str | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What our exports tell of a dataset and the formats themselves have no place for.
+
+    Attributes:
+        task: What is to be predicted.
+        streams: Names of the dimensions by stream.
+        corpus: Whose clips and task these are.
+        dataset: The dataset's name.
+    """
+
+    task: Task
+    streams: Mapping[str, tuple[str, ...]]
+    corpus: str | None
+    dataset: str | None
+
+    @classmethod
+    def beside(cls, path: Path) -> About | None:
+        """What the file `ABOUT` beside a file tells; None where there is none.
+
+        Raises:
+            MseError: It cannot be read.
+        """
+        home = path.with_name(ABOUT)
+        if not home.is_file():
+            return None
+        try:
+            text = home.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise MseError(f"{home} cannot be read ({error}). Export the dataset again, or remove the file.") from error
+        return cls.of(text, str(home))
+
+    @classmethod
+    def of(cls, text: str, where: str) -> About:
+        """What a text tells, as `about_of` made it.
+
+        Args:
+            text: JSON.
+            where: The file, for the error.
+
+        Raises:
+            MseError: It is something else.
+        """
+        try:
+            value = json.loads(text)
+            if value["format"] != _FORMAT:
+                raise ValueError(f"its format is {value['format']}, expected {_FORMAT}")
+            told = value["task"]
+            metrics = str(told.get("metrics", ""))
+            task: Task = (
+                Classification(tuple(str(one) for one in told["classes"]), metrics=metrics)
+                if "classes" in told
+                else Regression(float(told["low"]), float(told["high"]), metrics=metrics)
+            )
+            if isinstance(task, Regression) and not -math.inf < task.low < task.high < math.inf:
+                raise ValueError(f"labels are from {task.low} to {task.high}, which is no range")
+            names = {stream: tuple(str(one) for one in given) for stream, given in value["streams"].items()}
+            corpus, dataset = (one if isinstance(one := value.get(key), str) else None for key in ("corpus", "dataset"))
+            return cls(task, names, corpus, dataset)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise MseError(
+                f"{where} cannot be read ({error}). Export the dataset again, or remove the file."
+            ) from error
+
+    def names(self, modality: str, width: int) -> tuple[str, ...] | None:
+        """Names of a modality's dimensions; None where they are not told, or of another number than there are."""
+        own = (names for stream, names in self.streams.items() if stream.partition(".")[0] == modality)
+        return next((names for names in own if len(names) == width), None)
 
 
 def write_clip_table(dataset: Dataset, folder: Path, streams: Sequence[str]) -> None:
@@ -293,14 +366,15 @@ def write_clip_table(dataset: Dataset, folder: Path, streams: Sequence[str]) -> 
         cells += [column[place] for column in votes.values()]
         writer.writerow(["" if cell is None else cell for cell in cells])
     write_text(folder / TABLE, out.getvalue())
-    task = dataset.manifest.task
-    told: dict[str, Any] = (
-        {"classes": list(task.classes)} if isinstance(task, Classification) else {"low": task.low, "high": task.high}
-    )
+    write_json(folder / ABOUT, about_of(dataset, streams))
+
+
+def about_of(dataset: Dataset, streams: Sequence[str]) -> dict[str, Any]:
+    """What `About` reads: the dataset's name, corpus and task, and the names of the streams' dimensions."""
     names = {stream: list(_names_of(dataset, stream)) for stream in streams}
     corpus = dataset.manifest.source.get("corpus")
-    about = {"format": _FORMAT, "dataset": dataset.name, "corpus": corpus, "task": told, "streams": names}
-    write_json(folder / ABOUT, about)
+    task = to_plain(dataset.manifest.task)
+    return {"format": _FORMAT, "dataset": dataset.name, "corpus": corpus, "task": task, "streams": names}
 
 
 def read_clip_table(path: Path, *, split: str | None = None, label_column: str | None = None) -> LabelTable:
@@ -316,8 +390,8 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
     """
     if path.suffix.lower() == ".npz":
         return _from_npz(path, split, label_column)
-    about = _about(path.with_name(ABOUT)) if path.name == TABLE else {}
-    task: Task | None = about.get("task")
+    about = About.beside(path) if path.name == TABLE else None
+    task: Task | None = about.task if about else None
     if is_label_table(path) and label_column is None:
         return _from_mmsa(path, read_label_table(path), split)
     table = read_table(path.parent, path.name)
@@ -341,7 +415,9 @@ def read_clip_table(path: Path, *, split: str | None = None, label_column: str |
         notes += foreign
     elif foreign:
         raise UsageError(f"{path} has {len(foreign):,} labels that are none of the task's. {foreign[0]}")
-    return LabelTable(task, tuple(clips), about.get("streams", {}), tuple(notes), about.get("corpus"))
+    if about is None:
+        return LabelTable(task, tuple(clips), {}, tuple(notes))
+    return LabelTable(task, tuple(clips), about.streams, tuple(notes), about.corpus, about.dataset)
 
 
 def _columns(path: Path, table: TextTable, split: str | None, label_column: str | None) -> dict[str, list[str]]:
@@ -449,26 +525,6 @@ def _transcripts(folder: Path) -> tuple[dict[str, str], str]:
         raise UsageError(f"{folder / file} has no columns name and english or chinese; it has {', '.join(columns)}.")
     texts = {name: repair(text) for name, text in zip(columns["name"], spoken, strict=True)}
     return texts, f"Texts are those of {file}."
-
-
-def _about(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value["format"] != _FORMAT:
-            raise ValueError(f"its format is {value['format']}, expected {_FORMAT}")
-        told = value["task"]
-        task = (
-            Classification(tuple(str(one) for one in told["classes"]))
-            if "classes" in told
-            else Regression(float(told["low"]), float(told["high"]))
-        )
-        names = {stream: tuple(str(one) for one in given) for stream, given in value["streams"].items()}
-        corpus = value.get("corpus")
-        return {"task": task, "streams": names, "corpus": corpus if isinstance(corpus, str) else None}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MseError(f"{path} cannot be read ({error}). Export the dataset again, or remove the file.") from error
 
 
 def _names_of(dataset: Dataset, stream: str) -> Sequence[str]:

@@ -418,6 +418,7 @@ def read(
         clips = table.clips
         notes += table.notes
         source |= {"clips": file_digest(folder / TABLE)} | ({"corpus": table.corpus} if table.corpus else {})
+        source |= {"dataset": table.dataset} if table.dataset else {}
     else:
         task = task_of(target)
         if ids not in ("index", "number"):

@@ -11,6 +11,7 @@ to a pickle that plain numpy code opens as MMSA's README describes.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from mse_pipeline.corpora import mosei, mosi, sims, simsv2
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock
+from mse_pipeline.exchange.clip_table import About, about_of
 from mse_pipeline.exchange.pickle_write import Padded, Pieces, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
 from mse_pipeline.store.dataset import Dataset
@@ -315,6 +317,7 @@ MODALITIES = {"acoustic": "audio", "visual": "vision"}
 LABELS = {"text": "regression_labels_T", "acoustic": "regression_labels_A", "visual": "regression_labels_V"}
 ANNOTATIONS = ("Negative", "Neutral", "Positive")
 _RELEASE_EVERY = 128
+_ABOUT = "mse_about"
 
 
 def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "utf-8") -> Imported:
@@ -342,11 +345,19 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
     digest = file_digest(path)
     published = recognise(digest)
     counts = {split: len(part) for split, part in parts.items()}
-    corpus_name = corpus or (published.corpus if published else by_counts(counts))
+    texts = (part.fields.get(_ABOUT) for part in parts.values())
+    about = next((About.of(text, f"{_ABOUT} of {path}") for text in texts if isinstance(text, str)), None)
+    corpus_name = corpus or (published.corpus if published else about.corpus if about else by_counts(counts))
     if published and corpus and corpus != published.corpus:
         raise UsageError(f"{path} is {published.name}, of the corpus {published.corpus}; got {corpus!r}.")
-    scale, note = _scale(corpus_name, parts)
-    notes.append(note)
+    if about is not None and not corpus and isinstance(about.task, Regression):
+        task = about.task
+        scale = max(abs(task.low), abs(task.high))
+        notes.append(f"Exported by mse: labels from {task.low:g} to {task.high:g}.")
+    else:
+        scale, note = _scale(corpus_name, parts)
+        task = Regression(-scale, scale)
+        notes.append(note)
     clips = tuple(clip for split, part in parts.items() for clip in _clips(split, part, scale))
     _unique(path, clips)
     source = {
@@ -355,6 +366,7 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
         "sha256": digest,
         "published": published.name if published else None,
         **({"corpus": corpus_name} if corpus_name else {}),
+        **({"dataset": about.dataset} if about else {}),
         **ROWS_CLOCK,
     }
     wanted = [*MODALITIES.items(), *([("text", "text")] if text else [])]
@@ -362,10 +374,10 @@ def read(path: Path, *, corpus: str = "", text: bool = False, encoding: str = "u
     for modality, field in wanted:
         having = {split: part for split, part in parts.items() if part.has(field)}
         if having:
-            streams[f"{modality}.mmsa"] = _Stream(file, f"{modality}.mmsa", field, having, notes)
+            streams[f"{modality}.mmsa"] = _Stream(file, f"{modality}.mmsa", field, having, notes, about)
     if not text and any(part.has("text") for part in parts.values()):
         notes.append("Text features are left out; --option text=true imports them as text.mmsa.")
-    return Imported(task=Regression(-scale, scale), clips=clips, streams=streams, source=source, notes=notes)
+    return Imported(task=task, clips=clips, streams=streams, source=source, notes=notes)
 
 
 def _parts(file: PickleFile, notes: list[str]) -> dict[Split, SplitFields]:
@@ -472,6 +484,7 @@ class _Stream:
     field: str
     parts: Mapping[Split, SplitFields]
     notes: list[str]
+    about: About | None
 
     def __call__(self) -> Iterator[tuple[str, Features]]:
         undefined = Undefined(self.name)
@@ -479,6 +492,8 @@ class _Stream:
         names: tuple[str, ...] | None = None
         for part in self.parts.values():
             array = part.array(self.field)
+            if names is None and self.about is not None:
+                names = self.about.names(self.name.partition(".")[0], array.shape[2])
             names = names or tuple(f"{self.field}_{index}" for index in range(array.shape[2]))
             if array.shape[2] != len(names):
                 raise MseError(
@@ -518,7 +533,8 @@ _FIELDS = {**MODALITIES, "text": "text"}
 def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
     """Write an MMSA pickle with padded arrays and true lengths, whole or not at all, a clip at a time.
 
-    ``text_bert``, the token ids of one BERT, is left out; ``text`` is there if a text stream is chosen.
+    ``text_bert``, the token ids of one BERT, is left out; ``text`` is there if a text stream is chosen. The field
+    `_ABOUT` of each split is ours: the dataset's name, the range of its labels and the names of dimensions, as JSON.
 
     Args:
         dataset: One whose labels are numbers.
@@ -537,8 +553,9 @@ def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
     if len(set(ids.values())) < len(ids):
         raise UsageError(f"Two clips of {dataset.name} would have one id in {path}; MMSA's ids have no folders.")
     further = [name for name in LABELS if _all_numbers(dataset.clips, name)]
+    about = json.dumps(about_of(dataset, list(streams.values())), ensure_ascii=False)
     value = {
-        split.value: _part(clips, [ids[clip.id] for clip in clips], padded, further)
+        split.value: {**_part(clips, [ids[clip.id] for clip in clips], padded, further), _ABOUT: about}
         for split, clips in by_split(dataset.clips).items()
     }
     with aside(path) as temporary, temporary.open("wb") as file:

@@ -20,12 +20,13 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange.base import ROWS_CLOCK, Imported, Undefined, file_digest, row_clock
+from mse_pipeline.exchange.clip_table import ABOUT, About, about_of
 from mse_pipeline.exchange.matching import CLASSES, LANGUAGES, PickleEntry, rebuild, spelling
 from mse_pipeline.exchange.pickle_write import Padded, by_split, streams_of, write_pickle
 from mse_pipeline.exchange.restricted import PickleFile, read_pickle
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
-from mse_pipeline.store.storage import aside
+from mse_pipeline.store.storage import aside, write_json
 from mse_pipeline.task import Classification
 
 MODALITIES = {"acoustic": "audio", "visual": "video"}
@@ -53,8 +54,11 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
         MseError: A file is hostile or damaged, a label is unknown, or lengths do not fit the arrays.
     """
     files = _files(path)
-    corpus = corpus or _corpus(path, files)
+    about = None if corpus or classes else _about(files)
+    corpus = corpus or (about.corpus or "" if about else _corpus(path, files))
     known = tuple(name.strip() for name in classes.split(",") if name.strip()) or CLASSES.get(corpus, ())
+    if about is not None and isinstance(about.task, Classification):
+        known = about.task.classes
     if not known:
         raise UsageError(
             f"Nothing tells which labels {path} has: give --option corpus= with one of {', '.join(CLASSES)}, or "
@@ -80,15 +84,17 @@ def read(path: Path, *, corpus: str = "", classes: str = "", labels: str = "", e
         "format": "mse-adapter",
         "files": list(digests),
         "sha256": digests,
-        **({"corpus": corpus} if own else {}),
+        **({"corpus": corpus} if own or about else {}),
+        **({"dataset": about.dataset} if about else {}),
         **ROWS_CLOCK,
     }
     streams = {
-        f"{modality}.mse": _Stream(f"{modality}.mse", field, entries, clips, notes)
+        f"{modality}.mse": _Stream(f"{modality}.mse", field, entries, clips, notes, about)
         for modality, field in MODALITIES.items()
     }
     every = tuple(clip for split in Split if split in clips for clip in clips[split])
-    return Imported(task=Classification(known), clips=every, streams=streams, source=source, notes=notes)
+    task = about.task if about else Classification(known)
+    return Imported(task=task, clips=every, streams=streams, source=source, notes=notes)
 
 
 def _files(path: Path) -> dict[Split, Path]:
@@ -117,6 +123,14 @@ def _corpus(path: Path, files: Mapping[Split, Path]) -> str:
         if name in CLASSES:
             return name
     return next((name for name in CLASSES if path.resolve().name.lower().startswith(name)), "")
+
+
+def _about(files: Mapping[Split, Path]) -> About | None:
+    """What our export says of the dataset in the folder, if the files are that dataset's."""
+    about = About.beside(next(iter(files.values())))
+    names = {match["corpus"] for file in files.values() if (match := _NAME.fullmatch(file.name))}
+    fits = about is not None and names == {about.dataset} and isinstance(about.task, Classification)
+    return about if fits else None
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,7 @@ class _Stream:
     entries: Mapping[Split, list[_One]]
     clips: Mapping[Split, list[Clip]]
     notes: list[str]
+    about: About | None
 
     def __call__(self) -> Iterator[tuple[str, Features]]:
         undefined = Undefined(self.name)
@@ -184,6 +199,8 @@ class _Stream:
         for split, entries in self.entries.items():
             for index, (clip, one) in enumerate(zip(self.clips[split], entries, strict=True)):
                 array, length = one.arrays[self.field], one.lengths[self.field]
+                if not names and self.about is not None:
+                    names = self.about.names(self.name.partition(".")[0], array.shape[1]) or ()
                 names = names or tuple(f"{self.field}_{index}" for index in range(array.shape[1]))
                 if array.shape[1] != len(names):
                     raise MseError(f"{one.name}: {self.field} has {array.shape[1]} values a row; others {len(names)}.")
@@ -201,7 +218,8 @@ class _Stream:
 def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
     """Write ``NAME_train.pkl``, ``NAME_valid.pkl`` and ``NAME_test.pkl`` into a folder, a clip at a time.
 
-    Clips without a label are left out: the format has no place for them.
+    What they have no place for, as the names of dimensions, is in the file `ABOUT` beside them. Clips without a
+    label are left out: the format has no place for them.
 
     Args:
         dataset: One whose labels are classes.
@@ -224,6 +242,7 @@ def write(dataset: Dataset, path: Path, *, streams: dict[str, str]) -> None:
     for split, clips in by_split([clip for clip in dataset.clips if clip.label is not None]).items():
         with aside(path / f"{dataset.name}_{split}.pkl") as temporary, temporary.open("wb") as file:
             write_pickle(_written_entries(clips, padded), file)
+    write_json(path / ABOUT, about_of(dataset, list(streams.values())))
 
 
 def _written_entries(clips: Sequence[Clip], padded: dict[str, Padded]) -> Iterator[dict[str, Any]]:

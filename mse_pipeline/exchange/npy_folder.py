@@ -95,8 +95,7 @@ def read(
         "folders": {stream: {"folder": home, "blake2b": digests[stream]} for stream, home in folders.items()},
         "clock": "rows",
     }
-    if table.corpus:
-        source["corpus"] = table.corpus
+    source |= {key: value for key, value in (("corpus", table.corpus), ("dataset", table.dataset)) if value}
     return Imported(task=table.task, clips=table.clips, streams=streams, source=source, notes=notes)
 
 

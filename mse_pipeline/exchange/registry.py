@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.places import require_parent
 from mse_pipeline.plugins import Kind
 
 if TYPE_CHECKING:
     from mse_pipeline.exchange.base import Imported
     from mse_pipeline.store.dataset import Dataset
 
+_OF_FILES = {".pkl", ".pickle", ".csd", ".npy", ".npz", ".h5", ".hdf5", ".csv", ".json", ".parquet", ".tar", ".zip"}
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -32,6 +34,7 @@ class Format:
         extends: Whether it holds features for the clips of a dataset that is in the cache already: the reader is then
             called with that one as keyword ``dataset``.
         loses: What a dataset has and a file of this format does not; told after an export.
+        suffix: Of the one file that is written, as in ``.pkl``; empty where a folder is; None where either may be.
     """
 
     summary: str
@@ -39,6 +42,7 @@ class Format:
     writer: str | Callable[..., None] | None = None
     extends: bool = False
     loses: str = ""
+    suffix: str | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -46,28 +50,37 @@ FORMATS: dict[str, Format] = {
         "MMSA pickle (MOSI, MOSEI, SIMS, SIMS-V2; aligned or not), also of MMSA-FET",
         "mmsa:read",
         "mmsa:write",
-        loses="times and validity of rows, which values are defined (0 where not), names of dimensions, token ids of "
-        "BERT (text_bert)",
+        loses="times and validity of rows, which values are defined (0 where not), token ids of BERT (text_bert)",
+        suffix=".pkl",
     ),
     "mse-adapter": Format(
         "MSE-Adapter pickles of one split each (MELD, CHERMA, IEMOCAP)",
         "mse_adapter:read",
         "mse_adapter:write",
-        loses="ids, speakers, times and validity of rows, which values are defined (0 where not), names of dimensions, "
-        "clips without a label",
+        suffix="",
+        loses="ids, speakers, times and validity of rows, which values are defined (0 where not), clips without "
+        "a label",
     ),
     "csd": Format(
         "Folder of .csd files with their label file (CMU-MultimodalSDK; MOSEI, MOSI)",
         "csd:read",
         "csd:write",
+        suffix="",
         loses="which values are defined (0 where not)",
     ),
     "npy": Format(
         "Folders of .npy files, one a clip, with a label table (MERBench)",
         "npy_folder:read",
         "npy_folder:write",
+        suffix="",
         loses="which values are defined (0 where not)",
     ),
+    "hf": Format(
+        "Folder of Parquet files with a card, as the Hugging Face hub holds datasets",
+        writer="hugging_face:write",
+        suffix="",
+    ),
+    "webdataset": Format("Tar files as WebDataset reads them", writer="webdataset:write", suffix=""),
 }
 """The formats that most need. The rarer ones of this package are added as those of others are, by entry points."""
 
@@ -156,13 +169,28 @@ def write(name: str, dataset: Dataset, path: Path, *, streams: Mapping[str, str]
         streams: Name of the stream by modality.
 
     Raises:
-        UsageError: The format is unknown or not written, or cannot hold the dataset.
+        UsageError: The format is unknown or not written, or cannot hold the dataset; or the path is a folder where a
+            file is written, or the other way round, or below a folder that there is not.
     """
     form = find(name)
     if form.writer is None:
         written = ", ".join(other for other, form in available()[0].items() if form.writer)
         raise UsageError(f"{name} is read, not written; written are {written}.")
+    _refuse_place(name, form, path)
     _function(form.writer)(dataset, path, streams=streams)
+
+
+def _refuse_place(name: str, form: Format, path: Path) -> None:
+    if form.suffix and path.is_dir():
+        raise UsageError(
+            f"{path} is a folder; {name} is one file: give its name, as {path / f'features{form.suffix}'}."
+        )
+    if form.suffix == "" and (path.is_file() or path.suffix.lower() in _OF_FILES):
+        raise UsageError(
+            f"{path} is the name of a file; {name} is written as a folder of files: give a folder, as "
+            f"{path.with_name(path.stem + '-' + name)}."
+        )
+    require_parent(path)
 
 
 def options_of(name: str) -> dict[str, Any]:

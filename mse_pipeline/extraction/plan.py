@@ -98,7 +98,7 @@ class Todo:
         streams: Names of the streams to be made.
         known: The journal's rows of these streams where there are any: the media file looks changed, and if its
             content turns out to be the same, the old features hold.
-        cost: About how long it will take, in seconds of media; only comparisons matter.
+        cost: About how long it will take, in seconds of media; 0 where there is no file that could be read.
     """
 
     clip: Clip
@@ -165,6 +165,12 @@ class Outcome:
     clip: str
     rows: tuple[JournalRow, ...]
 
+    @property
+    def worked_on(self) -> bool:
+        """Whether its media was read: not where there is no file, or where it is the one that its features are of."""
+        new = any(row.shard is None for row in self.rows)  # what is made now gets its shard when it is committed
+        return new and not any(row.stage == "find" for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -224,13 +230,16 @@ def missing(
         lacking = tuple(spec.stream for spec in specs if not holds(spec, rows.get(spec.stream)))
         if lacking:
             held = {name: rows[name] for name in lacking if name in rows}
-            todo.append(Todo(clip, lacking, held, _cost(clip, stamp, max_seconds)))
+            media = any(spec.reads_media for spec in specs if spec.stream in lacking)
+            todo.append(Todo(clip, lacking, held, _cost(clip, stamp, max_seconds) if media else 1.0))
     return todo
 
 
 def _cost(clip: Clip, stamp: Stamp, max_seconds: float | None) -> float:
-    """About how many seconds a clip lasts: its span, or else a guess by the file's size."""
-    size = stamp[0] or 0
+    """About how many seconds a clip lasts: its span, or else a guess by the file's size; 0 without a file."""
+    size = stamp[0]
+    if size is None:
+        return 0.0
     seconds = size / _BYTES_PER_SECOND if clip.end is None else clip.end - (clip.start or 0.0)
     return max(0.1, seconds if max_seconds is None else min(seconds, max_seconds))
 

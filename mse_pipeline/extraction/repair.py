@@ -220,7 +220,7 @@ class _Repair:
         self._progress.stage("extracting what is lost")
         options = self._options
         task = task_of(run, self._dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
-        self._made = work(todo, task, options.where, self._progress)
+        self._made = work(todo, task, options.where, self._progress).made
         failed = {(clip, stream) for clip, streams in wanted.items() for stream in streams} - self._made
         if failed:
             clip, stream = min(failed)

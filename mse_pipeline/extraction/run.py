@@ -19,7 +19,7 @@ from mse_pipeline.clip import DEFECT_CODES, Clip, Defect
 from mse_pipeline.corpora.base import Corpus
 from mse_pipeline.corpora.faces import read_people, with_faces
 from mse_pipeline.corpora.overview import overview
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.extraction.engine import Where, dispatch, started_ahead
 from mse_pipeline.extraction.people import choose_people
 from mse_pipeline.extraction.plan import Share, StreamSpec, Task, Todo, missing, share_of, spread
@@ -29,6 +29,7 @@ from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.trial import require_fit
 from mse_pipeline.extractors.visual.onnx import contents
 from mse_pipeline.media.fetching import remove_abandoned
+from mse_pipeline.places import is_local
 from mse_pipeline.progress import Silent
 from mse_pipeline.recipe import Recipe
 from mse_pipeline.store.cache import Cache
@@ -92,6 +93,12 @@ class ExtractionProgress(Protocol):
 
     def begin(self, total: int) -> None:
         """`total` clips will be processed."""
+
+    def pace(self, clips: int, seconds: float, left: float) -> None:
+        """`clips` more were worked on, of about `seconds` of media; such of `left` seconds are still to be worked on.
+
+        Clips without a file, and those whose file turned out to be the one that is in the cache, cost no time.
+        """
 
     def advance(self, clips: int, failed: int) -> None:
         """`clips` more clips are done; `failed` of them lack a stream."""
@@ -173,6 +180,7 @@ def extract_corpus(
             said = functools.partial(_said, recipe, dataset, specs)
             made: set[tuple[str, str]] = set()
             processed: set[str] = set()
+            worked: set[str] = set()
             # One task for all passes, so that processes with the models loaded stay.
             task = task_of(run, dataset, corpus, specs, max_seconds=recipe.media.max_seconds, options=options)
             for part in passes(specs, heard):
@@ -184,7 +192,9 @@ def extract_corpus(
                     todo = plan(said(clips), part, retry_failed=options.retry_failed)
                 if todo:
                     export_networks(specs, options, progress)
-                made |= work(todo, task, options.where, progress)
+                done = work(todo, task, options.where, progress)
+                made |= done.made
+                worked |= done.worked_on
                 processed |= {one.clip.id for one in todo}
             dataset.set_clips(said(corpus.clips))
             # The share that ends last finds nothing missing, and packs for all.
@@ -208,6 +218,7 @@ def extract_corpus(
         expected={str(split): count for split, count in corpus.expected.items()},
         asked=len(wanted),
         processed=len(processed),
+        worked_on=len(worked),
         streams={stream: count_stream(stream_rows, made) for stream, stream_rows in rows.items()},
         failed_clips=len({row.clip for row in failures} & wanted),
         remarks=dict(
@@ -239,7 +250,8 @@ def stream_specs(recipe: Recipe, only: Sequence[str] = (), root: Path | None = N
     strangers = [stream for stream in only if stream not in recipe.streams]
     if strangers:
         raise UsageError(
-            f"The recipe {recipe.name} has no stream {strangers[0]!r}; it has {', '.join(recipe.streams)}."
+            f"The recipe {recipe.name} has no stream {strangers[0]!r}{did_you_mean(strangers[0], recipe.streams)}; it "
+            f"has {', '.join(recipe.streams)}."
         )
     specs = []
     for stream, settings in recipe.streams.items():
@@ -385,7 +397,7 @@ def _register(
         "labels": [str(path) for path in corpus.sources],
         "expected": {str(split): count for split, count in corpus.expected.items()},
         "notes": list(corpus.notes),
-        "media_root": str(corpus.media_folder),
+        "media_root": str(corpus.media_folder.absolute() if is_local(corpus.media_folder) else corpus.media_folder),
         **_of_texts(recipe),
         **origin,
     }
@@ -450,18 +462,38 @@ def task_of(
     )
 
 
-def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> set[tuple[str, str]]:
-    """Have clips processed by a run that has begun; returns (clip, stream) of what was made."""
+@dataclass(frozen=True)
+class Done:
+    """What became of a run's clips.
+
+    Attributes:
+        made: Clip and stream of what was made.
+        worked_on: The clips whose media was read.
+    """
+
+    made: set[tuple[str, str]] = field(default_factory=set)
+    worked_on: set[str] = field(default_factory=set)
+
+
+def work(todo: Sequence[Todo], task: Task, where: Where, progress: ExtractionProgress) -> Done:
+    """Have clips processed by a run that has begun."""
+    costs = {one.clip.id: one.cost for one in todo}
+    left = sum(costs.values())
     progress.begin(len(todo))
-    made = set()
+    progress.pace(0, 0.0, left)
+    done = Done()
     try:
         for outcomes in dispatch(todo, task, where):
+            left = max(0.0, left - sum(costs[outcome.clip] for outcome in outcomes))
+            worked = {outcome.clip: costs[outcome.clip] for outcome in outcomes if outcome.worked_on}
+            progress.pace(len(worked), sum(worked.values()), left)
+            done.worked_on.update(worked)
             rows = [row for outcome in outcomes for row in outcome.rows]
-            made |= {(row.clip, row.stream) for row in rows if row.status == "done"}
+            done.made.update((row.clip, row.stream) for row in rows if row.status == "done")
             progress.advance(len(outcomes), len({row.clip for row in rows if row.status == "failed"}))
     finally:
         remove_abandoned()
-    return made
+    return done
 
 
 def pack(

@@ -44,6 +44,7 @@ class Summary:
         expected: Official counts by split; empty where there are none.
         asked: Clips that this run should complete: all, or those of `--where`, `--limit` and `--share`.
         processed: Clips that this run processed.
+        worked_on: Those of them whose media was read: the others have no file, or one that is in the cache already.
         streams: Counts by stream.
         failed_clips: Those of `asked` that lack a stream.
         remarks: Number of remarks on extracted clips, by defect code.
@@ -62,6 +63,7 @@ class Summary:
     expected: Mapping[str, int]
     asked: int
     processed: int
+    worked_on: int
     streams: Mapping[str, StreamCount]
     failed_clips: int
     remarks: Mapping[str, int]

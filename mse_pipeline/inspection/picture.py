@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
+import re
 import textwrap
+import unicodedata
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mse_pipeline.fonts import drawing, lacking, writable
 from mse_pipeline.inspection.collect import Inspection, Shown, StreamView
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.store.features import Features
@@ -28,62 +32,63 @@ _WIDTH = 13.0  # inches
 _DPI = 110
 _ACROSS = 4  # frames in a row
 _NAMED = 32  # streams of up to so many dimensions have each of them named at the side
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-    "SimHei",
-)
+_NOTHING = "#e4e6eb"
+_GROUPS = 24  # others in at most so many groups
+_LINE = 0.12  # inches that a name at the side needs
+_DEVIATIONS = 2.5  # at which the colours of the heat maps end
+_LEGEND = 0.6  # inches
 
 
 def draw_picture(inspection: Inspection) -> bytes:
     """The whole picture as PNG."""
     timed = [view for view in inspection.streams if _has_time(view)]
     strip = [_strip_height(inspection.frames)] if inspection.frames else []
-    heights = [0.8, *strip, 1.3, *(_height(view) for view in timed)]
-    figure = _figure(sum(heights) + 0.6)
-    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    _head(figure.add_subplot(grid[0]), inspection)
-    if inspection.frames:
-        _strip(figure, grid[1], inspection.frames)
-    first = len(heights) - len(timed) - 1
-    _panels(figure, [grid[place] for place in range(first, len(heights))], inspection, timed)
-    return _png(figure)
+    heights = [0.8, *strip, *_panel_heights(timed)]
+    with drawing():
+        figure = _figure(sum(heights) + 0.6)
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        _head(figure.add_subplot(grid[0]), inspection)
+        if inspection.frames:
+            _strip(figure, grid[1], inspection.frames)
+        _panels(figure, [grid[place] for place in range(1 + len(strip), len(heights))], inspection, timed)
+        return _png(figure)
 
 
 def draw_frames(inspection: Inspection) -> bytes:
     """The frames alone as PNG."""
-    figure = _figure(_strip_height(inspection.frames))
-    _strip(figure, figure.add_gridspec(1, 1)[0], inspection.frames)
-    return _png(figure)
+    with drawing():
+        figure = _figure(_strip_height(inspection.frames))
+        _strip(figure, figure.add_gridspec(1, 1)[0], inspection.frames)
+        return _png(figure)
 
 
 def draw_timeline(inspection: Inspection) -> bytes:
     """Waveform, words and features as PNG."""
     timed = [view for view in inspection.streams if _has_time(view)]
-    heights = [1.3, *(_height(view) for view in timed)]
-    figure = _figure(sum(heights) + 0.4)
-    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    _panels(figure, [grid[place] for place in range(len(heights))], inspection, timed)
-    return _png(figure)
+    heights = _panel_heights(timed)
+    with drawing():
+        figure = _figure(sum(heights) + 0.4)
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        _panels(figure, [grid[place] for place in range(len(heights))], inspection, timed)
+        return _png(figure)
+
+
+def undrawable(inspection: Inspection) -> str:
+    """The letters of a clip's id, text, speaker, label and words that no font here has: squares take their place."""
+    clip = inspection.clip
+    texts = (clip.id, clip.text, clip.speaker or "", str(clip.label or ""))
+    return lacking([*texts, *(word.text for word in inspection.words)])
+
+
+def _panel_heights(timed: list[StreamView]) -> list[float]:
+    """Inches of the waveform, of each heat map, and of their legend."""
+    return [1.3, *(_height(view) for view in timed), *([_LEGEND] if timed else [])]
 
 
 def _figure(height: float) -> Figure:
-    import logging
-
-    import matplotlib
-    from matplotlib import font_manager
     from matplotlib.figure import Figure
 
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    with matplotlib.rc_context():
-        matplotlib.rcParams["font.family"] = [name for name in _FONTS if name in installed] or ["sans-serif"]
-        return Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=PAPER, layout="constrained")
+    return Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=PAPER, layout="constrained")
 
 
 def _png(figure: Figure) -> bytes:
@@ -93,8 +98,11 @@ def _png(figure: Figure) -> bytes:
 
 
 def _height(view: StreamView) -> float:
-    dims = view.features.dim if view.features is not None else 1
-    return float(np.clip(0.11 * dims, 0.8, 3.0))
+    return _height_of(view.features.dim if view.features is not None else 1)
+
+
+def _height_of(dims: int) -> float:
+    return float(np.clip(_LINE * dims, 0.8, _LINE * _NAMED))
 
 
 def _has_time(view: StreamView) -> bool:
@@ -115,24 +123,11 @@ def _head(axes: Any, inspection: Inspection) -> None:
     facts += [f"speaker {clip.speaker}"] if clip.speaker else []
     facts += [f"found: {', '.join(sorted({code for code, _ in inspection.problems}))}"] if inspection.problems else []
     text = textwrap.shorten(clip.text, 220, placeholder=" …") if clip.text else "no text"
-    if not _can_write(text):
-        text = "(the text needs a font that is not installed; the page beside this picture shows it)"
+    across = 85 if any(unicodedata.east_asian_width(letter) == "W" for letter in text) else 150
     plain: dict[str, Any] = {"parse_math": False, "transform": axes.transAxes, "va": "top"}
-    axes.text(0, 0.95, clip.id, fontsize=15, fontweight="bold", color=INK, **plain)
-    axes.text(1, 0.95, "   ·   ".join(facts), fontsize=9, color=MUTED, ha="right", **plain)
-    axes.text(0, 0.45, "\n".join(textwrap.wrap(text, 150)[:2]), fontsize=10, color=INK, **plain)
-
-
-def _can_write(text: str) -> bool:
-    """Whether one of the fonts here has each of the text's letters."""
-    import matplotlib.ft2font
-    from matplotlib import font_manager
-
-    letters = {ord(letter) for letter in text if not letter.isspace()}
-    for font in font_manager.fontManager.ttflist:
-        if letters and font.name in _FONTS:
-            letters -= set(matplotlib.ft2font.FT2Font(font.fname).get_charmap())
-    return not letters
+    axes.text(0, 0.95, writable(clip.id), fontsize=15, fontweight="bold", color=INK, **plain)
+    axes.text(1, 0.95, writable("   ·   ".join(facts)), fontsize=9, color=MUTED, ha="right", **plain)
+    axes.text(0, 0.45, writable("\n".join(textwrap.wrap(text, across)[:2])), fontsize=10, color=INK, **plain)
 
 
 def _strip_height(frames: tuple[Shown, ...]) -> float:
@@ -165,14 +160,17 @@ def _frame(axes: Any, frame: Shown) -> None:
 
 
 def _panels(figure: Figure, places: list[Any], inspection: Inspection, timed: list[StreamView]) -> None:
-    """Waveform with words, then a heat map a stream, all on one time axis."""
+    """Waveform with words, then a heat map a stream, all on one time axis, and what the maps' colours mean."""
     wave = figure.add_subplot(places[0])
     _waveform(wave, inspection)
     axes = wave
-    for place, view in zip(places[1:], timed, strict=True):
+    colours = None
+    for place, view in zip(places[1:], timed, strict=False):
         axes = figure.add_subplot(place, sharex=wave)
         if view.features is not None:
-            _heat(axes, view.stream, view.features)
+            colours = _heat(axes, view.stream, view.features)
+    if colours is not None:
+        _legend(figure, places[-1], colours)
     wave.set_xlim(0.0, max(inspection.duration, 1e-3))
     for other in figure.axes:
         if other.get_shared_x_axes().joined(other, wave) and other is not axes:
@@ -199,11 +197,15 @@ def _waveform(axes: Any, inspection: Inspection) -> None:
         if word.text:
             axes.axvspan(word.begin, word.end, facecolor=CHOSEN, alpha=0.09, edgecolor=CHOSEN, linewidth=0.6)
             middle = (word.begin + word.end) / 2
-            axes.text(middle, 0.98, word.text, fontsize=8, color=INK, ha="center", va="top", parse_math=False)
+            axes.text(middle, 0.98, writable(word.text), fontsize=8, color=INK, ha="center", va="top", parse_math=False)
 
 
-def _heat(axes: Any, stream: str, features: Features) -> None:
-    """Each dimension over time in its own deviations; rows and values without a measurement are grey."""
+def _heat(axes: Any, stream: str, features: Features) -> Any:
+    """Each dimension over time in its own deviations; rows and values without a measurement are grey.
+
+    Returns:
+        What a colour bar is made of.
+    """
     _bare(axes)
     values = features.values.astype(np.float64).T
     values[:, ~features.valid] = np.nan
@@ -214,25 +216,89 @@ def _heat(axes: Any, stream: str, features: Features) -> None:
         mean = np.where(known, values, 0).sum(1, keepdims=True) / count
         spread = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(1, keepdims=True) / count)
         scaled = (values - mean) / np.where(spread > 1e-9, spread, 1.0)
-    axes.set_facecolor("#e4e6eb")
-    edges = np.concatenate([features.intervals[:, 0], features.intervals[-1:, 1]])
-    axes.pcolormesh(
+    axes.set_facecolor(_NOTHING)
+    times = np.concatenate([features.intervals[:, 0], features.intervals[-1:, 1]])
+    groups = _groups(features.names)
+    edges, middles = _rows(groups, _height_of(features.dim))
+    colours = axes.pcolormesh(
+        times,
         edges,
-        np.arange(features.dim + 1),
         np.ma.masked_invalid(scaled),
         cmap="RdBu_r",
-        vmin=-2.5,
-        vmax=2.5,
+        vmin=-_DEVIATIONS,
+        vmax=_DEVIATIONS,
         rasterized=True,
     )
-    axes.set_ylim(features.dim, 0)
-    axes.set_ylabel(f"{stream}\n{features.dim} dims", fontsize=8, color=INK, rotation=0, ha="right", va="center")
-    if features.dim <= _NAMED:
-        axes.yaxis.tick_right()
-        axes.set_yticks(np.arange(features.dim) + 0.5, features.names, fontsize=5.5)
-        axes.tick_params(axis="y", length=0, colors=MUTED)
-    else:
-        axes.set_yticks([])
+    axes.set_ylim(edges[-1], 0)
+    name = f"{writable(stream)}\n{features.dim} dims"
+    axes.set_ylabel(name, fontsize=8, color=INK, rotation=0, ha="right", va="center")
+    axes.yaxis.tick_right()
+    axes.set_yticks(middles, [writable(_group_name(features.names, *group)) for group in groups], fontsize=5.5)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.tick_params(axis="y", length=0, colors=MUTED)
+    if len(groups) < features.dim:
+        for first, _ in groups[1:]:
+            axes.axhline(edges[first], color=INK, linewidth=0.4)
+    return colours
+
+
+def _groups(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Neighbouring dimensions that a name at the side stands for, as (first, end): few are each named alone.
+
+    Many are grouped by the letters that their names begin with; of more than `_GROUPS` groups, small ones are joined.
+
+    Examples:
+        >>> names = ["box_x", "box_y", *(f"onet_{k:03}" for k in range(256))]
+        >>> _groups(names), _groups(names[:3])
+        ([(0, 2), (2, 258)], [(0, 1), (1, 2), (2, 3)])
+    """
+    if len(names) <= _NAMED:
+        return [(place, place + 1) for place in range(len(names))]
+    groups: list[tuple[int, int]] = []
+    for _, own in itertools.groupby(names, key=lambda name: re.match(r"[^\W\d_]*", name)[0]):  # type: ignore[index]
+        first = groups[-1][1] if groups else 0
+        groups.append((first, first + len(list(own))))
+    while len(groups) > _GROUPS:
+        place = min(range(len(groups) - 1), key=lambda place: groups[place + 1][1] - groups[place][0])
+        groups[place : place + 2] = [(groups[place][0], groups[place + 1][1])]
+    return groups
+
+
+def _group_name(names: Sequence[str], first: int, end: int) -> str:
+    return names[first] if end - first == 1 else f"{names[first]} … {names[end - 1]} ({end - first:,})"
+
+
+def _rows(groups: Sequence[tuple[int, int]], height: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the dimensions' rows and the middles of the groups, where each group is high enough for its name.
+
+    Args:
+        groups: As `_groups` makes them.
+        height: Inches of the heat map.
+
+    Returns:
+        (D + 1,) edges, from 0; (G,) middles.
+    """
+    dims = groups[-1][1]
+    least = _LINE * dims / height  # rows of usual height that a name needs
+    heights = np.concatenate([np.full(end - first, max(1.0, least / (end - first))) for first, end in groups])
+    edges = np.concatenate([[0.0], np.cumsum(heights)])
+    return edges, np.array([(edges[first] + edges[end]) / 2 for first, end in groups])
+
+
+def _legend(figure: Figure, place: Any, colours: Any) -> None:
+    """What the colours of the heat maps mean."""
+    from matplotlib.patches import Patch
+
+    left, middle, _ = place.subgridspec(1, 3, width_ratios=(3, 4, 5))
+    axes = figure.add_subplot(left)
+    axes.axis("off")
+    grey = [Patch(facecolor=_NOTHING)], ["nothing was there to measure"]
+    axes.legend(*grey, fontsize=7, frameon=False, loc="upper right", borderpad=0)
+    bar = figure.colorbar(colours, cax=figure.add_subplot(middle), orientation="horizontal", extend="both")
+    bar.set_label("standard deviations from each value's mean over this clip", fontsize=7, color=MUTED)
+    bar.ax.tick_params(labelsize=7, colors=MUTED, length=2)
+    bar.outline.set_visible(False)
 
 
 def _bare(axes: Any) -> None:

@@ -7,7 +7,6 @@ its metrics, and the alarms.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -426,9 +425,8 @@ def _label_range(dataset: str) -> tuple[float, float] | None:
     bounds = _RANGE.fullmatch(dataset)
     if bounds is None:
         names = [*_known(), "regression", "regression(low, high)"]
-        near = difflib.get_close_matches(dataset, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(names)}.{hint}")
+        near = did_you_mean(dataset, names, sentence=True)
+        raise ValueError(f"No metrics are known for {dataset!r}; there are {', '.join(names)}.{near}")
     try:
         low, high = float(bounds[1]), float(bounds[2])
     except ValueError:

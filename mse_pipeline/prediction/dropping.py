@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from mse_pipeline.errors import UsageError, did_you_mean
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import ClipMissing, Features
 from mse_pipeline.training.examples import Example
 from mse_pipeline.training.stored import StoredTraining
 
@@ -112,7 +112,7 @@ class Without(Mapping[str, Features]):
 
     def __getitem__(self, clip: str) -> Features:
         if clip in self._lost:
-            raise KeyError(clip)
+            raise ClipMissing(clip, self, "What is left of the stream after clips were left out")
         return self._stream[clip]
 
     def __iter__(self) -> Iterator[str]:

@@ -19,7 +19,7 @@ from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.backbones.gguf import inside, is_gguf
 from mse_pipeline.backbones.none import NONE, none
 from mse_pipeline.backbones.registry import cached_folder
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.extraction.run import stream_specs
 from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.registry import create, find
@@ -190,7 +190,8 @@ def _refuse_unknown(models: Mapping[str, str], streams: list[str]) -> None:
     unknown = [name for name in models if name not in {*streams, SUBTOKENS}]
     if unknown:
         raise UsageError(
-            f"--model {unknown[0]}={models[unknown[0]]}: the run has no such stream; it has {', '.join(streams)}."
+            f"--model {unknown[0]}={models[unknown[0]]}: the run has no such "
+            f"stream{did_you_mean(unknown[0], streams)}; it has {', '.join(streams)}."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mse_pipeline.clip import Clip
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.places import is_local, place
 from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.manifest import Manifest, write_clips, write_manifest
@@ -56,8 +55,7 @@ class Cache(Mapping[str, Dataset]):
     def __getitem__(self, name: str) -> Dataset:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not (self.path / name / "dataset.json").is_file():
             names = list(self)
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f" Did you mean {near[0]}?" if near else f" It holds: {', '.join(names) or 'nothing yet'}."
+            hint = did_you_mean(str(name), names, sentence=True) or f" It holds: {', '.join(names) or 'nothing yet'}."
             raise DatasetMissing(f"There is no dataset {name!r} in the cache {self.path}.{hint}")
         return Dataset(self.path / name)
 
@@ -66,6 +64,15 @@ class Cache(Mapping[str, Dataset]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        try:
+            lines = [f"  {name}: {dataset.clip_count():,} clips; {_streams(dataset)}" for name, dataset in self.items()]
+        except (MseError, OSError) as error:  # what is damaged can be looked at, too
+            return f"The cache {self.path}: {error}"
+        return "\n".join(
+            [f"The cache {self.path}: {len(lines)} {'dataset' if len(lines) == 1 else 'datasets'}", *lines]
+        )
 
     def create(
         self,
@@ -94,6 +101,10 @@ class Cache(Mapping[str, Dataset]):
         streams = before.manifest.streams if before is not None else {}
         write_manifest(folder / "dataset.json", Manifest(name, task, streams, dict(recipe or {}), dict(source or {})))
         return Dataset(folder)
+
+
+def _streams(dataset: Dataset) -> str:
+    return ", ".join(dataset) or "no streams yet"
 
 
 def _has(dataset: Dataset, clips: Sequence[Clip]) -> bool:

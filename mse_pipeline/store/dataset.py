@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from filelock import Timeout
 
 from mse_pipeline.clip import Clip
-from mse_pipeline.errors import MseError, UsageError
+from mse_pipeline.errors import MseError, UsageError, did_you_mean
 from mse_pipeline.store.candidates import Choices, read_choices, write_choices
 from mse_pipeline.store.checksum import read_sealed, write_sealed
 from mse_pipeline.store.commit import Commit, run_lock
@@ -92,6 +92,18 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
 
     def __len__(self) -> int:
         return len(self.manifest.streams)
+
+    def __repr__(self) -> str:
+        try:
+            splits = Counter(str(clip.split) for clip in self.clips)
+            counts = ", ".join(f"{count:,} {split}" for split, count in splits.items())
+            lines = [f"The dataset {self.name} in {self.path.parent}: {len(self.clips):,} clips ({counts or 'none'})"]
+            for stream in self:
+                clock = self.manifest.streams[stream].alignment.get("kind", "none")
+                lines.append(f"  {stream}: {self.count(stream):,} clips, clock {clock}")
+        except (MseError, OSError) as error:  # what is damaged can be looked at, too
+            return f"The dataset {self.name} in {self.path.parent}: {error}"
+        return "\n".join(lines)
 
     def native(self, stream: str, version: str | None = None) -> ShardView:
         """Features on the extractor's own clock, read from the shards, with notes.
@@ -292,8 +304,7 @@ class Dataset(Mapping[str, Mapping[str, Features]]):
         try:
             return self.manifest.streams[stream]
         except KeyError:
-            near = difflib.get_close_matches(stream, list(self), 1)
-            hint = f" Did you mean {near[0]}?" if near else f" It has: {', '.join(self) or 'none yet'}."
+            hint = did_you_mean(str(stream), self, sentence=True) or f" It has: {', '.join(self) or 'none yet'}."
             raise StreamMissing(f"The dataset {self.name} has no stream {stream!r}.{hint}") from None
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mse_pipeline.errors import UsageError, did_you_mean
 
-@dataclass(frozen=True, eq=False)
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN_NAMES = 4
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Features:
     """Values, their times and their validity always travel together.
 
@@ -29,6 +37,8 @@ class Features:
         >>> f = Features(np.ones((3, 2)), [[0, 1], [1, 2], [2, 3]], [True, True, False], ("f0", "loudness"))
         >>> f.values.shape, f.values.dtype.name, len(f)
         ((3, 2), 'float32', 3)
+        >>> f
+        Features of 3 rows, 2 valid, from 0.00 to 3.00 s, with 2 values: f0, loudness
     """
 
     values: np.ndarray
@@ -72,6 +82,33 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        rows = f"{len(self):,} {'row' if len(self) == 1 else 'rows'}, {int(self.valid.sum()):,} valid"
+        if len(self):
+            rows += f", from {self.intervals[:, 0].min():.2f} to {self.intervals[:, 1].max():.2f} s"
+        more = ", …" if self.dim > _SHOWN_NAMES else ""
+        return f"Features of {rows}, with {self.dim:,} values: {', '.join(self.names[:_SHOWN_NAMES])}{more}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The values as a table: a row a time, a column a value.
+
+        Returns:
+            (T, D) float32, NaN where a value is not defined or its row is not valid. The index ``start`` is the begin
+            of each row in seconds from the clip's start; `intervals` has the ends.
+
+        Examples:
+            >>> Features([[220, 1], [0, 0]], [[0, 0.5], [0.5, 1]], [True, False], ("f0", "loudness")).to_pandas()
+                      f0  loudness
+            start
+            0.0    220.0       1.0
+            0.5      NaN       NaN
+        """
+        import pandas as pd
+
+        values = np.where(self.valid[:, None], self.values, np.float32(np.nan))
+        index = pd.Index(self.intervals[:, 0], name="start")
+        return pd.DataFrame(values, index=index, columns=list(self.names))
+
     @property
     def dim(self) -> int:
         """Number of dimensions D."""
@@ -85,6 +122,38 @@ class Features:
             and self.intervals.tobytes() == other.intervals.tobytes()
             and self.valid.tobytes() == other.valid.tobytes()
         )
+
+
+class ClipMissing(UsageError, KeyError):
+    """There are no features of a clip of that id.
+
+    Its sentence is made when it is read: near ids are looked for among all, and `Mapping.get` raises and forgets it.
+
+    Args:
+        clip: The id.
+        known: The ids that there are.
+        where: What lacks it, as in "acoustic.egemaps".
+
+    Examples:
+        >>> str(ClipMissing("train/dia0_ut0", ["train/dia0_utt0", "test/dia1_utt1"], "acoustic.egemaps"))
+        "acoustic.egemaps has no clip 'train/dia0_ut0'; did you mean train/dia0_utt0?"
+        >>> str(ClipMissing("x", ["train/dia0_utt0"], "acoustic.egemaps"))
+        "acoustic.egemaps has no clip 'x'; it has 1 clips, as train/dia0_utt0."
+    """
+
+    def __init__(self, clip: object, known: Collection[str], where: str) -> None:
+        super().__init__(clip)
+        self._clip, self._known, self._where = clip, known, where
+
+    def __str__(self) -> str:
+        some = ", ".join(islice(self._known, 2))
+        near = did_you_mean(str(self._clip), self._known)
+        rest = f"; it has {len(self._known):,} clips, as {some}." if some else "; it has none."
+        return f"{self._where} has no clip {self._clip!r}{near or rest}"
+
+    def __reduce__(self) -> tuple[type[UsageError], tuple[str]]:
+        """Let the sentence cross process borders, without all the ids."""
+        return UsageError, (str(self),)
 
 
 def with_defined(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from isal.isal_zlib import crc32
 
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.checksum import damaged, of_rows
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import ClipMissing, Features
 from mse_pipeline.store.hdf5 import BODY, CHECKSUMS, STATISTICS, PackLayout, create, inspect
 from mse_pipeline.store.storage import aside
 
@@ -129,7 +129,13 @@ class Pack(Mapping[str, Features]):
         self._places = {clip: index for index, clip in enumerate(layout.clips)}
 
     def __getitem__(self, clip: str) -> Features:
-        return self._at(self._places[clip])
+        return self._at(self._place(clip))
+
+    def _place(self, clip: str) -> int:
+        place = self._places.get(clip)
+        if place is None:
+            raise ClipMissing(clip, self._places, str(self.about.get("stream", self.home)))
+        return place
 
     def _at(self, index: int) -> Features:
         if not self.arrays:
@@ -154,18 +160,23 @@ class Pack(Mapping[str, Features]):
     def __contains__(self, clip: object) -> bool:
         return clip in self._places
 
+    def __repr__(self) -> str:
+        stream, alignment = self.about.get("stream", "A pack"), self.about.get("alignment", {})
+        clock = f" on the clock {alignment['kind']}" if "kind" in alignment else ""
+        return f"{stream} of {len(self):,} clips{clock}, {len(self.names):,} values a row, in {self.home}"
+
     def place(self, clip: str) -> int | None:
         """Position of a clip in the file's order; None if it is not in the pack."""
         return self._places.get(clip)
 
     def length(self, clip: str) -> int:
         """Number of rows T of a clip, without reading it."""
-        index = self._places[clip]
+        index = self._place(clip)
         return int(self.offsets[index + 1] - self.offsets[index])
 
     def has_valid(self, clip: str) -> bool:
         """Whether any row of a clip is valid, without reading its values."""
-        index = self._places[clip]
+        index = self._place(clip)
         return bool(self._valid[self._bounds[index] : self._bounds[index + 1]].any())
 
     def statistics(self, clips: Sequence[str]) -> Iterator[Statistics]:

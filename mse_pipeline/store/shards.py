@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from mse_pipeline.errors import MseError
 from mse_pipeline.store.candidates import NONE, Choices, pick
 from mse_pipeline.store.checksum import damaged, of_features
-from mse_pipeline.store.features import Features
+from mse_pipeline.store.features import ClipMissing, Features
 from mse_pipeline.store.journal import JournalRow
 from mse_pipeline.store.storage import readable
 
@@ -175,7 +175,7 @@ class ShardView(Mapping[str, Features]):
         self.rows = {clip: rows[clip] for clip in order if clip in rows}
 
     def __getitem__(self, clip: str) -> Features:
-        row = self.rows[clip]
+        row = self._row(clip)
         path = self.folder / str(row.shard)
         for _, key, features in read_shard(path, {clip}):
             if key == row.key:
@@ -190,7 +190,18 @@ class ShardView(Mapping[str, Features]):
 
     def key(self, clip: str) -> str:
         """The key of a clip's features, with the chosen faces if there are any."""
-        return self.choices.key(self.rows[clip])
+        return self.choices.key(self._row(clip))
+
+    def _row(self, clip: str) -> JournalRow:
+        if clip not in self.rows:
+            raise ClipMissing(clip, self.rows, self.folder.parent.name)
+        return self.rows[clip]
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self.rows
+
+    def __repr__(self) -> str:
+        return f"{self.folder.parent.name} of {len(self):,} clips on its own clock, in {self.folder}"
 
     def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The notes of all clips, shard by shard, as the extractor made them, before any choice."""

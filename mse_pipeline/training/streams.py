@@ -88,7 +88,9 @@ def choose_streams(
             names[modality] = None
         elif name:
             if name.partition(".")[0] != modality:
-                raise UsageError(f"{name} is no {modality} stream.")
+                own = [stream for stream in dataset if stream.startswith(f"{modality}.")]
+                near = did_you_mean(name, own) or f"; there are {', '.join(own) or 'none'}."
+                raise UsageError(f"{name} is no {modality} stream{near}")
             if not dataset[name]:
                 raise UsageError(f"No clip of {dataset.name} has features of {name}.")
             names[modality] = name

@@ -1,5 +1,7 @@
 """mse cache: what is there, fewer files of it, and what may go."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,7 @@ def test_the_table_of_a_wide_stream_has_what_is_worth_a_look(mse, voices):
     ("arguments", "told"),
     [
         (("--statistics", "--failures"), "ask for one of them"),
+        (("--csv", "failures.csv"), "--csv is of --failures; add that"),
         (("--stream", "visual.wide"), "--stream is of --statistics"),
         (("--statistics", "--stream", "visual.wode"), "Did you mean visual.wide?"),
     ],
@@ -245,3 +248,76 @@ def test_a_dataset_that_is_not_there_is_told(mse, cache):
     result = mse("cache", "compact", "mime", "--cache", cache)
     assert result.code == 2
     assert "Did you mean mine?" in result.err
+
+
+STREAMS = ("acoustic.x", "visual.y")
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """A cache in which 2,000 files are missing for two streams, and 3 clips have no sound for one."""
+    clips = [Clip(id=f"c{n}", split=Split.TRAIN, text="", label="joy") for n in range(2003)]
+    dataset = store.open(tmp_path / "cache").create("mine", clips, task=Classification(("joy", "anger")))
+    manifest = dataset.manifest
+    for stream in STREAMS:
+        manifest = manifest.with_stream(stream, StreamEntry(stream_id({"stream": stream}), {"stream": stream}))
+    dataset.set_manifest(manifest)
+    work = Commit(dataset, run="run")
+    for number, clip in enumerate(clips):
+        missing = number < 2000
+        for stream in STREAMS if missing else STREAMS[:1]:
+            work.add(
+                JournalRow(
+                    clip=clip.id,
+                    stream=stream,
+                    version=manifest.streams[stream].version,
+                    status="failed",
+                    code="missing_media" if missing else "no_audio",
+                    stage="find" if missing else "decode",
+                    message=f"{clip.id} has no media file." if missing else "[red]=1+1[/red], \x1b[2J no sound.",
+                )
+            )
+    work.write()
+    return tmp_path / "cache"
+
+
+def test_thousands_of_failures_are_a_few_lines(mse, failed):
+    lines = mse("cache", "show", "mine", "--failures", "--cache", failed).out.splitlines()
+    assert lines == [
+        "missing_media (find): 2,000 clips",
+        "  2,000 in acoustic.x, visual.y",
+        "  c0 has no media file.",
+        "  c1 has no media file.",
+        "  c2 has no media file.",
+        "  and 1,997 more",
+        "no_audio (decode): 3 clips",
+        "  3 in acoustic.x",
+        "  c2000: [red]=1+1[/red], \N{REPLACEMENT CHARACTER}[2J no sound.",
+        "All of them: --csv FILE, or --limit 0.",
+    ]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 8), (0, 2005)])
+def test_as_many_examples_are_shown_as_are_asked_for(mse, failed, limit, count):
+    told = mse("cache", "show", "mine", "--failures", "--limit", limit, "--cache", failed).out
+    assert len(told.splitlines()) == count
+
+
+def test_all_failures_go_into_a_table(mse, failed, tmp_path):
+    path = tmp_path / "new" / "failures.csv"
+    arguments = ("cache", "show", "mine", "--failures", "--csv", path, "--cache", failed)
+    assert f"There is no folder {path.parent} to write failures.csv into" in mse(*arguments).err
+    path.parent.mkdir()
+    told = mse(*arguments, "--json").json
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == told["failures"]
+    assert len(rows) == 4003
+    assert [(group["code"], group["clips"]) for group in told["groups"]] == [("missing_media", 2000), ("no_audio", 3)]
+    assert rows[0] == {
+        "clip": "c0",
+        "stream": "acoustic.x",
+        "code": "missing_media",
+        "stage": "find",
+        "message": "c0 has no media file.",
+    }

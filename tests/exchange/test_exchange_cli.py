@@ -15,7 +15,7 @@ from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError, UsageError
 from mse_pipeline.exchange import registry
 from mse_pipeline.store.commit import run_lock
-from mse_pipeline.task import Regression
+from mse_pipeline.task import Classification, Regression
 
 COUNTS = {"train": 6, "valid": 3, "test": 3}
 
@@ -214,3 +214,65 @@ def test_every_format_is_there(name):
     form = registry.find(name)
     assert registry.options_of(name) is not None
     assert form.writer is None or callable(registry._function(form.writer))
+
+
+ROUND_TRIPS = {
+    "mmsa": (Regression(-1.5, 2.0), "out.pkl"),
+    "mse-adapter": (Classification(("calm", "joy")), "out"),
+    "csd": (Classification(("calm", "joy")), "out"),
+    "csd of numbers": (Regression(0.0, 5.0), "out"),
+    "npy": (Regression(0.0, 5.0), "out"),
+}
+
+
+@pytest.mark.parametrize(("task", "out"), ROUND_TRIPS.values(), ids=ROUND_TRIPS)
+def test_our_own_export_comes_back_without_options_with_names_and_range(mse, tmp_path, task, out, request):
+    form = request.node.callspec.id.split()[0]
+    label = task.classes[1] if isinstance(task, Classification) else 1.25
+    clips = [Clip(id=f"{split}$_$0", split=split, text="so", label=label) for split in Split]
+    dataset = store.open(tmp_path / "cache").create("mine", clips, task=task)
+    for stream, names in (("acoustic.own", ("f0", "loudness")), ("visual.own", ("AU04", "AU12"))):
+        row = store.Features([[0.5, 1.5]], [[0, 1]], [True], names)
+        dataset.put(stream, {clip.id: row for clip in clips})
+    mse("export", "mine", form, tmp_path / out)
+    beside = json.loads(mse("import", form, tmp_path / out, "--json"))
+    assert beside["dataset"] == "out"  # what was exported keeps its own streams
+    told = json.loads(mse("import", form, tmp_path / out, "--cache", tmp_path / "other", "--json"))
+    again = store.open(tmp_path / "other")["mine"]
+    assert (told["dataset"], again.manifest.task) == ("mine", task)
+    assert len(again.clips) == len(clips)
+    assert {clip.label for clip in again.clips} == {label}
+    for modality, names in (("acoustic", ("f0", "loudness")), ("visual", ("AU04", "AU12"))):
+        (stream,) = (stream for stream in again if stream.startswith(modality))
+        assert {features.names for features in again[stream].values()} == {names}
+        assert {features.values.tolist()[0][1] for features in again[stream].values()} == {1.5}
+
+
+@pytest.mark.parametrize(
+    ("form", "out", "told"),
+    [
+        ("mmsa", "there", "there is a folder; mmsa is one file: give its name, as .*there/features.pkl"),
+        ("mmsa", "missing/out.pkl", "There is no folder .*missing to write out.pkl into"),
+        ("npy", "missing/out", "There is no folder .*missing to write out into"),
+        ("npy", "out.pkl", "written as a folder of files: give a folder, as .*out-npy"),
+        ("csd", "out.csd", "give a folder, as .*out-csd"),
+        ("csd", "file", "file is the name of a file"),
+    ],
+)
+def test_a_place_that_does_not_fit_is_told_and_nothing_is_made(mse, mmsa_file, tmp_path, form, out, told):
+    mse("import", "mmsa", mmsa_file, "--name", "mine")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=told):
+        mse("export", "mine", form, tmp_path / out, "--overwrite")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("about", ["{", "[]", '{"format": 1, "task": {"low": 3, "high": 1}, "streams": {}}'])
+def test_what_a_file_says_of_itself_is_read_with_distrust(mse, mmsa_file, tmp_path, about):
+    value = pickle.loads(mmsa_file.read_bytes())
+    value["train"]["mse_about"] = about
+    mmsa_file.write_bytes(pickle.dumps(value))
+    with pytest.raises(MseError, match=r"mse_about of .* cannot be read"):
+        mse("import", "mmsa", mmsa_file, "--name", "mine")

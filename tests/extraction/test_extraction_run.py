@@ -235,3 +235,33 @@ def test_shares_make_together_what_one_run_makes_and_the_last_one_packs(corpus, 
     assert made.pop(("acoustic.egemaps", "c2")) == "missing_media"
     assert made.items() <= whole.items()
     assert run(recipe(), root, share=(1, 2)).processed == 0
+
+
+def test_clips_without_a_file_and_clips_in_the_cache_do_not_count_as_work(corpus, recipe, run, tmp_path):
+    class Told(Silent):
+        def __init__(self):
+            self.paces = []
+
+        def pace(self, clips, seconds, left):
+            self.paces.append((clips, seconds, left))
+
+    root = corpus(3)
+    missing = root / "media" / "clip2.wav"
+    missing.rename(tmp_path / "away")
+    first, again = Told(), Told()
+    summary = extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), first)
+    assert (summary.processed, summary.worked_on) == (3, 2)
+    assert sum(clips for clips, _, _ in first.paces) == 2
+    assert first.paces[0][2] == pytest.approx(sum(seconds for _, seconds, _ in first.paces))  # of the missing: nothing
+    assert first.paces[-1][2] == 0.0
+    (tmp_path / "away").rename(missing)
+    (root / "media" / "clip0.wav").touch()  # another time, the same content
+    extract(recipe(), root, store.open(tmp_path / "cache"), ExtractionOptions(workers=1), again)
+    assert sum(clips for clips, _, _ in again.paces) == 1
+
+
+def test_the_folder_of_the_media_is_kept_as_it_is_found_from_anywhere(corpus, recipe, run, tmp_path, monkeypatch):
+    corpus(2)
+    monkeypatch.chdir(tmp_path)
+    run(recipe(), "corpus")
+    assert store.open(tmp_path / "cache")["mine"].manifest.source["media_root"] == str(tmp_path / "corpus")

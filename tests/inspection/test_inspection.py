@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mse_pipeline import store
+from mse_pipeline import fonts, store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
+from mse_pipeline.inspection import picture
 from mse_pipeline.inspection.collect import collect
 from mse_pipeline.inspection.picture import draw_picture, write_page
 from mse_pipeline.task import Classification
@@ -167,3 +168,61 @@ def test_the_command_names_what_it_does_not_find(made, mse, tmp_path):  # noqa: 
     told = mse("inspect", "test/none", "--cache", cache, "--root", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert told.code == 0
     assert "Use --root for the folder of the raw files" in " ".join(told.err.split())
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["f0", "loudness"], ["f0", "loudness"]),
+        ([f"{k}" for k in range(768)], ["0 … 767 (768)"]),
+        (
+            ["box_x1", "box_x2", "probability", *(f"onet_{k:03}" for k in range(256))],
+            ["box_x1 … box_x2 (2)", "probability", "onet_000 … onet_255 (256)"],
+        ),
+    ],
+)
+def test_many_values_are_named_in_groups(names, told):
+    groups = picture._groups(names)
+    assert [picture._group_name(names, *group) for group in groups] == told
+
+
+def test_of_many_kinds_of_names_small_neighbours_are_joined_and_each_group_is_high_enough_for_its_name():
+    names = [f"{letter * 3}{k}" for letter in "abcdefghijklmnopqrstuvwxyz" for k in range(2)] + ["big"] * 1000
+    groups = picture._groups(names)
+    assert len(groups) == picture._GROUPS
+    assert [first for first, _ in groups[1:]] == [end for _, end in groups[:-1]]
+    edges, middles = picture._rows(groups, 3.0)
+    assert (len(edges), len(middles), groups[-1]) == (len(names) + 1, len(groups), (52, 1052))
+    assert min(edges[end] - edges[first] for first, end in groups) * 3.0 / len(names) >= picture._LINE - 1e-9
+
+
+def test_letters_that_no_font_has_are_squares_and_told_once(made, mse, tmp_path, monkeypatch, recwarn):  # noqa: F811
+    latin = {name: letters for name, letters in fonts._letters().items() if name == "DejaVu Sans"}
+    monkeypatch.setattr(fonts, "_letters", lambda: latin)
+    cache, root = made
+    told = mse("inspect", "train/a", "--cache", cache, "--root", root, "--out", tmp_path / "out")
+    assert " ".join(told.err.split()).startswith("No font here has 你好, so mine-train_a.png shows squares")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert (fonts.writable("a 你\n好\x1b"), fonts.lacking(["ok"])) == ("a □\n□□", "")
+
+
+def test_with_a_font_for_chinese_nothing_is_said(made, mse, tmp_path, recwarn):  # noqa: F811
+    if fonts.lacking(["你好"]):
+        pytest.skip("needs a font with Chinese, as Noto Sans CJK")
+    cache, root = made
+    told = mse("inspect", "train/a", "--cache", cache, "--root", root, "--out", tmp_path / "out")
+    assert told.err == ""
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_folder_of_the_media_is_remembered_and_told_where_it_has_moved(made, mse, tmp_path, moved):  # noqa: F811
+    cache, root = made
+    dataset = store.open(cache)["mine"]
+    source = {"media_root": str(root)}
+    store.open(cache).create("mine", dataset.clips, task=dataset.manifest.task, source=source)
+    if moved:
+        root.rename(tmp_path / "elsewhere")
+    told = mse("inspect", "train/a", "--cache", cache, "--out", tmp_path / "out")
+    said = " ".join(told.err.split())
+    assert f"The features were extracted from {root}, which has moved or is not mounted" in said if moved else not said
