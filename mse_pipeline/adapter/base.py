@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ class Model(nn.Module, ABC):
         seeded: Whether two seeds make two models; of one that is fitted at once the first seed is enough.
         steers_backbone: Whether the backbone reads the same text otherwise as the model learns, so that nothing of what
             it has read can be kept over the steps.
-        adapted: In which respect it is not what its paper describes, for reports; empty where it is.
+        adapted: In which respect it is not what its paper describes, for reports; empty where it is. See `adaptation`.
         defaults: Its own settings with their default values, which also tell their types; None for a model that
             looks at its settings itself.
         options: `defaults`, and over them what the configuration says.
@@ -115,6 +115,34 @@ class Model(nn.Module, ABC):
         return {}
 
     @classmethod
+    def adaptation(cls, config: AdapterConfig) -> str:
+        """In which respect a model of these settings is not what its paper describes; by default `adapted`."""
+        return cls.adapted
+
+    @classmethod
+    def reads_own_labels(cls, options: Mapping[str, Any]) -> bool:
+        """Whether it learns a label of each modality, where clips have one; by default not.
+
+        Args:
+            options: As `planned` gives them.
+        """
+        return False
+
+    @classmethod
+    def with_own_labels(cls, options: Mapping[str, Any], unlabelled: Collection[str]) -> dict[str, Any]:
+        """Settings with what is decided by which labels there are; called where `reads_own_labels`.
+
+        Args:
+            options: As `planned` gives them.
+            unlabelled: The modalities that are read, of text, acoustic and visual, of which no clip of the train split
+                has a label.
+
+        Raises:
+            UsageError: A label that is asked for is not there.
+        """
+        return dict(options)
+
+    @classmethod
     def reads_with(cls, options: Mapping[str, Any], backbone: Any) -> Any:
         """Of a model without a backbone, what stands in its place, with the tokenizer of its own; else the backbone.
 
@@ -129,6 +157,21 @@ class Model(nn.Module, ABC):
 
     def write_beside(self, folder: Path) -> None:
         """Write what others read of the model into folders of their own below its folder; by default nothing."""
+
+    def memory(self) -> dict[str, Any]:
+        """What a training knows of its clips beside the weights, by name; by default nothing.
+
+        It goes on with it after an interruption, and a finished model does without. Each has `state_dict` and
+        `load_state_dict`, as optimisers have.
+        """
+        return {}
+
+    def after_step(self, gather: Callable[[list[Any]], list[Any]]) -> None:
+        """Take note of the step's clips, once the weights have changed; by default nothing.
+
+        Args:
+            gather: Makes one list of those of all processes that train together, the same in each.
+        """
 
     @contextmanager
     def in_force(self, backbone: Any) -> Iterator[None]:
@@ -161,10 +204,11 @@ class DirectModel(Model):
     def forward(self, batch: Any) -> torch.Tensor:
         """Values (B, outputs) float32 of a `mse_pipeline.training.reading.Batch`."""
 
-    def extra_loss(self, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
+    def extra_loss(self, loss_of: Any) -> torch.Tensor | None:
         """What the last pass in training adds to the loss, beside the answers; None for nothing.
 
         Args:
-            loss_of: Tells the loss of other values (B, outputs), as of a branch of the model, for the same clips.
+            loss_of: Tells the loss of other values (B, outputs), as of a branch of the model, for the same clips: a
+                `mse_pipeline.training.answering.BatchLoss`.
         """
         return None
