@@ -40,6 +40,29 @@ WORDS = (
     *("well", "it", "is", "nay", "aye", "then", "we", "go", "there", "so", "0", "1"),
 )
 
+_HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert": (
+        "BertConfig",
+        "BertModel",
+        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        | {"max_position_embeddings": 12},
+    ),
+    "t5": (
+        "T5Config",
+        "T5Model",
+        {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+        | {"eos_token_id": 5, "decoder_start_token_id": 0},
+    ),
+    "bart": (
+        "BartConfig",
+        "BartModel",
+        {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+        | {**_HEADS, "max_position_embeddings": 32, "bos_token_id": 4, "eos_token_id": 5, "decoder_start_token_id": 5},
+    ),
+}
+"""Small encoders: the classes of transformers, and their sizes."""
+
 SMALL: dict[str, dict[str, Any]] = {
     "linear": {},
     "lf-dnn": {"words": 8, "width": 16, "fused": 16},
@@ -107,28 +130,11 @@ def small_encoder(folder: Path, kind: str) -> Path:
     tokenizer = Tokenizer(tokenizing.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
-    size, ids = {"vocab_size": len(WORDS)}, {"pad_token_id": 0, "eos_token_id": 5, "decoder_start_token_id": 0}
+    config, model, sizes = ARCHITECTURES[kind]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        if kind == "bert":
-            config = transformers.BertConfig(
-                **size, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
-                max_position_embeddings=12,
-            )  # fmt: skip
-            model: Any = transformers.BertModel(config)
-        elif kind == "t5":
-            model = transformers.T5Model(
-                transformers.T5Config(**size, **ids, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2)
-            )
-        else:
-            model = transformers.BartModel(
-                transformers.BartConfig(
-                    **size, **ids, bos_token_id=4, d_model=16, encoder_layers=2, decoder_layers=1,
-                    encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
-                    max_position_embeddings=32,
-                )
-            )  # fmt: skip
-        model.save_pretrained(folder)
+        made = getattr(transformers, config)(vocab_size=len(WORDS), pad_token_id=0, **sizes)
+        getattr(transformers, model)(made).save_pretrained(folder)
     return folder
 
 

@@ -1,11 +1,11 @@
 """unimse-style: T5 whose last blocks mix what is heard and seen into their states, after UniMSE (EMNLP 2022).
 
 Hu et al., "UniMSE: Towards Unified Multimodal Sentiment Analysis and Emotion Recognition", section 3.4, pre-trained
-modality fusion (PMF). Of each stream, the last state of an LSTM through dropout (.3) and a linear layer is one vector:
-A, V (1). In the last blocks of encoder and decoder, behind the feed-forward part, an adapter makes of each token's
-state F: with G = [F; A; V], F <- W (G + W_up sigmoid(W_down G)) (2). There is no residual around it, as in the paper:
-what T5 had learned is not what it begins with. With ``contrast``, an InfoNCE loss (3) brings the mean state of a clip's
-tokens before the last adapter and its A, and its V, near each other, among the clips that are read at once
+modality fusion (PMF). Of each stream, the last state of an LSTM through dropout (``stream_dropout``, .3) and a linear
+layer is one vector: A, V (1). In the last blocks of encoder and decoder, behind the feed-forward part, an adapter makes
+of each token's state F: with G = [F; A; V], F <- W (G + W_up sigmoid(W_down G)) (2). There is no residual around it, as
+in the paper: what T5 had learned is not what it begins with. With ``contrast``, an InfoNCE loss (3) brings the mean
+state of a clip's tokens before the last adapter near its A, and near its V, among the clips that are read at once
 (temperature .1, in 30 dimensions, weight .5 in the paper); it is off in the released code, and here.
 
 As in that code: three blocks with adapters and two that are trained, in both stacks, beside the adapters; all else of
@@ -67,7 +67,7 @@ class Fusion(nn.Module):
 class StreamVector(nn.Module):
     """Equation (1): an LSTM's last state, dropout, and a linear layer of the same width."""
 
-    def __init__(self, dim: int, width: int, dropout: float = 0.3) -> None:
+    def __init__(self, dim: int, width: int, dropout: float) -> None:
         super().__init__()
         self.lstm, self.linear = nn.LSTM(dim, width, batch_first=True), nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
@@ -104,7 +104,7 @@ class UniMse(Pretrained):
     defaults: ClassVar[Mapping[str, Any] | None] = {
         **ENCODER,
         **{"prefix": "sst2 sentence: ", "hidden": 32, "inner": 64, "fused": 3, "tuned": 2},
-        **{"contrast": 0.0, "bypass": False, "before": []},
+        **{"stream_dropout": 0.3, "contrast": 0.0, "bypass": False, "before": []},
     }
 
     def __init__(self, config: AdapterConfig) -> None:
@@ -134,7 +134,8 @@ class UniMse(Pretrained):
                     Fusion(sizes.d_model, beside, told["inner"]) for _ in range(told["fused"])
                 )
         if not told["bypass"]:
-            self.vectors.update({name: StreamVector(dim, told["hidden"]) for name, dim in self.reader.dims.items()})
+            drop = told["stream_dropout"]
+            self.vectors.update({n: StreamVector(dim, told["hidden"], drop) for n, dim in self.reader.dims.items()})
         if told["contrast"] and not told["bypass"]:
             widths = {"text": sizes.d_model, **dict.fromkeys(self.vectors, told["hidden"])}
             self.contrasted.update({name: nn.Linear(width, CONTRASTED) for name, width in widths.items()})
