@@ -51,8 +51,9 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "t5": (
         "T5Config",
         "T5Model",
-        {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
-        | {"eos_token_id": 5, "decoder_start_token_id": 0},
+        {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+        # Larger than at the start of a pre-training, so that the decoder's first state tells one word from another.
+        | {"initializer_factor": 2.0, "eos_token_id": 5, "decoder_start_token_id": 0},
     ),
     "bart": (
         "BartConfig",
@@ -72,7 +73,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lfmim": {"words": 8, "width": 32, "heads": 2},
     "mag-bert": {"gate_dropout": 0.1},
     "chfn-style": {"words": 16, "width": 16, "heads": 2, "layers": 2},
-    "unimse-style": {"hidden": 8, "inner": 8, "fused": 1, "tuned": 2, "prefix": "well"},
+    "unimse-style": {"hidden": 16, "inner": 16, "fused": 1, "tuned": 2, "prefix": "well", "stream_dropout": 0.0},
     "unisa-finetune": {"visual_rows": 5, "acoustic_rows": 5, "text_alone": False},
 }
 """Models that answer themselves, with settings that make them small."""
@@ -91,10 +92,12 @@ TRAINED: dict[str, Any] = {
     **{"epochs": 20, "batch_size": 12, "learning_rate": 1e-2, "adam_epsilon": 1e-8, "keep": "last", "warm_up": 0.0},
 }
 RATES = {
-    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unimse-style": 5e-3},
-    **{"unisa-finetune": 3e-3, "prompt-tuning": 3e-2},
+    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
+    **{"prompt-tuning": 3e-2},
 }
 """Learning rates of models that are deeper."""
+EPOCHS = {"unimse-style": 30, "unisa-finetune": 30}
+"""Of models that come to an exclusive or late."""
 
 
 def made(folder: Path, by: str, count: Mapping[Split, int] = COUNT) -> store.Dataset:
@@ -150,7 +153,8 @@ def options_of(name: str, encoders: Path) -> dict[str, Any]:
 def job_of(dataset: store.Dataset, name: str, encoders: Path, backbone: Backbone | None = None, **settings: Any) -> Job:
     """What is trained of a model; `settings` in place of `TRAINED`."""
     speaking = models.find(name).reads_backbone
-    given = {**TRAINED, "learning_rate": RATES.get(name, TRAINED["learning_rate"]), "model": name, **settings}
+    own = {"learning_rate": RATES.get(name, TRAINED["learning_rate"]), "epochs": EPOCHS.get(name, TRAINED["epochs"])}
+    given = {**TRAINED, **own, "model": name, **settings}
     given["model_options"] = options_of(name, encoders)
     if speaking:
         given["decoding"] = "likeliest"

@@ -65,8 +65,8 @@ def show_outline(told: DryRun, request: Request, overwrite: bool = False) -> Non
 
     console = stdout()
     on = f", on {told.backbone['name']}" if told.prompt.example else ""
-    model = "" if told.model == "mse-adapter" else f", {told.model}"
-    console.print(Text.assemble((told.dataset, "bold"), f"{model}, {told.variant}{on}"))
+    parts = [told.variant] if told.model == "mse-adapter" else [told.model, told.variant.removeprefix("adapter")]
+    console.print(Text.assemble((told.dataset, "bold"), "".join(f", {part}" for part in parts if part), on))
     tables = [_data(told), _adapter(told), _batch(told), _work(told, request.training.learning_rate)]
     if told.prompt.example:
         tables[3:3] = [_reading(told)]

@@ -321,7 +321,7 @@ class Batcher:
             text_mask=text_mask,
             targets=torch.tensor([example.target for example in chosen]),
             distributions=_distributions(chosen),
-            own_targets=torch.tensor([one.own_targets for one in chosen]) if chosen[0].own_targets else None,
+            own_targets=_own_targets_of(chosen),
             texts=tuple(example.text for example in chosen),
             **sequences,
         )
@@ -337,6 +337,12 @@ class Batcher:
             if one is not None:
                 normaliser.into(one, into[row, : len(one)])
         return values, torch.tensor(lengths)
+
+
+def _own_targets_of(chosen: Sequence[Example]) -> torch.Tensor | None:
+    """(B, 3) targets of the modalities; None where they are not read, as of clips that are only predicted."""
+    read = all(example.own_targets for example in chosen)
+    return torch.tensor([example.own_targets for example in chosen]) if read else None
 
 
 def _distributions(chosen: Sequence[Example]) -> torch.Tensor | None:

@@ -140,8 +140,9 @@ class UnimodalLabels:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as `state_dict` tells."""
         self._places = {clip: place for place, clip in enumerate(state["clips"])}
-        self._times, self._right = state["times"], state["right"]
-        self._labels, self._vectors = dict(state["labels"]), dict(state["vectors"])
+        self._times, self._right = state["times"].clone(), state["right"].clone()
+        self._labels = {name: values.clone() for name, values in state["labels"].items()}
+        self._vectors = {name: values.clone() for name, values in state["vectors"].items()}
 
 
 def _stacked(seen: Sequence[Seen], name: str) -> torch.Tensor:

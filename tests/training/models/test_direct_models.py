@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.made_models import RATES, SMALL, TOLD_BY, TRAINED, made
+from benchmarks.made_models import EPOCHS, RATES, SMALL, TOLD_BY, TRAINED, made
 from mse_pipeline.adapter import AdapterConfig, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
@@ -31,8 +31,7 @@ def told_by(tmp_path_factory):
     return {by: made(tmp_path_factory.mktemp(by), by) for by in TOLD_BY}
 
 
-def accuracy(dataset, name, options, **more):
-    epochs = 10 if name == "mult" else 20
+def accuracy(dataset, name, options, epochs=12, **more):
     given = {**TRAINED, "epochs": epochs, "learning_rate": RATES.get(name, 1e-2), "model_options": options, **more}
     return fit_adapter(job_of(dataset, name, **given), 2).scores[Split.TEST]["acc"]
 
@@ -45,7 +44,8 @@ def test_what_one_modality_tells_is_learned(told_by, small, name, by):
 
 @pytest.mark.parametrize("name", ["linear", *LEARNING])
 def test_an_exclusive_or_is_learned_by_all_but_a_linear_model(told_by, small, name):
-    assert (accuracy(told_by["xor"], name, small(name)) > 0.8) == (name != "linear")
+    epochs = EPOCHS.get(name, 10 if name == "mult" else 20)
+    assert (accuracy(told_by["xor"], name, small(name), epochs) > 0.8) == (name != "linear")
 
 
 @pytest.mark.parametrize("name", ["linear", *LEARNING])

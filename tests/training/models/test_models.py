@@ -173,9 +173,9 @@ def test_a_dry_run_tells_parameters_shapes_and_a_prompt_where_there_is_one(made_
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("linear", ("linear, adapter", "found when it is fitted", "fitted to the train split at once")),
-        ("self-mm", ("self-mm, adapter", "6 clips x 1 rows x 2 values", "model and optimiser")),
-        ("prefix-tuning", ("prefix-tuning, text-only, on tiny", "6 clips x", "prefix", "memory, at the peak")),
+        ("linear", ("made, linear, without visual", "found when it is fitted", "fitted to the train split at once")),
+        ("self-mm", ("made, self-mm, without visual", "6 clips x 1 rows x 2 values", "model and optimiser")),
+        ("prefix-tuning", ("made, prefix-tuning, text-only, on tiny", "6 clips x", "prefix", "memory, at the peak")),
     ],
 )
 def test_the_command_shows_a_dry_run_of_any_model(home, mse, name, told):  # noqa: F811
