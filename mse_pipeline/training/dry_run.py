@@ -454,39 +454,43 @@ def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequen
     texts, kept = [len(whole(one.text)) for one in labelled], [len(read(one.text)) for one in labelled]
     previous = [len(read.before(one)) for one in labelled if one.before]
     first = job.examples[Split.TRAIN][0]
-    shared = {
-        "text": Lengths.of(kept) if job.config.text else None,
-        "previous": Lengths.of(previous),
-        "room": room,
-        "cut": sum(before > after for before, after in zip(texts, kept, strict=True)),
-        "answers": len(job.answers),
-        "example_clip": first.clip,
-    }
-    if not kind.reads_backbone:
-        return PromptOutline(fixed=0, pseudo=0, answer_tokens=None, example=(), **shared)
+    outline = PromptOutline(
+        fixed=0,
+        pseudo=0,
+        text=Lengths.of(kept) if job.config.text else None,
+        previous=Lengths.of(previous),
+        room=room,
+        cut=sum(before > after for before, after in zip(texts, kept, strict=True)),
+        answers=len(job.answers),
+        answer_tokens=None,
+        example=(),
+        example_clip=first.clip,
+    )
+    if not issubclass(kind, TrainedModel):
+        return outline
     # Keys and values that are learned stand before all else, and not where pseudo tokens do.
-    prefix = pseudo if kind.past is not TrainedModel.past else 0  # type: ignore[attr-defined]
-    return PromptOutline(
+    prefix = pseudo if kind.past is not TrainedModel.past else 0
+    shown = example(
+        job.backbone.tokenizer,
+        job.backbone.family,
+        dataset.manifest.task,
+        text=first.text if job.config.text else "",
+        label=_label(first, dataset),
+        given=wording.task,
+        language=wording.language,
+        pseudo_tokens=pseudo - prefix,
+        label_words=wording.label_words,
+        previous=read.before(first),
+        room=room,
+        place=job.config.place,
+        head=job.config.head is not None,
+    )
+    return replace(
+        outline,
         fixed=len(job.prompt),
         pseudo=pseudo,
         answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]) if job.config.head is None else None,
-        example=(Token("prefix", None, "*"),) * prefix
-        + example(
-            job.backbone.tokenizer,
-            job.backbone.family,
-            dataset.manifest.task,
-            text=first.text if job.config.text else "",
-            label=_label(first, dataset),
-            given=wording.task,
-            language=wording.language,
-            pseudo_tokens=pseudo - prefix,
-            label_words=wording.label_words,
-            previous=read.before(first),
-            room=room,
-            place=job.config.place,
-            head=job.config.head is not None,
-        ),
-        **shared,
+        example=(Token("prefix", None, "*"),) * prefix + shown,
     )
 
 

@@ -103,7 +103,7 @@ class UnimodalLabels:
         alpha = {name: self._relative_distances(name, _stacked(again, name)) for name in (ALL, *self._modalities)}
         for name in self._modalities:
             shift = (alpha[name] - alpha[ALL]) / 2 * (right + alpha[ALL]) / alpha[ALL]
-            made = torch.where(shift.isnan(), right, right + shift).clamp(-1, 1)
+            made = torch.where(shift.isfinite(), right + shift, right).clamp(-1, 1)
             before = self._labels[name][places]
             self._labels[name][places] = (times - 1) / (times + 1) * before + 2 / (times + 1) * made
         self._times[places] = times

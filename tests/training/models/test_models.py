@@ -118,7 +118,7 @@ class Unplugged(Exception):
 @pytest.mark.parametrize("name", EVERY)
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(job, small, tmp_path, monkeypatch, name):
     kind = "regression" if name == "self-mm" else "classification"  # it makes labels of numbers alone
-    made = job(name, kind, epochs=3, dropout=0.1, model_options=small(name))
+    made = job(name, kind, epochs=2, dropout=0.1, model_options=small(name))
     whole = fit_adapter(made, 1)
     if name not in AT_ONCE:
         plain, taken = Learner._step, []
