@@ -34,6 +34,7 @@ class Model(nn.Module, ABC):
         adapted: In which respect it is not what its paper describes, for reports; empty where it is. See `adaptation`.
         defaults: Its own settings with their default values, which also tell their types; None for a model that
             looks at its settings itself.
+        may_be_0: Those of them that are a number above 0 by default, and may be 0.
         options: `defaults`, and over them what the configuration says.
     """
 
@@ -44,6 +45,7 @@ class Model(nn.Module, ABC):
     steers_backbone: ClassVar[bool] = False
     adapted: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any] | None] = None
+    may_be_0: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -55,7 +57,8 @@ class Model(nn.Module, ABC):
         """The model's settings: its defaults, and over them what is given.
 
         Raises:
-            UsageError: It has no such setting, or the value is of another type than the default.
+            UsageError: It has no such setting, or the value is of another type than the default, or below 1, or below
+            0 where the default is 0 or it `may_be_0`.
         """
         if cls.defaults is None:
             return dict(given)
@@ -69,6 +72,12 @@ class Model(nn.Module, ABC):
             fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise UsageError(f"training.model_options.{name} must be as {cls.defaults[name]!r}, but is {value!r}.")
+            if wanted is int and cls.defaults[name] >= 0:
+                least = 1 if cls.defaults[name] and name not in cls.may_be_0 else 0
+                if value < least:
+                    raise UsageError(
+                        f"training.model_options.{name} must be a whole number from {least}, but is {value}."
+                    )
         return {**cls.defaults, **given}
 
     @classmethod

@@ -98,7 +98,7 @@ class ChfnStyle(BertTexts):
         super().__init__(config)
         told = self.options
         width = told["width"]
-        if width < 1 or told["heads"] < 1 or width % told["heads"]:
+        if width % told["heads"]:
             raise UsageError(
                 f"training.model_options.width must be a multiple of heads, but is {width} with {told['heads']} heads."
             )

@@ -107,6 +107,8 @@ class UniMse(Pretrained):
         **{"stream_dropout": 0.3, "contrast": 0.0, "bypass": False, "before": []},
     }
 
+    may_be_0 = frozenset({"fused", "tuned"})
+
     def __init__(self, config: AdapterConfig) -> None:
         from transformers import T5Config, T5Model
 
@@ -118,7 +120,7 @@ class UniMse(Pretrained):
             stack.embed_tokens = None  # a copy of the shared embeddings, which are given as they are
         blocks = min(len(self.t5.encoder.block), len(self.t5.decoder.block))
         for name in ("fused", "tuned"):
-            if not 0 <= told[name] <= blocks:
+            if told[name] > blocks:
                 raise UsageError(
                     f"training.model_options.{name} must be a number of blocks from 0 to {blocks}, but is {told[name]}."
                 )

@@ -71,10 +71,10 @@ class UniSa(Pretrained):
         self.names = [name for name in STREAMS if name in self.reader.dims]
         self.rows = {name: told[f"{name}_rows"] for name in self.names}
         fixed = _ENDS + sum(1 + count for count in self.rows.values())
-        if min(self.rows.values(), default=1) < 1 or fixed >= sizes.max_position_embeddings:
+        if fixed >= sizes.max_position_embeddings:
             raise UsageError(
-                f"training.model_options: visual_rows and acoustic_rows must be at least 1 and leave room for a text "
-                f"among the {sizes.max_position_embeddings} tokens that the encoder reads; they take {fixed}."
+                f"training.model_options: visual_rows and acoustic_rows must leave room for a text among the "
+                f"{sizes.max_position_embeddings} tokens that the encoder reads, but they take {fixed}."
             )
         self.project = nn.ModuleDict({name: nn.Linear(self.reader.dims[name], sizes.d_model) for name in self.names})
         self.marks = nn.Parameter(torch.randn(len(self.names), sizes.d_model) * sizes.init_std)

@@ -111,6 +111,17 @@ def test_every_model_of_this_package_can_be_had():
         assert models.find(name).__module__.startswith("mse_pipeline."), name
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_sizes_that_no_model_can_have_are_refused_by_name(small, name):
+    kind = models.find(name)
+    sizes = {key: value for key, value in (kind.defaults or {}).items() if type(value) is int}
+    for key, usual in sizes.items():
+        least = 1 if usual and key not in kind.may_be_0 else 0
+        with pytest.raises(UsageError, match=rf"{key} must be a whole number from {least}, but is {least - 1}\."):
+            kind.settled({**small(name), key: least - 1})
+        kind.settled({**small(name), key: least})
+
+
 class Unplugged(Exception):
     """As a pulled plug."""
 

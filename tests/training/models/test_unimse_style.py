@@ -137,7 +137,7 @@ def test_the_whole_has_as_many_parameters_as_papers_count(hidden, adapters):
     ("options", "told"),
     [
         ({"fused": 3}, "fused must be a number of blocks from 0 to 2, but is 3"),
-        ({"tuned": -1}, "tuned must be a number of blocks from 0 to 2, but is -1"),
+        ({"tuned": -1}, "tuned must be a whole number from 0, but is -1"),
         ({"contrast": -0.5}, "contrast must be at least 0"),
         ({"contrast": 0.5, "bypass": True}, "there are none: set it to 0"),
     ],
