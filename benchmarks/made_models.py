@@ -23,6 +23,7 @@ from rich.table import Table
 from mse_pipeline import backbones, store
 from mse_pipeline.adapter import models
 from mse_pipeline.backbones.backbone import Backbone
+from mse_pipeline.backbones.loading import progress_only_on_terminals
 from mse_pipeline.backbones.none import none
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.recipe import PromptSection, Training
@@ -137,7 +138,8 @@ def small_encoder(folder: Path, kind: str) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = getattr(transformers, config)(vocab_size=len(WORDS), pad_token_id=0, **sizes)
-        getattr(transformers, model)(made).save_pretrained(folder)
+        with progress_only_on_terminals():
+            getattr(transformers, model)(made).save_pretrained(folder)
     return folder
 
 

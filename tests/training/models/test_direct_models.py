@@ -36,16 +36,26 @@ def accuracy(dataset, name, options, epochs, **more):
     return fit_adapter(job_of(dataset, name, **given), 2).scores[Split.TEST]["acc"]
 
 
+def among(names, slow):
+    """Cases of the models, those of some of them left out by `make test`: transformers of 10 ms a step."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
 @pytest.mark.parametrize("name", ["linear", *LEARNING])
-@pytest.mark.parametrize("by", ["acoustic", "visual", "text"])
+@pytest.mark.parametrize("by", ["acoustic", "text"])
 def test_what_one_modality_tells_is_learned(told_by, small, name, by):
     assert accuracy(told_by[by], name, small(name), 10 if name == "mult" else 12) > 0.9
 
 
-@pytest.mark.parametrize("name", ["linear", *LEARNING])
+@pytest.mark.parametrize("name", among(["linear", *LEARNING], slow=READS_TEXT))
+def test_so_is_what_the_picture_tells(told_by, small, name):
+    assert accuracy(told_by["visual"], name, small(name), 10 if name == "mult" else 12) > 0.9
+
+
+@pytest.mark.parametrize("name", among(["linear", *LEARNING], slow=["unimse-style"]))
 def test_an_exclusive_or_is_learned_by_all_but_a_linear_model(told_by, small, name):
     epochs = EPOCHS.get(name, 10 if name == "mult" else 20)
-    assert (accuracy(told_by["xor"], name, small(name), epochs) > 0.8) == (name != "linear")
+    assert (accuracy(told_by["xor"], name, small(name), epochs) > 0.85) == (name != "linear")
 
 
 @pytest.mark.parametrize("name", ["linear", *LEARNING])
