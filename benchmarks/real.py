@@ -105,7 +105,7 @@ def _ravdess() -> Iterator[Line]:
         yield Line(f"paper's adapter, {heard}", backbone, PAPER, options)
 
 
-DIRECT = ("lf-dnn", "tfn", "mult", "lfmim")
+DIRECT = ("lf-dnn", "tfn", "mult", "self-mm", "lfmim", "chfn-style")
 """Models that read no backbone, beside the linear one, which is the baseline of each experiment."""
 SPEAKING: dict[str, dict[str, Any]] = {
     "text-only": {"bias": "none"},

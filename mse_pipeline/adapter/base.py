@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,9 +33,10 @@ class Model(nn.Module, ABC):
             it has read can be kept over the steps.
         fuses: Whether it has a vector of each clip that a head may read (``training.residual``). Others pass that
             setting over, as they do widths that they have no use for.
-        adapted: In which respect it is not what its paper describes, for reports; empty where it is.
+        adapted: In which respect it is not what its paper describes, for reports; empty where it is. See `adaptation`.
         defaults: Its own settings with their default values, which also tell their types; None for a model that
             looks at its settings itself.
+        may_be_0: Those of them that are a number above 0 by default, and may be 0.
         options: `defaults`, and over them what the configuration says.
     """
 
@@ -47,6 +48,7 @@ class Model(nn.Module, ABC):
     fuses: ClassVar[bool] = False
     adapted: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any] | None] = None
+    may_be_0: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -58,7 +60,8 @@ class Model(nn.Module, ABC):
         """The model's settings: its defaults, and over them what is given.
 
         Raises:
-            UsageError: It has no such setting, or the value is of another type than the default.
+            UsageError: It has no such setting, or the value is of another type than the default, or below 1, or below
+            0 where the default is 0 or it `may_be_0`.
         """
         if cls.defaults is None:
             return dict(given)
@@ -72,6 +75,12 @@ class Model(nn.Module, ABC):
             fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise UsageError(f"training.model_options.{name} must be as {cls.defaults[name]!r}, but is {value!r}.")
+            if wanted is int and cls.defaults[name] >= 0:
+                least = 1 if cls.defaults[name] and name not in cls.may_be_0 else 0
+                if value < least:
+                    raise UsageError(
+                        f"training.model_options.{name} must be a whole number from {least}, but is {value}."
+                    )
         return {**cls.defaults, **given}
 
     @classmethod
@@ -118,6 +127,34 @@ class Model(nn.Module, ABC):
         return {}
 
     @classmethod
+    def adaptation(cls, config: AdapterConfig) -> str:
+        """In which respect a model of these settings is not what its paper describes; by default `adapted`."""
+        return cls.adapted
+
+    @classmethod
+    def reads_own_labels(cls, options: Mapping[str, Any]) -> bool:
+        """Whether it learns a label of each modality, where clips have one; by default not.
+
+        Args:
+            options: As `planned` gives them.
+        """
+        return False
+
+    @classmethod
+    def with_own_labels(cls, options: Mapping[str, Any], unlabelled: Collection[str]) -> dict[str, Any]:
+        """Settings with what is decided by which labels there are; called where `reads_own_labels`.
+
+        Args:
+            options: As `planned` gives them.
+            unlabelled: The modalities that are read, of text, acoustic and visual, of which no clip of the train split
+                has a label.
+
+        Raises:
+            UsageError: A label that is asked for is not there.
+        """
+        return dict(options)
+
+    @classmethod
     def reads_with(cls, options: Mapping[str, Any], backbone: Any) -> Any:
         """Of a model without a backbone, what stands in its place, with the tokenizer of its own; else the backbone.
 
@@ -132,6 +169,21 @@ class Model(nn.Module, ABC):
 
     def write_beside(self, folder: Path) -> None:
         """Write what others read of the model into folders of their own below its folder; by default nothing."""
+
+    def memory(self) -> dict[str, Any]:
+        """What a training knows of its clips beside the weights, by name; by default nothing.
+
+        It goes on with it after an interruption, and a finished model does without. Each has `state_dict` and
+        `load_state_dict`, as optimisers have.
+        """
+        return {}
+
+    def after_step(self, gather: Callable[[list[Any]], list[Any]]) -> None:
+        """Take note of the step's clips, once the weights have changed; by default nothing.
+
+        Args:
+            gather: Makes one list of those of all processes that train together, the same in each.
+        """
 
     @contextmanager
     def in_force(self, backbone: Any) -> Iterator[None]:
@@ -164,10 +216,11 @@ class DirectModel(Model):
     def forward(self, batch: Any) -> torch.Tensor:
         """Values (B, outputs) float32 of a `mse_pipeline.training.reading.Batch`."""
 
-    def extra_loss(self, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
+    def extra_loss(self, loss_of: Any) -> torch.Tensor | None:
         """What the last pass in training adds to the loss, beside the answers; None for nothing.
 
         Args:
-            loss_of: Tells the loss of other values (B, outputs), as of a branch of the model, for the same clips.
+            loss_of: Tells the loss of other values (B, outputs), as of a branch of the model, for the same clips: a
+                `mse_pipeline.training.answering.BatchLoss`.
         """
         return None

@@ -134,7 +134,7 @@ def load(
         _refuse_quantization(name, quantization)
         header = gguf.read_header(place.path)
         tokenizer = gguf.read_tokenizer(header)
-        with _progress_only_on_terminals():
+        with progress_only_on_terminals():
             model = _move(gguf.read_model(header, numbers), where, name)
         _require_fit(place.path, model, tokenizer)
         stored_as = header.stored_as
@@ -282,7 +282,7 @@ def _read_plain(checkpoint: Checkpoint, dtype: torch.dtype, more: dict[str, Any]
     folder = str(checkpoint.folder)
     # transformers and safetensors raise a dozen unrelated types, bare Exception among them.
     try:
-        with _progress_only_on_terminals():
+        with progress_only_on_terminals():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -322,7 +322,7 @@ def _move(model: Any, device: torch.device, name: str) -> Any:
 
 
 @contextmanager
-def _progress_only_on_terminals() -> Iterator[None]:
+def progress_only_on_terminals() -> Iterator[None]:
     """Keep transformers' bar out of logs, where it would be a line of fragments."""
     from transformers.utils import logging
 

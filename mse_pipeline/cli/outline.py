@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
-from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,18 +31,16 @@ _PARTS = {
 def outline_of(request: Request, options: TrainingOptions, runs: Path) -> DryRun:
     """What `mse train` would do with the same options; the backbone's weights are neither loaded nor fetched."""
     from mse_pipeline.backbones.loading import outline
-    from mse_pipeline.backbones.none import NONE
+    from mse_pipeline.backbones.none import NONE, none
     from mse_pipeline.training.dry_run import dry_run
     from mse_pipeline.training.earlier import standing
     from mse_pipeline.training.job import prepare
 
-    if request.backbone == NONE:
-        raise UsageError(
-            f"--dry-run tells what a backbone reads and how much memory that takes, and --model "
-            f"{request.training.model} reads none: train it."
-        )
     choice, wording = request.choose(), request.recipe.prompt
-    drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
+    if request.backbone == NONE:
+        drawn = none()
+    else:
+        drawn = outline(request.backbone, request.dtype, revision=request.revision, quantization=request.quantization)
     if drawn.remark:
         remark(drawn.remark)
     job = prepare(request.dataset, drawn, request.training, choice, wording, selection=request.selection)
@@ -68,14 +65,20 @@ def show_outline(told: DryRun, request: Request, overwrite: bool = False) -> Non
     from rich.text import Text
 
     console = stdout()
-    console.print(Text.assemble((told.dataset, "bold"), f", {told.variant}, on {told.backbone['name']}"))
-    for table in (_data(told), _adapter(told), _reading(told), _work(told, request.training.learning_rate)):
+    on = f", on {told.backbone['name']}" if told.prompt.example else ""
+    parts = [told.variant] if told.model == "mse-adapter" else [told.model, told.variant.removeprefix("adapter")]
+    console.print(Text.assemble((told.dataset, "bold"), "".join(f", {part}" for part in parts if part), on))
+    tables = [_data(told), _adapter(told), _batch(told), _work(told, request.training.learning_rate)]
+    if told.prompt.example:
+        tables[3:3] = [_reading(told)]
+        tables.append(_prompt(told.prompt.example, told.prompt.example_clip))
+    for table in tables:
         console.print(table)
-    console.print(_prompt(told.prompt.example, told.prompt.example_clip))
     reused = () if overwrite else told.standing.reused(seeds)
     for sentence in (*told.coverage.shortcomings(), *reused, *told.standing.anew(seeds)):
         console.print(sentence, markup=False)
-    console.print("Nothing was trained or written. Memory is an estimate of the peak; ids of tokens: --json.")
+    memory = "" if told.memory is None else " Memory is an estimate of the peak; ids of tokens: --json."
+    console.print(f"Nothing was trained or written.{memory}")
 
 
 def _data(told: DryRun) -> Table:
@@ -103,7 +106,8 @@ def _data(told: DryRun) -> Table:
         table.add_row("text", "–", "", "", "", "", "left out")
     else:
         cut = f", {prompt.cut:,} cut to {prompt.room:,}" if prompt.cut else ""
-        table.add_row("text", f"{sum(told.clips.values()):,}", "", *_three(prompt.text), f"tokens{cut}")
+        unit = "tokens" if prompt.example else "tokens or words"
+        table.add_row("text", f"{sum(told.clips.values()):,}", "", *_three(prompt.text), f"{unit}{cut}")
     if prompt.previous is not None:
         table.add_row("previous turns", "", "", *_three(prompt.previous), "tokens")
     return table
@@ -114,8 +118,20 @@ def _adapter(told: DryRun) -> Table:
     for name, count in told.adapter.items():
         table.add_row(_PARTS.get(name, name), f"{count:,}")
     table.add_section()
-    table.add_row("adapter, trained", f"{told.trainable:,}", style="bold")
-    table.add_row("backbone, frozen", f"{told.backbone['parameters']:,}")
+    name = "adapter" if told.model == "mse-adapter" else told.model
+    table.add_row(f"{name}, trained", "found when it is fitted" if told.fitted else f"{told.trainable:,}", style="bold")
+    if told.kept:
+        table.add_row(f"{name}, frozen", f"{told.kept:,}")
+    if told.prompt.example:
+        table.add_row("backbone, frozen", f"{told.backbone['parameters']:,}")
+    return table
+
+
+def _batch(told: DryRun) -> Table:
+    table = _table("\nThe largest batch", ("", "left"), ("", "left"))
+    for name, shape in told.batch.items():
+        axes = ("clips", "rows", "values")[: len(shape)] if len(shape) > 2 else ("clips", "tokens")
+        table.add_row(name, " x ".join(f"{size:,} {axis}" for size, axis in zip(shape, axes, strict=True)))
     return table
 
 
@@ -137,13 +153,21 @@ def _reading(told: DryRun) -> Table:
 
 def _work(told: DryRun, rate: float | str) -> Table:
     table = _table("\nWork and memory", ("", "left"), ("", "right"), ("", "left"))
-    table.add_row("steps an epoch", f"{told.steps_an_epoch:,}", f"of {told.batch_size} clips")
-    table.add_row("steps of a training", f"{told.steps:,}", f"at most, in {told.epochs} epochs")
+    if told.fitted:
+        table.add_row("steps", "none", "it is fitted to the train split at once")
+    else:
+        table.add_row("steps an epoch", f"{told.steps_an_epoch:,}", f"of {told.batch_size} clips")
+        table.add_row("steps of a training", f"{told.steps:,}", f"at most, in {told.epochs} epochs")
     table.add_row("trainings", str(told.seeds), "one a seed")
-    found = "a range test before each finds it" if rate == "auto" else "at the peak"
-    table.add_row("learning rate", rate if isinstance(rate, str) else f"{rate:g}", found)
+    if not told.fitted:
+        found = "a range test before each finds it" if rate == "auto" else "at the peak"
+        table.add_row("learning rate", rate if isinstance(rate, str) else f"{rate:g}", found)
     table.add_section()
     memory = told.memory
+    if memory is None:
+        if not told.fitted:
+            table.add_row("model and optimiser", size(told.model_bytes), "float32; what a step keeps comes to it")
+        return table
     numbers = told.backbone["quantization"] or told.backbone["dtype"]
     table.add_row("backbone's weights", size(memory.weights), str(numbers))
     table.add_row("adapter and optimiser", size(memory.adapter), "float32")

@@ -6,12 +6,13 @@ The loss of what speaks through the backbone is `mse_pipeline.training.objective
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import torch
 
 from mse_pipeline.adapter import DirectModel, Model, TrainedModel
-from mse_pipeline.backbones.answers import Answers
+from mse_pipeline.backbones.answers import Answers, answer_values
 from mse_pipeline.task import Classification
 from mse_pipeline.training.batches import ahead
 from mse_pipeline.training.examples import Example
@@ -38,20 +39,53 @@ class FittedAtOnce(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class BatchLoss:
+    """The loss of values that a model that answers itself, or a branch of it, makes for the clips of a batch.
+
+    Attributes:
+        job: What is learned, and how.
+        model: Whose values they are.
+        batch: The clips, with targets.
+
+    Raises:
+        ValueError: The batch has no targets.
+    """
+
+    job: Job
+    model: DirectModel
+    batch: Batch
+
+    def __post_init__(self) -> None:
+        if self.batch.targets is None:
+            raise ValueError("The loss needs targets, but the batch has none.")
+
+    def __call__(self, values: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Mean loss of values (B, outputs); by other right answers than the clips', if `targets` (B,) has such."""
+        return self.of_scores(value_scores(values, self.model.width, self.job.answers), targets)
+
+    def of_scores(self, scores: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """The same of the answers' log-probabilities (B, A)."""
+        job, shares = self.job, self.batch.distributions
+        smoothing = job.settings.label_smoothing if isinstance(job.answers.task, Classification) else 0.0
+        if shares is not None and targets is None:
+            return distribution_loss(scores, shares.to(scores.device), [1] * len(job.answers), job.weights, smoothing)
+        right = cast(torch.Tensor, self.batch.targets if targets is None else targets)
+        return scores_loss(scores, right.to(scores.device), job.weights, smoothing)
+
+    @property
+    def numbers(self) -> torch.Tensor:
+        """(B,) the right numbers, from -1 to 1 between the ends of the answers, as a model's values are."""
+        values = torch.tensor(answer_values(self.job.answers.task), dtype=torch.float32)
+        right = values[cast(torch.Tensor, self.batch.targets).cpu()]
+        return 2 * (right - values[0]) / (values[-1] - values[0]) - 1
+
+
 def direct_loss(job: Job, model: DirectModel, batch: Batch) -> torch.Tensor:
     """The loss of a batch with targets, by a model that answers itself: a float32 scalar with gradient."""
-    if batch.targets is None:
-        raise ValueError("The loss needs targets, but the batch has none.")
-    smoothing = job.settings.label_smoothing if isinstance(job.answers.task, Classification) else 0.0
-
-    def loss_of_scores(scores: torch.Tensor) -> torch.Tensor:
-        if batch.distributions is not None:
-            shares = batch.distributions.to(scores.device)
-            return distribution_loss(scores, shares, [1] * len(job.answers), job.weights, smoothing)
-        return scores_loss(scores, cast(torch.Tensor, batch.targets).to(scores.device), job.weights, smoothing)
-
-    loss = loss_of_scores(direct_scores(model, job.answers, batch, job.backbone.device))
-    extra = model.extra_loss(lambda values: loss_of_scores(value_scores(values, model.width, job.answers)))
+    loss_of = BatchLoss(job, model, batch)
+    loss = loss_of.of_scores(direct_scores(model, job.answers, batch, job.backbone.device))
+    extra = model.extra_loss(loss_of)
     return loss if extra is None else loss + extra
 
 

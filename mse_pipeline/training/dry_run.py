@@ -6,7 +6,7 @@ An estimate of the memory that a training takes, from shapes alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mse_pipeline.adapter import AdapterConfig, build
+from mse_pipeline.adapter import AdapterConfig, Model, TrainedModel, build
+from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.answers import Token, example
 from mse_pipeline.backbones.backbone import Backbone
 from mse_pipeline.clip import Split
@@ -24,6 +25,7 @@ from mse_pipeline.store.dataset import Dataset
 from mse_pipeline.store.features import Features
 from mse_pipeline.store.pack import Pack
 from mse_pipeline.task import Classification
+from mse_pipeline.training.answering import FittedAtOnce
 from mse_pipeline.training.earlier import Standing
 from mse_pipeline.training.examples import UNKNOWN, Example, Texts
 from mse_pipeline.training.job import Job
@@ -230,18 +232,18 @@ class StreamOutline:
 
 @dataclass(frozen=True)
 class PromptOutline:
-    """What the backbone would read, in tokens.
+    """What the backbone would read, in tokens; of a model without one, its texts alone, in its own tokens or words.
 
     Attributes:
         fixed: Start, tags and task prompt together.
-        pseudo: Pseudo tokens.
+        pseudo: Pseudo tokens, and other positions that are learned.
         text: Lengths of the clips' texts.
         previous: Lengths of previous turns; None where none are read.
         room: Most tokens of a text that the backbone can read; None where it does not say.
         cut: Labelled clips whose text is longer and loses its end.
         answers: How many there are.
         answer_tokens: Lengths of the answers.
-        example: One clip's whole sequence.
+        example: One clip's whole sequence; empty without a backbone.
         example_clip: Its id.
     """
 
@@ -263,10 +265,14 @@ class DryRun:
 
     Attributes:
         dataset: Its name.
+        model: Of `mse_pipeline.adapter.models`.
         variant: ``adapter`` or what is left out.
         clips: Labelled clips by split.
         streams: By modality; None for one that is left out.
-        adapter: Trainable parameters by part.
+        adapter: Trainable parameters by part; empty where they are found when the model is fitted.
+        kept: Parameters of the model itself that stay as they are.
+        fitted: Whether the model takes no steps, but is fitted at once.
+        batch: Shapes of what is read of the largest batch, by name.
         backbone: ``name``, ``source``, ``revision``, ``dtype``, ``quantization``, ``stored_as``, ``family``,
             ``parameters``, ``hidden_size``.
         prompt: What is read.
@@ -274,23 +280,28 @@ class DryRun:
         epochs: The most that are trained.
         seeds: How many trainings.
         batch_size: Clips a step.
-        memory: An estimate; `mse_pipeline.training.dry_run.estimate` tells how it is made.
+        memory: An estimate; `mse_pipeline.training.dry_run.estimate` tells how it is made. None without a backbone:
+            what a model of any shape keeps of a pass, nobody knows before.
         coverage: Of how many clips each split is.
         standing: What is there of it already, and what of the data has changed since.
     """
 
     dataset: str
+    model: str
     variant: str
     clips: Mapping[str, int]
     streams: Mapping[str, StreamOutline | None]
     adapter: Mapping[str, int]
+    kept: int
+    fitted: bool
+    batch: Mapping[str, tuple[int, ...]]
     backbone: Mapping[str, Any]
     prompt: PromptOutline
     steps_an_epoch: int
     epochs: int
     seeds: int
     batch_size: int
-    memory: Memory
+    memory: Memory | None
     coverage: Coverage
     standing: Standing
 
@@ -300,6 +311,11 @@ class DryRun:
         return sum(self.adapter.values())
 
     @property
+    def model_bytes(self) -> int:
+        """Of the model, its gradients, the optimiser's moments and the best epoch's weights."""
+        return 4 * (_ADAPTER_COPIES * self.trainable + 2 * self.kept)
+
+    @property
     def steps(self) -> int:
         """Steps of one training that is not stopped early."""
         return self.steps_an_epoch * self.epochs
@@ -307,9 +323,10 @@ class DryRun:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         value = asdict(self)
-        value["memory"]["total"] = self.memory.total
+        if self.memory is not None:
+            value["memory"]["total"] = self.memory.total
         value["coverage"] = self.coverage.to_plain()
-        return {**value, "trainable": self.trainable, "steps": self.steps}
+        return {**value, "trainable": self.trainable, "model_bytes": self.model_bytes, "steps": self.steps}
 
 
 def dry_run(
@@ -351,13 +368,24 @@ def dry_run(
     }
     prompt = _prompt(job, dataset, wording, labelled)
     settings, backbone = job.settings, job.backbone
-    memory = estimate(backbone, job.config, _load(job, prompt, outlines, accumulation), checkpointing=checkpointing)
+    load, kind = _load(job, prompt, outlines, accumulation), find(job.config.model)
+    memory = None
+    if kind.reads_backbone:
+        estimated = estimate(backbone, job.config, load, checkpointing=checkpointing)
+        memory = replace(estimated, states=0 if checkpointing else job.kept_bytes)
+    fitted = issubclass(kind, FittedAtOnce)
+    with torch.device("meta"):
+        model = build(job.config)
     return DryRun(
         dataset=dataset.name,
+        model=job.config.model,
         variant=choice.variant,
         clips={split.value: len(job.examples[split]) for split in Split},
         streams=outlines,
-        adapter=adapter_parts(job),
+        adapter={} if fitted else adapter_parts(model),
+        kept=sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad),
+        fitted=fitted,
+        batch=_shapes(job, load.clips, _longest(job, streams, labelled)),
         backbone={
             **{key: job.about["backbone"][key] for key in ("name", "source", "revision", "dtype", "quantization")},
             "stored_as": backbone.stored_as,
@@ -366,66 +394,103 @@ def dry_run(
             "hidden_size": backbone.hidden_size,
         },
         prompt=prompt,
-        steps_an_epoch=math.ceil(len(job.examples[Split.TRAIN]) / settings.batch_size),
-        epochs=settings.epochs,
+        steps_an_epoch=0 if fitted else math.ceil(len(job.examples[Split.TRAIN]) / settings.batch_size),
+        epochs=1 if fitted else settings.epochs,
         seeds=seeds,
         batch_size=settings.batch_size,
-        memory=replace(memory, states=0 if checkpointing else job.kept_bytes),
+        memory=memory,
         coverage=job.coverage,
         standing=standing or Standing(),
     )
 
 
-def adapter_parts(job: Job) -> dict[str, int]:
-    """Trainable parameters by part of the adapter, in the order in which a clip passes them."""
-    with torch.device("meta"):
-        adapter = build(job.config)
-    parts = ((name, part) for name, part in adapter.named_children() if part is not None)
-    counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts}
-    return {name: count for name, count in counts.items() if count}
+def adapter_parts(model: Model) -> dict[str, int]:
+    """Trainable parameters by part of a model, in the order in which it was made of them; those of no part last."""
+    parts = {name: _trainable(part.parameters()) for name, part in model.named_children()}
+    alone = _trainable(model.parameters(recurse=False))
+    return {name: count for name, count in parts.items() if count} | ({_ALONE: alone} if alone else {})
+
+
+_ALONE = "other weights"
+
+
+def _trainable(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+
+
+def _shapes(job: Job, clips: int, longest: Sequence[Example]) -> dict[str, tuple[int, ...]]:
+    """Of what is read of a batch in which a clip is as long as the longest, by name."""
+    batch = job.batcher.batch(longest)
+    read = {"text": batch.text_ids if job.config.text else None, "acoustic": batch.acoustic, "visual": batch.visual}
+    return {name: (clips, *values.shape[1:]) for name, values in read.items() if values is not None}
 
 
 def _rows(stream: Mapping[str, Features], labelled: Sequence[Example]) -> list[int]:
     """Rows of each clip that the stream has."""
-    there = [one.clip for one in labelled if one.clip in stream]
-    if isinstance(stream, Pack):
-        return [stream.length(clip) for clip in there]
-    return [len(stream[clip]) for clip in there]
+    return [_length(stream, one.clip) for one in labelled if one.clip in stream]
+
+
+def _length(stream: Mapping[str, Features], clip: str) -> int:
+    return stream.length(clip) if isinstance(stream, Pack) else len(stream[clip])
+
+
+def _longest(job: Job, streams: Mapping[str, Mapping[str, Features]], labelled: Sequence[Example]) -> list[Example]:
+    """The clips with the longest text, and with most rows of each stream."""
+    tokens = job.batcher.tokens(labelled)
+    chosen = {labelled[max(range(len(labelled)), key=lambda place: len(tokens[place][1]))]}
+    for stream in streams.values():
+        there = [one for one in labelled if one.clip in stream]
+        if there:
+            chosen.add(max(there, key=lambda one: _length(stream, one.clip)))
+    return sorted(chosen, key=lambda one: one.clip)
 
 
 def _prompt(job: Job, dataset: Dataset, wording: PromptSection, labelled: Sequence[Example]) -> PromptOutline:
-    room = text_room(job.backbone, job.prompt, job.answers, job.settings.pseudo_tokens)
+    kind, pseudo = find(job.config.model), job.config.pseudo_tokens
+    room = text_room(job.backbone, job.prompt, job.answers, pseudo)
     whole, read = Texts(job.backbone), Texts(job.backbone, room)
     whole.make(labelled)
     read.make(labelled)
     texts, kept = [len(whole(one.text)) for one in labelled], [len(read(one.text)) for one in labelled]
     previous = [len(read.before(one)) for one in labelled if one.before]
     first = job.examples[Split.TRAIN][0]
-    return PromptOutline(
-        fixed=len(job.prompt),
-        pseudo=job.settings.pseudo_tokens,
+    outline = PromptOutline(
+        fixed=0,
+        pseudo=0,
         text=Lengths.of(kept) if job.config.text else None,
         previous=Lengths.of(previous),
         room=room,
         cut=sum(before > after for before, after in zip(texts, kept, strict=True)),
         answers=len(job.answers),
-        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]) if job.config.head is None else None,
-        example=example(
-            job.backbone.tokenizer,
-            job.backbone.family,
-            dataset.manifest.task,
-            text=first.text if job.config.text else "",
-            label=_label(first, dataset),
-            given=wording.task,
-            language=wording.language,
-            pseudo_tokens=job.settings.pseudo_tokens,
-            label_words=wording.label_words,
-            previous=read.before(first),
-            room=room,
-            place=job.config.place,
-            head=job.config.head is not None,
-        ),
+        answer_tokens=None,
+        example=(),
         example_clip=first.clip,
+    )
+    if not issubclass(kind, TrainedModel):
+        return outline
+    # Keys and values that are learned stand before all else, and not where pseudo tokens do.
+    prefix = pseudo if kind.past is not TrainedModel.past else 0
+    shown = example(
+        job.backbone.tokenizer,
+        job.backbone.family,
+        dataset.manifest.task,
+        text=first.text if job.config.text else "",
+        label=_label(first, dataset),
+        given=wording.task,
+        language=wording.language,
+        pseudo_tokens=pseudo - prefix,
+        label_words=wording.label_words,
+        previous=read.before(first),
+        room=room,
+        place=job.config.place,
+        head=job.config.head is not None,
+    )
+    return replace(
+        outline,
+        fixed=len(job.prompt),
+        pseudo=pseudo,
+        answer_tokens=Lengths.of([len(ids) for ids in job.answers.ids]) if job.config.head is None else None,
+        example=(Token("prefix", None, "*"),) * prefix + shown,
     )
 
 

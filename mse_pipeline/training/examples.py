@@ -133,6 +133,8 @@ class Example:
         target: Index of the right answer; `UNKNOWN` where there is none.
         before: Lines that were said before it, where the recipe asks for them.
         distribution: Share of each answer among the annotators' votes; empty where these are not known or not read.
+        own_targets: Index of the right answer of each modality alone, in the order of `LABELLED`, `UNKNOWN` where there
+            is none; empty where they are not read.
     """
 
     clip: str
@@ -141,6 +143,7 @@ class Example:
     target: int
     before: tuple[str, ...] = ()
     distribution: tuple[float, ...] = ()
+    own_targets: tuple[int, ...] = ()
 
 
 def examples(
@@ -150,6 +153,7 @@ def examples(
     dialogues: Dialogues | None = None,
     *,
     distributions: bool = False,
+    own_labels: bool = False,
 ) -> list[Example]:
     """The labelled clips of a split; those without a label are left out.
 
@@ -159,9 +163,10 @@ def examples(
         answers: The possible answers.
         dialogues: Tells what was said before a clip; None for nothing.
         distributions: Whether annotators' votes are read; then clips that have these alone are not left out.
+        own_labels: Whether the labels of single modalities are read.
 
     Raises:
-        UsageError: A label, or a class with votes, does not belong to the task.
+        UsageError: A label, that of a modality, or a class with votes does not belong to the task.
     """
     made = []
     targets: dict[Label | None, int] = {None: UNKNOWN}  # annotations repeat
@@ -176,8 +181,24 @@ def examples(
             raise UsageError(f"The clip {clip.id} cannot be trained on. {error}") from error
         targets[clip.label] = target
         before = () if dialogues is None else tuple(dialogues.lines(clip))
-        made.append(Example(clip.id, clip.text, "" if clip.label is None else clip.label, target, before, shares))
+        label = "" if clip.label is None else clip.label
+        own = _own_targets(clip, answers) if own_labels else ()
+        made.append(Example(clip.id, clip.text, label, target, before, shares, own))
     return made
+
+
+LABELLED = ("text", "acoustic", "visual")
+"""Modalities that may have a label of their own, as `Clip.labels` names them."""
+
+
+def _own_targets(clip: Clip, answers: Answers) -> tuple[int, ...]:
+    try:
+        return tuple(answers.target(clip.labels[name]) if name in clip.labels else UNKNOWN for name in LABELLED)
+    except ValueError as error:
+        raise UsageError(
+            f"The clip {clip.id} has a label of a modality that is none of the task's. {error} Mend it, or leave such "
+            "labels out with training.model_options.labels=multimodal."
+        ) from error
 
 
 def _shares(clip: Clip, answers: Answers) -> tuple[float, ...]:
@@ -300,6 +321,7 @@ class Batcher:
             text_mask=text_mask,
             targets=torch.tensor([example.target for example in chosen]),
             distributions=_distributions(chosen),
+            own_targets=_own_targets_of(chosen),
             texts=tuple(example.text for example in chosen),
             **sequences,
         )
@@ -315,6 +337,12 @@ class Batcher:
             if one is not None:
                 normaliser.into(one, into[row, : len(one)])
         return values, torch.tensor(lengths)
+
+
+def _own_targets_of(chosen: Sequence[Example]) -> torch.Tensor | None:
+    """(B, 3) targets of the modalities; None where they are not read, as of clips that are only predicted."""
+    read = all(example.own_targets for example in chosen)
+    return torch.tensor([example.own_targets for example in chosen]) if read else None
 
 
 def _distributions(chosen: Sequence[Example]) -> torch.Tensor | None:

@@ -23,7 +23,17 @@ from mse_pipeline.store.features import Features
 from mse_pipeline.store.where import Selection
 from mse_pipeline.task import Classification, Task, to_plain
 from mse_pipeline.training.earlier import NO_DATA, Data, measure, read_data
-from mse_pipeline.training.examples import UNKNOWN, Batcher, Dialogues, Example, Texts, cased, examples, viewed
+from mse_pipeline.training.examples import (
+    LABELLED,
+    UNKNOWN,
+    Batcher,
+    Dialogues,
+    Example,
+    Texts,
+    cased,
+    examples,
+    viewed,
+)
 from mse_pipeline.training.normaliser import Normaliser, fit_stream
 from mse_pipeline.training.objective import class_weights
 from mse_pipeline.training.reading import before_pseudo, text_room
@@ -138,7 +148,14 @@ def prepare(
     dialogues = Dialogues(clips, context, wording.language) if context else None
     room = text_room(backbone, prompt, answers, pseudo)
     by_split = {
-        split: examples(clips, split, answers, dialogues, distributions=reads_votes(split, task, settings))
+        split: examples(
+            clips,
+            split,
+            answers,
+            dialogues,
+            distributions=reads_votes(split, task, settings),
+            own_labels=split == Split.TRAIN and kind.reads_own_labels(options),
+        )
         for split in Split
     }
     if settings.targets == "distribution":
@@ -155,6 +172,9 @@ def prepare(
     opened = open_streams(dataset, choice)
     streams = viewed(opened, kind)
     learned = by_split[Split.TRAIN]
+    if kind.reads_own_labels(options):
+        read = (*(() if silent else ("text",)), *streams)
+        options = kind.with_own_labels(options, [name for name in read if not has_own_labels(learned, name)])
     train = [example.clip for example in learned]
     share = settings.defined_share
     normalisers = {modality: fit_stream(stream, train, share=share) for modality, stream in streams.items()}
@@ -249,6 +269,12 @@ def _require_votes(dataset: Dataset, train: Sequence[Example]) -> None:
             "votes. In a table of clips they stand in columns votes_CLASS, or in a column votes as joy:3;anger:1 "
             "(docs/tables.md); extract the dataset again with them, or set targets to label."
         )
+
+
+def has_own_labels(chosen: Sequence[Example], modality: str) -> bool:
+    """Whether some clip has a label of the modality alone."""
+    place = LABELLED.index(modality)
+    return any(one.own_targets[place] != UNKNOWN for one in chosen)
 
 
 def _unlabelled(chosen: Sequence[Example]) -> bool:

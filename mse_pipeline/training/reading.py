@@ -40,6 +40,8 @@ class Batch:
         context_mask: (B, C) bool, True where one of these is.
         targets: (B,) int64 index of the right answer; None where it is not known.
         distributions: (B, A) float32 share of each answer in the target, where that is not one right answer alone.
+        own_targets: (B, 3) int64 index of the right answer of text, acoustic and visual alone, -1 where it is not
+            known; None where no model reads them.
         texts: The B texts as they are; empty where nobody needs them.
 
     Raises:
@@ -57,6 +59,7 @@ class Batch:
     context_mask: torch.Tensor | None = None
     targets: torch.Tensor | None = None
     distributions: torch.Tensor | None = None
+    own_targets: torch.Tensor | None = None
     texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

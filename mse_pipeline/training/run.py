@@ -315,7 +315,7 @@ def _run_description(job: Job) -> dict[str, Any]:
         "recipe": dict(job.recipe),
         "config_digest": config_digest(job),
         **_parameters(job),
-        "adapted": find(job.config.model).adapted,
+        "adapted": find(job.config.model).adaptation(job.config),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

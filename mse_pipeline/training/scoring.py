@@ -6,9 +6,8 @@ Decoding: from the probabilities of all answers to a prediction, without any tex
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -416,11 +415,23 @@ def _branches(backbone: Backbone, reading: Reading, trie: Trie) -> Iterator[tupl
             [trie.tokens[node - 1] for node in line[1:]], dtype=torch.int64, device=reading.embeddings.device
         ).expand(len(reading.mask), -1)
         # A cache of keys and values grows with what is read behind it: each branch reads one of its own.
-        fresh = replace(reading, past=deepcopy(reading.past))
+        fresh = replace(reading, past=_fresh(reading.past))
         logits = answer_logits(backbone, fresh.then(backbone, tokens), keep=len(line))
         new = [place for place, node in enumerate(line) if node not in known]
         known.update(line)
         yield tuple(line[place] for place in new), logits[:, new]
+
+
+def _fresh(past: Any) -> Any:
+    """A cache of its own with the same keys and values, whose gradient goes on to where they were made."""
+    from transformers import DynamicCache
+
+    if past is None:
+        return None
+    made = DynamicCache()
+    for layer, kept in enumerate(past.layers):
+        made.update(kept.keys, kept.values, layer)
+    return made
 
 
 def _fill_steps(steps: torch.Tensor, trie: Trie, nodes: tuple[int, ...], logits: torch.Tensor) -> None:

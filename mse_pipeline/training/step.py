@@ -171,6 +171,7 @@ class Learner:
     def stateful(self) -> dict[str, Any]:
         """What has a state that a checkpoint keeps, by name."""
         parts = {"adapter": self.adapter, "optimiser": self.optimiser, "schedule": self.schedule}
+        parts |= {f"memory.{name}": part for name, part in self.adapter.memory().items()}
         return parts if self.average is None else {**parts, "average": self.average}
 
     def steps(self, batches: Iterable[Sequence[Example]], epoch: int, done: int) -> Iterator[float]:
@@ -223,6 +224,7 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
+        self.adapter.after_step(self._processes.gather)
         if self.average is not None:
             self.average.update_parameters(self.adapter)
         return value

@@ -48,7 +48,8 @@ class Trained:
 def train_on(dataset, runs, *, backbone="tiny", seeds=(1,), without=(), wording=WORDING, settings=SETTINGS):
     """A run on a dataset of the cache."""
     loaded = backbones.load(backbone) if isinstance(backbone, str) else backbone
-    job = prepare(dataset, loaded, settings, choose_streams(dataset, asked={}, without=without), wording)
+    choice = choose_streams(dataset, asked={}, without=without, model=settings.model)
+    job = prepare(dataset, loaded, settings, choice, wording)
     spare_threads(loaded, job.config)
     return train(job, runs, list(seeds))[0].folder.parent
 

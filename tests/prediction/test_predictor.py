@@ -8,13 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.made_models import SMALL, SPEAKING, options_of
 from mse_pipeline import store
+from mse_pipeline.adapter.models import find
+from mse_pipeline.backbones.none import none
 from mse_pipeline.errors import UsageError
 from mse_pipeline.prediction import Predictor, evaluate
 from mse_pipeline.recipe import PromptSection
 from tests.extraction.conftest import write_wav
 from tests.media.media_files import numbered, write_media
-from tests.prediction.conftest import TEXTS, files_of, train_on, write_table
+from tests.prediction.conftest import SETTINGS, TEXTS, files_of, train_on, write_table
 
 
 class OneWorker(Predictor):
@@ -47,6 +50,26 @@ def test_a_file_of_the_dataset_gives_what_the_dataset_gives_bit_by_bit(heard, pr
     for file in files:
         assert np.array_equal(made[file.name].values, there[file.stem].values)
     assert files_of(heard.run) == before
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Folders of small encoders, and of features that all models share."""
+    return tmp_path_factory.mktemp("encoders"), tmp_path_factory.mktemp("features") / "kept"
+
+
+@pytest.mark.parametrize("name", [*SMALL, *SPEAKING])
+def test_any_model_predicts_a_file_as_it_did_in_the_dataset(heard, places, tmp_path, name):
+    encoders, kept = places
+    settings = SETTINGS.model_copy(update={"model": name, "model_options": options_of(name, encoders), "epochs": 1})
+    backbone = "tiny" if find(name).reads_backbone else none()
+    run = train_on(heard.dataset, tmp_path / "runs", backbone=backbone, settings=settings)
+    known = {one.clip: one for one in evaluate(run, heard.dataset, seed=1).predictions}
+    clip = next(iter(known))
+    file = heard.root / f"{clip}.wav"
+    (found,) = OneWorker.open(run).predict([file], texts={file: TEXTS[int(clip[-1]) % 2]}, keep=kept)
+    assert found.prediction == known[clip].prediction
+    assert found.probabilities == pytest.approx(known[clip].probabilities, abs=1e-5)  # other clips are beside it
 
 
 def test_an_adapter_alone_predicts_wherever_it_lies(heard, predictor, tmp_path):

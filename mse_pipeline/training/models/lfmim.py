@@ -13,15 +13,18 @@ pooling by learned weights of positions, and a multimodal head that reads all fo
 
 Decided here: the norms, FEX (one), pooling and heads of the paper's preset are those of the released code; of a stream
 longer than its place (80, 50 and 16 rows) rows are taken at equal distances; padding is masked in attention, and left
-out of pooling. Where branches have no labels of their own, which the cache does not keep by modality for all datasets,
-each learns the clip's label: the paper's own ablation "ML". Texts are words with learned vectors, where the paper reads
-BERT.
+out of pooling. Texts are words with learned vectors, where the paper reads BERT.
+
+Labels: where clips of the train split have a label of each modality that is read, as those of CH-SIMS v2 and CHERMA,
+each branch learns its own, as in the paper (``labels: modality``); a clip that lacks one stands in with its own label.
+Elsewhere each branch learns the clip's label (``labels: multimodal``): the paper's ablation "ML". ``auto`` takes what
+is there; reports say which it was.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -30,7 +33,9 @@ from torch import nn
 
 from mse_pipeline.adapter import AdapterConfig, DirectModel
 from mse_pipeline.errors import UsageError
+from mse_pipeline.training.examples import LABELLED, UNKNOWN
 from mse_pipeline.training.models.mult import positions
+from mse_pipeline.training.models.prompt_tuning import check_choice
 from mse_pipeline.training.models.sequences import WORDS, Reader, Sequence
 from mse_pipeline.training.reading import Batch
 
@@ -105,8 +110,11 @@ class LfMim(DirectModel):
         branches: Values (B, outputs) of each modality's own branch in the last pass.
     """
 
-    adapted = f"LFMIM-ML, padding masked; {WORDS}"
-    defaults: ClassVar[Mapping[str, Any] | None] = {"preset": "paper", "words": 64, "width": 0, "heads": 0}
+    adapted = f"padding masked; {WORDS}"
+    defaults: ClassVar[Mapping[str, Any] | None] = {
+        **{"preset": "paper", "words": 64, "width": 0, "heads": 0},
+        "labels": "auto",
+    }
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__(config)
@@ -143,6 +151,43 @@ class LfMim(DirectModel):
         self.heads["all"] = _layers(whole, 2 * width, width // 8, width // 16, self.outputs)
         self.branches: dict[str, torch.Tensor] = {}
 
+    @classmethod
+    def planned(cls, options: Mapping[str, Any], backbone: Any, matched: Callable[[], int]) -> dict[str, Any]:
+        """The settings as they are, if labels can be chosen so."""
+        check_choice("labels", options["labels"], ("auto", "modality", "multimodal"))
+        return dict(options)
+
+    @classmethod
+    def reads_own_labels(cls, options: Mapping[str, Any]) -> bool:
+        """Unless the multimodal label is asked for."""
+        return bool(options["labels"] != "multimodal")
+
+    @classmethod
+    def with_own_labels(cls, options: Mapping[str, Any], unlabelled: Collection[str]) -> dict[str, Any]:
+        """With the labels that are learned.
+
+        Raises:
+            UsageError: Those of the modalities are asked for, and there are none.
+        """
+        if unlabelled and options["labels"] == "modality":
+            raise UsageError(
+                "training.model_options.labels is modality, but no clip of the train split has a label of "
+                f"{', '.join(unlabelled)}. In a table of clips they stand in columns label_text, label_acoustic and "
+                "label_visual; extract the dataset again with them, or set labels to auto."
+            )
+        return {**options, "labels": "multimodal" if unlabelled else "modality"}
+
+    @classmethod
+    def identity(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Which labels are learned, if those of the modalities."""
+        return {"labels": "modality"} if options["labels"] == "modality" else {}
+
+    @classmethod
+    def adaptation(cls, config: AdapterConfig) -> str:
+        """With what the branches learn."""
+        own = config.options.get("labels") == "modality"
+        return f"{'each branch by its own label' if own else 'LFMIM-ML'}, {cls.adapted}"
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """(B, outputs) values of the multimodal branch."""
         read = self.reader(batch)
@@ -176,9 +221,16 @@ class LfMim(DirectModel):
         shares = self.alpha[name][min(layer, len(self.alpha[name]) - 1)]
         return shares[0] * own + shares[1] * made
 
-    def extra_loss(self, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """The losses of the modalities' own branches."""
-        return torch.stack([loss_of(values) for values in self.branches.values()]).sum()
+    def extra_loss(self, loss_of: Any) -> torch.Tensor:
+        """The losses of the modalities' own branches, by their own labels where these are learned."""
+        own = loss_of.batch.own_targets if self.options["labels"] == "modality" else None
+        if own is None:
+            return torch.stack([loss_of(values) for values in self.branches.values()]).sum()
+        losses = []
+        for name, values in self.branches.items():
+            targets = own[:, LABELLED.index(name)]
+            losses.append(loss_of(values, torch.where(targets == UNKNOWN, loss_of.batch.targets, targets)))
+        return torch.stack(losses).sum()
 
 
 def _layers(*widths: int) -> nn.Sequential:

@@ -107,8 +107,6 @@ class _LowRank(TrainedModel):
         rank = options["r"]
         if options["budget"] == "matched":
             rank = nearest(matched(), sum(inner + outer for _, inner, outer in modules))
-        if rank < 1:
-            raise UsageError(f"training.model_options.r must be a whole number from 1, but is {rank}.")
         return {**options, "r": rank, "family": backbone.family, "modules": modules}
 
     @contextmanager

@@ -17,22 +17,17 @@ tokenizer and sizes are kept with the run, so that predicting needs the folder n
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from mse_pipeline.adapter import AdapterConfig, DirectModel
-from mse_pipeline.errors import UsageError
+from mse_pipeline.adapter import AdapterConfig
+from mse_pipeline.training.models.pretrained import BERT, ENCODER, Pretrained, framed
 from mse_pipeline.training.reading import Batch
 
 EPSILON = 1e-6
-_WEIGHTS = "model.safetensors"
 
 
 class Gate(nn.Module):
@@ -58,14 +53,24 @@ class Gate(nn.Module):
         for name, own in rows.items():
             gate = self.gates[name](torch.cat([own, text], dim=2)).relu()
             moved = moved + gate * self.moves[name](own)
-        length, size = moved.norm(dim=2, keepdim=True), text.norm(dim=2, keepdim=True)
-        length = torch.where(length == 0, torch.ones_like(length), length)
-        return (self.beta * size / (length + EPSILON)).clamp(max=1.0) * moved
+        return bounded(moved, text, self.beta)
 
     def forward(self, text: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The moved embeddings, (B, L, width)."""
         made: torch.Tensor = self.dropout(self.norm(text + self.displacement(text, rows)))
         return made
+
+
+def bounded(moved: torch.Tensor, text: torch.Tensor, beta: float) -> torch.Tensor:
+    """Displacements (B, L, width) that are at most `beta` as long as the rows of the text that they move.
+
+    Examples:
+        >>> bounded(torch.tensor([[[6.0, 8.0]]]), torch.tensor([[[0.0, 1.0]]]), 0.5).norm().round(decimals=4).item()
+        0.5
+    """
+    length, size = moved.norm(dim=2, keepdim=True), text.norm(dim=2, keepdim=True)
+    length = torch.where(length == 0, torch.ones_like(length), length)
+    return (beta * size / (length + EPSILON)).clamp(max=1.0) * moved
 
 
 def in_bins(values: torch.Tensor, lengths: torch.Tensor, bins: torch.Tensor, width: int) -> torch.Tensor:
@@ -105,7 +110,7 @@ def in_bins(values: torch.Tensor, lengths: torch.Tensor, bins: torch.Tensor, wid
     return torch.where(there.unsqueeze(-1), means, means.new_zeros(()))
 
 
-class MagBert(DirectModel):
+class MagBert(Pretrained):
     """BERT with the gate behind its embeddings.
 
     Attributes:
@@ -113,11 +118,11 @@ class MagBert(DirectModel):
         gate: None for plain BERT.
     """
 
-    parts = ()
+    architecture, held_by = BERT, "bert"
     adapted = "rows aligned by bins, Laplace loss for numbers"
     defaults: ClassVar[Mapping[str, Any] | None] = {
-        **{"encoder": "", "beta": 1.0, "gate_dropout": 0.5, "bypass": False},
-        **{"digest": "", "sizes": {}, "tokenizer": "", "first": 0, "last": 0},
+        **ENCODER,
+        **{"beta": 1.0, "gate_dropout": 0.5, "bypass": False},
     }
 
     def __init__(self, config: AdapterConfig) -> None:
@@ -134,65 +139,6 @@ class MagBert(DirectModel):
             self.gate = Gate(sizes.hidden_size, read, beta=told["beta"], dropout=told["gate_dropout"])
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
         self.out = nn.Linear(sizes.hidden_size, self.outputs)
-
-    @classmethod
-    def planned(cls, options: Mapping[str, Any], backbone: Any, matched: Callable[[], int]) -> dict[str, Any]:
-        """With the sizes and the tokenizer of the encoder's folder.
-
-        Raises:
-            UsageError: It names no folder with a BERT model in safetensors and a fast tokenizer.
-        """
-        folder = Path(str(options["encoder"])).expanduser()
-        files = {name: folder / name for name in ("config.json", "tokenizer.json", _WEIGHTS)}
-        missing = [name for name, path in files.items() if not path.is_file()]
-        if not options["encoder"] or missing:
-            raise UsageError(
-                "The model mag-bert needs a folder of a BERT model in the layout of transformers: set "
-                f"training.model_options.encoder; {options['encoder'] or 'it'} has no {', '.join(missing)}."
-            )
-        sizes = json.loads(files["config.json"].read_text(encoding="utf-8"))
-        if sizes.get("model_type") != "bert":
-            raise UsageError(f"The encoder {folder} is of the kind {sizes.get('model_type')}; mag-bert needs bert.")
-        from tokenizers import Tokenizer
-
-        text = files["tokenizer.json"].read_text(encoding="utf-8")
-        tokenizer = Tokenizer.from_str(text)
-        ends = [tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")]
-        if None in ends:
-            raise UsageError(f"The tokenizer of the encoder {folder} has no [CLS] and [SEP].")
-        kept = {name: value for name, value in sizes.items() if name in _SIZES}
-        with files[_WEIGHTS].open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        return {**options, "sizes": kept, "tokenizer": text, "first": ends[0], "last": ends[1], "digest": digest}
-
-    @classmethod
-    def identity(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """SHA-256 of the weights that the encoder begins with."""
-        return {"encoder": options["digest"]}
-
-    @classmethod
-    def reads_with(cls, options: Mapping[str, Any], backbone: Any) -> Any:
-        """Nothing, with the encoder's tokenizer."""
-        from tokenizers import Tokenizer
-        from transformers import PreTrainedTokenizerFast
-
-        made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(options["tokenizer"]))
-        return replace(backbone, tokenizer=made)
-
-    def begin(self, backbone: Any) -> None:
-        """Take the encoder's weights from its folder.
-
-        Raises:
-            UsageError: They are not those of a BERT model of these sizes.
-        """
-        from transformers import BertModel
-
-        folder = Path(str(self.options["encoder"])).expanduser()
-        try:
-            loaded = BertModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-            self.bert.load_state_dict(loaded.state_dict())
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UsageError(f"The encoder {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(B, outputs)."""
@@ -211,15 +157,7 @@ class MagBert(DirectModel):
 
     def _tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """[CLS], the text's tokens as far as there is room, [SEP]; and where these are, (B, L + 2)."""
-        room = self.bert.config.max_position_embeddings - 2
-        kept = batch.text_mask[:, :room].bool()
-        counts = kept.sum(1)
-        ids = torch.zeros(len(batch), kept.shape[1] + 2, dtype=torch.int64, device=kept.device)
-        ids[:, 1:-1] = batch.text_ids[:, :room].masked_fill(~kept, 0)
-        ids[:, 0] = self.options["first"]
-        ids[torch.arange(len(ids), device=ids.device), counts + 1] = self.options["last"]
-        mask = torch.arange(ids.shape[1], device=ids.device)[None] < (counts + 2)[:, None]
-        return ids, mask
+        return framed(batch, [self.options["first"]], self.options["last"], self.bert.config.max_position_embeddings)
 
     def _rows(self, batch: Batch, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """(B, L + 2, D) of each stream, on the tokens."""
@@ -231,13 +169,3 @@ class MagBert(DirectModel):
                 inner = in_bins(rows.to(torch.float32), lengths, tokens, mask.shape[1] - 2)
                 found[name] = nn.functional.pad(inner, (0, 0, 1, 1))
         return found
-
-
-_SIZES = frozenset(
-    {
-        *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
-        *("hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size"),
-        *("layer_norm_eps", "pad_token_id"),
-    }
-)
-"""Keys of the encoder's configuration that shape what it computes."""

@@ -55,16 +55,17 @@ class Reader(nn.Module):
 
     Args:
         config: Which modalities there are.
-        width: Of a word's vector.
+        width: Of a word's vector; None for the streams alone.
 
     Attributes:
         dims: Values a row, by modality, in the order text, acoustic, visual.
     """
 
-    def __init__(self, config: AdapterConfig, width: int) -> None:
+    def __init__(self, config: AdapterConfig, width: int | None) -> None:
         super().__init__()
-        self.words = nn.Embedding(BUCKETS, width, padding_idx=0) if config.text else None
-        dims = {"text": width if config.text else None, "acoustic": config.acoustic_dim, "visual": config.visual_dim}
+        width = width if config.text else None
+        self.words = None if width is None else nn.Embedding(BUCKETS, width, padding_idx=0)
+        dims = {"text": width, "acoustic": config.acoustic_dim, "visual": config.visual_dim}
         self.dims = {name: dim for name, dim in dims.items() if dim is not None}
 
     def forward(self, batch: Batch) -> dict[str, Sequence]:
@@ -85,9 +86,10 @@ class Reader(nn.Module):
         return found
 
 
-def last_state(lstm: nn.LSTM, sequence: Sequence) -> torch.Tensor:
+def last_state(lstm: nn.Module, sequence: Sequence) -> torch.Tensor:
     """(B, h) the state of an LSTM behind each clip's last row."""
     packed = nn.utils.rnn.pack_padded_sequence(
         sequence.values, sequence.lengths, batch_first=True, enforce_sorted=False
     )
-    return lstm(packed)[1][0][-1]
+    state: torch.Tensor = lstm(packed)[1][0][-1]
+    return state

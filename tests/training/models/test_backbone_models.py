@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mse_pipeline import adapter, backbones
+from mse_pipeline import adapter, backbones, store
 from mse_pipeline.adapter import AdapterConfig, MSEAdapter, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
@@ -18,7 +18,7 @@ from mse_pipeline.training.models.lora import FOLDER
 from mse_pipeline.training.reading import answer_logits, read
 from mse_pipeline.training.run import train
 from tests.small_models import small_backbone
-from tests.training.models.conftest import job_of
+from tests.training.models.conftest import WORDING, job_of
 
 SPEAKING = ("text-only", "prompt-tuning", "prefix-tuning", "lora", "mse-adapter-lora")
 TUNED = {
@@ -64,6 +64,19 @@ def test_it_is_trained_kept_and_put_to_use_and_the_base_stays(job, llama, tmp_pa
     assert again.values == fit_adapter(made, 1).predicted[Split.TEST].values
     total = sum(weight.numel() for weight in llama.model.parameters())
     assert result.result["total_parameters"] == total + result.result["trainable_parameters"]
+
+
+@pytest.mark.parametrize("words", [False, True], ids=["one token", "several tokens"])
+@pytest.mark.parametrize("name", TUNED)
+def test_shares_of_votes_are_learned(made_dataset, llama, name, words):
+    dataset = made_dataset()
+    clips = [replace(clip, distribution={"joy": 0.75, "anger": 0.25}) for clip in dataset.clips]
+    dataset = store.open(dataset.path.parent).create("made", clips, task=dataset.manifest.task)
+    wording = WORDING.model_copy(update={"label_words": words})
+    settings = {"targets": "distribution", "learning_rate": 3e-2, "epochs": 3, "adam_epsilon": 1e-8}
+    made = job_of(dataset, name, backbone=llama, wording=wording, model_options=TUNED[name], **settings)
+    trained = fit_adapter(made, 1)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
 @pytest.mark.parametrize("name", TUNED)

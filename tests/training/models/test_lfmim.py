@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mse_pipeline import store
 from mse_pipeline.adapter import AdapterConfig, build
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.training.answering import direct_loss
+from mse_pipeline.training.answering import BatchLoss, direct_loss
+from mse_pipeline.training.examples import LABELLED, UNKNOWN
 from mse_pipeline.training.models.lfmim import LAYERS, Block, sampled
 from mse_pipeline.training.models.sequences import Sequence
+from tests.training.models.conftest import job_of
 
 SMALL = {"words": 8, "width": 32, "heads": 2}
 
@@ -100,6 +103,89 @@ def test_the_papers_blocks_have_three_million_parameters():
         assert 16 * sum(weight.numel() for weight in Block(128, 8).parameters()) == 3_180_544
 
 
+@pytest.fixture
+def labelled(made_dataset):
+    """The made dataset, whose clips have labels of some modalities: of each the next class, or a lower number."""
+
+    def make(kind="classification", modalities=LABELLED, of=lambda clip: True):
+        dataset = made_dataset(kind)
+        task = dataset.manifest.task
+
+        def other(label, step):
+            return task.classes[(task.classes.index(label) + step) % 3] if isinstance(label, str) else label / step
+
+        clips = [
+            replace(clip, labels={name: other(clip.label, 1 + step) for step, name in enumerate(modalities)})
+            if of(clip)
+            else clip
+            for clip in dataset.clips
+        ]
+        return store.open(dataset.path.parent).create("made", clips, task=task)
+
+    return make
+
+
+def loss_by(job, batch, targets):
+    torch.manual_seed(4)
+    model = build(job.config).eval()
+    with torch.no_grad():
+        found = direct_loss(job, model, batch)
+        losses = BatchLoss(job, model, batch)
+        whole = losses(model(batch))
+        own = [losses(model.branches[name], targets(place)) for place, name in enumerate(LABELLED)]
+    return found, whole + sum(own)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_each_branch_learns_the_label_of_its_modality_where_there_is_one(labelled, kind):
+    job = job_of(labelled(kind), "lfmim", model_options=SMALL)
+    assert (job.config.options["labels"], job.about["model"]) == ("modality", {"labels": "modality"})
+    batch = job.batcher.batch(job.examples[Split.TRAIN][:6])
+    assert not torch.equal(batch.own_targets[:, 1], batch.targets)
+    found, expected = loss_by(job, batch, lambda place: batch.own_targets[:, place])
+    torch.testing.assert_close(found, expected)
+    assert type(build(job.config)).adaptation(job.config).startswith("each branch by its own label, padding masked")
+
+
+def test_a_clip_without_such_a_label_stands_in_with_its_own(labelled):
+    job = job_of(labelled(of=lambda clip: clip.id != "train/0"), "lfmim", model_options=SMALL)
+    batch = job.batcher.batch(job.examples[Split.TRAIN][:2])
+    assert batch.own_targets[0].tolist() == [UNKNOWN] * 3
+    targets = torch.stack([batch.targets[0].expand(3), batch.own_targets[1]])
+    found, expected = loss_by(job, batch, lambda place: targets[:, place])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "without", "asked", "learned"),
+    [
+        ((), (), "auto", "multimodal"),
+        (("text", "acoustic"), (), "auto", "multimodal"),
+        (("text", "acoustic"), ("visual",), "auto", "modality"),
+        (LABELLED, (), "multimodal", "multimodal"),
+    ],
+)
+def test_labels_that_are_not_all_there_or_not_wanted_are_left_out(labelled, modalities, without, asked, learned):
+    job = job_of(labelled(modalities=modalities), "lfmim", without=without, model_options={**SMALL, "labels": asked})
+    assert job.config.options["labels"] == learned
+    if learned == "multimodal":
+        assert "model" not in job.about
+        assert type(build(job.config)).adaptation(job.config).startswith("LFMIM-ML, padding masked")
+
+
+def test_labels_that_are_not_there_or_not_of_the_task_are_told(labelled, made_dataset):
+    with pytest.raises(UsageError, match=r"no clip of the train split has a label of visual.*label_text"):
+        job_of(labelled(modalities=("text", "acoustic")), "lfmim", model_options={**SMALL, "labels": "modality"})
+    dataset = made_dataset()
+    clips = [replace(clip, labels={"text": "bliss"}) for clip in dataset.clips]
+    dataset = store.open(dataset.path.parent).create("made", clips, task=dataset.manifest.task)
+    with pytest.raises(UsageError, match=r"train/0 has a label of a modality.*bliss.*labels=multimodal"):
+        job_of(dataset, "lfmim", model_options=SMALL)
+    assert job_of(dataset, "lfmim", model_options={**SMALL, "labels": "multimodal"}).config.model == "lfmim"
+
+
 def test_an_unknown_preset_is_told(job):
     with pytest.raises(UsageError, match="one of paper, released"):
         build(job("lfmim", model_options={"preset": "mine"}).config)
+    with pytest.raises(UsageError, match="labels is one of auto, modality, multimodal"):
+        job("lfmim", model_options={"labels": "mine"})

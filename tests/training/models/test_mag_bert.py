@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
+from benchmarks.made_models import WORDS, small_encoder
 from mse_pipeline import adapter
 from mse_pipeline.adapter import AdapterConfig, build
 from mse_pipeline.clip import Split
@@ -19,20 +19,11 @@ from mse_pipeline.training.loop import predict_split
 from mse_pipeline.training.models.mag_bert import Gate, in_bins
 from mse_pipeline.training.run import train
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """A folder of a small random BERT."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "we", "go", "there", "0", "1", "so"]
-    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=12, **SMALL)).save_pretrained(folder)
-    return folder
+    return small_encoder(tmp_path_factory.mktemp("bert"), "bert")
 
 
 def rows_of(batch=2, length=5, dims=(3, 4)):
@@ -90,7 +81,7 @@ def test_the_bypassed_gate_is_plain_bert(job, encoder):
     plain = BertModel.from_pretrained(encoder).eval()
     batch = made.batcher.batch(made.examples[Split.TEST][:3])
     ids, mask = model._tokens(batch)
-    assert ids[0].tolist() == [2, 4, 5, 6, 7, 3]
+    assert ids[0].tolist() == [WORDS.index(word) for word in ("[CLS]", "we", "go", "there", "0", "[SEP]")]
     with torch.no_grad():
         theirs = model.out(plain(input_ids=ids, attention_mask=mask.long()).pooler_output)
         assert torch.equal(model(batch), theirs)
