@@ -93,7 +93,7 @@ TRAINED: dict[str, Any] = {
     **{"epochs": 20, "batch_size": 12, "learning_rate": 1e-2, "adam_epsilon": 1e-8, "keep": "last", "warm_up": 0.0},
 }
 RATES = {
-    **{"mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
+    **{"lfmim": 3e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
     **{"prompt-tuning": 3e-2},
 }
 """Learning rates of models that are deeper."""
