@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+# One process more than there are cores: some tests wait for others' clocks.
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 .PHONY: setup demo test test-all coverage lint bench real docs clean
 .DEFAULT_GOAL := setup

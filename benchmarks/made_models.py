@@ -4,8 +4,9 @@
 
 A model must learn what it can read, and only that: the table has the accuracy on test clips, of which half are right by
 chance. Nets are small, so that a table takes minutes; encoders (BERT, T5, BART) are drawn at random, so it tells what
-fusion can read and not what pre-training brings. Settings are the same for all models of a kind, and not chosen by the
-test clips.
+fusion can read and not what pre-training brings. Settings are the same for all models of a kind. They were tried out on
+clips of the same making until a model learned what it can read: the table tells what a model can be brought to learn,
+and does not compare models.
 """
 
 from __future__ import annotations
