@@ -326,9 +326,13 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
             if isinstance(settings, dict)
             for name, value in settings.items()
         }
-    names = sorted({name for settings in given.values() for name in settings} - {"seeds"})
-    defaults = {name: one.default for name, one in Training.model_fields.items()}
-    defaults |= {f"{_PROMPT}{name}": one.default for name, one in PromptSection.model_fields.items()}
+    # Seeds are columns, and the model is told with what a row reads.
+    names = sorted({name for settings in given.values() for name in settings} - {"seeds", "model"})
+    defaults = {
+        f"{prefix}{name}": one.get_default(call_default_factory=True)
+        for schema, prefix in ((Training, ""), (PromptSection, _PROMPT))
+        for name, one in schema.model_fields.items()
+    }
     whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
     first = next(iter(whole.values()), {})
     differ = [name for name in names if any(settings[name] != first[name] for settings in whole.values())]
