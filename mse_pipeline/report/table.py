@@ -315,7 +315,8 @@ _PROMPT = "prompt."
 def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
     """Path of a run -> its settings of the training and of the prompt, of those that are not the same in all runs.
 
-    A run does not store what is the default, which is told here all the same.
+    Runs of one model are compared: what another one is set to says nothing of them. A run does not store what is the
+    default, which is told here all the same.
     """
     given: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -334,9 +335,14 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
         for name, one in schema.model_fields.items()
     }
     whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
-    first = next(iter(whole.values()), {})
-    differ = [name for name in names if any(settings[name] != first[name] for settings in whole.values())]
-    return {path: {shown(name): settings[name] for name in differ} for path, settings in whole.items()}
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        alike.setdefault(run.model, []).append(whole[str(run.path)])
+    differ = {
+        model: [name for name in names if any(one[name] != every[0][name] for one in every)]
+        for model, every in alike.items()
+    }
+    return {str(run.path): {shown(name): whole[str(run.path)][name] for name in differ[run.model]} for run in runs}
 
 
 def _with_zeros(row: ResultRow) -> ResultRow:
