@@ -74,6 +74,10 @@ MODELS: Mapping[str, tuple[str, ...]] = {
     "mult": ("tsai2019mult",),
     "mag-bert": ("rahman2020mag", "devlin2019bert"),
     "lfmim": ("sun2023lfmim",),
+    "self-mm": ("yu2021selfmm",),
+    "chfn-style": ("guo2022chfn", "devlin2019bert"),
+    "unimse-style": ("hu2022unimse", "raffel2020t5"),
+    "unisa-finetune": ("li2023unisa", "lewis2020bart"),
 }
 
 _BACKBONES = (
