@@ -67,7 +67,7 @@ def require_parent(path: Path) -> None:
     Raises:
         UsageError: The folder is not there.
     """
-    if not path.absolute().parent.is_dir():
+    if not path.absolute().parent.exists():  # a file in its place is refused by whoever writes
         raise UsageError(f"There is no folder {path.parent} to write {path.name} into. Make it, or give another path.")
 
 

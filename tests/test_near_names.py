@@ -77,4 +77,4 @@ def test_whoever_resolves_a_name_tells_the_nearest(dataset, ask, near):
 )
 def test_of_backbones_the_nearest_short_names_are_told(name, near):
     assert registry.nearest(name)[0] == near
-    assert registry.unknown_sentence(name, "nor on the hub").endswith(f"or a folder. Did you mean {near}?")
+    assert registry.unknown_sentence(name, "nor on the hub").endswith(f"or a folder (did you mean {near}?).")

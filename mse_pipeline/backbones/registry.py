@@ -312,8 +312,8 @@ def unknown_sentence(asked: str, last: str) -> str:
     """
     near = nearest(asked)
     names = ", ".join(near or (entry.name for entry in ENTRIES))
-    sentence = f"Backbone {asked!r} is neither a short name nor a folder, {last}: take one of {names}, or a folder."
-    return f"{sentence} Did you mean {near[0]}?" if near else sentence
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"Backbone {asked!r} is neither a short name nor a folder, {last}: take one of {names}, or a folder{meant}."
 
 
 def _or_nearest(asked: str) -> str:

@@ -190,8 +190,8 @@ def _refuse_unknown(models: Mapping[str, str], streams: list[str]) -> None:
     unknown = [name for name in models if name not in {*streams, SUBTOKENS}]
     if unknown:
         raise UsageError(
-            f"--model {unknown[0]}={models[unknown[0]]}: the run has no such "
-            f"stream{did_you_mean(unknown[0], streams)}; it has {', '.join(streams)}."
+            f"--model {unknown[0]}={models[unknown[0]]}: the run has no such stream; it has {', '.join(streams)}."
+            f"{did_you_mean(unknown[0], streams, sentence=True)}"
         )
 
 

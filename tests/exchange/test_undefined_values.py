@@ -32,7 +32,9 @@ def dataset_of(cache, task):
     return dataset
 
 
-@pytest.mark.parametrize("name", [name for name, form in registry.available()[0].items() if form.writer])
+@pytest.mark.parametrize(
+    "name", [name for name, form in registry.available()[0].items() if form.writer and form.reader]
+)
 def test_what_is_not_defined_is_zero_in_other_formats_and_that_is_told(name, tmp_path):
     cache = store.open(tmp_path / "cache")
     classes = name == "mse-adapter"
