@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any, Literal, TypeVar
 
@@ -98,7 +98,9 @@ class Child:
 
     def __init__(self, setup: Callable[[], Work]) -> None:
         # One thread starts all children of a process and lives as long as it does: see `posix.end_with_starter`.
-        self._process = _starter(os.getpid()).submit(_start).result()
+        started: Future[subprocess.Popen[bytes]] = Future()
+        _starter(os.getpid()).put(started)
+        self._process = started.result()
         self._ready = self._stopped = False
         self._words = b""
         self._answers: queue.SimpleQueue[tuple[_Kind, Any]] = queue.SimpleQueue()
@@ -351,9 +353,24 @@ def _work_plain(work: Callable[[Any], Any], item: Any, tell: Callable[[Any], Non
 
 
 @functools.cache
-def _starter(process: int) -> ThreadPoolExecutor:
-    """The thread that starts children; `process` tells a process from those that were forked of it."""
-    return ThreadPoolExecutor(1, "child-starter")
+def _starter(process: int) -> queue.SimpleQueue[Future[subprocess.Popen[bytes]]]:
+    """What the thread that starts children is asked; `process` tells a process from those that were forked of it.
+
+    It is no pool of threads: a signal that ends the process while a pool starts its thread leaves that thread unknown
+    to the pool, and the process waits for it forever.
+    """
+    asked: queue.SimpleQueue[Future[subprocess.Popen[bytes]]] = queue.SimpleQueue()
+    threading.Thread(target=_start_each, args=(asked,), daemon=True, name="child-starter").start()
+    return asked
+
+
+def _start_each(asked: queue.SimpleQueue[Future[subprocess.Popen[bytes]]]) -> None:
+    while True:
+        started = asked.get()
+        try:
+            started.set_result(_start())
+        except BaseException as error:  # whoever asked is told
+            started.set_exception(error)
 
 
 def _start() -> subprocess.Popen[bytes]:
