@@ -273,7 +273,9 @@ def _resolve(target: str, encoding: str | None, root: str | None) -> tuple[Recip
                 options["encoding"] = check_encoding(encoding)
             except ValueError as error:
                 raise UsageError(f"--encoding: {error}.") from None
+        usual = recipe.load("table").to_dict()  # how one's own clips are trained on
         plain = {"version": 1, "name": name, "corpus": {"name": "table", "options": options}}
+        plain |= {"training": usual["training"], "prompt": usual["prompt"]}
         read = recipe.Recipe.model_validate({**plain, "streams": {stream: {} for stream in _TABLE_STREAMS}})
         return read, path.parent
     if encoding is not None:

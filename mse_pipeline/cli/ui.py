@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mse_pipeline.cli import Stopped
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet, RunsDir
 from mse_pipeline.cli.output import complain, emit_json, settings, stdout
 
@@ -51,5 +52,7 @@ def command(
     try:
         while True:
             time.sleep(3600)
+    except Stopped as stop:  # as it is meant to end: nothing is left to go on with
+        raise typer.Exit(stop.exit_code) from None
     finally:
         page.close()

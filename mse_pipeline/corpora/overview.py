@@ -123,7 +123,7 @@ def foreign_texts(clips: Iterable[Clip]) -> list[str]:
     Examples:
         >>> print(foreign_texts([Clip(id="a", split=Split.TEST, text="今天天气不错", language="en")])[0])
         1 of 1 texts of language en is written in Chinese characters, as that of a: if the language is another, as zh,
-        say so with the option language or a column language.
+        say so with a column language, or --set corpus.options.language=zh --set prompt.language=zh.
     """
     texts: Counter[str] = Counter()
     strange: dict[tuple[str, str], list[str]] = {}
@@ -147,8 +147,8 @@ def foreign_texts(clips: Iterable[Clip]) -> list[str]:
         other = f", as {likely}," if likely else ","
         remarks.append(
             f"{len(ids):,} of {texts[language]:,} texts of language {language} {'is' if len(ids) == 1 else 'are'} "
-            f"written in {name}, as that of {ids[0]}: if the language is another{other} say so with the option "
-            "language or a column language."
+            f"written in {name}, as that of {ids[0]}: if the language is another{other} say so with a column language, "
+            f"or --set corpus.options.language={likely or 'LANGUAGE'}{' --set prompt.language=zh' * (likely == 'zh')}."
         )
     return remarks
 

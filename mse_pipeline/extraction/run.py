@@ -402,6 +402,7 @@ def _register(
         **origin,
     }
     clips = corpus.clips
+    _refuse_another_table(cache, recipe, corpus)
     if recipe.transcripts is not None and recipe.name in cache:  # texts that are known are not lost in the meantime
         clips = _said(recipe, cache[recipe.name], specs, clips)
     dataset = cache.create(recipe.name, clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
@@ -412,6 +413,22 @@ def _register(
     dataset.set_manifest(manifest)
     write_text(dataset.path / "defects.jsonl", "".join(map(_defect_line, corpus.defects)))
     return dataset
+
+
+def _refuse_another_table(cache: Cache, recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse a table none of whose clips are those of the dataset of its name: tables in two folders may share one.
+
+    Raises:
+        UsageError: The dataset is of other clips.
+    """
+    if recipe.corpus.name != "table" or recipe.name not in cache or not corpus.clips:
+        return
+    known = {clip.id for clip in cache[recipe.name].clips}
+    if known and known.isdisjoint(clip.id for clip in corpus.clips):
+        raise UsageError(
+            f"The dataset {recipe.name} in {cache.path} has {len(known):,} other clips, as {min(known)}, of which this "
+            "table has none. Give it another name: --set name=NAME. Or remove the folder of that dataset first."
+        )
 
 
 def _of_texts(recipe: Recipe) -> dict[str, Any]:

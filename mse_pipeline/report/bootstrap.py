@@ -115,3 +115,13 @@ def _seeds(run: RunGroup, split: str, only: Collection[str] | None) -> list[dict
         rows = zip(read.clips, read.predictions, read.targets, strict=True)
         found.append({clip: (prediction, target) for clip, prediction, target in rows if target is not None})
     return found
+
+
+def probability(p: float) -> str:
+    """A p value as papers print it.
+
+    Examples:
+        >>> probability(0.0312), probability(0.0)
+        ('p = 0.031', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

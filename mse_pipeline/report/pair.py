@@ -101,8 +101,8 @@ class Pair:
             fixed, broken = self.counts.get("fixed", 0), self.counts.get("broken", 0)
             verdict = "no sign" if self.mcnemar > ALPHA else "a sign"
             told.append(
-                f"McNemar's exact test on {fixed:,} fixed and {broken:,} broken clips: p = {self.mcnemar:.3f}, "
-                f"{verdict} of more than chance."
+                f"McNemar's exact test on {fixed:,} fixed and {broken:,} broken clips: "
+                f"{bootstrap.probability(self.mcnemar)}, {verdict} of more than chance."
             )
         if self.comparison is not None:
             found = self.comparison
@@ -110,7 +110,7 @@ class Pair:
             low, high = (column.number(value) for value in (found.low, found.high))
             told.append(
                 f"{column.name} of the second less that of the first: {column.number(found.difference)} (95 % from "
-                f"{low} to {high}, p = {found.p:.3f}, paired bootstrap; means over seeds)."
+                f"{low} to {high}, {bootstrap.probability(found.p)}, paired bootstrap; means over seeds)."
             )
         if self.seeds[0] != self.seeds[1]:
             told.append(

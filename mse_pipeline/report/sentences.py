@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mse_pipeline import metrics
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
+from mse_pipeline.report.bootstrap import probability
 from mse_pipeline.report.runs import RunGroup
 from mse_pipeline.report.table import COLLAPSED, ECE, FLOOR, PARTIAL, Column, ResultRow, ResultTable
 
@@ -147,6 +148,6 @@ def comparison_lines(table: ResultTable) -> list[str]:
             low, high = (column.number(value) for value in (found.low, found.high))
             lines.append(
                 f"{row.run.name} against {found.against}: {column.name} {column.number(found.difference)} "
-                f"(95 % from {low} to {high}, p = {found.p:.3f}, paired bootstrap over {found.clips:,} clips)"
+                f"(95 % from {low} to {high}, {probability(found.p)}, paired bootstrap over {found.clips:,} clips)"
             )
     return lines

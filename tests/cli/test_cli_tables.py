@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mse_pipeline import store
 from tests.extraction.conftest import write_wav
 
 KOREAN = (
@@ -106,3 +107,24 @@ def test_labels_are_no_commands_to_the_terminal(mse, folder):
     shown = mse("datasets", "export", folder / "clips.csv", "--out", folder / "out.csv")
     assert "\x1b[2J" not in shown.out + shown.err
     assert "[bold]sad[/]" in " ".join(shown.out.split())
+
+
+def test_another_table_does_not_take_the_place_of_a_dataset(mse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sounds = {folder: tmp_path / folder for folder in ("one", "two")}
+    for folder, place in sounds.items():
+        place.mkdir()
+        for n in range(2):
+            write_wav(place / f"{folder}{n}.wav")
+        rows = [f"{folder}{n},{folder}{n}.wav,train,x,{label}" for n, label in enumerate(("joy", "anger"))]
+        (place / "clips.csv").write_text("\n".join(["id,media,split,text,label", *rows]))
+    command = ("--streams", "acoustic.egemaps", "--workers", 1)
+    made = mse("extract", "one/clips.csv", *command, "--quiet")
+    assert (made.code, made.err) == (0, "")
+    refused = mse("extract", "two/clips.csv", *command)
+    assert refused.code == 2
+    assert "has 2 other clips, as one0" in refused.err
+    assert "--set name=NAME" in refused.err
+    assert len(store.open("cache")["clips"].clips) == 2
+    assert mse("extract", "two/clips.csv", *command, "--set", "name=two").code == 0
+    assert store.open("cache")["two"].manifest.recipe["training"]["members"] == 4

@@ -44,7 +44,7 @@ def to_terminal(report: Report, console: Console) -> None:
             console.print(rendered)
             if not layout[-1]:
                 _settings(table, layout, console)
-            console.print(Text(_legend(table, columns, len(others) - len(shown)), style="dim"))
+            console.print(Text(_legend(table, columns, rendered, len(others) - len(shown)), style="dim"))
             _coverage(table, console)
         else:
             console.print(Text(f"{table.dataset}: no run has a finished seed yet.", style="bold"))
@@ -178,11 +178,13 @@ def _aligned(column: Column, rows: Sequence[Mapping[str, Cell]], join: str) -> l
     ]
 
 
-def _legend(table: ResultTable, columns: Sequence[Column], hidden: int) -> str:
+def _legend(table: ResultTable, columns: Sequence[Column], rendered: RichTable, hidden: int) -> str:
     parts = ["n seeds, mean ± sample sd", "percent" + (", errors in label units" if _errors(columns) else "")]
     if len(table.rows) > 1:
         parts.append("bold: best of our runs")
+    there = {column.header for column in rendered.columns}
     left_out = [column.name for column in table.columns if column not in columns]
+    left_out += [title.rstrip(" ↓↑") for title, _ in beside(table) if title not in there]
     if left_out:
         parts.append(f"no room here for {', '.join(left_out)}")
     if hidden > 0:
