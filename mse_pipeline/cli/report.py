@@ -27,6 +27,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--runs", metavar="DIR", help="Folder of runs, as of mse train.", show_default=False),
+    ] = None,
     split: Annotated[str, typer.Option(help="Show the results on this split, test or valid.")] = "test",
     out: Annotated[
         list[Path] | None,
@@ -87,7 +91,7 @@ def command(
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import write_text
 
-    files, paths = list(out or []), runs or [Path("runs")]
+    files, paths = list(out or []), [*(runs or []), *([folder] if folder else [])] or [Path("runs")]
     for file in files:
         formats.check_file(file)
     for path in filter(None, (markdown, figures, clips)):

@@ -345,7 +345,7 @@ def write_people(
         policy = dataset.manifest.streams[stream].identity["config"]["policy"]
         raise UsageError(
             f"The faces of {stream} of {dataset.name} have no names: its policy is {policy}, or no clip has a speaker "
-            "or an identity. Extract with the option `policy: speaker`."
+            f"or an identity. Extract with --set streams.{stream}.policy=speaker."
         )
     pictures = {} if root is None else _pictures(dataset, stream, root, persons, workers)
     cards = [_card(person, pictures) for person in persons]
