@@ -182,7 +182,7 @@ def test_a_stream_that_follows_no_face_has_no_sheet(made):
 def test_people_of_a_stream_without_names_are_refused_with_the_mend(made, tmp_path):
     dataset, root = made
     dataset.set_choices(STREAM, Choices())
-    with pytest.raises(UsageError, match="policy: speaker"):
+    with pytest.raises(UsageError, match=r"--set streams\.visual\.faces\.policy=speaker"):
         write_people(dataset, root, tmp_path / "people.html", tmp_path / "people.csv")
 
 
