@@ -13,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 from mse_pipeline.clip import Split
@@ -185,21 +184,8 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_makes_the_same_corpus(
     summary = build(root, clips_per_emotion=SMALL, workers=2)
 
     assert summary.built
-    made, expected = digests(root), digests(small.root)  # whatever the number of workers
-    assert made.keys() == expected.keys()
-    # On a busy machine the encoders have given other bytes for one clip of 28, twice in some dozen runs; why is
-    # not known. What is seen in it must be the same all the same.
-    differing = [name for name in expected if made[name] != expected[name]]
-    assert len(differing) <= 1
-    for name in differing:
-        assert name.endswith(".mp4")
-        assert np.abs(pictures(root / name) - pictures(small.root / name)).mean() < 1
+    assert digests(root) == digests(small.root)  # whatever the number of workers
     assert not list(tmp_path.glob(".aside-*"))
-
-
-def pictures(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="gray").astype(float) for frame in container.decode(video=0)])
 
 
 def test_the_marker_tells_how_the_corpus_was_made(small: SampleSummary) -> None:
