@@ -28,13 +28,14 @@ def commands(text):
 
 
 def understand(words):
-    """Parse a command as the command line would, without carrying it out."""
-    command, parent = typer.main.get_command(app), None
+    """Parse a command as the command line would, without carrying it out; returns the words that name it."""
+    command, parent, named = typer.main.get_command(app), None, []
     while True:
         context = command.make_context(command.name or "mse", list(words), parent)
         if not hasattr(command, "resolve_command"):
-            return
-        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            return named
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        named.append(name)
         parent = context
 
 
@@ -48,7 +49,9 @@ def test_the_pages_have_commands():
 
 @pytest.mark.parametrize(("page", "words"), FOUND, ids=[f"{page.stem}-{' '.join(words)}" for page, words in FOUND])
 def test_each_command_is_understood(page, words):
-    understand(words)
+    named = understand(words)
+    assert named
+    assert named == words[: len(named)]
 
 
 def test_a_command_that_is_not_there_would_be_found():
