@@ -7,6 +7,8 @@ import functools
 import io
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,14 +127,24 @@ def build(
     with FileLock(root.parent / f".{root.name}.lock"):
         if (finished := _finished(root, parameters)) is not None:  # by another process, while this one waited
             return finished
-        partial = root.parent / f".aside-{root.name}"
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_unfinished(root)
+        # Of its own name: a worker of a build that was killed lives on for a moment, and writes where that one did.
+        partial = root.parent / f".aside-{root.name}-{secrets.token_hex(4)}"
         seconds = _write(partial, _script(counts, seed), seed, workers)
         write_json(partial / MARKER, {**parameters, "seconds": round(seconds, 3)})
         if root.exists():
             root.rmdir()  # it is empty, and some systems do not rename over a folder
         os.replace(partial, root)
+        _remove_unfinished(root)  # again, as such a worker may have written while it was removed
     return SampleSummary(root=root, clips=_clips(counts), seconds=round(seconds, 3), built=True)
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what builds of `root` that were killed have left."""
+    unfinished = re.compile(rf"\.aside-{re.escape(root.name)}(-[0-9a-f]{{8}})?")
+    for left in root.parent.iterdir():
+        if unfinished.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _counts(given: Mapping[Split | str, int] | Sequence[int]) -> dict[Split, int]:

@@ -17,7 +17,7 @@ import pytest
 
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
-from mse_pipeline.sample import EMOTIONS, SampleSummary, build
+from mse_pipeline.sample import EMOTIONS, SampleSummary, build, corpus
 from mse_pipeline.sample.corpus import FOLDERS, LABEL_FILES
 
 pytestmark = pytest.mark.slow
@@ -186,6 +186,34 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_makes_the_same_corpus(
     assert summary.built
     assert digests(root) == digests(small.root)  # whatever the number of workers
     assert not list(tmp_path.glob(".aside-*"))
+
+
+def test_a_worker_that_outlives_its_killed_build_writes_into_no_other(tmp_path: Path, monkeypatch) -> None:
+    """As its folder was once called alike, a clip of the killed build could stand among those of the next one."""
+    root, other = tmp_path / "sample", tmp_path / ".aside-sample-2-00000000"
+    other.mkdir()  # of another build
+    folders: list[Path] = []
+
+    def killed(folder: Path, *given, **further) -> float:
+        folders.append(folder)
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corpus, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(root, clips_per_emotion=SMALL, workers=1)
+
+    def outlived(folder: Path, *given, **further) -> float:
+        assert not folders[0].exists()
+        folders[0].mkdir()  # by the worker of the other build
+        folders.append(folder)
+        folder.mkdir()
+        return 1.0
+
+    monkeypatch.setattr(corpus, "_write", outlived)
+    build(root, clips_per_emotion=SMALL, workers=1)
+    assert folders[0] != folders[1]
+    assert [path.name for path in tmp_path.glob(".aside-*")] == [other.name]
 
 
 def test_the_marker_tells_how_the_corpus_was_made(small: SampleSummary) -> None:
