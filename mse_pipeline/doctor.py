@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,26 +20,31 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mse_pipeline.errors import MseError, explain
-from mse_pipeline.extractors.describe import step_of
-from mse_pipeline.extractors.registry import available
+from mse_pipeline.errors import MseError, explain, failed_import
 from mse_pipeline.places import is_local
 from mse_pipeline.posix import cores
-from mse_pipeline.store.cache import Cache
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGE = "mse-pipeline"
-_NEEDED: tuple[str, ...] = (
-    *("torch", "torchvision", "transformers", "librosa", "opensmile", "facenet_pytorch"),
-    *("cv2", "av", "h5py", "pyarrow", "onnxruntime"),
+LIBRARIES: tuple[str, ...] = (
+    *("numpy", "pyarrow", "h5py", "torch", "torchvision", "transformers", "facenet_pytorch"),
+    *("librosa", "opensmile", "cv2", "av", "onnxruntime"),
 )
+"""What mse stands on that may be installed and yet not work: compiled code, and what was built for another library.
+
+What others stand on comes first.
+"""
 _DEFAULT = ("acoustic.egemaps", "visual.mtcnn")
 _GRID = 0.1
 _LEAST_FREE = 1 << 30
 _PATIENCE = 120.0  # seconds for all imports; some minutes on a network drive would be a finding of its own
 _LATE = f"it was not imported within {_PATIENCE:.0f} s"
 _REACH = 4.0
+_ELSEWHERE = "--cache DIR, or export MSE_CACHE=DIR   (a folder of yours, on a disk with room)"
 _SURVEY = """
 import importlib, json, sys
 def tell(**found):
@@ -82,19 +88,24 @@ class Finding:
         return asdict(self)
 
 
-def examine(cache: Cache) -> Iterator[Finding]:
+def examine(cache: str | os.PathLike[str] | None) -> Iterator[Finding]:
     """Look at the installation, the machine, the models and a cache; each finding as soon as it is there.
 
     Args:
-        cache: Where features would go.
+        cache: Where features would go, as `mse_pipeline.store.open` takes it.
     """
     yield Finding("Python", "ok", f"{platform.python_version()}, {platform.system()} on {platform.machine()}")
     yield from unfit_versions()
     yield from _libraries()
     yield _memory()
-    yield from _cache(cache)
-    yield _hub()
-    yield from _extractors()
+    for subject, look in (("cache", lambda: _cache(cache)), ("hub", _hub), ("extractors", _extractors)):
+        try:
+            yield from look()
+        except Exception as error:
+            failed = failed_import(error)
+            if failed is None:
+                raise
+            yield Finding(subject, "note", f"not looked at, as {failed[0]} cannot be imported")
 
 
 def unfit_versions(package: str = PACKAGE) -> Iterator[Finding]:
@@ -107,28 +118,34 @@ def unfit_versions(package: str = PACKAGE) -> Iterator[Finding]:
         >>> [finding.state for finding in unfit_versions()]
         ['ok']
     """
-    from packaging.requirements import Requirement
-
-    seen: set[str] = set()
-    waiting, unfit = [package], []
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for text in _requires(name):
-            needed = Requirement(text)
-            if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-                continue
-            version = _version(needed.name)
-            if version is None or not needed.specifier.contains(version, prereleases=True):
-                unfit.append((name, needed.name, str(needed.specifier), version))
-            waiting.append(needed.name)
+    seen, unfit = {package}, []
+    for name, needed in _required(package):
+        seen.add(needed.name)
+        version = _version(needed.name)
+        if version is None or not needed.specifier.contains(version, prereleases=True):
+            unfit.append((name, needed.name, str(needed.specifier), version))
     for name, other, range_, version in unfit:
         there = "it is not installed" if version is None else f"{version} is installed"
         yield Finding(other, "problem", f"{name} needs {other}{range_}, and {there}", _install(f"{other}{range_}"))
     if not unfit:
         yield Finding("versions", "ok", f"all {len(seen)} packages fit together")
+
+
+def _required(package: str) -> Iterator[tuple[str, Requirement]]:
+    """What a package requires, and what that requires, each with the name of the package that requires it."""
+    from packaging.requirements import Requirement
+
+    seen: set[str] = set()
+    waiting = [package]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for needed in map(Requirement, _requires(name)):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                yield name, needed
+                waiting.append(needed.name)
 
 
 def _requires(name: str) -> Sequence[str]:
@@ -147,15 +164,24 @@ def _version(name: str) -> str | None:
 
 def _install(*requirements: str, again: bool = False) -> str:
     """A command for a shell; requirements hold characters that it would take for its own."""
-    options = " --force-reinstall" if again else ""
+    options = " --force-reinstall --no-deps" if again else ""
     return f"{shlex.quote(sys.executable)} -m pip install{options} {shlex.join(requirements)}"
 
 
 def _libraries() -> Iterator[Finding]:
     """Each library, imported in a process that may crash; and what torch says of the devices."""
-    waiting = [name for name in _NEEDED if name != "onnxruntime" or importlib.util.find_spec(name)]
+    waiting = [name for name in LIBRARIES if name != "onnxruntime" or importlib.util.find_spec(name)]
     torch: dict[str, Any] = {}
-    fit = []
+    fit: list[str] = []
+    failed: dict[str, str] = {}
+
+    def unfit(name: str, error: str) -> Finding:
+        needs = {needed.name for _, needed in _required(_DISTRIBUTION.get(name, name))}
+        known = (other for other, why in failed.items() if _DISTRIBUTION.get(other, other) in needs or why == error)
+        first = next(known, None)
+        failed[name] = error
+        return _unfit(name, error) if first is None else _unfit_by(name, first)
+
     while waiting:
         told, ending = _survey(waiting)
         for found in told:
@@ -164,14 +190,14 @@ def _libraries() -> Iterator[Finding]:
             elif found.get("error") == "":
                 fit.append(found["name"])
             elif "error" in found:
-                yield _unfit(found["name"], found["error"])
+                yield unfit(found["name"], found["error"])
         begun = [found["begins"] for found in told if "begins" in found]
         ended = {found["name"] for found in told if "name" in found}
         crashed = [name for name in begun if name not in ended]
         if crashed and ending == _LATE:
             yield Finding(crashed[-1], "note", f"{ending}: a slow disk, or a machine with much else to do")
         elif crashed:
-            yield _unfit(crashed[-1], ending)
+            yield unfit(crashed[-1], f"the process that imports {crashed[-1]} ended with {ending}")
         elif not begun:
             yield Finding("Python", "problem", f"no process can be started: {ending}")
             break
@@ -197,7 +223,7 @@ def _survey(names: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
             env=quiet,
             check=False,
         )
-        text, ending = done.stdout, f"the process that imports it ended with {done.returncode}"
+        text, ending = done.stdout, f"exit code {done.returncode}"
     except subprocess.TimeoutExpired as late:
         text, ending = _decoded(late.stdout), _LATE
     except OSError as error:
@@ -216,16 +242,47 @@ def _decoded(output: bytes | str | None) -> str:
 
 def _unfit(name: str, error: str) -> Finding:
     error = " ".join(error.split())[:300]
-    pair = [f"{one}=={version}" for one in ("torch", "torchvision") if (version := _base(_version(one)))]
     if name == "torchvision" and ("operator torchvision::" in error or "undefined symbol" in error):
-        built = ", ".join(f"{one} {_version(one)}" for one in ("torch", "torchvision"))
-        found = f"it is built for another torch ({built}): {error}"
-        return Finding(name, "problem", found, f"{_install(*pair, again=True)}   (both from the same index)")
+        built = f"torch {_version('torch')}, torchvision {_built()}"
+        return Finding(name, "problem", f"it is built for another torch ({built}): {error}", _one_pair())
     distribution = _DISTRIBUTION.get(name, name)
     version = _base(_version(distribution))
     if version is None:
         return Finding(name, "problem", f"it is not installed ({error})", _install(distribution))
     return Finding(name, "problem", error, _install(f"{distribution}=={version}", again=True))
+
+
+def _unfit_by(name: str, other: str) -> Finding:
+    """A library that fails because another does, which has been told with its mend."""
+    return Finding(name, "problem", f"it needs {other}, which cannot be imported: mend that first")
+
+
+def _built() -> str | None:
+    """The version of torchvision with what it was built for: its file tells that, the name of PyPI's wheel does not."""
+    with suppress(metadata.PackageNotFoundError, OSError, StopIteration):
+        files = metadata.distribution("torchvision").files or ()
+        text = next(file for file in files if file.name == "version.py").read_text(encoding="utf-8")
+        told = re.search(r"""__version__ = ["']([^"']+)["']""", text)
+        return told[1] if told else _version("torchvision")
+    return _version("torchvision")
+
+
+def _one_pair() -> str:
+    """A command that installs torch and torchvision of one build: both from PyPI, where they fit together.
+
+    ``===`` takes the version of that name alone; ``==2.9.0`` would take a 2.9.0+cpu that pip finds on a disk or holds
+    for satisfied.
+    """
+    from packaging.requirements import Requirement
+
+    version = _base(_version("torch"))
+    needs = [Requirement(text) for text in _requires("torchvision")]
+    asked = next((str(one.specifier) for one in needs if one.name == "torch"), "")
+    if version is not None and Requirement(f"torch{asked}").specifier.contains(version, prereleases=True):
+        asked = f"==={version}"
+    elif asked.count("==") == 1 and "," not in asked:
+        asked = asked.replace("==", "===")
+    return _install(f"torch{asked}", f"torchvision==={_base(_version('torchvision'))}")
 
 
 def _base(version: str | None) -> str | None:
@@ -252,8 +309,15 @@ def _memory() -> Finding:
     return Finding("memory", "ok", f"{free:.1f} of {whole:.1f} GB free, {cores()} cores")
 
 
-def _cache(cache: Cache) -> Iterator[Finding]:
+def _cache(where: str | os.PathLike[str] | None) -> Iterator[Finding]:
     """Whether features can be written, for how much media there is room, and which datasets there are."""
+    from mse_pipeline.store.cache import open_cache
+
+    try:
+        cache = open_cache(where)
+    except MseError as error:
+        yield Finding("cache", "problem", str(error))  # which says what mends it
+        return
     if is_local(cache.path):
         yield from _disk(Path(cache.path))
     try:
@@ -270,20 +334,21 @@ def _cache(cache: Cache) -> Iterator[Finding]:
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    # A link that leads nowhere counts as there: features would go through it.
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"mse")
             file.flush()
     except OSError as error:
         error.filename = str(there)
-        yield Finding("cache", "problem", explain(error), "--cache DIR, or export MSE_CACHE=DIR   (a folder of yours)")
+        yield Finding("cache", "problem", explain(error), _ELSEWHERE)
         return
     free, an_hour = shutil.disk_usage(there).free, bytes_an_hour()
     room = f"{free / 1e9:,.1f} GB free at {there}, for about {free / an_hour:,.0f} hours of media"
     told = f"{room} ({' and '.join(_DEFAULT)}: {an_hour / 1e6:.0f} MB an hour)"
     if free < _LEAST_FREE:
-        yield Finding("disk", "problem", told, "--cache DIR, or export MSE_CACHE=DIR   (a folder on another disk)")
+        yield Finding("disk", "problem", told, _ELSEWHERE)
     else:
         yield Finding("disk", "ok", told)
 
@@ -300,29 +365,36 @@ def bytes_an_hour(streams: Sequence[str] = _DEFAULT) -> float:
         >>> round(bytes_an_hour(["acoustic.egemaps"]) / 1e6)  # 25 values, 100 and 10 times a second
         40
     """
+    from mse_pipeline.extractors.describe import step_of
+    from mse_pipeline.extractors.registry import available
+
     entries = available()
     dims = {name: entries[name].dim or 0 for name in streams}
     rows = sum(size / (step_of(name) or _GRID) for name, size in dims.items())
     return 4 * 3600 * (rows + sum(dims.values()) / _GRID)
 
 
-def _hub() -> Finding:
+def _hub() -> Iterator[Finding]:
     """Whether models can be fetched."""
     from huggingface_hub import constants, get_session
 
     own = "Models in local folders work: --backbone DIR, model: DIR"
     if constants.HF_HUB_OFFLINE:
-        return Finding("hub", "note", "switched off by HF_HUB_OFFLINE", own)
+        yield Finding("hub", "note", "switched off by HF_HUB_OFFLINE", own)
+        return
     try:
         get_session().head(constants.ENDPOINT, timeout=_REACH)
     except Exception as error:  # of whatever library the hub's client stands on
         mend = f"{own}; a mirror: export HF_ENDPOINT=URL"
-        return Finding("hub", "note", f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", mend)
-    return Finding("hub", "ok", f"{constants.ENDPOINT} can be reached")
+        yield Finding("hub", "note", f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", mend)
+    else:
+        yield Finding("hub", "ok", f"{constants.ENDPOINT} can be reached")
 
 
 def _extractors() -> Iterator[Finding]:
     """Which extractors can run, what the others lack, and which licences forbid some uses."""
+    from mse_pipeline.extractors.registry import available
+
     entries = sorted(available().items())
     lacking = {name: reason for name, entry in entries if (reason := entry.missing())}
     ready = [name for name, _ in entries if name not in lacking]

@@ -3,7 +3,7 @@
 `MseError` and its subclasses are this package's own errors, with their exit codes. `explain` makes a sentence of what
 the operating system refuses, such as a full disk, a folder without write permission, or a lost network drive: the path,
 the cause and what to do. Such an error is not the fault of a clip, a dataset or a run, and extracting or training again
-does not help.
+does not help. `failed_import` finds the library that could not be imported behind an error that names another thing.
 """
 
 from __future__ import annotations
@@ -192,6 +192,38 @@ def refuse_if_of_all_clips(error: BaseException, path: str | Path | None = None)
     """
     if isinstance(error, OSError) and number_of(error) in _OF_ALL_CLIPS:
         raise MseError(explain(error, path)) from error
+
+
+def failed_import(error: BaseException) -> tuple[str, str] | None:
+    """The package that could not be imported, and why, where that is what an error comes from; None elsewhere.
+
+    Libraries import parts of themselves and of others late, so it may show as an error of a tokenizer or a model.
+
+    Examples:
+        >>> failed_import(ModuleNotFoundError("No module named 'torch'", name="torch"))
+        ('torch', "ModuleNotFoundError: No module named 'torch'")
+        >>> failed_import(ValueError("no number"))
+    """
+    found, cause = None, error.__cause__
+    package = _imported_at(error)
+    if package:
+        found = package, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return (failed_import(cause) if cause is not None else None) or found
+
+
+def _imported_at(error: BaseException) -> str | None:
+    """The package whose code was run by an import when an error was raised, or that an import did not find."""
+    names = []
+    place = error.__traceback__
+    while place is not None:
+        if place.tb_frame.f_code.co_name == "<module>":
+            names.append(str(place.tb_frame.f_globals.get("__name__")))
+        place = place.tb_next
+    if isinstance(error, ImportError):
+        names = names or [error.name or ""]
+    packages = [name.partition(".")[0] for name in names]
+    others = [package for package in packages if package not in {"", "__main__", "mse_pipeline"}]
+    return others[-1] if others else None
 
 
 @contextmanager

@@ -20,30 +20,45 @@ def main() -> None:
 
     Of several processes that torchrun or its like have started, one speaks: the main one, or the first to fail.
     """
-    from mse_pipeline.cli.app import app
     from mse_pipeline.cli.output import complain, settings
-    from mse_pipeline.errors import MseError, explain
 
     try:
+        from mse_pipeline.cli.app import app
+
         with stoppable(), one_voice():
             app(prog_name="mse")
     except Stopped as stop:
         complain(SENTENCE)
         sys.exit(stop.exit_code)
-    except MseError as error:
-        if settings.debug:
-            raise
-        complain(str(error))
-        sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone, as `mse report | head` does: nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if settings.debug:
+    except Exception as error:
+        words = None if settings.debug else _in_words(error)
+        if words is None:
             raise
-        complain(explain(error))
-        sys.exit(1)
+        sentence, exit_code = words
+        complain(sentence)
+        sys.exit(exit_code)
+
+
+def _in_words(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error, and the exit code; None for a fault of this package, whose traceback is wanted."""
+    from mse_pipeline.doctor import LIBRARIES
+    from mse_pipeline.errors import MseError, explain, failed_import
+
+    failed = failed_import(error)
+    # Errors of our own about packages that are not always installed say themselves what to install.
+    if failed is not None and (failed[0] in LIBRARIES or not isinstance(error, MseError)):
+        name, why = failed
+        doctor = "Run mse doctor: it tells what does not fit, and prints the line that mends it."
+        return f"{name}, a library that mse stands on, cannot be imported ({why}). {doctor}", 1
+    if isinstance(error, MseError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return explain(error), 1
+    return None
 
 
 SENTENCE = "stopped. The results so far are kept; the same command continues from there."

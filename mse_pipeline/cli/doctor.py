@@ -22,10 +22,9 @@ def command(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, de
     models, extractors that lack something, and licences. Nothing is changed. Exit code 1 where something fails.
     """
     from mse_pipeline.doctor import examine
-    from mse_pipeline.store import open as open_cache
 
     findings = []
-    for finding in examine(open_cache(cache)):
+    for finding in examine(cache):
         findings.append(finding)
         if not settings.json:
             _show(finding)

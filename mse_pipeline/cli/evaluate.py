@@ -17,8 +17,6 @@ from rich.table import Table
 from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone, Where
 from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
-from mse_pipeline.metrics import errors
-from mse_pipeline.metrics.coverage import told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -256,6 +254,8 @@ def _plain(evaluation: Evaluation, run: Path, out: Path | None) -> dict[str, Any
 
 def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print the metrics, one row per seed; without labels, how often each answer was predicted."""
+    from mse_pipeline.metrics.coverage import told
+
     clips = len(evaluation.seeds[0].predictions)
     about = evaluation.stored.about
     console.print(
@@ -289,6 +289,8 @@ def _show_dropping(told: Sequence[tuple[Drop, Evaluation]], run: Path) -> None:
 
 
 def _metrics(evaluation: Evaluation) -> Table:
+    from mse_pipeline.metrics import errors
+
     table = Table(box=SIMPLE_HEAD)
     table.add_column("seed")
     names = list(evaluation.seeds[0].metrics)

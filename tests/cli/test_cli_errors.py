@@ -9,6 +9,7 @@ import pytest
 
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
+from mse_pipeline.errors import UsageError
 from mse_pipeline.task import Classification
 
 RECIPE = """version: 1
@@ -47,6 +48,48 @@ def test_help_names_the_commands(mse):
     result = mse("--help")
     assert result.code == 0
     assert all(command in result.out for command in ("extract", "train", "report", "demo", "cache"))
+
+
+@pytest.mark.parametrize("wrapped", [None, "named", "of our own"])
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "RuntimeError: operator torchvision::nms"),
+        ("raise OSError('libtorch.so: undefined symbol: x')", "OSError: libtorch.so: undefined symbol"),
+        ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
+    ],
+)
+def test_a_library_that_cannot_be_imported_is_named_and_leads_to_the_doctor(
+    mse, monkeypatch, tmp_path, code, why, wrapped
+):
+    (tmp_path / "a_library.py").write_text(code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("mse_pipeline.doctor.LIBRARIES", ("a_library",) if wrapped == "named" else ())
+
+    def fails():
+        try:
+            import a_library  # noqa: F401
+        except Exception as error:
+            if wrapped is None:
+                raise
+            raise UsageError("The tokenizer in x cannot be read.") from error
+
+    monkeypatch.setattr("mse_pipeline.recipe.names", fails)
+    result = mse("recipes", "list")
+    if wrapped == "of our own":  # as of an extra, which says what to install
+        assert (result.code, result.err) == (2, "mse: The tokenizer in x cannot be read.\n")
+    else:
+        assert result.code == 1
+        assert one_sentence(result, "a_library, a library that mse stands on, cannot be imported", why, "mse doctor")
+
+
+def test_a_fault_of_this_package_shows_its_traceback(mse, monkeypatch):
+    def fails():
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("mse_pipeline.recipe.names", fails)
+    with pytest.raises(RuntimeError, match="a fault"):
+        mse("recipes", "list")
 
 
 def test_cli_py_and_the_module_are_the_command():
