@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root, Workers
-from mse_pipeline.cli.output import complain, emit_json, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
 
 if TYPE_CHECKING:
     from mse_pipeline.extraction.repair import Repaired
+    from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.store.pruning import Pruned, Unused
 
@@ -29,14 +30,18 @@ app = typer.Typer(no_args_is_help=True, help="What is in the feature cache.")
 @app.command("ls")
 def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the datasets with their clips, streams and sizes."""
+    from mse_pipeline.store.cache import open_cache
+
+    _list(open_cache(cache))
+
+
+def _list(opened: Cache) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    from mse_pipeline.store.cache import open_cache
     from mse_pipeline.store.storage import files
 
-    opened = open_cache(cache)
     rows: list[dict[str, Any]] = []
     for name, dataset in opened.items():
         stored = list(files(dataset.path))
@@ -66,7 +71,14 @@ def ls(cache: CacheDir = None, json: Json = False, quiet: Quiet = False, debug: 
 
 @app.command("show")
 def show(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset in the cache.")],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATASET]",
+            help="Dataset in the cache. [default: list all, or for a list of one dataset the only one]",
+            show_default=False,
+        ),
+    ] = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what failed by its reason, with examples of each.")
     ] = False,
@@ -108,7 +120,10 @@ def show(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a dataset's streams, their versions, what their values are like, or what failed and why."""
+    """Show a dataset's streams, their versions, what their values are like, or what failed and why.
+
+    Without a name and an option, list the datasets as mse cache ls does.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -123,7 +138,10 @@ def show(
         raise UsageError("--stream is of --statistics; add that.")
     if csv is not None and not failures:
         raise UsageError("--csv is of --failures; add that.")
-    opened = open_cache(cache)[dataset]
+    if dataset is None and not (failures or versions or statistics):
+        _list(open_cache(cache))
+        return
+    opened = pick(open_cache(cache), dataset, "mse cache show")
     if statistics:
         _show_statistics(opened, [stream] if stream is not None else list(opened), dims)
         return
@@ -133,7 +151,7 @@ def show(
     name, plain, head, lines = (_versions if versions else _streams)(opened)
     source = dict(opened.manifest.source)
     if settings.json:
-        emit_json({"dataset": dataset, "path": str(opened.path), "source": source, name: plain})
+        emit_json({"dataset": opened.name, "path": str(opened.path), "source": source, name: plain})
         return
     table = Table(*head, box=SIMPLE_HEAD)
     for line in lines:
@@ -343,7 +361,8 @@ def _plain(repaired: Repaired) -> dict[str, Any]:
 
 def _show_repaired(repaired: Repaired, repair: bool) -> None:
     before = repaired.before
-    size = f"{before.files:,} files of {before.bytes / 1e6:,.1f} MB, features of {before.features:,} clips"
+    size = f"{before.files:,} files of {before.bytes / 1e6:,.1f} MB, {before.features:,} features (one for each clip "
+    size += "and stream, in shards and in packs)"
     state = f"{len(before.damages):,} are damaged:" if before.damages else "no damage found."
     lines = [f"{before.dataset}: {size}: {state}"]
     for damage in before.damages:
@@ -427,6 +446,32 @@ def _version_line(version: Unused) -> str:
     differs = "; ".join(version.differs)
     size = f"{version.done:,} clips, {version.bytes / 1e6:,.1f} MB"
     return f"{version.stream} {version.version}: {size}" + (f" ({differs})" if differs else "")
+
+
+def pick(opened: Cache, name: str | None, command: str) -> Dataset:
+    """The dataset asked for, or the only one, which is told.
+
+    Args:
+        opened: The cache.
+        name: As it was typed; None where no name was.
+        command: What a name would be typed after, as in ``mse train``.
+
+    Raises:
+        UsageError: There is none, or there are several and none is named.
+    """
+    from mse_pipeline.errors import UsageError
+
+    if name is not None:
+        return opened[name]
+    known = list(opened)
+    if not known:
+        raise UsageError(
+            f"The cache {opened.path} is empty. Extract features first, as in: mse extract meld --root DIR"
+        )
+    if len(known) > 1:
+        raise UsageError(f"The cache {opened.path} has several datasets; name one: {command} {' | '.join(known)}")
+    remark(f"Dataset: {known[0]}, the only one in {opened.path}.")
+    return opened[known[0]]
 
 
 def _datasets(cache: str | None, name: str | None) -> list[Dataset]:

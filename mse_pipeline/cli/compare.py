@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, printable, settings, stderr, stdout
 from mse_pipeline.clip import Split
@@ -29,7 +30,11 @@ _NAME = 30  # characters of a name, so that a row fits into 80 columns
 
 def compare(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="A stream in the cache: DATASET/STREAM, or DATASET/STREAM@VERSION.")
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A stream in the cache: DATASET/STREAM, or DATASET/STREAM@VERSION; in a cache of one dataset STREAM.",
+        ),
     ],
     b: Annotated[
         str,
@@ -122,14 +127,14 @@ class Source:
 
 
 def _in_cache(text: str, cache: Cache) -> Source:
-    name, slash, rest = text.partition("/")
+    name, slash, rest = text.rpartition("/")
     stream, _, version = rest.partition("@")
-    if not (name and slash and stream):
+    if not stream or bool(name) != bool(slash) or (not slash and "." not in stream):
         raise UsageError(
             f"{text!r} names no stream: write DATASET/STREAM, as in meld/acoustic.egemaps, or FORMAT:PATH for a file. "
             "`mse cache ls` lists the datasets."
         )
-    dataset = cache[name]
+    dataset = pick(cache, name or None, "mse extractors compare DATASET/STREAM, with DATASET one of")
     view = dataset.native(stream, version or None)
     return Source(text, stream.partition(".")[0], dataset, frozenset(view), view.in_order)
 

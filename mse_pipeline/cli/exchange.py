@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, FollowLinks, Json, Quiet
 from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
 from mse_pipeline.errors import UsageError
@@ -78,9 +79,11 @@ def bring(
 
 
 def export(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset in the cache.")],
+    dataset: Annotated[str, typer.Argument(metavar="[DATASET]", help="Dataset in the cache. [default: the only one]")],
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="A format, as mmsa; `mse import` lists them.")],
-    path: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="The file or folder to write.", show_default=False)
+    ] = None,
     streams: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,8 +100,14 @@ def export(
     from mse_pipeline.exchange import registry
     from mse_pipeline.store.cache import open_cache
 
+    if path is None:
+        if dataset not in registry.available()[0]:
+            raise UsageError("Three things are needed: mse export DATASET FORMAT PATH. `mse import` lists the formats.")
+        named, form, path = None, dataset, Path(form)
+    else:
+        named = dataset
     exchange_format = registry.find(form)
-    opened = open_cache(cache)[dataset]
+    opened = pick(open_cache(cache), named, "mse export")
     chosen = choose(opened, streams or [])
     if path.is_file() and not overwrite:
         raise UsageError(f"{path} exists already. Use --overwrite to replace it.")
@@ -106,7 +115,7 @@ def export(
     if exchange_format.loses:
         remark(f"{form} cannot store: {exchange_format.loses}.")
     if settings.json:
-        emit_json({"dataset": dataset, "format": form, "path": str(path), "streams": chosen})
+        emit_json({"dataset": opened.name, "format": form, "path": str(path), "streams": chosen})
     else:
         stdout().print(f"{path}: {', '.join(chosen.values())} of {len(opened.clips):,} clips", markup=False)
 

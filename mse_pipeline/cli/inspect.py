@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
 from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.names import file_name
 
 if TYPE_CHECKING:
@@ -21,11 +23,14 @@ FOLDER = Path("inspect")
 
 def command(
     clip: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="CLIP", help="The clip's id, as in train/dia0_utt0; a dataset with --sheet or --people."
+            metavar="CLIP",
+            help="The clip's id, as in train/dia0_utt0; with --sheet or --people a dataset. [default there: the only "
+            "one]",
+            show_default=False,
         ),
-    ],
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Dataset in the cache. [default: the one that has the clip]", show_default=False),
@@ -66,8 +71,13 @@ def command(
     from mse_pipeline.store.cache import open_cache
 
     if sheet is not None or people:
-        _of_dataset(open_cache(cache)[dataset or clip], root, out, sheet, people=people, stream=stream)
+        chosen = pick(open_cache(cache), dataset or clip, "mse inspect")
+        _of_dataset(chosen, root, out, sheet, people=people, stream=stream)
         return
+    if clip is None:
+        raise UsageError(
+            "Name a clip, as in mse inspect train/dia0_utt0, or look at a whole dataset: --sheet FILE.html"
+        )
     from mse_pipeline.inspection.collect import collect
     from mse_pipeline.inspection.picture import draw_picture, undrawable, write_page
     from mse_pipeline.store.storage import aside, write_text
@@ -156,7 +166,6 @@ def _choose(clip: str, dataset: str | None, cache: str | None) -> str:
     Raises:
         UsageError: No dataset has the clip, or several have it.
     """
-    from mse_pipeline.errors import UsageError, did_you_mean
     from mse_pipeline.store.cache import open_cache
 
     if dataset is not None:

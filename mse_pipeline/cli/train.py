@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import (
     CacheDir,
     Debug,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mse_pipeline.adapter import AdapterConfig
     from mse_pipeline.backbones.backbone import Backbone
     from mse_pipeline.recipe import Recipe, Training
-    from mse_pipeline.store.cache import Cache
     from mse_pipeline.store.dataset import Dataset
     from mse_pipeline.store.where import Selection
     from mse_pipeline.training.run import SeedResult
@@ -187,7 +187,7 @@ def command(
     from mse_pipeline.store.cache import open_cache
     from mse_pipeline.training.step import TrainingOptions
 
-    opened = pick(open_cache(cache), dataset)
+    opened = pick(open_cache(cache), dataset, "mse train")
     used, origin = training_recipe(opened, recipe, changes or ())
     remark(f"Settings of the training: {origin}.")
     named = {
@@ -294,22 +294,6 @@ def load_backbone(request: Request, device: str) -> Backbone:
         revision=request.revision,
         quantization=request.quantization,
     )
-
-
-def pick(cache: Cache, name: str | None) -> Dataset:
-    """The dataset asked for, or the only one.
-
-    Raises:
-        UsageError: There is none, or there are several and none is named.
-    """
-    if name is not None:
-        return cache[name]
-    known = list(cache)
-    if len(known) == 1:
-        return cache[known[0]]
-    if not known:
-        raise UsageError(f"The cache {cache.path} is empty. Extract features first, as in: mse extract meld --root DIR")
-    raise UsageError(f"The cache {cache.path} has several datasets; name one: mse train {' | '.join(known)}")
 
 
 @dataclass(frozen=True)

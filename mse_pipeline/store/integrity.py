@@ -72,7 +72,8 @@ class Verified:
         dataset: Name of the dataset.
         files: How many files were looked at.
         bytes: How many bytes they are.
-        features: How many clips' features were compared with their checksum, in shards and packs.
+        features: How many features were compared with their checksum: one for each clip and stream, in shards and
+            again in packs.
         unchecked: By kind, how many files have no checksums, or only some.
         damages: The damaged files.
     """

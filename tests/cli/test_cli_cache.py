@@ -36,6 +36,49 @@ def test_ls_counts_without_opening_a_shard(mse, cache):
     assert "acoustic.x (3)" in mse("cache", "ls", "--cache", cache).out
 
 
+def test_show_without_a_name_lists_the_datasets_as_ls_does(mse, cache):
+    told = mse("cache", "show", "--cache", cache)
+    assert (told.code, told.out) == (0, mse("cache", "ls", "--cache", cache).out)
+    assert [one["dataset"] for one in mse("cache", "show", "--cache", cache, "--json").json["datasets"]] == [
+        "mine",
+        "other",
+    ]
+    empty = mse("cache", "show", "--cache", cache / "nothing")
+    assert (empty.code, "is empty: mse extract fills it" in " ".join(empty.out.split())) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("cache", "show", "--failures"), "mse cache show"),
+        (("cache", "show", "--versions"), "mse cache show"),
+        (("cache", "show", "--statistics"), "mse cache show"),
+        (("export", "npy", "out"), "mse export"),
+        (("inspect", "--people"), "mse inspect"),
+        (("inspect", "--sheet", "sheet.html"), "mse inspect"),
+        (("extractors", "compare", STREAM, STREAM), "mse extractors compare DATASET/STREAM, with DATASET one of"),
+        (("train",), "mse train"),
+    ],
+)
+def test_of_several_datasets_one_is_to_be_named(mse, cache, monkeypatch, tmp_path, words, command):
+    monkeypatch.chdir(tmp_path)
+    told = mse(*words, "--cache", cache)
+    assert told.code == 2
+    assert f"has several datasets; name one: {command} mine | other" in told.err
+
+
+def test_the_only_dataset_need_not_be_named_and_is_told(mse, changed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = changed[0]
+    for words in (("cache", "show", "--versions"), ("extractors", "compare", STREAM, STREAM), ("export", "npy", "out")):
+        told = mse(*words, "--cache", cache)
+        assert told.code == 0, told.err
+        assert f"Dataset: mine, the only one in {cache}." in told.err.replace("\n", " ").replace("  ", " ")
+    assert list((tmp_path / "out").iterdir())
+    assert "Three things are needed" in mse("export", "mine", "npy", "--cache", cache).err
+    assert "Name a clip" in mse("inspect", "--cache", cache).err
+
+
 def test_prune_and_compact_tell_what_they_did(mse, cache):
     assert "mine: 1 files of 2.0 MB removed." in mse("cache", "prune", "mine", "--cache", cache).out
     told = mse("cache", "compact", "--cache", cache).out
@@ -199,7 +242,7 @@ def test_verify_says_that_all_is_as_written(mse, cache):
     result = mse("cache", "verify", "--cache", cache)
     assert (result.code, result.err.strip()) == (0, "")
     assert [line.split(":")[0] for line in result.out.splitlines()] == ["mine", "other"]
-    assert "features of 3 clips: no damage found." in result.out
+    assert "3 features (one for each clip and stream, in shards and in packs): no damage found." in result.out
 
 
 def test_verify_names_stream_and_clips_and_exits_with_1(mse, cache):
