@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.options import Debug, Json, Quiet, Revision, Set
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 
 if TYPE_CHECKING:
     from mse_pipeline.backbones import Availability
@@ -53,10 +53,8 @@ def list_(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> Non
             entry.name, str(entry.hidden_size), size, state, escape(entry.licence), escape(entry.hub_id or "–")
         )
     stdout().print(table)
-    stdout().print(
-        "GB: weights in half precision. Other causal language models of the hub can be used by their hub name."
-    )
-    stdout().print("What is missing for a backbone, and its prompt: mse backbones show NAME --example", markup=False)
+    note("GB: weights in half precision. Other causal language models of the hub can be used by their hub name.")
+    note("What is missing for a backbone, and its prompt: mse backbones show NAME --example")
 
 
 @app.command("show")
@@ -186,4 +184,4 @@ def _show_tokens(tokens: tuple[Token, ...]) -> None:
         last = token.part
     stdout().print(table)
     answer = tokens.index(next(token for token in tokens if token.part == "answer"))
-    stdout().print(f"The model reads {answer} tokens; the answer follows.", markup=False)
+    note(f"The model reads {answer} tokens; the answer follows.")

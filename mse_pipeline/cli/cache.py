@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mse_pipeline.cli.options import CacheDir, Debug, Device, Json, Quiet, Root, Workers
-from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, note, remark, settings, stdout
 
 if TYPE_CHECKING:
     from mse_pipeline.extraction.repair import Repaired
@@ -211,7 +211,7 @@ def _show_statistics(dataset: Dataset, streams: list[str], most: int) -> None:
             table.add_row(escape(one["name"]), escape(one["unit"]), _percent(defined), *cells)
         stdout().print(table)
         if len(shown) < len(found.names):
-            stdout().print(f"{len(found.names) - len(shown):,} more values; --dims 0 and --json show all.\n")
+            note(f"{len(found.names) - len(shown):,} more values; --dims 0 and --json show all.\n")
     if settings.json:
         emit_json({"dataset": dataset.name, "statistics": value})
     elif not value:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
-from mse_pipeline.cli.output import emit_json, printable, settings, stderr, stdout
+from mse_pipeline.cli.output import emit_json, note, printable, settings, stderr, stdout
 from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 
@@ -243,7 +243,7 @@ def _show(told: Mapping[str, Any]) -> None:
     numbers.add_row("linear CKA", _number(told["cka"]["value"]), _number(told["cka"]["chance"]), _of(used))
     console.print(numbers)
     if found["matched_by"] == "place":
-        console.print("The values have other names in A and B, and were put beside each other by their place.")
+        note("The values have other names in A and B, and were put beside each other by their place.")
     _show_values(found["of_each"], found["matched_by"] is not None)
 
 
@@ -262,7 +262,7 @@ def _show_values(each: Sequence[Mapping[str, Any]], matched: bool) -> None:
         table.add_row(_short(one["name"]), _short(one[other]), _number(one[key]))
     stdout().print(table)
     if len(known) < len(each):
-        stdout().print(f"{len(each) - len(known)} values of A never change, or have no defined value.", markup=False)
+        note(f"{len(each) - len(known)} values of A never change, or have no defined value.")
 
 
 def _short(name: str) -> str:

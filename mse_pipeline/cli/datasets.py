@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mse_pipeline.cli.extract import resolve
 from mse_pipeline.cli.options import Debug, Encoding, FollowLinks, Json, MediaRoot, Quiet, Root, Set, Target, Workers
-from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, note, printable, remark, settings, stdout
 from mse_pipeline.clip import Split
 from mse_pipeline.places import is_local
 from mse_pipeline.task import to_plain
@@ -160,10 +160,10 @@ def export(
         plain = {"clips": len(corpus.clips), "understood": understood.to_dict(), "notes": notes}
         emit_json({"dataset": recipe.name, "path": str(out), **plain})
         return
-    stdout().print(printable(understood.sentence()), markup=False)
+    note(understood.sentence())
     stdout().print(f"{len(corpus.clips):,} clips written to {out}.", markup=False)
-    for note in notes:
-        remark(note)
+    for sentence in notes:
+        remark(sentence)
 
 
 def to_dict(entry: DatasetEntry) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def show_list(entries: Sequence[DatasetEntry], refused: Mapping[str, str], conso
         counts = [f"{entry.splits[split]:,}" if entry.splits else _NOTHING for split in Split]
         _add(table, (entry.name, entry.language or "any", *counts, entry.task))
     console.print(table)
-    console.print("Labels, licence, source, layouts and known defects of one: mse datasets show NAME", markup=False)
+    note("Labels, licence, source, layouts and known defects of one: mse datasets show NAME")
     for sentence in refused.values():
         complain(sentence)
 
@@ -239,7 +239,7 @@ class CheckBar:
 
 def show_report(report: CheckReport, console: Console, examples: int) -> None:
     """Print what a check found."""
-    console.print(printable(report.understood.sentence()), markup=False)
+    note(report.understood.sentence(), console)
     console.print(_splits(report))
     if report.labels:
         console.print(_labels(report))
@@ -251,10 +251,10 @@ def show_report(report: CheckReport, console: Console, examples: int) -> None:
     if report.quality:
         console.print(_spreads("Quality of the clips", report.qualities, first="measure"))
     console.print(_defects(report, examples) if report.defects else "No defect was found.")
-    for note in report.notes:
-        console.print(printable(f"Note: {note}"), markup=False)
+    for sentence in report.notes:
+        note(f"Note: {sentence}", console)
     rate = len(report.files) / report.seconds if report.seconds else 0.0
-    console.print(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.")
+    note(f"{len(report.files):,} files probed in {report.seconds:.1f} s, {rate:.0f} a second.", console)
 
 
 def _splits(report: CheckReport) -> Table:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mse_pipeline.cli.options import Debug, Json, Quiet, Seeds, Set, Workers
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 
 _VARIANTS: tuple[tuple[str, ...], ...] = ((), ("acoustic", "visual"))
 
@@ -73,9 +73,8 @@ def command(
         emit_json({"extraction": summary.to_dict(), "report": report.to_json(built)})
     else:
         report.to_terminal(built, stdout())
-        stdout().print(
+        note(
             f"Kept in {folder}: data, cache, runs, report.md. A second `mse demo` reuses them. Go on with them by\n"
             f"  {sys.argv[0]} train sample --model linear --cache {folder / 'cache'} --runs {folder / 'runs'}",
-            markup=False,
-            soft_wrap=True,
+            wrapped=False,
         )

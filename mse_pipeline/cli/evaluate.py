@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mse_pipeline.cli.options import CacheDir, Debug, Decoding, Device, Json, Quiet, Run, RunBackbone, Where
-from mse_pipeline.cli.output import complain, emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
         f"decoding {evaluation.decoding}."
     )
     for stream in evaluation.coverage.streams:
-        console.print(f"{escape(stream)}: {told(evaluation.coverage.parts(stream))} clips")
+        note(f"{stream}: {told(evaluation.coverage.parts(stream))} clips", console)
     console.print(_metrics(evaluation) if evaluation.labelled else _counts(evaluation))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, FollowLinks, Json, Quiet
-from mse_pipeline.cli.output import complain, emit_json, printable, remark, settings, stdout
+from mse_pipeline.cli.output import complain, emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -223,13 +223,13 @@ def _show(dataset: Dataset, streams: list[str], published: str | None, notes: li
             }
         )
         return
-    for note in notes:
-        remark(note)
+    for sentence in notes:
+        remark(sentence)
     splits = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     console = stdout()
     console.print(f"{dataset.name}: {splits} clips", markup=False)
-    console.print(printable(understood.sentence()), markup=False)
+    note(understood.sentence(), console)
     for stream, count in clips_with.items():
         console.print(f"  {stream}: {count:,} clips", markup=False)
     if published:
-        console.print(f"It is the published file {published}.", markup=False)
+        note(f"It is the published file {published}.", console)

@@ -28,7 +28,7 @@ from mse_pipeline.cli.options import (
     Target,
     Where,
 )
-from mse_pipeline.cli.output import emit_json, printable, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.places import is_local, place
 
@@ -397,20 +397,17 @@ def show_dry_run(outline: DryRun, console: Console) -> None:
     console.print(table)
     if outline.defects:
         counts = ", ".join(f"{count} {code}" for code, count in outline.defects.items())
-        console.print(f"Defects of the corpus: {counts}.", soft_wrap=True)
+        note(f"Defects of the corpus: {counts}.", console)
     for sentence in outline.instead:
-        console.print(escape(sentence), soft_wrap=True)
-    console.print("All models fit. --dry-run: nothing was extracted.", soft_wrap=True)
+        note(sentence, console)
+    note("All models fit. --dry-run: nothing was extracted.", console)
 
 
 def show_summary(summary: Summary, console: Console) -> None:
     """Print what was found and extracted, what failed, and where the files are."""
-    console.print(printable(summary.understood.sentence()), markup=False, soft_wrap=True)
-    for note in summary.notes:
-        console.print(printable(f"Note: {note}"), markup=False, soft_wrap=True)
-    if summary.selection is not None:
-        for sentence in (summary.selection.sentence(), *summary.selection.remarks):
-            console.print(printable(sentence), markup=False, soft_wrap=True)
+    selected = () if summary.selection is None else (summary.selection.sentence(), *summary.selection.remarks)
+    for sentence in (summary.understood.sentence(), *(f"Note: {text}" for text in summary.notes), *selected):
+        note(sentence, console)
     console.print(_splits(summary))
     console.print(_streams(summary))
     rate = f", {summary.worked_on / summary.seconds:.1f} clips/s" if summary.worked_on else ""
@@ -423,13 +420,11 @@ def show_summary(summary: Summary, console: Console) -> None:
     )
     if summary.defects:
         counts = ", ".join(f"{count} {code}" for code, count in summary.defects.items())
-        console.print(
-            f"Defects of the corpus: {counts}. See {escape(str(summary.path / 'defects.jsonl'))}", soft_wrap=True
-        )
-    for sentence in summary.instead:
-        console.print(escape(sentence), soft_wrap=True)
+        note(f"Defects of the corpus: {counts}. See {summary.path / 'defects.jsonl'}", console)
+    for sentence in summary.instead if _is_first(summary) else ():
+        note(sentence, console)
     if summary.remarks:
-        console.print("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()))
+        note("Remarks: " + ", ".join(f"{count} {code}" for code, count in summary.remarks.items()), console)
     if summary.failed_clips:
         first = summary.failures[0]
         console.print(
@@ -438,6 +433,11 @@ def show_summary(summary: Summary, console: Console) -> None:
             f"All of them: mse cache show {escape(summary.dataset)} --failures; "
             f"try again: mse extract … --retry-failed"
         )
+
+
+def _is_first(summary: Summary) -> bool:
+    """Whether a stream got its first features; later runs of the same dataset need not hear again what made them."""
+    return any(count.made and count.made == count.done for count in summary.streams.values())
 
 
 def _splits(summary: Summary) -> Table:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mse_pipeline.cli.compare import compare
 from mse_pipeline.cli.options import Debug, Json, Quiet
-from mse_pipeline.cli.output import emit_json, printable, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, printable, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,13 +135,10 @@ def show_list(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], con
     console.print(table)
     for row in rows:
         if row["missing"]:
-            console.print(f"{printable(row['name'])}: {printable(row['missing'])}", markup=False)
+            note(f"{row['name']}: {row['missing']}", console)
     for message in refused.values():
         console.print(f"Not usable: {printable(message)}", markup=False)
-    console.print(
-        "Options and dimensions of an extractor: mse extractors show NAME; feature sets: mse extractors sets",
-        markup=False,
-    )
+    note("Options and dimensions of an extractor: mse extractors show NAME; feature sets: mse extractors sets", console)
 
 
 def _table(*names: str, right: Sequence[int] = ()) -> Table:
@@ -285,7 +282,4 @@ def show_sets(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         lines = [f"{row['summary']}; {_clock(row['alignment'])}", *dims]
         table.add_row(_text(row["name"]), _text("\n".join(lines)))
     console.print(table)
-    console.print(
-        "What a set reproduces: mse extractors sets NAME. To use a set: mse extract DATASET --features NAME",
-        markup=False,
-    )
+    note("What a set reproduces: mse extractors sets NAME. To use a set: mse extract DATASET --features NAME", console)

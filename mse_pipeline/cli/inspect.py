@@ -10,7 +10,7 @@ import typer
 
 from mse_pipeline.cli.cache import pick
 from mse_pipeline.cli.options import CacheDir, Debug, Json, Quiet
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.names import file_name
 
@@ -102,7 +102,7 @@ def command(
             "Install Noto Sans CJK (Linux: apt install fonts-noto-cjk) for Chinese, Japanese and Korean."
         )
     for code, message in inspection.problems:
-        stdout().print(f"{code}: {message}", markup=False)
+        note(f"{code}: {message}")
     stdout().print(f"{picture}\n{page}", markup=False)
 
 

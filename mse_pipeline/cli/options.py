@@ -37,7 +37,13 @@ Json = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", callback=_set("quiet"), help="No progress, no remarks.", rich_help_panel="Output"),
+    typer.Option(
+        "--quiet",
+        "-q",
+        callback=_set("quiet"),
+        help="Only results and errors: no progress, notes or hints.",
+        rich_help_panel="Output",
+    ),
 ]
 Debug = Annotated[
     bool,

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,9 +76,9 @@ def show_outline(told: DryRun, request: Request, overwrite: bool = False) -> Non
         console.print(table)
     reused = () if overwrite else told.standing.reused(seeds)
     for sentence in (*told.coverage.shortcomings(), *reused, *told.standing.anew(seeds)):
-        console.print(sentence, markup=False)
+        note(sentence, console)
     memory = "" if told.memory is None else " Memory is an estimate of the peak; ids of tokens: --json."
-    console.print(f"Nothing was trained or written.{memory}")
+    note(f"Nothing was trained or written.{memory}", console)
 
 
 def _data(told: DryRun) -> Table:

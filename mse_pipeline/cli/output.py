@@ -1,4 +1,7 @@
-"""What commands print: results to stdout, everything else to stderr."""
+"""What commands print: results, with notes about them, to stdout; progress, remarks and errors to stderr.
+
+With --quiet there are results and errors alone: tables, JSON, paths and what failed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +55,28 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def note(text: str, console: Console | None = None, *, wrapped: bool = True) -> None:
+    """Print a sentence about a result, or about what to type next, where the result stands; --quiet hides it.
+
+    Args:
+        text: Whole sentences.
+        console: Where the result is printed; None for that of results.
+        wrapped: Whether lines end at the terminal's width, as of sentences; a command is copied in one line.
+    """
+    if not settings.quiet:
+        _say(console or stdout(), text, wrapped)
+
+
 def remark(text: str) -> None:
-    """Print a remark to stderr; --quiet hides it."""
-    stderr().print(printable(text), markup=False)
+    """Print a remark to stderr, wrapped; --quiet hides it."""
+    _say(stderr(), text, True)
+
+
+def _say(console: Console, text: str, wrapped: bool) -> None:
+    lines = printable(text).split("\n")
+    if wrapped:  # a path that is longer than a line stays whole, which rich would cut: in two lines it is no path
+        lines = [textwrap.fill(line, console.width, break_long_words=False, break_on_hyphens=False) for line in lines]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

@@ -26,7 +26,7 @@ from mse_pipeline.cli.options import (
     Seed,
     Workers,
 )
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 from mse_pipeline.report.runs import shown
 from mse_pipeline.task import Classification, Task
@@ -136,7 +136,7 @@ def command(
     else:
         show_predictions(predictions, predictor.task, stdout())
         for name, (had, of) in _having(predictor, predictions).items():
-            stdout().print(f"{name}: {had:,} of {of:,} predicted clips have it", markup=False)
+            note(f"{name}: {had:,} of {of:,} predicted clips have it")
         for name, where in (("Predictions", out), ("Features", keep)):
             if where is not None:
                 stdout().print(f"{name}: {where}", markup=False)
@@ -245,7 +245,7 @@ def show_predictions(predictions: Sequence[ClipPrediction], task: Task, console:
         table.add_row(*_cells(prediction, classes))
     console.print(table)
     if len(predictions) > _SHOWN_CLIPS:
-        console.print(f"and {len(predictions) - _SHOWN_CLIPS:,} more clips; --out FILE writes all of them.")
+        note(f"and {len(predictions) - _SHOWN_CLIPS:,} more clips; --out FILE writes all of them.", console)
     _show_remarks(predictions, console)
 
 
@@ -282,10 +282,10 @@ def _show_remarks(predictions: Sequence[ClipPrediction], console: Console) -> No
     """Each kind of remark once, by the first clip that has it."""
     kinds: dict[tuple[str, str | None], tuple[str, str, int]] = {}
     for prediction in predictions:
-        for note in prediction.remarks:
-            clip, message, count = kinds.get((note.code, note.stream), (prediction.clip, note.message, 0))
-            kinds[note.code, note.stream] = (clip, message, count + 1)
+        for found in prediction.remarks:
+            clip, message, count = kinds.get((found.code, found.stream), (prediction.clip, found.message, 0))
+            kinds[found.code, found.stream] = (clip, message, count + 1)
     for (code, stream), (clip, message, count) in list(kinds.items())[:_SHOWN_REMARKS]:
-        of = f" ({escape(stream)})" if stream else ""
+        of = f" ({stream})" if stream else ""
         more = f" and {count - 1:,} more" if count > 1 else ""
-        console.print(f"[bold]{escape(code)}[/]{of}: {escape(shown(clip, 120))}{more}: {escape(shown(message, 400))}")
+        note(f"{code}{of}: {shown(clip, 120)}{more}: {shown(message, 400)}", console)

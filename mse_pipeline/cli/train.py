@@ -25,7 +25,7 @@ from mse_pipeline.cli.options import (
     within,
 )
 from mse_pipeline.cli.outline import outline_of, show_outline
-from mse_pipeline.cli.output import emit_json, remark, settings, stdout
+from mse_pipeline.cli.output import emit_json, note, remark, settings, stdout
 from mse_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -572,4 +572,4 @@ def _show_coverage(stored: Any, console: Console) -> None:
 
     coverage = Coverage.from_plain(stored or {})
     for stream in (None, *coverage.streams) if coverage.splits else ():
-        console.print(f"{stream or 'clips read'}: {told(coverage.parts(stream))}", markup=False)
+        note(f"{stream or 'clips read'}: {told(coverage.parts(stream))}", console)

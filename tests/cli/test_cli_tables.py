@@ -63,6 +63,40 @@ def test_an_extraction_says_what_it_understood(mse, folder):
     assert value["notes"][0] == TOLD[0]
 
 
+def test_what_is_used_in_place_of_the_best_is_told_by_the_first_run_alone_and_wrapped(mse, folder, monkeypatch):
+    sentence = "MTCNN finds the faces, because yunet.onnx is not in the folder of the models: it misses profiles."
+    monkeypatch.setattr("mse_pipeline.extractors.base.Extractor.instead", lambda self: (sentence,))
+    monkeypatch.setenv("COLUMNS", "80")
+    rest = ("--cache", folder / "cache", "--workers", 1, "--streams", "acoustic.egemaps")
+    first, second = (mse("extract", folder / "clips.csv", *rest) for _ in range(2))
+    assert sentence in " ".join(first.out.split())
+    assert max(map(len, first.out.split(f"{folder}")[0].splitlines())) <= 80
+    assert sentence not in " ".join(second.out.split())
+    assert sentence in mse("extract", folder / "clips.csv", *rest, "--json").json["instead"]
+    quiet = mse("extract", folder / "clips.csv", *rest, "--quiet")
+    assert (quiet.err, "Note" in quiet.out, "Understood" in quiet.out) == ("", False, False)
+    assert "acoustic.egemaps" in quiet.out
+    assert str(folder / "cache" / "clips") in quiet.out
+
+
+@pytest.mark.parametrize(
+    ("words", "result", "hint"),
+    [
+        (("backbones", "list"), "tiny", "What is missing for a backbone"),
+        (("datasets", "list"), "meld", "Labels, licence, source"),
+        (("extractors", "list"), "acoustic.egemaps", "Options and dimensions of an extractor"),
+        (("extractors", "sets"), "egemaps-mtcnn", "What a set reproduces"),
+        (("datasets", "check", "clips.csv", "--workers", "1"), "Seconds a clip", "Understood: numbers"),
+        (("datasets", "export", "clips.csv", "--out", "out.csv"), "3 clips written to out.csv", "Understood: numbers"),
+    ],
+)
+def test_quiet_leaves_results_alone(mse, folder, monkeypatch, words, result, hint):
+    monkeypatch.chdir(folder)
+    told, quiet = mse(*words), mse(*words, "--quiet")
+    assert (result in told.out, hint in " ".join(told.out.split())) == (True, True)
+    assert (result in quiet.out, hint in " ".join(quiet.out.split()), quiet.err) == (True, False, "")
+
+
 def test_an_export_says_what_it_understood(mse, folder):
     done = mse("datasets", "export", folder / "clips.csv", "--out", folder / "other.parquet")
     assert UNDERSTOOD in " ".join(done.out.split())
