@@ -241,6 +241,27 @@ def test_alarms_name_a_collapse_and_are_silent_otherwise(dataset, p, t, expected
         assert part in found
 
 
+@pytest.mark.parametrize(
+    ("dataset", "p", "t", "train", "told"),
+    [
+        ("meld", [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1], "0, the largest class of the train split (64.29)"),
+        ("meld", [1, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0], None),  # the test split's own largest class is no rival
+        ("meld", [1, 0, 0, 0], [0, 0, 0, 1], None, "0, the largest class of the test split itself, as the train"),
+        ("meld", [1, 0, 0, 0], [0, 0, 0, 1], [], "as the train split is not known"),
+        ("classification", ["b", "a"], ["a", "b"], ["longer", "a", "a"], "a, the largest class of the train split"),
+        ("classification", ["b", "a"], ["a", "b"], ["longer", "longer"], "longer, the largest class of the train"),
+        ("mosei", [3, -3, 3], [-1, 1, -1], [2, 0, 0], "0, the median of the train split (1.0000)"),
+        ("mosei", [3, -3, 3], [-1, 1, -1], None, "-1, the median of the test split itself"),
+    ],
+)
+def test_the_answer_to_beat_is_that_of_the_train_split_where_it_is_known(dataset, p, t, train, told):
+    found = " ".join(metrics.alarms(dataset, p, t, split="test", train=train))
+    assert (told is None) == ("no better" not in found)
+    if told is not None:
+        assert told in found
+        assert " on the test split is no better" in found
+
+
 # Calibration
 
 

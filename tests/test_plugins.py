@@ -105,7 +105,10 @@ def test_the_alarms_of_a_family_speak_of_its_own_metrics(package):
         "All 4 predictions are the class low: the model has collapsed. This answer alone gives hits 50.00."
     )
     (sentence,) = metrics.alarms("hits", [0, 0, 1, 1], [0, 1, 0, 0], classes=["low", "high"])
-    assert sentence == "hits 25.00 is no better than that of always answering low, the largest class (75.00)."
+    assert sentence == (
+        "hits 25.00 is no better than that of always answering low, the largest class of these clips themselves, as "
+        "the train split is not known (75.00)."
+    )
 
 
 KINDS = {

@@ -436,14 +436,27 @@ def _label_range(dataset: str) -> tuple[float, float] | None:
     return low, high
 
 
-def alarms(dataset: str, predictions: Any, targets: Any, classes: Sequence[str] | None = None) -> list[str]:
+def alarms(
+    dataset: str,
+    predictions: Any,
+    targets: Any,
+    classes: Sequence[str] | None = None,
+    *,
+    split: str = "",
+    train: Any = None,
+) -> list[str]:
     """What smells of a collapsed model, as sentences; an empty list is good news.
+
+    The answer that a model should beat is the largest class, or the median, of what it was trained on.
 
     Args:
         dataset: As in `evaluate`.
         predictions: As in `evaluate`.
         targets: As in `evaluate`.
         classes: Names of the class indices, for the sentences.
+        split: Whose clips these are, as in ``test``; empty where it is not known.
+        train: Targets of the train split; None, or none at all, where they are not known: the answer is then taken
+            from the targets themselves, which is told.
 
     Raises:
         ValueError: As `evaluate`.
@@ -452,21 +465,54 @@ def alarms(dataset: str, predictions: Any, targets: Any, classes: Sequence[str] 
         >>> print(*alarms("meld", [0, 0, 0, 0], [0, 0, 4, 6], classes=["neutral"]))
         All 4 predictions are the class neutral: the model has collapsed.
         This answer alone gives acc 50.00, weight_F1 33.33.
+        >>> print(*alarms("meld", [4, 4, 0], [0, 0, 0], split="test", train=[0, 0, 4], classes=["neutral"]))
+        >>> print(*alarms("meld", [4, 4, 0], [0, 0, 4], split="test", train=[0, 0, 4], classes=["neutral"]))
+        weight_F1 0.00 on the test split is no better than that of always answering neutral,
+        the largest class of the train split (53.33).
     """
     family = _family(dataset)
     read = labels if family.classes else numbers
     p, t = pair(read(predictions, "prediction"), read(targets, "target"))
     scored = evaluate(dataset, p, t)
+    known = train is not None and len(train) > 0
+    of = _Trivial(split, read(train, "train target") if known else t, known)
     if family.classes:
-        return _class_alarms(dataset, scored, p, t, classes)
-    return [*_number_alarms(dataset, scored, p, t), *_zero_alarms(scored, p, t)]
+        return _class_alarms(dataset, scored, p, t, classes, of=of)
+    return [*_number_alarms(dataset, scored, p, t, of=of), *_zero_alarms(scored, p, t)]
+
+
+@dataclass(frozen=True)
+class _Trivial:
+    """Where the one answer is from that a model is compared with.
+
+    Attributes:
+        split: Whose clips are scored; empty where it is not known.
+        targets: Whose largest class, or median, the answer is.
+        trained: Whether these are the train split's.
+    """
+
+    split: str
+    targets: np.ndarray
+    trained: bool
+
+    def words(self) -> str:
+        if self.trained:
+            return "of the train split"
+        return (
+            f"of {f'the {self.split} split' if self.split else 'these clips'} itself, as the train split is not known"
+        )
 
 
 def _class_alarms(
-    dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray, names: Sequence[str] | None
+    dataset: str,
+    scored: Mapping[str, float],
+    p: np.ndarray,
+    t: np.ndarray,
+    names: Sequence[str] | None,
+    *,
+    of: _Trivial,
 ) -> list[str]:
-    classes, support = np.unique(t, return_counts=True)
-    if len(classes) < 2:
+    if len(np.unique(t)) < 2:
         return []  # One class is all that there was to be found.
 
     def name(label: Any) -> str:
@@ -480,28 +526,33 @@ def _class_alarms(
             f"All {len(p)} predictions are the class {name(p[0])}: the model has collapsed. "
             f"This answer alone gives {values}."
         ]
+    classes, support = np.unique(of.targets, return_counts=True)
     largest = classes[support.argmax()]
-    return _no_better(dataset, scored, t, largest, f"{name(largest)}, the largest class")
+    return _no_better(dataset, scored, t, largest, f"{name(largest)}, the largest class {of.words()}", of=of)
 
 
-def _number_alarms(dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray) -> list[str]:
+def _number_alarms(dataset: str, scored: Mapping[str, float], p: np.ndarray, t: np.ndarray, of: _Trivial) -> list[str]:
     if np.ptp(t) == 0:
         return []
     if np.ptp(p) == 0:
         undefined = ", and Corr is undefined" if "Corr" in scored else ""
         return [f"All {len(p)} predictions are {p[0]:g}: the model has collapsed{undefined}."]
-    middle = np.median(t)
-    return _no_better(dataset, scored, t, middle, f"{middle:g}, the median of the targets")
+    middle = np.median(of.targets)
+    return _no_better(dataset, scored, t, middle, f"{middle:g}, the median {of.words()}", of=of)
 
 
-def _no_better(dataset: str, scored: Mapping[str, float], t: np.ndarray, answer: Any, told: str) -> list[str]:
+def _no_better(
+    dataset: str, scored: Mapping[str, float], t: np.ndarray, answer: Any, told: str, *, of: _Trivial
+) -> list[str]:
     """Whether one answer to all clips would do as well, by the main metric."""
     key, more = primary(dataset)
-    trivial = evaluate(dataset, np.full(t.shape, answer, t.dtype), t)[key]
+    one = np.full(t.shape, answer, np.result_type(t.dtype, of.targets.dtype))  # a word of the train split may be longer
+    trivial = evaluate(dataset, one, t)[key]
     if scored[key] > trivial if more else scored[key] < trivial:
         return []
     own, other = (_shown(dataset, key, value) for value in (scored[key], trivial))
-    return [f"{key} {own} is no better than that of always answering {told} ({other})."]
+    where = f" on the {of.split} split" if of.split else ""
+    return [f"{key} {own}{where} is no better than that of always answering {told} ({other})."]
 
 
 def _shown(dataset: str, key: str, value: float) -> str:

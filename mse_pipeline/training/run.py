@@ -488,7 +488,9 @@ def _alarms(job: Job, trained: Trained) -> list[str]:
             "of classes are of the others."
         )
     if labelled.examples:
-        told += metrics.alarms(job.metric_kind, labelled.values, targets(job, labelled.examples), classes)
+        train = [target for target in targets(job, job.examples[Split.TRAIN]) if target is not None]
+        there = targets(job, labelled.examples)
+        told += metrics.alarms(job.metric_kind, labelled.values, there, classes, split=split.value, train=train)
     return told
 
 
