@@ -16,14 +16,15 @@ from mse_pipeline import metrics
 from mse_pipeline.errors import UsageError
 from mse_pipeline.report.details import Details
 from mse_pipeline.report.predicted import ClassTable
-from mse_pipeline.report.table import Column, ResultTable
+from mse_pipeline.report.runs import shown
+from mse_pipeline.report.table import Column, ResultTable, labels
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 POINTS = 2000
 """Clips of a scatter plot; of more, so many are drawn at random."""
-NAME = 26
+NAME = 44
 """Most characters of a run's name on an axis."""
 COLOURS = ("#3b7dd8", "#e4572e", "#2e9e6b", "#a05cc5", "#d99a1c", "#4db6c4", "#c2527a", "#7a8a3a")
 _CONFIG = {
@@ -91,7 +92,7 @@ def draw_seeds(table: ResultTable) -> Figure:
     column = Column(key, key in metrics.errors(table.kind))
     figure = _figure(110 + 34 * (len(table.rows) + sum(row.own for row in table.comparable)))
     unit = 1 if column.error else 100
-    names = distinct([row.run.short_name(NAME) for row in table.rows])
+    names = distinct([shown(name, NAME) for name in labels(table.rows)])
     for name, row in zip(names, table.rows, strict=True):
         values = [unit * seed.scores(table.split).get(key, math.nan) for seed in row.run.seeds]
         texts = [

@@ -16,7 +16,8 @@ from mse_pipeline.names import file_name
 from mse_pipeline.report.charts import COLOURS, sample
 from mse_pipeline.report.details import Details, read_details
 from mse_pipeline.report.predicted import ClassTable
-from mse_pipeline.report.table import Column, Report, ResultTable
+from mse_pipeline.report.runs import shown
+from mse_pipeline.report.table import Column, Report, ResultTable, labels
 from mse_pipeline.store.storage import aside
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 DPI = 300
 _GREY = "#8a90a0"
-_NAME = 30  # most characters of a run's name on an axis
+_NAME = 44  # most characters of a run's name on an axis
 
 
 def draw_all(report: Report, folder: Path) -> list[Path]:
@@ -115,7 +116,7 @@ def _draw_seeds(table: ResultTable) -> Figure:
     for place, other in enumerate(own, start=len(table.rows)):
         sd = unit * other.sd.get(key, 0.0)
         axes.errorbar([unit * other.mean[key]], [place], xerr=[sd], fmt="D", color=_GREY, markersize=5, capsize=2)
-    names = _writable([row.run.short_name(_NAME) for row in table.rows], "run")
+    names = _writable([shown(name, _NAME) for name in labels(table.rows)], "run")
     names += [f"{row.system} (published)" for row in own]
     _plain(axes, f"{column.title}{'' if column.error else ', percent'}", "")
     _ticks(axes.yaxis, range(len(names)), names, fontsize=8)

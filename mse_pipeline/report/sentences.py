@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mse_pipeline import metrics
 from mse_pipeline.metrics.coverage import NOT_TOLD, is_low, told
 from mse_pipeline.report.bootstrap import probability
@@ -65,17 +67,27 @@ def beside(table: ResultTable) -> list[tuple[str, list[str]]]:
     return [(title, cells) for title, cells in columns if any(cells)]
 
 
-def zeros_sentence(table: ResultTable) -> str:
-    """What exact zeros are, with the share of such targets and the runs that have more; empty where none tells."""
-    told = [(row, row.zeros.mean, row.zero_targets or 0.0) for row in table.rows if row.zeros is not None]
+def zeros_sentence(table: ResultTable, names: Sequence[str] = ()) -> str:
+    """What exact zeros are, with the share of such targets and the runs that have more; empty where none tells.
+
+    Args:
+        table: Of the report.
+        names: What its rows are called; their folders without.
+    """
+    named = zip(names or _folders(table), table.rows, strict=True)
+    told = [(name, row.zeros.mean, row.zero_targets or 0.0) for name, row in named if row.zeros is not None]
     if not told:
         return ""
     targets = " or ".join(sorted({f"{100 * share:.2f}" for _, _, share in told}))
-    more = ", ".join(f"{row.run.name} {100 * mean:.2f}" for row, mean, share in told if mean > share)
+    more = ", ".join(f"{name} {100 * mean:.2f}" for name, mean, share in told if mean > share)
     return (
         f"exact 0: percent of the predictions that are exactly 0 (of the targets {targets}); Has0 counts them as "
         f"positive, Non0 as negative.{f' More than the targets: {more}.' if more else ''}"
     )
+
+
+def _folders(table: ResultTable) -> list[str]:
+    return [row.run.name for row in table.rows]
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -108,24 +120,57 @@ def coverage_rows(table: ResultTable) -> list[tuple[str, str, str]]:
     return [(what, text, "" if len(names) == every else ", ".join(names)) for (what, text), names in texts.items()]
 
 
-def marks(table: ResultTable) -> list[str]:
-    """What the marks in a table mean, as sentences."""
+def meanings(tables: Sequence[ResultTable]) -> list[str]:
+    """What the numbers and signs of all tables mean, each once, for the end of a page."""
+    shown = [table for table in tables if table.rows]
+    if not shown:
+        return []
+    errors = any(column.error for table in shown for column in table.columns)
+    sentences = [
+        f"Mean ± sample standard deviation over n seeds, in percent{', errors in the unit of the labels' * errors}."
+    ]
+    if any(len(table.rows) > 1 for table in shown):
+        sentences.append("Bold: the best of our runs.")
+    if any(table.comparable for table in shown):
+        sentences.append("Published rows are the figures of their sources; all others are ours.")
+    return sentences + _signs(shown)
+
+
+def _signs(tables: Sequence[ResultTable]) -> list[str]:
+    rows = [row for table in tables for row in table.rows]
     sentences = []
-    if any(row.partial for row in table.rows):
+    if any(row.partial for row in rows):
         sentences.append(
             f"{PARTIAL}: less than 90 % of a split was read, or had a stream: not to be compared with published rows."
         )
-    for row in table.rows:
-        if row.collapsed:
-            seeds = f"seed {', '.join(map(str, row.collapsed))}"
-            sentences.append(f"{COLLAPSED} {row.run.name}: all predictions of {seeds} are the same: it has collapsed.")
-    untold = ", ".join(row.run.name for row in table.rows if row.run.coverage is None)
-    if untold:
-        sentences.append(f"An earlier version of mse trained {untold}, and did not keep of how many clips it is.")
-    if any(row.other_data for row in table.rows):
+    if any(row.other_data for row in rows):
         sentences.append(
             "Rows with another number behind data are of other clips, splits, labels or texts: not to be compared."
         )
+    return sentences
+
+
+def marks(table: ResultTable, names: Sequence[str] = ()) -> list[str]:
+    """What the marks in a table mean and what else is to be known of single rows, as sentences.
+
+    Args:
+        table: Of the report.
+        names: What its rows are called; their folders without.
+    """
+    return [*_signs([table]), *doubts(table, names)]
+
+
+def doubts(table: ResultTable, names: Sequence[str] = ()) -> list[str]:
+    """What makes single rows doubtful, as sentences; arguments as of `marks`."""
+    sentences = []
+    called = names or _folders(table)
+    for name, row in zip(called, table.rows, strict=True):
+        if row.collapsed:
+            seeds = f"seed {', '.join(map(str, row.collapsed))}"
+            sentences.append(f"{COLLAPSED} {name}: all predictions of {seeds} are the same: it has collapsed.")
+    untold = ", ".join(name for name, row in zip(called, table.rows, strict=True) if row.run.coverage is None)
+    if untold:
+        sentences.append(f"An earlier version of mse trained {untold}, and did not keep of how many clips it is.")
     read: dict[str, set[str]] = {}
     for row in table.rows:
         for stream in row.run.streams.values():

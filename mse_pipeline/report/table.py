@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -160,6 +161,11 @@ class ResultRow:
         return f"{marks} " if marks else ""
 
     @property
+    def title(self) -> str:
+        """What was trained, in a word or two: the variant of the adapter, or the model."""
+        return self.run.variant if self.run.model == ADAPTER else self.run.model
+
+    @property
     def reads(self) -> str:
         """What the run is made of, as in ``tiny · text + egemaps + mtcnn · encoder lstm``."""
         return self.describe()
@@ -188,6 +194,23 @@ class ResultRow:
     def describe_settings(self, longest: int = 80) -> str:
         """The settings that are not the same in all rows, as ``encoder lstm, dropout 0.2``."""
         return ", ".join(f"{name} {shown(str(value), longest)}" for name, value in self.settings.items())
+
+
+def labels(rows: Sequence[ResultRow], longest: int = 24) -> list[str]:
+    """What rows are called where their folders mean nothing, as in a paper: what tells each from the others.
+
+    That is the variant or model; of rows that share it, the backbone, what they read and the settings that differ; and
+    where that is the same, too, the digest in the folder's name.
+
+    Args:
+        rows: Of one table.
+        longest: Most characters of a setting.
+    """
+    texts = [row.title for row in rows]
+    for further in (ResultRow.describe, lambda row, _: f"{row.title} {row.run.config_digest[:8]}"):
+        count = Counter(texts)
+        texts = [text if count[text] == 1 else further(row, longest) for text, row in zip(texts, rows, strict=True)]
+    return texts
 
 
 def left_out(variant: str) -> tuple[str, ...]:

@@ -13,6 +13,10 @@ from rich.console import Console
 from mse_pipeline import metrics
 from mse_pipeline.report import build, to_json, to_markdown, to_terminal
 from mse_pipeline.report.formats import escape
+from mse_pipeline.report.formats.latex import to_latex
+from mse_pipeline.report.formats.page import to_html
+from mse_pipeline.report.table import labels
+from tests.report.test_report_coverage import LOW
 
 EVIL = "a|b [red]c[/red] <img src=x> `d` *e*"
 
@@ -83,6 +87,46 @@ def test_best_values_are_bold_in_terminal_and_markdown(meld):
     to_terminal(meld, console)
     assert "\x1b[1;32m67.00 ± 1.41" in console.file.getvalue()
     assert "| **67.00 ± 1.41** | **65.50 ± 0.71** |" in to_markdown(meld)
+
+
+def test_what_numbers_and_marks_mean_is_told_once_below_all_tables(folders):
+    for dataset in ("meld", "sims"):
+        for name, score in (("one", 0.5), ("two", 0.6)):
+            scores = [{"acc": score, "weight_F1": score}]
+            run = folders.add(f"{dataset}-{name}", dataset=dataset, seeds=[])
+            folders.seed(run, 1, scores[0], coverage=LOW["no test clip at all"])
+    report = build([folders.root])
+    assert [len(table.rows) for table in report.tables] == [2, 2]
+    for text in (terminal(report, 200), to_markdown(report), to_html(report)):
+        for meaning in ("ample standard deviation over", "the best of our runs", "less than 90 % of a split"):
+            assert text.count(meaning) == 1, meaning
+            assert text.index(meaning) > text.index("sims-two")  # a row of the last table
+
+
+def test_rows_of_latex_captions_are_called_what_tells_them_apart(folders):
+    collapsed = {"alarms": ["All 9 predictions are the class joy: the model has collapsed."]}
+    for name, changes in {
+        "folder-a": {"backbone": "hub/one"},
+        "folder-b": {"backbone": "two"},
+        "folder-c": {"variant": "text-only", "streams": {}},
+    }.items():
+        folders.seed(folders.add(name, seeds=[], **changes), 1, {"acc": 0.5, "weight_F1": 0.5}, **collapsed)
+    report = build([folders.root])
+    assert sorted(labels(report.tables[0].rows)) == [
+        "one · text + egemaps + mtcnn",
+        "text-only",
+        "two · text + egemaps + mtcnn",
+    ]
+    caption = next(line for line in to_latex(report).splitlines() if line.startswith("\\caption"))
+    assert "one $\\cdot$ text + egemaps + mtcnn: all predictions of seed 1 are the same" in caption
+    assert "text-only: all predictions of seed 1 are the same" in caption
+    assert "folder-" not in caption
+
+
+def test_rows_that_nothing_else_tells_apart_are_called_by_their_digest(folders):
+    for name in ("first", "second"):
+        folders.add(name, seeds=[{"acc": 0.5, "weight_F1": 0.5}], config_digest=f"{name}-digest")
+    assert sorted(labels(build([folders.root]).tables[0].rows)) == ["adapter first-di", "adapter second-d"]
 
 
 def test_markup_in_names_is_shown_as_it_stands(folders):

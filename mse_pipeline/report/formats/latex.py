@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from mse_pipeline.report.published import PublishedRow
-from mse_pipeline.report.runs import ADAPTER
 from mse_pipeline.report.sentences import coverage_rows, marks, zeros_sentence, zeros_text
-from mse_pipeline.report.table import COLLAPSED, PARTIAL, Cell, Column, Report, ResultRow, ResultTable
+from mse_pipeline.report.table import COLLAPSED, PARTIAL, Cell, Column, Report, ResultTable, labels
 
 _SETTING = 24
 """Most characters of a setting, of those in which the runs differ."""
@@ -109,7 +108,7 @@ def _table(table: ResultTable) -> str:
     lines = [_line(heads), r"\midrule"]
     for row in table.rows:
         more = [zeros_text(row) or "--"] if zeros else []
-        label = [escape(row.mark + _name(row)), escape(row.describe(_SETTING)), str(len(row.run.seeds))]
+        label = [escape(row.mark + row.title), escape(row.describe(_SETTING)), str(len(row.run.seeds))]
         lines.append(_row(label, columns, row.cells, more))
     if table.comparable:
         lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{Published}}}} \\"]
@@ -138,11 +137,6 @@ def _head(title: str, wide: str) -> str:
     return rf"\shortstack[r]{{{escape(first)}\\{escape(rest)}}}" if many else escape(title)
 
 
-def _name(row: ResultRow) -> str:
-    """What tells a run from others in a paper: its variant or model, not the folder with its digest."""
-    return row.run.variant if row.run.model == ADAPTER else row.run.model
-
-
 def _row(label: Sequence[str], columns: Sequence[Column], cells: Mapping[str, Cell], more: Sequence[str]) -> str:
     left = [rf"\raggedright {text}" for text in label[:2]]
     small = len(columns) > WIDE
@@ -166,12 +160,13 @@ def _line(cells: Iterable[str]) -> str:
 
 def _caption(table: ResultTable) -> str:
     errors = any(column.error for column in table.columns)
+    names = labels(table.rows, _SETTING)
     sentences = [
         f"Results on {table.dataset}, {table.split} split: mean ± sample standard deviation over n seeds, in percent"
         f"{', errors in the unit of the labels' if errors else ''}.",
         "Bold: the best of our runs." if len(table.rows) > 1 else "",
-        zeros_sentence(table),
-        *marks(table),
+        zeros_sentence(table, names),
+        *marks(table, names),
     ]
     return escape(" ".join(filter(None, sentences)))
 

@@ -10,8 +10,9 @@ from mse_pipeline.report.sentences import (
     beside,
     comparison_lines,
     coverage_rows,
+    doubts,
     floor_hint,
-    marks,
+    meanings,
     memory_text,
     parameters_text,
     zeros_sentence,
@@ -22,6 +23,10 @@ from mse_pipeline.report.table import Cell, Column, Report, ResultTable
 def to_markdown(report: Report) -> str:
     """A section a dataset: our runs, then the published rows, with their sources below."""
     parts = [_section(table) for table in report.tables]
+    legend = meanings(report.tables)
+    if legend:
+        legend.append("Parameters: those trained of all, and the most memory of a training. s/epoch with validation.")
+        parts.append("\n".join(["### How to read it", "", *(f"- {escape(sentence)}" for sentence in legend)]))
     for title, sentences in (("Notes", report.notes), ("Not read", report.warnings)):
         if sentences:
             parts.append("\n".join([f"### {title}", "", *(f"- {escape(sentence)}" for sentence in sentences)]))
@@ -44,6 +49,7 @@ def _section(table: ResultTable) -> str:
     lines = [f"## {escape(table.dataset)}", ""]
     more = beside(table)
     if table.rows:
+        lines += [f"{table.split.capitalize()} split.", ""]
         heads = ["run", "backbone and inputs", "parameters", "seeds", *(column.title for column in table.columns)]
         heads += [head for head, _ in more]
         lines += [_line(escape(head) for head in heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
@@ -56,14 +62,13 @@ def _section(table: ResultTable) -> str:
         lines.append(_cells(label, table.columns, marked, [texts[number] or "–" for _, texts in more]))
     shown = table.comparable
     lines += [_published(row, table, len(more)) for row in shown]
-    if table.rows:
-        lines += ["", _markdown_legend(table, bool(shown))]
+    lines += ["", "Sources of the published rows, in italics:", ""] if shown else []
     lines += [f"- {line}" for line in _sources(shown)]
     read = coverage_rows(table)
     if read:
         lines += ["", "| read | clips | runs |", "| --- | --- | --- |"]
         lines += [_line(map(escape, (difference, parts, runs or "all"))) for difference, parts, runs in read]
-    sentences = [zeros_sentence(table), *marks(table), *comparison_lines(table), floor_hint(table)]
+    sentences = [zeros_sentence(table), *doubts(table), *comparison_lines(table), floor_hint(table)]
     for sentence in filter(None, sentences):
         lines += ["", escape(sentence)]
     pending = ", ".join(escape(run.name) for run in table.pending)
@@ -76,20 +81,6 @@ def _published(row: PublishedRow, table: ResultTable, more: int) -> str:
     cells = {c.key: c.text(Cell(row.mean[c.key], row.sd.get(c.key))) for c in table.columns if c.key in row.mean}
     label = [f"*{escape(row.system)}*", f"published ({escape(row.source)})", "", str(row.seeds or "")]
     return _cells(label, table.columns, cells, ["–"] * more)
-
-
-def _markdown_legend(table: ResultTable, published: bool) -> str:
-    units = "percent, errors in the unit of the labels" if any(c.error for c in table.columns) else "percent"
-    split = table.split.capitalize()
-    text = (
-        f"{split} split; mean ± sample standard deviation over seeds; {units}; seconds an epoch, validation included."
-        " Parameters: those trained of all, and the most memory of a training."
-    )
-    if len(table.rows) > 1:
-        text += " Bold: the best of our runs."
-    if published:
-        text += " Published rows, in italics, are the figures of their sources:"
-    return text + ("\n" if published else "")
 
 
 def _sources(rows: Sequence[PublishedRow]) -> list[str]:

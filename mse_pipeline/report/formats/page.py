@@ -22,8 +22,9 @@ from mse_pipeline.report.sentences import (
     beside,
     comparison_lines,
     coverage_rows,
+    doubts,
     floor_hint,
-    marks,
+    meanings,
     memory_text,
     parameters_text,
     zeros_sentence,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 UNKNOWN = "not recorded"
 _SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
+_STREAMS = (
+    "Rows measured: of a visual stream, those with a face.",
+    "Not recorded, of features: the cache that was given does not have what the run read.",
+)
 Pages = Callable[[str, str], str | None]
 """Dataset and clip -> address of the page that `mse inspect` made of it, from the report's folder; None without."""
 
@@ -55,6 +60,7 @@ def to_html(report: Report, cache: Cache | None = None, pages: Pages | None = No
     charts.require_plotly()
     tables = [_table(table, number, cache, pages) for number, table in enumerate(report.tables, start=1)]
     sources = {row.key: row for table in report.tables for row in table.comparable}
+    streams = any(run["streams"] for table in tables for run in table["runs"])
     library = charts.library()
     written = [table.get("seeds", "") for table in tables]
     written += [chart for table in tables for run in table["runs"] for _, chart in run["charts"]]
@@ -68,6 +74,7 @@ def to_html(report: Report, cache: Cache | None = None, pages: Pages | None = No
         tables=tables,
         notes=report.notes,
         warnings=report.warnings,
+        legend=[*meanings(report.tables), *(_STREAMS if streams else ())],
         sources=list(sources.values()),
         remarks=_remarks(row for table in report.tables for row in table.comparable),
     )
@@ -118,8 +125,7 @@ def _table(table: ResultTable, number: int, cache: Cache | None, pages: Pages | 
         "heads": [*(column.title for column in table.columns), *(head for head, _ in more)],
         "runs": runs,
         "published": [_published(row, table, len(more)) for row in table.comparable],
-        "errors": any(column.error for column in table.columns),
-        "marks": marks(table),
+        "doubts": doubts(table),
         "sentences": [sentence for sentence in sentences if sentence],
         "seeds": charts.to_div(charts.draw_seeds(table), f"seeds-{number}") if table.rows else "",
         "pending": [run.name for run in table.pending],

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from mse_pipeline import metrics
 from mse_pipeline.report.published import PublishedRow
-from mse_pipeline.report.sentences import beside, comparison_lines, coverage_rows, floor_hint, marks, zeros_sentence
+from mse_pipeline.report.sentences import (
+    beside,
+    comparison_lines,
+    coverage_rows,
+    doubts,
+    floor_hint,
+    meanings,
+    zeros_sentence,
+)
 from mse_pipeline.report.table import Cell, Column, Report, ResultTable
 
 if TYPE_CHECKING:
@@ -44,10 +52,14 @@ def to_terminal(report: Report, console: Console) -> None:
             console.print(rendered)
             if not layout[-1]:
                 _settings(table, layout, console)
-            console.print(Text(_legend(table, columns, rendered, len(others) - len(shown)), style="dim"))
+            if left_out := _left_out(table, columns, rendered, len(others) - len(shown)):
+                console.print(Text(left_out, style="dim"))
             _coverage(table, console)
         else:
             console.print(Text(f"{table.dataset}: no run has a finished seed yet.", style="bold"))
+    if legend := "\n".join(meanings(report.tables)):
+        console.print()
+        console.print(Text(legend, style="dim"))
     for sentences, sign, style in ((report.notes, "!", "yellow"), (report.warnings, "-", "dim")):
         if not sentences:
             continue
@@ -61,7 +73,7 @@ def to_terminal(report: Report, console: Console) -> None:
 
 
 def _coverage(table: ResultTable, console: Console) -> None:
-    """Of how many clips the rows are, and what their marks mean."""
+    """Of how many clips the rows are, and what makes single ones doubtful."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -70,7 +82,7 @@ def _coverage(table: ResultTable, console: Console) -> None:
         listed.add_row(Text(difference), Text(f"{parts}{f'  ({runs})' if runs else ''}"), style="dim")
     if listed.row_count:
         console.print(listed)
-    for sentence in marks(table):
+    for sentence in doubts(table):
         console.print(Text(sentence, style="yellow"))
     for sentence in filter(None, (zeros_sentence(table), *comparison_lines(table), floor_hint(table))):
         console.print(Text(sentence, style="dim"))
@@ -178,10 +190,9 @@ def _aligned(column: Column, rows: Sequence[Mapping[str, Cell]], join: str) -> l
     ]
 
 
-def _legend(table: ResultTable, columns: Sequence[Column], rendered: RichTable, hidden: int) -> str:
-    parts = ["n seeds, mean ± sample sd", "percent" + (", errors in label units" if _errors(columns) else "")]
-    if len(table.rows) > 1:
-        parts.append("bold: best of our runs")
+def _left_out(table: ResultTable, columns: Sequence[Column], rendered: RichTable, hidden: int) -> str:
+    """What of a table has no place here; empty where all has."""
+    parts = []
     there = {column.header for column in rendered.columns}
     left_out = [column.name for column in table.columns if column not in columns]
     left_out += [title.rstrip(" ↓↑") for title, _ in beside(table) if title not in there]
@@ -189,10 +200,4 @@ def _legend(table: ResultTable, columns: Sequence[Column], rendered: RichTable, 
         parts.append(f"no room here for {', '.join(left_out)}")
     if hidden > 0:
         parts.append(f"{hidden} more published rows in Markdown and JSON")
-    if table.published:
-        parts.append("all others are ours")
     return " · ".join(parts)
-
-
-def _errors(columns: Sequence[Column]) -> bool:
-    return any(column.error for column in columns)
