@@ -125,7 +125,7 @@ def command(
             media_root=media_root,
             follow_links=follow_links,
         )
-        predictions = predictor.predict_corpus(corpus, keep=keep, workers=workers, progress=shown)
+        predictions = predictor.predict_corpus(corpus, files=files, keep=keep, workers=workers, progress=shown)
     for sentence in _remarks(predictor, corpus):
         remark(sentence)
     if out is not None:

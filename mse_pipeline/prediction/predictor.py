@@ -150,7 +150,7 @@ class Predictor:
             UsageError: A file is not there, a table cannot be read, or there is nothing that the run reads.
         """
         corpus = self.gather(files, texts)
-        return self.predict_corpus(corpus, keep=keep, workers=workers, progress=progress)
+        return self.predict_corpus(corpus, files=files, keep=keep, workers=workers, progress=progress)
 
     def gather(
         self,
@@ -194,11 +194,19 @@ class Predictor:
         self,
         corpus: Corpus,
         *,
+        files: Sequence[str | Path] = (),
         keep: str | Path | None = None,
         workers: int | None = None,
         progress: ExtractionProgress | None = None,
     ) -> list[ClipPrediction]:
         """Predict clips that were read before, as `gather` does.
+
+        Args:
+            corpus: From `gather`.
+            files: What that was given: predictions name media files as they are named here.
+            keep: As of `predict`.
+            workers: As of `predict`.
+            progress: As of `predict`.
 
         Raises:
             UsageError: There is nothing that the run reads.
@@ -219,7 +227,8 @@ class Predictor:
                     progress,
                 )
             dataset = cache[DATASET] if recipes else None
-            return self._read(corpus.clips if dataset is None or not self.hears_texts else dataset.clips, dataset)
+            clips = corpus.clips if dataset is None or not self.hears_texts else dataset.clips
+            return _as_given(self._read(clips, dataset), corpus, files)
 
     @contextmanager
     def _cache(self, keep: str | Path | None) -> Iterator[store.Cache]:
@@ -462,6 +471,18 @@ def texts_beside(files: Sequence[str | Path]) -> dict[Path, str]:
 def with_text(corpus: Corpus, text: str) -> Corpus:
     """The same with one text for all clips."""
     return replace(corpus, clips=tuple(replace(clip, text=repair(text).strip()) for clip in corpus.clips))
+
+
+def _as_given(
+    predictions: Sequence[ClipPrediction], corpus: Corpus, files: Sequence[str | Path]
+) -> list[ClipPrediction]:
+    """Predictions whose media are named as the user named them, folder and all; those of a table as it names them."""
+    given = {str(_absolute(Path(file))): str(file) for file in files}
+
+    def name(media: str | None) -> str | None:
+        return None if media is None else given.get(os.path.abspath(os.path.join(str(corpus.root), media)), media)
+
+    return [replace(one, media=name(one.media)) for one in predictions]
 
 
 def _absolute(path: Path) -> Path:

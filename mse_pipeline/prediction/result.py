@@ -45,7 +45,7 @@ class ClipPrediction:
 
     Attributes:
         clip: Its id.
-        media: The file; None for a clip of a dataset.
+        media: The file as it was given, or as the table names it; None for a clip of a dataset.
         prediction: Class name, or number; None where nothing could be predicted.
         probabilities: Of every answer, by class name, or by number.
         remarks: What was absent or cut; of a clip without a prediction, why.

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.made_models import SMALL, SPEAKING, options_of
@@ -14,7 +17,9 @@ from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.none import none
 from mse_pipeline.errors import UsageError
 from mse_pipeline.prediction import Predictor, evaluate
+from mse_pipeline.prediction.result import write_predictions
 from mse_pipeline.recipe import PromptSection
+from mse_pipeline.task import Classification
 from tests.extraction.conftest import write_wav
 from tests.media.media_files import numbered, write_media
 from tests.prediction.conftest import SETTINGS, TEXTS, files_of, train_on, write_table
@@ -261,3 +266,21 @@ def test_a_spreadsheet_is_refused_with_the_words_that_help(mse, heard, tmp_path,
     refused = mse("predict", heard.run, *given)
     assert refused.code == 2
     assert "save its sheet as a .csv file" in refused.err
+
+
+def test_media_are_named_as_they_were_given_in_every_format(heard, mse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["a/x.wav", "../" + tmp_path.name + "/b/x.wav", str(tmp_path / "c" / "y.wav")]
+    for name in given:
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        shutil.copy(heard.root / "tone6.wav", name)
+    words = ("predict", heard.run, *given, "--workers", "1", "--json")
+    told = mse(*words, "--out", "out.csv").json["predictions"]
+    assert [one["media"] for one in told] == given
+    assert [row["media"] for row in csv.DictReader(Path("out.csv").read_text("utf-8").splitlines())] == given
+    (alone,) = OneWorker.open(heard.run).predict(["a/x.wav"])
+    assert (alone.clip, alone.media) == ("x.wav", "a/x.wav")
+    for ending in ("parquet", "jsonl"):
+        write_predictions(Path(f"out.{ending}"), [alone], Classification(("high", "low")))
+    assert pq.read_table("out.parquet")["media"].to_pylist() == ["a/x.wav"]
+    assert json.loads(Path("out.jsonl").read_text())["media"] == "a/x.wav"
