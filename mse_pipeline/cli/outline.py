@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -182,17 +183,37 @@ def _work(told: DryRun, rate: float | str) -> Table:
 
 
 def _prompt(tokens: tuple[Token, ...], clip: str) -> Table:
-    """A row a part; tokens are set apart by bars, spaces and line ends in them are written out."""
+    """A row a part, with its tokens as `legible` writes them."""
     from rich.text import Text
 
-    table = _table(f"\nThe whole sequence of {clip}", ("part", "left"), ("n", "right"), ("tokens", "left"))
+    title = f"\nThe whole sequence of {clip}: │ is where a token ends within a word"
+    table = _table(title, ("part", "left"), ("n", "right"), ("tokens", "left"))
     for part, group in groupby(tokens, key=lambda token: token.part):
-        line, own = Text(), list(group)
-        for place, token in enumerate(own):
-            line.append("│" if place else "", style="dim")
-            line.append(token.piece.replace("\n", "\\n").replace(" ", "␣"))
-        table.add_row(part, str(len(own)), line)
+        pieces = [token.piece for token in group]
+        line = Text(legible(pieces))
+        line.highlight_regex("│", "dim")
+        table.add_row(part, str(len(pieces)), line)
     return table
+
+
+def legible(pieces: Sequence[str]) -> str:
+    r"""Tokens as a text that breaks between words: a space before a token that begins with one, a bar before others.
+
+    A space that is a token of its own, or stands within one or before the first, is written ␣; a line end \n.
+
+    Examples:
+        >>> legible(["▁The", "▁b", "oo", "k", "▁", "is", "."]), legible(["so", " on", "!"])
+        ('␣The b│oo│k ␣│is│.', 'so on│!')
+    """
+    parts = []
+    for place, piece in enumerate(pieces):
+        text = piece.replace("\n", "\\n").replace(" ", "␣").replace("▁", "␣")
+        begins = text.startswith("␣")
+        alone = text.strip("␣") == ""
+        if place:
+            parts.append(" " if begins else "│")
+        parts.append(text[1:] if begins and place and not alone else text)
+    return "".join(parts)
 
 
 def _where(memory: Memory) -> str:
