@@ -94,11 +94,11 @@ TRAINED: dict[str, Any] = {
     **{"epochs": 20, "batch_size": 12, "learning_rate": 1e-2, "adam_epsilon": 1e-8, "keep": "last", "warm_up": 0.0},
 }
 RATES = {
-    **{"lfmim": 3e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
+    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
     **{"prompt-tuning": 3e-2},
 }
 """Learning rates of models that are deeper."""
-EPOCHS = {"unimse-style": 30, "unisa-finetune": 30}
+EPOCHS = {"lfmim": 40, "unimse-style": 30, "unisa-finetune": 30}
 """Of models that come to an exclusive or late."""
 
 

@@ -141,6 +141,8 @@ class Learner:
             1.0 if settings.learning_rate == "auto" else settings.learning_rate,
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
+            # On a CPU, one pass over each weight in the place of ten; elsewhere, torch takes the fastest itself.
+            fused=True if job.backbone.device.type == "cpu" else None,
         )
         self.steps_per_epoch = math.ceil(len(job.examples[Split.TRAIN]) / settings.batch_size)
         steps = settings.epochs * self.steps_per_epoch
