@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from mse_pipeline.adapter.models import find
 from mse_pipeline.clip import Split
 from mse_pipeline.training.answering import FittedAtOnce
 from mse_pipeline.training.processes import Processes
-from mse_pipeline.training.step import PLAIN, Learner
+from mse_pipeline.training.step import PLAIN, Learner, TrainingOptions
 from tests.training.models.conftest import job_of, without_dropout
 
+CHANCE = {"dropout": 0.3, "row_dropout": 0.2}
 LEARNING = [name for name in (*SMALL, *SPEAKING) if not issubclass(find(name), FittedAtOnce)]
 
 
@@ -81,3 +82,30 @@ def test_two_processes_learn_what_one_does(made_dataset, small, name):
         for part, value in weights.items():
             torch.testing.assert_close(their_weights[part], value, atol=1e-5, rtol=1e-4)
     assert all(torch.equal(one, found[1][1][part]) for part, one in found[0][1].items())
+
+
+@dataclass(frozen=True, eq=False)
+class Writing(Processes):
+    """One of several processes that hears nothing of the others; what it sends them is kept."""
+
+    sent: list[torch.Tensor] = field(default_factory=list)
+
+    def sum(self, tensor):
+        self.sent.append(tensor.clone())
+        return tensor
+
+
+@pytest.mark.parametrize("name", ["lf-dnn", "lfmim", "chfn-style", "mse-adapter"])
+def test_two_processes_drop_what_one_does_that_reads_in_two_parts(job, small, name):
+    made = job(name, **CHANCE, model_options=small(name))
+    batch = made.examples[Split.TRAIN][:7]
+    alone = Learner(made, 1, TrainingOptions(accumulation=2))
+    list(alone.steps([batch], 1, 0))
+    processes = [Writing(rank=rank, count=2) for rank in range(2)]
+    for one in processes:
+        list(Learner(made, 1, PLAIN, one).steps([batch], 1, 0))
+    sent = sum(one.sent[0] for one in processes)
+    gradients = [(torch.zeros_like(one) if one.grad is None else one.grad) for one in alone.adapter.parameters()]
+    whole = torch.cat([one.flatten() for one in gradients])
+    assert whole.abs().max() > 0
+    torch.testing.assert_close(sent[: len(whole)], whole, atol=1e-6, rtol=1e-5)
