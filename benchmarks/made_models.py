@@ -96,10 +96,10 @@ TRAINED: dict[str, Any] = {
 }
 RATES = {
     **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
-    **{"prompt-tuning": 3e-2},
+    **{"prompt-tuning": 3e-2, "mse-adapter": 5e-3},
 }
 """Learning rates of models that are deeper."""
-EPOCHS = {"lfmim": 40, "unimse-style": 30, "unisa-finetune": 30}
+EPOCHS = {"lfmim": 40, "unimse-style": 30, "unisa-finetune": 30, "mse-adapter": 40}
 """Of models that come to an exclusive or late."""
 
 

@@ -118,7 +118,7 @@ ENCODED = {"mag-bert": "bert", "unimse-style": "t5", "unisa-finetune": "bart"}
 their rows tell what fusion learns from scratch, and nothing of what the papers' encoders bring."""
 ENCODER_SIZES: dict[str, dict[str, int]] = {
     "bert": {"hidden_size": 64, "intermediate_size": 256, "max_position_embeddings": 256},
-    "t5": {"d_model": 64, "d_ff": 256, "d_kv": 32},
+    "t5": {"d_model": 64, "d_ff": 256, "d_kv": 32, "num_layers": 4},
     "bart": {"d_model": 64, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "max_position_embeddings": 256},
 }
 """Theirs; all else is as in `made_models.ARCHITECTURES`."""

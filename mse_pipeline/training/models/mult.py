@@ -137,10 +137,10 @@ class MulT(DirectModel):
             rows = torch.cat(heard, dim=2) if heard else low[target]
             # Of the last block the clip's last row alone is read, so that the others are not computed there.
             end = (one.lengths - 1).to(rows.device).unsqueeze(1)
-            *blocks, last = self.selfs[target]  # type: ignore[misc]
-            for block in blocks:
+            stack: Any = self.selfs[target]
+            for block in stack[:-1]:
                 rows = block(rows, None, padding[target])
-            ends.append(self.norms[target](last(rows, None, padding[target], end).squeeze(1)))
+            ends.append(self.norms[target](stack[-1](rows, None, padding[target], end).squeeze(1)))
         joined = torch.cat(ends, dim=1)
         made: torch.Tensor = self.out(joined + self.second(self.dropout(functional.relu(self.first(joined)))))
         return made
