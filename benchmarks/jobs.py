@@ -21,6 +21,8 @@ from benchmarks.visual import random_weights
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ROUNDS = 3
+MOST_OF_WORKERS = 300
+"""Clips of the job that is done by one and by two workers: a minute, beside which the start of a worker is nothing."""
 Way = Callable[[], Sequence[str]]
 
 
@@ -117,7 +119,7 @@ def run(
                 environment,
             )
             ratios.append(_ratio(f"{count} files of sound alone, audinterface", took))
-    files = linked(kinds[first], 2 * counts[-1], folder)
+    files = linked(kinds[first], min(2 * counts[-1], MOST_OF_WORKERS), folder)
     both = in_turn({str(n): lambda n=n: ours(folder, files, streams_of(weights), n) for n in (1, 2)}, environment)  # type: ignore[misc]
     words = f"CPU of two {both['2'].cpu / both['1'].cpu:.2f} of one's"
     details = {name: _plain(one) for name, one in both.items()}

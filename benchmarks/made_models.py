@@ -37,8 +37,9 @@ from mse_pipeline.training.streams import choose_streams
 TOLD_BY = ("acoustic", "visual", "text", "xor")
 """What tells the label; ``xor``: text and sound together, and neither alone."""
 COUNT = {Split.TRAIN: 96, Split.VALID: 24, Split.TEST: 48}
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<s>", "</s>")
 WORDS = (
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<s>", "</s>"),
+    *MARKS,
     *("well", "it", "is", "nay", "aye", "then", "we", "go", "there", "so", "0", "1"),
 )
 
@@ -94,11 +95,11 @@ TRAINED: dict[str, Any] = {
     **{"epochs": 20, "batch_size": 12, "learning_rate": 1e-2, "adam_epsilon": 1e-8, "keep": "last", "warm_up": 0.0},
 }
 RATES = {
-    **{"lfmim": 3e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
-    **{"prompt-tuning": 3e-2},
+    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
+    **{"prompt-tuning": 3e-2, "mse-adapter": 5e-3},
 }
 """Learning rates of models that are deeper."""
-EPOCHS = {"unimse-style": 30, "unisa-finetune": 30}
+EPOCHS = {"lfmim": 40, "unimse-style": 30, "unisa-finetune": 30, "mse-adapter": 40}
 """Of models that come to an exclusive or late."""
 
 
@@ -124,21 +125,28 @@ def made(folder: Path, by: str, count: Mapping[Split, int] = COUNT) -> store.Dat
     return dataset
 
 
-def small_encoder(folder: Path, kind: str) -> Path:
-    """A folder of a random encoder of two layers that knows `WORDS`: bert, t5 or bart."""
+def small_encoder(folder: Path, kind: str, words: Sequence[str] = WORDS, **more: Any) -> Path:
+    """A folder of a random encoder of two layers.
+
+    Args:
+        folder: Where it is written.
+        kind: bert, t5 or bart.
+        words: Those that it knows, `MARKS` first.
+        more: Sizes of its configuration in the place of those of `ARCHITECTURES`.
+    """
     import torch
     import transformers
     from tokenizers import Tokenizer, normalizers, pre_tokenizers
     from tokenizers import models as tokenizing
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer(tokenizing.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(tokenizing.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     config, model, sizes = ARCHITECTURES[kind]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = getattr(transformers, config)(vocab_size=len(WORDS), pad_token_id=0, **sizes)
+        made = getattr(transformers, config)(vocab_size=len(words), pad_token_id=0, **{**sizes, **more})
         with progress_only_on_terminals():
             getattr(transformers, model)(made).save_pretrained(folder)
     return folder

@@ -73,10 +73,10 @@ class Entry(nn.Module):
         super().__init__()
         self.first, self.second, self.dropout = nn.LayerNorm(width), nn.LayerNorm(width), nn.Dropout(0.25)
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """(B, T, d)."""
+    def forward(self, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """(B, T, d); `places` (T,) tell the position of each row."""
         width = rows.shape[2]
-        normed = self.first(rows * math.sqrt(width)) + positions(rows.shape[1], width, rows.device)
+        normed = self.first(rows * math.sqrt(width)) + positions(int(places[-1]) + 1, width)[places].to(rows.device)
         made: torch.Tensor = self.second(self.dropout(normed))
         return made
 
@@ -88,9 +88,10 @@ class Pooling(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.randn(rows) / rows**0.5)
 
-    def forward(self, rows: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
-        """(B, T, d) -> (B, d)."""
-        return (rows * self.weights[:, None].masked_fill(padding.unsqueeze(2), 0.0)).sum(1)
+    def forward(self, rows: torch.Tensor, padding: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """(B, T, d) -> (B, d); `places` (T,) tell the position of each row."""
+        weights = self.weights[places.to(rows.device), None]
+        return (rows * weights.masked_fill(padding.unsqueeze(2), 0.0)).sum(1)
 
 
 def sampled(sequence: Sequence, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,7 +149,7 @@ class LfMim(DirectModel):
         self.heads = nn.ModuleDict(
             {name: _layers(width, width // 2, max(8, width // 32), self.outputs) for name in self.names}
         )
-        self.heads["all"] = _layers(whole, 2 * width, width // 8, width // 16, self.outputs)
+        self.heads["all"] = _layers(whole, 2 * width, max(8, width // 8), max(8, width // 16), self.outputs)
         self.branches: dict[str, torch.Tensor] = {}
 
     @classmethod
@@ -191,19 +192,26 @@ class LfMim(DirectModel):
     def forward(self, batch: Batch) -> torch.Tensor:
         """(B, outputs) values of the multimodal branch."""
         read = self.reader(batch)
-        own, padding = {}, {}
+        own, padding, places = {}, {}, {}
+        begin, every = self.fex_rows, [torch.arange(self.fex_rows)]
         for name in self.names:
-            rows, pads = sampled(read[name], ROWS[name])
+            # What is padding in all clips is left out, and rows keep their positions: most places of short texts are.
+            longest = min(ROWS[name], int(read[name].lengths.max()))
+            rows, pads = (one[:, :longest] for one in sampled(read[name], ROWS[name]))
+            places[name] = torch.arange(1 + longest)
+            every.append(begin + places[name])
+            begin += 1 + ROWS[name]
             token = self.tokens[name].expand(len(batch), -1, -1)
-            own[name] = self.entries[name](torch.cat([token, self.enter[name](rows)], dim=1))
+            own[name] = self.entries[name](torch.cat([token, self.enter[name](rows)], dim=1), places[name])
             padding[name] = torch.cat([pads.new_zeros(len(batch), 1), pads], dim=1)
+        places["all"] = torch.cat(every)
         whole = torch.cat([pads.new_zeros(len(batch), self.fex_rows), *(padding[name] for name in self.names)], dim=1)
         fex = self.fex.expand(len(batch), -1, -1)
         made = {name: torch.zeros_like(own[name]) for name in self.names}
         for layer in range(LAYERS):
             mixed = [self._mixed(name, layer, own[name], made[name]) for name in self.names]
             joined = torch.cat([fex, *mixed], dim=1)
-            joined = self.entries["all"](joined) if layer == 0 else joined
+            joined = self.entries["all"](joined, places["all"]) if layer == 0 else joined
             for block in self.blocks["all"][layer]:  # type: ignore[index]
                 joined = block(joined, whole)
             fex, *parts = joined.split([self.fex_rows, *(own[name].shape[1] for name in self.names)], dim=1)
@@ -211,8 +219,12 @@ class LfMim(DirectModel):
             for name in self.names:
                 for block in self.blocks[name][layer]:  # type: ignore[index]
                     own[name] = block(own[name], padding[name])
-        pooled = {name: self.pooling[name](self.norms[name](own[name]), padding[name]) for name in self.names}
-        together = self.pooling["all"](self.norms["all"](torch.cat([fex, *made.values()], dim=1)), whole)
+        padding["all"], states = whole, {**own, "all": torch.cat([fex, *made.values()], dim=1)}
+        pooled = {
+            name: self.pooling[name](self.norms[name](rows), padding[name], places[name])
+            for name, rows in states.items()
+        }
+        together = pooled.pop("all")
         self.branches = {name: self.heads[name](vector) for name, vector in pooled.items()}
         values: torch.Tensor = self.heads["all"](torch.cat([*pooled.values(), together], dim=1))
         return values

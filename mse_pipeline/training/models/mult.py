@@ -47,10 +47,28 @@ class Block(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, rows: torch.Tensor, source: torch.Tensor | None, padding: torch.Tensor) -> torch.Tensor:
-        """(B, T, d); `source` (B, S, d) or None for the rows themselves, `padding` (B, S) True where none is."""
+    def forward(
+        self,
+        rows: torch.Tensor,
+        source: torch.Tensor | None,
+        padding: torch.Tensor | None,
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What becomes of some rows.
+
+        Args:
+            rows: (B, T, d).
+            source: (B, S, d) what is attended to; None for the rows themselves.
+            padding: (B, S) bool, True where no row of the source is; None where all are.
+            wanted: (B, 1) index of the row that is asked for of each clip; None for all.
+
+        Returns:
+            (B, T, d), or (B, 1, d).
+        """
         normed = self.norm(rows)
         read = normed if source is None else self.source_norm(source)
+        if wanted is not None:
+            normed, rows = (one.take_along_dim(wanted.unsqueeze(2), 1) for one in (normed, rows))
         heard = self.attention(normed, read, read, key_padding_mask=padding, need_weights=False)[0]
         rows = rows + self.dropout(heard)
         wide = self.dropout(functional.relu(self.wide(self.last_norm(rows))))
@@ -98,14 +116,16 @@ class MulT(DirectModel):
     def forward(self, batch: Batch) -> torch.Tensor:
         """(B, outputs)."""
         read = self.reader(batch)
-        low, padding = {}, {}
+        low: dict[str, torch.Tensor] = {}
+        padding: dict[str, torch.Tensor | None] = {}
         for name, one in read.items():
             mask = one.mask
             values = torch.where(mask.unsqueeze(-1), one.values, one.values.new_zeros(()))
             rows = self.convolutions[name](values.transpose(1, 2)).transpose(1, 2)
             width = rows.shape[2]
             low[name] = self.dropout(rows * math.sqrt(width) + positions(rows.shape[1], width, rows.device))
-            padding[name] = ~mask
+            # Without a mask attention takes less time: a batch of equally long texts has no padding.
+            padding[name] = None if int(one.lengths.min()) == rows.shape[1] else ~mask
         ends = []
         for target, one in read.items():
             heard = []
@@ -115,9 +135,12 @@ class MulT(DirectModel):
                     rows = block(rows, low[source], padding[source])
                 heard.append(rows)
             rows = torch.cat(heard, dim=2) if heard else low[target]
-            for block in self.selfs[target]:  # type: ignore[attr-defined]
+            # Of the last block the clip's last row alone is read, so that the others are not computed there.
+            end = (one.lengths - 1).to(rows.device).unsqueeze(1)
+            stack: Any = self.selfs[target]
+            for block in stack[:-1]:
                 rows = block(rows, None, padding[target])
-            ends.append(one.last(self.norms[target](rows)))
+            ends.append(self.norms[target](stack[-1](rows, None, padding[target], end).squeeze(1)))
         joined = torch.cat(ends, dim=1)
         made: torch.Tensor = self.out(joined + self.second(self.dropout(functional.relu(self.first(joined)))))
         return made

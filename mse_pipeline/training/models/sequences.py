@@ -45,10 +45,6 @@ class Sequence:
         mask = self.mask.unsqueeze(-1)
         return torch.where(mask, self.values, self.values.new_zeros(())).sum(1) / mask.sum(1)
 
-    def last(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, d) of states (B, T, d) those of each clip's last row."""
-        return states[torch.arange(len(states), device=states.device), (self.lengths - 1).to(states.device)]
-
 
 class Reader(nn.Module):
     """Makes the sequences of a batch.

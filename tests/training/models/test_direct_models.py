@@ -13,7 +13,7 @@ from mse_pipeline.clip import Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.training.answering import direct_scores, score_clips
 from mse_pipeline.training.loop import fit_adapter
-from mse_pipeline.training.models.mult import positions
+from mse_pipeline.training.models.mult import Block, positions
 from mse_pipeline.training.models.tfn import tensor_fusion
 from tests.training.models.conftest import job_of
 
@@ -56,6 +56,11 @@ def test_so_is_what_the_picture_tells(told_by, small, name):
 def test_an_exclusive_or_is_learned_by_all_but_a_linear_model(told_by, small, name):
     epochs = EPOCHS.get(name, 10 if name == "mult" else 20)
     assert (accuracy(told_by["xor"], name, small(name), epochs) > 0.85) == (name != "linear")
+
+
+@pytest.mark.slow
+def test_so_it_is_by_lfmim(told_by, small):
+    assert accuracy(told_by["xor"], "lfmim", small("lfmim"), EPOCHS["lfmim"]) > 0.85
 
 
 @pytest.mark.parametrize("name", ["linear", *LEARNING])
@@ -138,6 +143,15 @@ def test_positions_are_sinusoids_also_of_odd_widths():
     assert made.shape == (4, 5)
     torch.testing.assert_close(made[:, 0], torch.arange(4.0).sin())
     torch.testing.assert_close(made[:, 1], torch.arange(4.0).cos())
+
+
+def test_a_block_of_which_one_row_is_wanted_makes_of_it_what_it_makes_of_all():
+    torch.manual_seed(0)
+    block, rows, lengths = Block(8, 2, 0.1).eval(), torch.randn(3, 5, 8), torch.tensor([5, 2, 1])
+    padding, last = torch.arange(5) >= lengths[:, None], (lengths - 1)[:, None]
+    with torch.no_grad():
+        every, one = block(rows, None, padding), block(rows, None, padding, last)
+    torch.testing.assert_close(one[:, 0], every[torch.arange(3), lengths - 1])
 
 
 def test_mult_refuses_heads_that_do_not_share_its_width(job):
