@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 
 from mse_pipeline import adapter, store
 from mse_pipeline.backbones import tiny
@@ -56,8 +57,8 @@ def build(home: Path) -> None:
     with resources.as_file(resources.files("mse_pipeline.selftest").joinpath("clips")) as folder:
         clips = [(folder / f"{name}.mp4").read_bytes() for name in CLIPS]
     _meld(home, clips)
-    for name, split, ids in (("mosi", "valid", "abc"), ("mosei", "valid", "def"), ("simsv2/ch-simsv2s", "valid", "")):
-        _mmsa(home / "data" / name, split, ids or ("aqgy3_0001",), clips)
+    for name, video in (("mosi", "03bSnISJMiM"), ("mosei", "-3g5yACwYnA"), ("simsv2/ch-simsv2s", "aqgy3_0001")):
+        _mmsa(home / "data" / name, video, clips)
     _tables(home, clips)
     _models(home)
     for name in ("meld", "mosi", "mosei", "simsv2"):
@@ -90,7 +91,10 @@ def _models(home: Path) -> None:
     write_gguf(home / "models/tiny", home / "smollm2.gguf")
     qwen(home / "Qwen-1_8B")
     chatglm(home / "chatglm3-6b-base")
-    Path(options_of("unimse-style", home / "models")["encoder"]).rename(home / "models/t5-base")
+    encoder = options_of("unimse-style", home / "models")["encoder"]
+    deeper = transformers.T5Config.from_pretrained(encoder, num_layers=4, num_decoder_layers=4)
+    transformers.T5Model(deeper).save_pretrained(encoder)
+    Path(encoder).rename(home / "models/t5-base")
     config = adapter.AdapterConfig(hidden_size=model.config.hidden_size, acoustic_dim=25, visual_dim=None)
     state = {f"Model.{name}": value for name, value in adapter.reference_state(adapter.MSEAdapter(config)).items()}
     (home / "results/models").mkdir(parents=True)
@@ -105,12 +109,16 @@ def on_the_hub(home: Path) -> None:
         must("adapters", "push", str(run), f"someone/{name}")
 
 
+def without_mosei(home: Path) -> None:
+    """Where the features of a dataset are imported, nothing of it was extracted before."""
+    shutil.rmtree(home / "cache/mosei")
+
+
 def for_help(home: Path) -> None:
     """What the examples in the help of the commands name."""
     on_the_hub(home)
     _open_face(home)
     must("recipes", "copy", "table", "mine.yaml")
-    made_streams(home)
 
 
 def small_sample(root: Path, *, workers: int) -> None:
@@ -185,29 +193,26 @@ def _meld(home: Path, clips: Sequence[bytes]) -> None:
                 outer.add(raw / name, f"MELD.Raw/{name}")
 
 
-def _mmsa(folder: Path, valid: str, videos: Iterable[str], clips: Sequence[bytes]) -> None:
-    """A dataset of numbers in MMSA's layout: a clip of each split in each video."""
+def _mmsa(folder: Path, video: str, clips: Sequence[bytes]) -> None:
+    """A dataset of numbers in MMSA's layout: a clip of each split."""
+    (folder / "Raw" / video).mkdir(parents=True)
     rows = []
-    for video in videos:
-        (folder / "Raw" / video).mkdir(parents=True)
-        for number, (split, data) in enumerate(zip(("train", valid, "test"), clips, strict=True)):
-            (folder / "Raw" / video / f"{number:05}.mp4").write_bytes(data)
-            rows.append((video, f"{number:05}", TEXTS[number], (0.6, -0.4, 1.0)[number], split))
+    for number, (split, data) in enumerate(zip(("train", "valid", "test"), clips, strict=True)):
+        (folder / "Raw" / video / f"{number:05}.mp4").write_bytes(data)
+        rows.append((video, f"{number:05}", TEXTS[number], (0.6, -0.4, 1.0)[number], split))
     _write(folder / ("meta.csv" if "sims" in folder.name else "label.csv"), MMSA, rows)
 
 
 def _tables(home: Path, clips: Sequence[bytes]) -> None:
     """A table of clips here, in a folder of its own, and media in folders of their own."""
+    names = ("talk", "talk1", "talk2")
     places = (home, home / "table", home / "elsewhere/videos", home / "elsewhere/talks")
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
-        for name, data in zip(("talk", "talk1", "talk2"), clips, strict=True):
+        for name, data in zip(names, clips, strict=True):
             (place / f"{name}.mp4").write_bytes(data)
-    rows = [
-        (f"{split}-{name}", f"{name}.mp4", split, TEXTS[n], CLIPS[n])
-        for split in ("train", "valid", "test")
-        for n, name in enumerate(("talk", "talk1", "talk2"))
-    ]
+    rows = [(f"train-{name}", f"{name}.mp4", "train", TEXTS[n], CLIPS[n]) for n, name in enumerate(names)]
+    rows += [(split, "talk.mp4", split, TEXTS[0], CLIPS[0]) for split in ("valid", "test")]
     for place in (home, home / "table"):
         _write(place / "clips.csv", ("id", "media", "split", "text", "label"), rows)
     _write(home / "said.csv", ("media", "text"), [("talk1.mp4", TEXTS[1]), ("talk2.mp4", TEXTS[2])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -52,10 +51,9 @@ class Command:
 
     @cached_property
     def parts(self) -> list[list[str]]:
-        """The words of each command of the line, whose variables are those of the environment."""
-        words = shlex.split(os.path.expandvars(self.line))
+        """The words of each command of the line."""
         parts: list[list[str]] = [[]]
-        for word in words:
+        for word in shlex.split(self.line):
             if word in ("&&", "|"):
                 parts.append([])
             else:
