@@ -119,6 +119,8 @@ def for_help(home: Path) -> None:
     on_the_hub(home)
     _open_face(home)
     must("recipes", "copy", "table", "mine.yaml")
+    Path("unaligned_50.pkl").unlink()
+    must("export", "mosi", "mmsa", "unaligned_50.pkl")
 
 
 def small_sample(root: Path, *, workers: int) -> None:
@@ -135,33 +137,31 @@ def made_streams(home: Path) -> None:
     """Streams of encoders whose weights are not here, two versions of one, and a file that others published."""
     dataset = store.open(home / "cache")["meld"]
     random = np.random.default_rng(0)
-    rows = [[n / 10, (n + 1) / 10] for n in range(20)]
 
-    def put(stream: str) -> None:
-        values = {clip.id: random.standard_normal((20, 4)) for clip in dataset.clips}
-        dataset.put(stream, {name: store.Features(one, rows, [True] * 20, "abcd") for name, one in values.items()})
+    def put(stream: str, beside: str) -> None:
+        rows = {clip.id: dataset[beside][clip.id].intervals for clip in dataset.clips}
+        made = {name: (random.standard_normal((len(times), 4)), times) for name, times in rows.items()}
+        dataset.put(stream, {name: store.Features(*one, [True] * len(one[1]), "abcd") for name, one in made.items()})
 
     for stream in ("wavlm", "hubert", "librosa", "mel", "mel"):
-        put(f"acoustic.{stream}")
+        put(f"acoustic.{stream}", "acoustic.egemaps")
     for stream in ("efficientnet", "yunet"):
-        put(f"visual.{stream}")
+        put(f"visual.{stream}", "visual.mtcnn")
     (home / "MELD").mkdir()
     for split in ("train", "valid", "test"):
+        clips = [clip for clip in dataset.clips if clip.split == split]
+        rows = {clip.id: len(dataset["visual.efficientnet"][clip.id].values) for clip in clips}
         entries = [
-            {
-                "label": clip.label,
-                "features": {
-                    "text": clip.text,
-                    "audio": random.standard_normal((20, 3)).astype(np.float32),
-                    "video": random.standard_normal((20, 3)).astype(np.float32),
-                    "audio_len": 20,
-                    "video_len": 20,
-                },
-            }
-            for clip in dataset.clips
-            if clip.split == split
+            {"label": clip.label, "features": {"text": clip.text, **_padded(random, rows[clip.id], max(rows.values()))}}
+            for clip in clips
         ]
         (home / "MELD" / f"meld_{split}.pkl").write_bytes(pickle.dumps(entries))
+
+
+def _padded(random: np.random.Generator, count: int, length: int) -> dict[str, object]:
+    """Sound and picture of a clip as MSE-Adapter's files have them: rows up to one length, and how many there are."""
+    arrays = {name: random.standard_normal((length, 3)).astype(np.float32) for name in ("audio", "video")}
+    return {**arrays, "audio_len": count, "video_len": count}
 
 
 def _open_face(home: Path) -> None:
