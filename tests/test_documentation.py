@@ -32,7 +32,8 @@ def test_the_pages_have_commands():
     assert len({words[0] for _, words in FOUND}) > 12
 
 
-def test_a_block_of_commands_says_so():
+def test_a_block_of_commands_says_so_and_is_not_hidden_in_a_list():
+    assert [page for page in PAGES if re.search(r"^[ >]+```", page.read_text(encoding="utf-8"), re.MULTILINE)] == []
     unsaid = [block for page in PAGES for block in blocks(page) if not block.language]
     assert [block for block in unsaid if re.search(r"^(mse|pip|make|python) ", block.text, re.MULTILINE)] == []
 
