@@ -208,7 +208,7 @@ def test_everything_on_a_page_works_as_it_stands(page, sandbox):
 
 def test_what_is_not_carried_out_is_still_on_a_page():
     lines = [(page, one.line) for page, found in FOUND.items() for one in found if isinstance(one, Command)]
-    assert {part for part in NOT_RUN for page, line in lines if page == part or part in line} == set(NOT_RUN)
+    assert [part for part in NOT_RUN if part not in FOUND and not any(part in line for _, line in lines)] == []
     assert all((ROOT / path).exists() for why in NOT_RUN.values() for path in re.findall(r"tests/[\w./]+\w", why))
     assert sum(reason(page, line) is None for page, line in lines) > 200
 
