@@ -31,7 +31,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "export": (
         "mse export mosi mmsa mosi.pkl --streams acoustic.egemaps --streams visual.mtcnn",
-        "mse export meld hf meld-features",
+        "mse export mosei hf mosei-features",
     ),
     "cache ls": ("mse cache ls", "mse cache ls --cache s3://BUCKET/cache --json"),
     "cache show": ("mse cache show meld --failures", "mse cache show meld --statistics --stream acoustic.egemaps"),
