@@ -17,9 +17,10 @@ def understand(words):
     command, parent, named = typer.main.get_command(app), None, []
     while True:
         context = command.make_context(command.name or "mse", list(words), parent)
-        if not hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args] if hasattr(command, "resolve_command") else []
+        if not rest:  # of a group that does something by itself, too
             return named
-        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, words = command.resolve_command(context, rest)
         named.append(name)
         parent = context
 
