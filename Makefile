@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
-.PHONY: setup demo test test-all coverage lint bench real docs clean
+.PHONY: setup demo test test-all coverage lint bench real docs wheel clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -45,6 +45,14 @@ bench: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# The package as others get it: a wheel in dist/, installed into an empty environment, where the demo runs.
+wheel: $(READY)
+	rm -rf dist build/wheel
+	$(BIN)/python -m hatchling build -t wheel -d dist
+	$(BIN)/uv venv --quiet --python $(BIN)/python build/wheel
+	$(BIN)/uv pip install --quiet --python build/wheel/bin/python --constraint constraints.txt dist/*.whl
+	cd build/wheel && bin/mse demo
+
 # Real pretrained models on real data: hours, and two folders that are no part of this repository.
 SHARED ?= ../shared
 MODELS ?= data/models
@@ -56,4 +64,4 @@ real: $(READY)
 	$(BIN)/python -m benchmarks.real --models $(MODELS) --shared $(SHARED)
 
 clean:
-	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf $(VENV) demo site dist build .pytest_cache .mypy_cache .ruff_cache .coverage*

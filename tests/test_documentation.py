@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 import typer
 
 from mse_pipeline.cli.app import app
 from mse_pipeline.clip import DEFECT_CODES
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "cache/README.md"])
-SHELL = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def commands(text):
-    """What stands in the shell blocks of a page after ``mse``, word by word."""
-    for block in SHELL.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"\s&&\s|\s\|\s", line):
-                words = shlex.split(part.removeprefix("$ "), comments=True)
-                if words[:1] == ["mse"] and "…" not in words:
-                    yield words[1:]
+from tests.pages import PAGES, ROOT, blocks, commands
 
 
 def understand(words):
@@ -32,14 +17,15 @@ def understand(words):
     command, parent, named = typer.main.get_command(app), None, []
     while True:
         context = command.make_context(command.name or "mse", list(words), parent)
-        if not hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args] if hasattr(command, "resolve_command") else []
+        if not rest:  # of a group that does something by itself, too
             return named
-        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, words = command.resolve_command(context, rest)
         named.append(name)
         parent = context
 
 
-FOUND = [(page, words) for page in PAGES for words in commands(page.read_text(encoding="utf-8"))]
+FOUND = [(command.place, words) for page in PAGES for command in commands(page) for words in command.ours]
 
 
 def test_the_pages_have_commands():
@@ -47,8 +33,14 @@ def test_the_pages_have_commands():
     assert len({words[0] for _, words in FOUND}) > 12
 
 
-@pytest.mark.parametrize(("page", "words"), FOUND, ids=[f"{page.stem}-{' '.join(words)}" for page, words in FOUND])
-def test_each_command_is_understood(page, words):
+def test_a_block_of_commands_says_so_and_is_not_hidden_in_a_list():
+    assert [page for page in PAGES if re.search(r"^[ >]+```", page.read_text(encoding="utf-8"), re.MULTILINE)] == []
+    unsaid = [block for page in PAGES for block in blocks(page) if not block.language]
+    assert [block for block in unsaid if re.search(r"^(mse|pip|make|python) ", block.text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize(("place", "words"), FOUND, ids=[f"{place}-{' '.join(words)}" for place, words in FOUND])
+def test_each_command_is_understood(place, words):
     named = understand(words)
     assert named
     assert named == words[: len(named)]
@@ -58,6 +50,32 @@ def test_a_command_that_is_not_there_would_be_found():
     for wrong in (["trian"], ["train", "--no-such-option", "1"], ["cache", "shwo"]):
         with pytest.raises(Exception, match="No such"):
             understand(wrong)
+
+
+SPANS = {
+    (page.name, span)
+    for page in [*PAGES, *(ROOT / "mse_pipeline").rglob("*.py"), *(ROOT / "pipelines").rglob("*.yaml")]
+    for span in re.findall(r"`mse ([a-z][^`{}\\]*)`", re.sub(r'"\s+f?"', "", page.read_text(encoding="utf-8")))
+}
+"""What is called a command in running text, in messages and in docstrings."""
+
+
+def unknown_in(span):
+    """The first word of a command that mse does not know: a command, or an option of one."""
+    command, words = typer.main.get_command(app), span.split()
+    while hasattr(command, "commands") and words:
+        if words[0] not in command.commands:
+            return None if words[0].startswith("-") or command.invoke_without_command else words[0]
+        command = command.commands[words.pop(0)]
+    known = {"--help", "-h", *(option for part in command.params for option in (*part.opts, *part.secondary_opts))}
+    return next((word for word in words if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known), None)
+
+
+def test_what_is_called_a_command_in_running_text_is_one():
+    assert len(SPANS) > 80
+    assert [(page, span, unknown_in(span)) for page, span in sorted(SPANS) if unknown_in(span)] == []
+    for wrong, word in (("trian", "trian"), ("train --bakbone tiny", "--bakbone"), ("cache shwo x", "shwo")):
+        assert unknown_in(wrong) == word
 
 
 TROUBLES = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")

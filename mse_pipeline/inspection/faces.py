@@ -342,11 +342,7 @@ def write_people(
     about = dataset.choices(stream).about
     persons = list(about.get("persons", []))
     if not persons:
-        policy = dataset.manifest.streams[stream].identity["config"]["policy"]
-        raise UsageError(
-            f"The faces of {stream} of {dataset.name} have no names: its policy is {policy}, or no clip has a speaker "
-            f"or an identity. Extract with --set streams.{stream}.policy=speaker."
-        )
+        raise UsageError(f"The faces of {stream} of {dataset.name} have no names: {_why_nameless(dataset, stream)}")
     pictures = {} if root is None else _pictures(dataset, stream, root, persons, workers)
     cards = [_card(person, pictures) for person in persons]
     parts = [
@@ -385,6 +381,21 @@ def _pictures(
         for key, picture in zip(wanted, pictures, strict=True)
         if not isinstance(picture, ClipError) and picture.face is not None
     }
+
+
+def _why_nameless(dataset: Dataset, stream: str) -> str:
+    """Why nobody's face has a name, and what gives them names."""
+    config = dataset.manifest.streams[stream].identity["config"]
+    if config["policy"] != "speaker":
+        return f"its policy is {config['policy']}. Extract with --set streams.{stream}.policy=speaker."
+    if not any(clip.speaker for clip in dataset.clips):
+        return "no clip has a speaker. Where the speakers are known, tell them and extract again."
+    if config.get("identity", "none") == "none":
+        return (
+            "nothing knows people again behind a cut. Put sface.onnx, and better yunet.onnx too, into the folder that "
+            f"MSE_MODELS names, and extract with --set streams.{stream}.identity=sface."
+        )
+    return "none was found in enough clips of a speaker."
 
 
 def _table(persons: Sequence[Mapping[str, Any]]) -> str:

@@ -179,11 +179,22 @@ def test_a_stream_that_follows_no_face_has_no_sheet(made):
         face_stream(dataset, "visual.face")
 
 
-def test_people_of_a_stream_without_names_are_refused_with_the_mend(made, tmp_path):
-    dataset, root = made
-    dataset.set_choices(STREAM, Choices())
-    with pytest.raises(UsageError, match=r"--set streams\.visual\.faces\.policy=speaker"):
-        write_people(dataset, root, tmp_path / "people.html", tmp_path / "people.csv")
+@pytest.mark.parametrize(
+    ("policy", "identity", "speaker", "told"),
+    [
+        ("largest", "sface", "Ann", r"policy is largest\. Extract with --set streams\.visual\.faces\.policy=speaker"),
+        ("speaker", "none", "Ann", r"sface\.onnx.*MSE_MODELS.*--set streams\.visual\.faces\.identity=sface"),
+        ("speaker", "sface", None, "no clip has a speaker"),
+        ("speaker", "sface", "Ann", "none was found"),
+    ],
+)
+def test_people_of_a_stream_without_names_are_refused_with_the_mend(tmp_path, policy, identity, speaker, told):
+    clip = Clip(id="a", split=Split.TRAIN, speaker=speaker)
+    dataset = store.open(tmp_path / "cache").create("mine", [clip], task=Classification(("joy", "anger")))
+    about = {"stream": STREAM, "config": {"policy": policy, "identity": identity}}
+    dataset.set_manifest(dataset.manifest.with_stream(STREAM, StreamEntry(stream_id(about), about)))
+    with pytest.raises(UsageError, match=f"no names: .*{told}"):
+        write_people(dataset, None, tmp_path / "people.html", tmp_path / "people.csv")
 
 
 def test_the_command_writes_both_and_tells_where(made, mse, tmp_path):  # noqa: F811
