@@ -498,9 +498,8 @@ class _Trivial:
     def words(self) -> str:
         if self.trained:
             return "of the train split"
-        return (
-            f"of {f'the {self.split} split' if self.split else 'these clips'} itself, as the train split is not known"
-        )
+        own = f"the {self.split} split itself" if self.split else "these clips themselves"
+        return f"of {own}, as the train split is not known"
 
 
 def _class_alarms(
