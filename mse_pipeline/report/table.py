@@ -478,7 +478,8 @@ def build(
     if draws:
         built = tuple(_compared(table, draws, kept.get(table.dataset), warnings) for table in built)
     notes = [sentence for one in selections.values() for sentence in (one.sentence(), *one.remarks)]
-    notes += [note for table in built for run in table.runs for note in _notes(run)]
+    every = [run for table in built for run in table.runs]
+    notes += [*_not_averaged(every), *(note for run in every for note in _collapsed(run))]
     plain = {name: selection.to_plain() for name, selection in selections.items()}
     return Report(built, tuple(notes), tuple(warnings), plain)
 
@@ -547,11 +548,25 @@ def _compared(table: ResultTable, draws: int, only: Collection[str] | None, warn
     return replace(table, rows=tuple(rows))
 
 
-def _notes(run: RunGroup) -> list[str]:
-    notes = [f"{run.name}, {seed}: {reason}; not averaged." for seed, reason in run.unfinished.items()]
+def _not_averaged(runs: Sequence[RunGroup]) -> list[str]:
+    """Which seeds do not count: a sentence for each reason, however many seeds and runs it is of."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for seed, reason in run.unfinished.items():
+            found.setdefault(reason, {}).setdefault(run.name, []).append(seed)
+    notes = []
+    for reason, seeds_of in found.items():
+        seeds = [seed for names in seeds_of.values() for seed in names]
+        who = f"{', '.join(seeds_of)}, {', '.join(seeds)}"
+        if len(seeds_of) > 1:
+            who = f"{len(seeds)} seeds of {len(seeds_of)} runs ({', '.join(seeds_of)})"
+        notes.append(f"{who}: {reason}; not averaged.")
+    return notes
+
+
+def _collapsed(run: RunGroup) -> list[str]:
     alarms: dict[str, list[int]] = {}
     for result in run.seeds:
         for alarm in result.alarms:
             alarms.setdefault(alarm, []).append(result.seed)
-    notes += [f"{run.name}, seed {', '.join(map(str, seeds))}: {alarm}" for alarm, seeds in alarms.items()]
-    return notes
+    return [f"{run.name}, seed {', '.join(map(str, seeds))}: {alarm}" for alarm, seeds in alarms.items()]

@@ -213,12 +213,12 @@ def test_pending_runs_notes_and_warnings_are_shown(folders):
         (folders.root / f"foreign{i}").mkdir()
     report = build([folders.root])
     text = terminal(report, 300)
-    assert "meld: no run has a finished seed yet." in text
+    assert "meld: no run has a result on the test split." in text
     assert "! begun, run: no seed was begun; not averaged." in text
     assert "foreign0 is passed over" in text
     assert "… and 2 more: Markdown and JSON have all." in text
     markdown = to_markdown(report)
-    assert "No finished seed yet: begun." in markdown
+    assert "Without a result on the test split: begun." in markdown
     assert "foreign9 is passed over" in markdown
 
 

@@ -42,6 +42,20 @@ def test_unfinished_seeds_are_mentioned_and_not_averaged(folders):
     assert report.notes == ("a, seed-3: not finished, its status is 'running'; not averaged.",)
 
 
+def test_what_is_missing_for_one_reason_is_told_once(folders):
+    for name in ("a", "b"):
+        folder = folders.add(name, seeds=scores(0.2))
+        for seed in (2, 3):
+            folders.seed(folder, seed, {"acc": 1.0, "weight_F1": 1.0}, status="running")
+    begun = folders.add("c", seeds=scores(0.1))
+    for seed in (4, 5):
+        folders.seed(begun, seed, {"acc": 1.0, "weight_F1": 1.0}, config_digest="99999999")
+    assert build([folders.root]).notes == (
+        "4 seeds of 2 runs (a, b): not finished, its status is 'running'; not averaged.",
+        "c, seed-4, seed-5: trained on other data, or with another configuration, than run.json tells; not averaged.",
+    )
+
+
 def test_higher_shares_and_lower_errors_are_best(folders):
     for name, mae, corr in (("a", 0.6, 0.9), ("b", 0.5, 0.7)):
         folders.add(name, dataset="mine", metrics="regression", seeds=[regression(mae, corr)])

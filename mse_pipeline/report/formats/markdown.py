@@ -73,7 +73,7 @@ def _section(table: ResultTable) -> str:
         lines += ["", escape(sentence)]
     pending = ", ".join(escape(run.name) for run in table.pending)
     if pending:
-        lines += ["", f"No finished seed yet: {pending}."]
+        lines += ["", f"Without a result on the {table.split} split: {pending}."]
     return "\n".join(lines)
 
 

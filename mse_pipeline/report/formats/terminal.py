@@ -56,7 +56,7 @@ def to_terminal(report: Report, console: Console) -> None:
                 console.print(Text(left_out, style="dim"))
             _coverage(table, console)
         else:
-            console.print(Text(f"{table.dataset}: no run has a finished seed yet.", style="bold"))
+            console.print(Text(f"{table.dataset}: no run has a result on the {table.split} split.", style="bold"))
     if legend := "\n".join(meanings(report.tables)):
         console.print()
         console.print(Text(legend, style="dim"))
