@@ -331,8 +331,8 @@ def _table(
     return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
 
 
-_PROMPT = "prompt."
-"""How the names of the prompt's settings begin."""
+_PROMPT, _OPTIONS = "prompt.", "model_options."
+"""How the names of the prompt's settings begin, and those of a model's options."""
 
 
 def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
@@ -348,7 +348,7 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
             f"{prefix}{name}": value
             for prefix, settings in sections
             if isinstance(settings, dict)
-            for name, value in settings.items()
+            for name, value in _flat(settings).items()
         }
     # Seeds are columns, and the model is told with what a row reads.
     names = sorted({name for settings in given.values() for name in settings} - {"seeds", "model"})
@@ -357,7 +357,9 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
         for schema, prefix in ((Training, ""), (PromptSection, _PROMPT))
         for name, one in schema.model_fields.items()
     }
-    whole = {path: {name: settings.get(name, defaults.get(name)) for name in names} for path, settings in given.items()}
+    # An option of a model that a run does not store is at that model's own default.
+    defaults = {name: defaults.get(name, "default" if name.startswith(_OPTIONS) else None) for name in names}
+    whole = {path: {name: settings.get(name, defaults[name]) for name in names} for path, settings in given.items()}
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         alike.setdefault(run.model, []).append(whole[str(run.path)])
@@ -366,6 +368,15 @@ def _differing(runs: Sequence[RunGroup]) -> dict[str, dict[str, Any]]:
         for model, every in alike.items()
     }
     return {str(run.path): {shown(name): whole[str(run.path)][name] for name in differ[run.model]} for run in runs}
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the options of the model as settings of their own."""
+    options = settings.get(_OPTIONS.rstrip("."))
+    if not isinstance(options, Mapping):
+        return dict(settings)
+    others = {name: value for name, value in settings.items() if value is not options}
+    return others | {f"{_OPTIONS}{name}": value for name, value in options.items()}
 
 
 def _with_zeros(row: ResultRow) -> ResultRow:

@@ -307,3 +307,14 @@ def test_rows_tell_the_settings_in_which_they_differ(folders):
         "encoder attentive, later None",
         "encoder lstm, later <i>\ufffd",
     ]
+
+
+def test_rows_of_a_model_tell_the_options_in_which_they_differ(folders):
+    for name, options in (("a", {"bias": "none", "tokens": 2}), ("b", {"tokens": 2})):
+        training = {"model": "text-only", "model_options": options}
+        folders.add(name, seeds=[{"acc": 0.5}], model="text-only", config={"training": training})
+    (table,) = report.build([folders.root]).tables
+    assert {row.run.name: row.describe_settings() for row in table.rows} == {
+        "a": "model_options.bias none",
+        "b": "model_options.bias default",
+    }
