@@ -5,6 +5,7 @@ A name in letters that no font here has is replaced by its number, as in ``class
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 DPI = 300
 _GREY = "#8a90a0"
-_NAME = 44  # most characters of a run's name on an axis
+_NAME = 44  # most characters of a line of a run's name on an axis
 
 
 def draw_all(report: Report, folder: Path) -> list[Path]:
@@ -116,7 +117,8 @@ def _draw_seeds(table: ResultTable) -> Figure:
     for place, other in enumerate(own, start=len(table.rows)):
         sd = unit * other.sd.get(key, 0.0)
         axes.errorbar([unit * other.mean[key]], [place], xerr=[sd], fmt="D", color=_GREY, markersize=5, capsize=2)
-    names = _writable([shown(name, _NAME) for name in labels(table.rows)], "run")
+    names = _writable([shown(name, 2 * _NAME) for name in labels(table.rows)], "run")
+    names = [textwrap.fill(name, _NAME) for name in names]
     names += [f"{row.system} (published)" for row in own]
     _plain(axes, f"{column.title}{'' if column.error else ', percent'}", "")
     _ticks(axes.yaxis, range(len(names)), names, fontsize=8)

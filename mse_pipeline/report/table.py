@@ -193,24 +193,35 @@ class ResultRow:
 
     def describe_settings(self, longest: int = 80) -> str:
         """The settings that are not the same in all rows, as ``encoder lstm, dropout 0.2``."""
-        return ", ".join(f"{name} {shown(str(value), longest)}" for name, value in self.settings.items())
+        told = {name.removeprefix(_OPTIONS): shown(str(value), longest) for name, value in self.settings.items()}
+        return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def labels(rows: Sequence[ResultRow], longest: int = 24) -> list[str]:
     """What rows are called where their folders mean nothing, as in a paper: what tells each from the others.
 
-    That is the variant or model; of rows that share it, the backbone, what they read and the settings that differ; and
-    where that is the same, too, the digest in the folder's name.
+    That is the variant or model; of rows that share it, the backbone and what they read, the settings that differ, or
+    both; and where that is the same, too, the digest in the folder's name.
 
     Args:
         rows: Of one table.
         longest: Most characters of a setting.
     """
-    texts = [row.title for row in rows]
-    for further in (ResultRow.describe, lambda row, _: f"{row.title} {row.run.config_digest[:8]}"):
+
+    def with_settings(row: ResultRow) -> str:
+        told = row.describe_settings(longest)
+        return f"{row.title} · {told}" if told else row.title
+
+    named: dict[str, str] = {}
+    for title in {row.title for row in rows}:
+        alike = [row for row in rows if row.title == title]
+        ways = [[title] * len(alike), [row.describe(0) for row in alike], [with_settings(row) for row in alike]]
+        whole = [row.describe(longest) for row in alike]
+        texts = next((way for way in ways if len(set(way)) == len(alike)), whole)
         count = Counter(texts)
-        texts = [text if count[text] == 1 else further(row, longest) for text, row in zip(texts, rows, strict=True)]
-    return texts
+        for row, text in zip(alike, texts, strict=True):
+            named[str(row.run.path)] = text if count[text] == 1 else f"{title} {row.run.config_digest[:8]}"
+    return [named[str(row.run.path)] for row in rows]
 
 
 def left_out(variant: str) -> tuple[str, ...]:

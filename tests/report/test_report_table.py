@@ -9,7 +9,7 @@ import pytest
 
 from mse_pipeline import report
 from mse_pipeline.errors import UsageError
-from mse_pipeline.report.table import Column, build
+from mse_pipeline.report.table import Column, build, labels
 
 
 def scores(*values, key="weight_F1"):
@@ -315,6 +315,7 @@ def test_rows_of_a_model_tell_the_options_in_which_they_differ(folders):
         folders.add(name, seeds=[{"acc": 0.5}], model="text-only", config={"training": training})
     (table,) = report.build([folders.root]).tables
     assert {row.run.name: row.describe_settings() for row in table.rows} == {
-        "a": "model_options.bias none",
-        "b": "model_options.bias default",
+        "a": "bias none",
+        "b": "bias default",
     }
+    assert sorted(labels(table.rows)) == ["text-only · bias default", "text-only · bias none"]
