@@ -215,7 +215,8 @@ def labels(rows: Sequence[ResultRow], longest: int = 24) -> list[str]:
     named: dict[str, str] = {}
     for title in {row.title for row in rows}:
         alike = [row for row in rows if row.title == title]
-        ways = [[title] * len(alike), [row.describe(0) for row in alike], [with_settings(row) for row in alike]]
+        made_of = [row.describe(0) for row in alike]
+        ways = [[title], made_of, [with_settings(row) for row in alike] if len(set(made_of)) == 1 else []]
         whole = [row.describe(longest) for row in alike]
         texts = next((way for way in ways if len(set(way)) == len(alike)), whole)
         count = Counter(texts)

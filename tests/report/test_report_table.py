@@ -319,3 +319,7 @@ def test_rows_of_a_model_tell_the_options_in_which_they_differ(folders):
         "b": "bias default",
     }
     assert sorted(labels(table.rows)) == ["text-only · bias default", "text-only · bias none"]
+    folders.add("c", seeds=[{"acc": 0.5}], model="text-only", backbone="other", config={"training": training})
+    (table,) = report.build([folders.root]).tables
+    assert all(name.startswith("text-only · ") and "bias" in name for name in labels(table.rows))
+    assert sum("other" in name for name in labels(table.rows)) == 1
