@@ -141,6 +141,7 @@ def test_a_package_that_does_not_fit_is_named_with_the_reason(site, group, code,
     ("group", "name"), [("corpora", "meld"), ("formats", "mmsa"), ("metrics", "mosei"), ("models", "mse-adapter")]
 )
 def test_nobody_takes_a_built_in_name(site, group, name):
-    install(site, "impostor", {name: "impostor:Thing"}, "raise SystemExit", group=f"mse_pipeline.{group}")
+    install(site, "impostor", {name: "impostor:Thing"}, "Thing = 3", group=f"mse_pipeline.{group}")
     find, _ = KINDS[group]
-    find(name)
+    assert find(name) != 3
+    assert "impostor" not in sys.modules
