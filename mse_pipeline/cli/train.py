@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -563,7 +564,9 @@ def show_results(results: Sequence[SeedResult]) -> None:
         for alarm in result.result["alarms"]:
             remark(f"seed {result.seed}: {alarm}")
     _show_coverage(results[0].result.get("coverage"), console)
-    console.print(f"Run: {results[0].folder.parent}    Table: mse report", markup=False, soft_wrap=True)
+    run = results[0].folder.parent
+    table = "mse report" if run.parent == Path("runs") else f"mse report {shlex.quote(str(run.parent))}"
+    console.print(f"Run: {run}    Table: {table}", markup=False, soft_wrap=True)
 
 
 def _show_coverage(stored: Any, console: Console) -> None:

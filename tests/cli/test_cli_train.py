@@ -44,6 +44,13 @@ def test_a_dry_run_gives_json(mse, home):
     assert told["memory"]["total"] > 0
 
 
+@pytest.mark.parametrize(("where", "table"), [((), "mse report"), (("--runs", "my runs"), "mse report 'my runs'")])
+def test_a_training_tells_how_its_table_is_shown(mse, home, where, table):
+    made = mse("train", "--seed", 1, "--epochs", 1, "--model", "lf-dnn", *where)
+    assert made.code == 0, made.err
+    assert made.out.rstrip().endswith(f"    Table: {table}")
+
+
 def test_an_ablation_is_trained_and_reported_below_the_adapter(mse, home):
     for without in ((), ("--without", "msf"), ("--without", "text")):
         made = mse("train", "--seed", 1, "--epochs", 1, *without)
