@@ -66,6 +66,7 @@ def main() -> None:
 def write(ratios: list[Ratio], chosen: list[str], folder: Path) -> None:
     """Write the table as Markdown, and the figures as JSON beside it, dated, with the machine."""
     day = datetime.date.today().isoformat()
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"bench-{'-'.join(chosen) if len(chosen) < 4 else 'all'}-{day}.md"
     about = machine()
     head = [f"# `make bench`, {day}", "", ", ".join(f"{name} {value}" for name, value in about.items()), ""]

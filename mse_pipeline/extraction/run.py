@@ -284,7 +284,7 @@ def refuse_unfit(specs: Sequence[StreamSpec], progress: ExtractionProgress) -> N
 
 
 def export_networks(specs: Sequence[StreamSpec], options: ExtractionOptions, progress: ExtractionProgress) -> None:
-    """Export the networks that hosts of this machine run in ONNX Runtime, before any host waits for them.
+    """Export the networks that hosts of this machine run without torch, before any host waits for them.
 
     Raises:
         MseError: A network cannot be made, as of weights that are not its own.

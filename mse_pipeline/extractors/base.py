@@ -98,7 +98,7 @@ class Extractor(ABC, Generic[C]):
         """Give up the model's memory, where it holds much; it is loaded again at the next call."""
 
     def exports(self) -> tuple[Export, ...]:
-        """The networks that it runs in ONNX Runtime on the CPU; each is exported once on a machine."""
+        """The networks that it runs without torch on the CPU; each is exported once on a machine."""
         return ()
 
     def takes(self) -> str:

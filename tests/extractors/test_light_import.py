@@ -31,7 +31,7 @@ print(json.dumps([[row.message for row, _ in made if row.status != "done"], sort
 MTCNN = {"detector": "mtcnn", "identity": "none"}
 NEVER = {"torch", "torchvision", "facenet_pytorch", "transformers", "librosa", "numba", "scipy", "sklearn", "pandas"}
 NEVER |= {"matplotlib", "joblib", "h5py", "pyarrow", "onnx", "huggingface_hub"}
-OF_FACES = {"onnxruntime", "cv2", "PIL"}
+OF_FACES = {"onnxruntime", "openvino", "cv2", "PIL"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("streams", "absent"),
     [
-        ({"acoustic.egemaps": {}, "visual.mtcnn": MTCNN, "visual.geometry": MTCNN}, NEVER | {"openvino", "cv2"}),
+        ({"acoustic.egemaps": {}, "visual.mtcnn": MTCNN, "visual.geometry": MTCNN}, NEVER | {"cv2"}),
         ({"acoustic.egemaps": {}}, NEVER | OF_FACES),
         ({"text.word_times": {"path": "words.csv"}}, NEVER | OF_FACES),
     ],

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -90,45 +87,21 @@ class TorchEmbedder:
 
 
 class OnnxEmbedder:
-    """The embedder on the CPU: in ONNX Runtime, and in bfloat16, which that lacks, in OpenVINO.
+    """The embedder on the CPU (`Session`).
 
     Args:
         export: The network as an ONNX file.
-        precision: "bfloat16" where the processor has it, "float32" all along.
+        precision: "bfloat16" where the processor has it and OpenVINO is installed, "float32" all along.
     """
 
-    def __init__(self, export: Export, precision: str) -> None:
+    def __init__(self, export: Export, precision: Literal["bfloat16", "float32"]) -> None:
         (content,) = contents([export])
-        run = _openvino(content) if precision == "bfloat16" and has_bfloat16("cpu") else None
-        self.precision = "float32" if run is None else "bfloat16"
-        self._run = run or Session(content, export.outputs)
+        self._run = Session(content, export.outputs, precision if has_bfloat16("cpu") else "float32")
+        self.precision: str = self._run.precision
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """See `Embedder`."""
         return np.concatenate([self._run(part)[0] for part in _parts(crops, _BATCH)])
-
-
-def openvino_alone() -> Any | None:
-    """OpenVINO without `openvino_telemetry`, which sends a message over the network at each import; None without it.
-
-    OpenVINO goes on with a part of its own that sends nothing where that package cannot be imported.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("openvino")
-    except ImportError:
-        return None
-
-
-def _openvino(content: bytes) -> Callable[[np.ndarray], Any] | None:
-    """The network in bfloat16 on one thread; None where OpenVINO is not installed."""
-    openvino = openvino_alone()
-    if openvino is None:
-        return None
-    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "bf16"}
-    core = openvino.Core()
-    model = core.compile_model(core.read_model(content, b""), "CPU", settings)
-    return lambda crops: [model(crops)[0].copy()]  # the next call writes over it
 
 
 def _parts(crops: np.ndarray, most: int) -> list[np.ndarray]:
@@ -153,7 +126,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def load_embedder(path: Path, sha256: str, precision: str, device: str) -> Embedder:
+def load_embedder(path: Path, sha256: str, precision: Literal["bfloat16", "float32"], device: str) -> Embedder:
     """The embedder with a file's weights; one for each content, precision and process.
 
     Raises:

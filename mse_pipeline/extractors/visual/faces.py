@@ -151,7 +151,7 @@ class FaceConfig:
             load_embedder()
 
     def exports(self) -> tuple[Export, ...]:
-        """The networks that find faces in ONNX Runtime, for settled options."""
+        """The networks that find faces, as ONNX files, for settled options."""
         return () if self.detector == "yunet" else exports()
 
     def weights_digest(self) -> str:

@@ -1,4 +1,4 @@
-"""MTCNN's three networks, with the weights that come with facenet-pytorch: in ONNX Runtime on the CPU, else in torch.
+"""MTCNN's three networks, with the weights that come with facenet-pytorch: as ONNX files on the CPU, else in torch.
 
 facenet-pytorch's networks are used without the import of torchvision, which takes as long as that of torch.
 """
@@ -112,7 +112,7 @@ class Networks(Protocol):
 
 
 class OnnxNetworks:
-    """The networks in ONNX Runtime."""
+    """The networks as ONNX files, on the CPU."""
 
     def __init__(self) -> None:
         networks = exports()
@@ -219,7 +219,7 @@ def load_networks(device: str) -> Networks:
     """The networks; one set for each device and process.
 
     Raises:
-        MseError: They cannot be exported for ONNX Runtime.
+        MseError: They cannot be exported to ONNX.
     """
     return OnnxNetworks() if device == "cpu" else TorchNetworks(device)
 

@@ -1,21 +1,23 @@
 """ONNX: networks of torch, exported once on a machine, so that who only runs them needs no torch.
 
-The import of torch takes three seconds and 500 MB, more than all the rest of a host; ONNX Runtime loads in a twentieth
-of a second. Exports lie in the models' folder under the digest of their weights. A file's name ends in the checksum of
-its content, so that one which was damaged is seen and made anew.
+The import of torch takes three seconds and 500 MB, more than all the rest of a host; OpenVINO and ONNX Runtime load in
+a tenth of a second. Exports lie in the models' folder under the digest of their weights. A file's name ends in the
+checksum of its content, so that one which was damaged is seen and made anew.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from isal.isal_zlib import crc32
@@ -185,22 +187,27 @@ def _standardising(module: Any) -> Any:
 
 
 class Session:
-    """An exported network in ONNX Runtime, on one thread of the CPU.
+    """An exported network on one thread of the CPU: in OpenVINO, or in ONNX Runtime where that is not installed.
+
+    OpenVINO runs MTCNN's networks in half the time, FaceNet in the same, and in bfloat16, which ONNX Runtime lacks, in
+    half of it. In float32 the two agree to 1e-5. A session may be used by several threads.
 
     Args:
         content: The ONNX file's content.
         outputs: Names of its outputs.
+        precision: What it is computed in, if OpenVINO is installed.
+
+    Attributes:
+        precision: What it is computed in.
     """
 
-    def __init__(self, content: bytes, outputs: tuple[str, ...]) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        # How many threads share a sum decides its last digits.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._run = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run
+    def __init__(
+        self, content: bytes, outputs: tuple[str, ...], precision: Literal["bfloat16", "float32"] = "float32"
+    ) -> None:
+        openvino = openvino_alone()
+        self.precision: Literal["bfloat16", "float32"] = precision if openvino else "float32"
         self._outputs = outputs
+        self._run = _in_openvino(openvino, content, self.precision) if openvino else _in_onnx_runtime(content)
 
     def __call__(self, pictures: np.ndarray, *outputs: str) -> list[np.ndarray]:
         """Run it.
@@ -212,5 +219,48 @@ class Session:
         Returns:
             The outputs, float32.
         """
-        made: list[np.ndarray] = self._run(list(outputs or self._outputs), {"pictures": pictures})
-        return made
+        return self._run(pictures, outputs or self._outputs)
+
+
+_Run = Callable[[np.ndarray, Sequence[str]], list[np.ndarray]]
+
+
+def _in_openvino(openvino: Any, content: bytes, precision: str) -> _Run:
+    settings = {
+        # How many threads share a sum decides its last digits.
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+    }
+    core = openvino.Core()
+    network = core.compile_model(core.read_model(content, b""), "CPU", settings)
+    lock = threading.Lock()
+
+    def run(pictures: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        with lock:  # the next call writes over what this one gives
+            made = network(pictures)
+            return [made[name].copy() for name in outputs]
+
+    return run
+
+
+def _in_onnx_runtime(content: bytes) -> _Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda pictures, outputs: list(session.run(list(outputs), {"pictures": pictures}))
+
+
+def openvino_alone() -> Any | None:
+    """OpenVINO without `openvino_telemetry`, which sends a message over the network at each import; None without it.
+
+    OpenVINO goes on with a part of its own that sends nothing where that package cannot be imported.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    except ImportError:
+        return None
