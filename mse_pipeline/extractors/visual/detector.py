@@ -208,7 +208,7 @@ def _pictures(
     cut = new("RGB", (side, side * len(boxes)))
     for row, (k, place) in enumerate(zip(index.tolist(), places, strict=True)):
         cut.paste(images[k].crop(place).resize((side, side), Resampling.BILINEAR), (0, side * row))
-    return boxes, index, np.asarray(cut).reshape(len(boxes), side, side, 3)
+    return boxes, index, np.array(cut).reshape(len(boxes), side, side, 3)
 
 
 def _image(picture: np.ndarray) -> Any:
