@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 PACKAGE = "mse-pipeline"
 LIBRARIES: tuple[str, ...] = (
     *("numpy", "pyarrow", "h5py", "torch", "torchvision", "transformers", "facenet_pytorch"),
-    *("librosa", "opensmile", "cv2", "av", "onnxruntime"),
+    *("librosa", "opensmile", "cv2", "av", "onnxruntime", "openvino"),
 )
 """What mse stands on that may be installed and yet not work: compiled code, and what was built for another library.
 
 What others stand on comes first.
 """
+_ONE_OF = frozenset({"onnxruntime", "openvino"})
+"""One is enough to run exported networks; openvino is not made for all processors."""
 _DEFAULT = ("acoustic.egemaps", "visual.mtcnn")
 _GRID = 0.1
 _LEAST_FREE = 1 << 30
@@ -47,6 +49,7 @@ _REACH = 4.0
 _ELSEWHERE = "--cache DIR, or export MSE_CACHE=DIR   (a folder of yours, on a disk with room)"
 _SURVEY = """
 import importlib, json, sys
+sys.modules["openvino_telemetry"] = None  # which sends a message at each import of openvino
 def tell(**found):
     print(json.dumps(found), flush=True)
 for name in sys.argv[1:]:
@@ -56,6 +59,8 @@ for name in sys.argv[1:]:
         if name == "torchvision":
             import torch
             module.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        if name == "openvino":
+            module.Core().get_property("CPU", "FULL_DEVICE_NAME")
     except BaseException as error:
         tell(name=name, error=f"{type(error).__name__}: {error}")
         continue
@@ -170,7 +175,7 @@ def _install(*requirements: str, again: bool = False) -> str:
 
 def _libraries() -> Iterator[Finding]:
     """Each library, imported in a process that may crash; and what torch says of the devices."""
-    waiting = [name for name in LIBRARIES if name != "onnxruntime" or importlib.util.find_spec(name)]
+    waiting = [name for name in LIBRARIES if name not in _ONE_OF or importlib.util.find_spec(name)]
     torch: dict[str, Any] = {}
     fit: list[str] = []
     failed: dict[str, str] = {}
