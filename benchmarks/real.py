@@ -299,7 +299,8 @@ def train(experiment: str, line: Line, dataset: store.Dataset, places: Places, s
     given = dict(line.settings)
     if line.encoder:
         given["model_options"] = {"encoder": str(places.encoder(line.encoder, dataset).resolve())}
-    settings = [word for key, value in given.items() for word in ("--set", f"training.{key}={value}")]
+    told = {key: "null" if value is None else value for key, value in given.items()}
+    settings = [word for key, value in told.items() for word in ("--set", f"training.{key}={value}")]
     runs = places.work / "runs" / experiment
     command = [sys.executable, "-m", "mse_pipeline.cli", "train", dataset.name, "--json", "--quiet"]
     command += ["--cache", str(dataset.path.parent), "--runs", str(runs)]
@@ -311,10 +312,10 @@ def train(experiment: str, line: Line, dataset: store.Dataset, places: Places, s
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0), err.seek(0)
-        told, complained = out.read().decode(), err.read().decode()
+        printed, complained = out.read().decode(), err.read().decode()
     if process.returncode:
         return Row(experiment, line.name, line.backbone, remark=" ".join(complained.split())[-200:])
-    results = json.loads(told.strip().splitlines()[-1])["seeds"]
+    results = json.loads(printed.strip().splitlines()[-1])["seeds"]
     split = "test" if results[0]["test"] else "valid"
     names = EXPERIMENTS[experiment].numbers
     values = {name: [one[split][name] for one in results if one[split].get(name) is not None] for name in names}
