@@ -89,6 +89,24 @@ def test_threads_share_a_session_and_keep_what_it_gave() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_pictures_of_many_sizes_leave_no_more_behind_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    (content,) = contents([one for one in networks.exports() if one.name == "pnet"])
+    seen = [pictures(1 + k % 3, 20 + k, 30) for k in range(7)]
+    wanted = [Session(content, networks.OUTPUTS["pnet"])(one) for one in seen]
+    compiled: list[int] = []
+    compile_model = onnx.openvino_alone().Core.compile_model
+    monkeypatch.setattr(onnx, "_SIZES", 3)
+    monkeypatch.setattr(
+        onnx.openvino_alone().Core, "compile_model", lambda *given: compiled.append(1) or compile_model(*given)
+    )
+    session = Session(content, networks.OUTPUTS["pnet"], any_size=True)
+    for mine, other in zip([session(one) for one in seen], wanted, strict=True):
+        for one, known in zip(mine, other, strict=True):
+            np.testing.assert_array_equal(one, known)
+    assert len(compiled) == 3
+
+
 def test_without_openvino_bfloat16_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     (content,) = contents([one for one in networks.exports() if one.name == "rnet"])
     monkeypatch.setattr(onnx, "openvino_alone", lambda: None)

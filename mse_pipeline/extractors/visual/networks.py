@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mse_pipeline.extractors.visual.onnx import Export, Session, contents
+from mse_pipeline.extractors.visual.onnx import Export, Session, contents, in_parts
 
 _PACKAGE = f"{__name__}_of_facenet_pytorch"
 
@@ -67,8 +67,8 @@ def _facenet_module(name: str) -> Any:
 SIDES = {"pnet": 12, "rnet": 24, "onet": 48}
 """Side in pixels of the pictures that the networks look at; P-Net slides over larger ones."""
 
-_CHUNK = {"pnet": 4, "rnet": 64, "onet": 8}
-"""Pictures in one batch on the CPU: a larger batch does not fit into its caches."""
+_CHUNK = {"pnet": 4, "rnet": 16, "onet": 8}
+"""The most pictures in one batch on the CPU: a larger batch does not fit into its caches."""
 
 _CHUNK_ELSEWHERE = 512
 
@@ -117,7 +117,7 @@ class OnnxNetworks:
     def __init__(self) -> None:
         networks = exports()
         self._sessions = {
-            network.name: Session(content, network.outputs)
+            network.name: Session(content, network.outputs, any_size=network.any_size)
             for network, content in zip(networks, contents(networks), strict=True)
         }
 
@@ -130,8 +130,7 @@ class OnnxNetworks:
         return self._run("onet", pictures, (_ACTIVATIONS,))[0]
 
     def _run(self, name: str, pictures: np.ndarray, outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-        session, size = self._sessions[name], _CHUNK[name]
-        parts = [session(pictures[k : k + size], *outputs) for k in range(0, len(pictures), size)]
+        parts = [self._sessions[name](part, *outputs) for part in in_parts(pictures, _CHUNK[name])]
         return tuple(np.concatenate(outs) for outs in zip(*parts, strict=True))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import re
 import sys
 import tempfile
@@ -196,18 +197,26 @@ class Session:
         content: The ONNX file's content.
         outputs: Names of its outputs.
         precision: What it is computed in, if OpenVINO is installed.
+        any_size: Whether pictures of many sizes come.
 
     Attributes:
         precision: What it is computed in.
     """
 
     def __init__(
-        self, content: bytes, outputs: tuple[str, ...], precision: Literal["bfloat16", "float32"] = "float32"
+        self,
+        content: bytes,
+        outputs: tuple[str, ...],
+        precision: Literal["bfloat16", "float32"] = "float32",
+        *,
+        any_size: bool = False,
     ) -> None:
         openvino = openvino_alone()
         self.precision: Literal["bfloat16", "float32"] = precision if openvino else "float32"
         self._outputs = outputs
-        self._run = _in_openvino(openvino, content, self.precision) if openvino else _in_onnx_runtime(content)
+        self._run = (
+            _in_onnx_runtime(content) if openvino is None else _in_openvino(openvino, content, self.precision, any_size)
+        )
 
     def __call__(self, pictures: np.ndarray, *outputs: str) -> list[np.ndarray]:
         """Run it.
@@ -224,8 +233,11 @@ class Session:
 
 _Run = Callable[[np.ndarray, Sequence[str]], list[np.ndarray]]
 
+_SIZES = 64
+"""Sizes of batches that OpenVINO keeps code for, a third of a megabyte each for P-Net. It has no such bound."""
 
-def _in_openvino(openvino: Any, content: bytes, precision: str) -> _Run:
+
+def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) -> _Run:
     settings = {
         # How many threads share a sum decides its last digits.
         "INFERENCE_NUM_THREADS": 1,
@@ -233,11 +245,22 @@ def _in_openvino(openvino: Any, content: bytes, precision: str) -> _Run:
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
     }
     core = openvino.Core()
-    network = core.compile_model(core.read_model(content, b""), "CPU", settings)
+
+    def compiled(content: bytes) -> Any:
+        return core.compile_model(core.read_model(content, b""), "CPU", settings)
+
+    network, kept = compiled(content), content if any_size else b""
+    sizes: set[tuple[int, ...]] = set()
     lock = threading.Lock()
 
     def run(pictures: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        nonlocal network
         with lock:  # the next call writes over what this one gives
+            if kept and pictures.shape not in sizes:
+                if len(sizes) == _SIZES:
+                    network = compiled(kept)
+                    sizes.clear()
+                sizes.add(pictures.shape)
             made = network(pictures)
             return [made[name].copy() for name in outputs]
 
@@ -252,6 +275,17 @@ def _in_onnx_runtime(content: bytes) -> _Run:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda pictures, outputs: list(session.run(list(outputs), {"pictures": pictures}))
+
+
+def in_parts(pictures: np.ndarray, most: int) -> list[np.ndarray]:
+    """Pictures in batches of nearly the same size: a small rest takes as long as a batch.
+
+    Args:
+        pictures: (N, H, W, 3), N above 0.
+        most: Pictures in one batch. OpenVINO keeps memory for each size of a batch that it has seen.
+    """
+    size = math.ceil(len(pictures) / math.ceil(len(pictures) / most))
+    return [np.ascontiguousarray(pictures[k : k + size]) for k in range(0, len(pictures), size)]
 
 
 def openvino_alone() -> Any | None:
