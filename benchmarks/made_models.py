@@ -94,13 +94,14 @@ ENCODERS = {"mag-bert": "bert", "unimse-style": "t5", "unisa-finetune": "bart"}
 TRAINED: dict[str, Any] = {
     **{"epochs": 20, "batch_size": 12, "learning_rate": 1e-2, "adam_epsilon": 1e-8, "keep": "last", "warm_up": 0.0},
 }
+_SLOWLY = ("lf-dnn", "chfn-style", "unimse-style", "unisa-finetune")
 RATES = {
-    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "chfn-style": 5e-3, "unisa-finetune": 3e-3},
-    **{"prompt-tuning": 3e-2, "mse-adapter": 5e-3},
+    **{"lfmim": 1e-3, "mult": 5e-3, "mag-bert": 3e-3, "prompt-tuning": 3e-2, "mse-adapter": 5e-3},
+    **dict.fromkeys(_SLOWLY, 3e-3),
 }
-"""Learning rates of models that are deeper."""
-EPOCHS = {"lfmim": 40, "unimse-style": 30, "unisa-finetune": 30, "mse-adapter": 40}
-"""Of models that come to an exclusive or late."""
+"""Learning rates of models that are deeper, or come to an exclusive or late."""
+EPOCHS = {"lfmim": 40, "mse-adapter": 40, **dict.fromkeys(_SLOWLY, 80)}
+"""Theirs."""
 
 
 def made(folder: Path, by: str, count: Mapping[Split, int] = COUNT) -> store.Dataset:
