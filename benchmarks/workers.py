@@ -75,35 +75,51 @@ def command(root: Path, cache: Path, workers: int, streams: list[str]) -> list[s
 
 
 def scaling(root: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds with one and with two workers, a core each, in turn."""
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    """Wall and CPU seconds with one and with two workers, a core each, in turn; and what two cores are worth here.
+
+    Two commands at once, each with a worker and a core of its own, share nothing but the machine: on a virtual one, two
+    cores may have less than twice the time of one.
+    """
+    ways = {"one worker": [(1, "0")], "two workers": [(2, "0,1")], "two commands": [(1, "0"), (1, "1")]}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     firsts: list[float] = []
     for turn in range(arguments.rounds):
-        for workers in (1, 2):
-            cache = folder / f"speed-{turn}-{workers}"
-            begun = time.monotonic()
-            process = subprocess.Popen(
+        for name, runs in ways.items():
+            caches = [folder / f"{name}-{turn}-{number}" for number in range(len(runs))]
+            begun, before = time.monotonic(), os.times()
+            processes = [
                 # One worker has one core, as each of two has: the machine's cores are not shared out otherwise.
-                ["taskset", "-c", "0" if workers == 1 else "0,1", *command(root, cache, workers, arguments.streams)],
-                stdout=subprocess.DEVNULL,
-            )
+                subprocess.Popen(
+                    ["taskset", "-c", cores, *command(root, cache, workers, arguments.streams)],
+                    stdout=subprocess.DEVNULL,
+                )
+                for (workers, cores), cache in zip(runs, caches, strict=True)
+            ]
             first = None
-            while process.poll() is None:
-                if first is None and any(cache.glob("*/journal/*.jsonl")):
+            while any(process.poll() is None for process in processes):
+                if first is None and any(caches[0].glob("*/journal/*.jsonl")):
                     first = time.monotonic() - begun
                 time.sleep(0.05)
-            if process.returncode:
-                raise SystemExit(f"The extraction ended with {process.returncode}.")
-            seconds[workers].append(time.monotonic() - begun)
-            firsts.append(first or seconds[workers][-1])
-    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+            if any(process.returncode for process in processes):
+                raise SystemExit(f"The extraction ended with {[process.returncode for process in processes]}.")
+            seconds, after = time.monotonic() - begun, os.times()
+            cpu = after.children_user - before.children_user + after.children_system - before.children_system
+            taken[name].append((seconds, cpu))
+            firsts.append(first or seconds)
+    wall, cpu = ({name: [one[k] for one in each] for name, each in taken.items()} for k in (0, 1))
     return {
-        "seconds_with_one_worker": [round(value, 1) for value in seconds[1]],
-        "seconds_with_two_workers": [round(value, 1) for value in seconds[2]],
+        "wall_seconds": {name: [round(value, 1) for value in each] for name, each in wall.items()},
+        "cpu_seconds": {name: [round(value, 1) for value in each] for name, each in cpu.items()},
         "seconds_to_the_first_commit": [round(value, 1) for value in firsts],
-        "two_workers_are_faster_by": [round(ratio, 2) for ratio in ratios],
-        "median": round(statistics.median(ratios), 2),
+        "two_workers_are_faster_by": _ratio(wall, "one worker", "two workers"),
+        "two_cores_of_this_machine_by": round(2 * _ratio(wall, "one worker", "two commands"), 2),
+        "cpu_of_two_workers_by_that_of_one": _ratio(cpu, "two workers", "one worker"),
     }
+
+
+def _ratio(taken: dict[str, list[float]], of: str, by: str) -> float:
+    """Median of the rounds' ratios."""
+    return round(statistics.median(one / two for one, two in zip(taken[of], taken[by], strict=True)), 3)
 
 
 def memory(clips: list[Path], folder: Path, count: int, streams: list[str]) -> dict[str, Any]:

@@ -107,6 +107,20 @@ def test_pictures_of_many_sizes_leave_no_more_behind_than_some(monkeypatch: pyte
     assert len(compiled) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a thread's processors")
+def test_a_session_may_run_on_every_processor_so_that_workers_do_not_share_the_first() -> None:
+    program = (
+        "import os\n"
+        "import numpy as np\n"
+        "from mse_pipeline.extractors.visual.networks import load_networks\n"
+        "before = os.sched_getaffinity(0)\n"
+        "load_networks('cpu').run('rnet', np.zeros((3, 24, 24, 3), np.uint8))\n"
+        "tasks = {int(task): os.sched_getaffinity(int(task)) for task in os.listdir('/proc/self/task')}\n"
+        "assert set(map(frozenset, tasks.values())) == {frozenset(before)}, (before, tasks)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
 def test_without_openvino_bfloat16_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     (content,) = contents([one for one in networks.exports() if one.name == "rnet"])
     monkeypatch.setattr(onnx, "openvino_alone", lambda: None)

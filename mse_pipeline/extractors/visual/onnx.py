@@ -242,6 +242,7 @@ def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) 
         # How many threads share a sum decides its last digits.
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else the first core does the work of all processes
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
     }
     core = openvino.Core()
