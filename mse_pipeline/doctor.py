@@ -49,7 +49,7 @@ _REACH = 4.0
 _ELSEWHERE = "--cache DIR, or export MSE_CACHE=DIR   (a folder of yours, on a disk with room)"
 _SURVEY = """
 import importlib, json, sys
-sys.modules["openvino_telemetry"] = None  # which sends a message at each import of openvino
+sys.modules["openvino.tools.ovc"] = None  # which sends a message at each import of openvino
 def tell(**found):
     print(json.dumps(found), flush=True)
 for name in sys.argv[1:]:

@@ -289,13 +289,21 @@ def in_parts(pictures: np.ndarray, most: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(pictures[k : k + size]) for k in range(0, len(pictures), size)]
 
 
-def openvino_alone() -> Any | None:
-    """OpenVINO without `openvino_telemetry`, which sends a message over the network at each import; None without it.
+_UNWANTED = ("openvino.tools.ovc", "openvino_telemetry")
 
-    OpenVINO goes on with a part of its own that sends nothing where that package cannot be imported.
+
+def openvino_alone() -> Any | None:
+    """OpenVINO without its converter of models, which nothing here needs; None where it is not installed.
+
+    The converter sends a message over the network at each import, and puts the handler of absl into logging, which
+    closes a stream of errors that it once had. OpenVINO goes on where it cannot be imported.
     """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    blocked = [name for name in _UNWANTED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
     try:
         return importlib.import_module("openvino")
     except ImportError:
         return None
+    finally:
+        for name in blocked:  # for a program of others that wants it
+            sys.modules.pop(name, None)
