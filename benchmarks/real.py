@@ -155,6 +155,8 @@ def _models(options: tuple[str, ...] = (), **settings: Any) -> Iterator[Line]:
         yield Line("mse-adapter, paper", backbone, shared, (*options, *more))
         ours = {**OURS, "decoding": settings["decoding"], "label_smoothing": 0.0}
         yield Line("mse-adapter, recipe for tables", backbone, ours, options)
+        with_lora = {**ours, "model": "mse-adapter-lora", "model_options": SPEAKING["mse-adapter-lora"]}
+        yield Line("mse-adapter-lora, recipe for tables", backbone, with_lora, options)
 
 
 _TEXT_ALONE = ("--without", "acoustic")

@@ -246,11 +246,8 @@ def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) 
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
     }
     core = openvino.Core()
-
-    def compiled(content: bytes) -> Any:
-        return core.compile_model(core.read_model(content, b""), "CPU", settings)
-
-    network, kept = compiled(content), content if any_size else b""
+    network = core.compile_model(core.read_model(content, b""), "CPU", settings)
+    kept = content if any_size else b""
     sizes: set[tuple[int, ...]] = set()
     lock = threading.Lock()
 
@@ -259,7 +256,7 @@ def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) 
         with lock:  # the next call writes over what this one gives
             if kept and pictures.shape not in sizes:
                 if len(sizes) == _SIZES:
-                    network = compiled(kept)
+                    network = core.compile_model(core.read_model(kept, b""), "CPU", settings)
                     sizes.clear()
                 sizes.add(pictures.shape)
             made = network(pictures)
