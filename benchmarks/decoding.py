@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.visual import overlap
-from mse_pipeline.extractors.visual.detector import YunetDetector
+from mse_pipeline.extractors.visual.yunet import YunetDetector
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.effort import Decoding
 

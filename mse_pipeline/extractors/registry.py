@@ -170,7 +170,7 @@ _ENTRIES = {
         "face box, probability and five landmarks (YuNet), quicker than MTCNN and with profiles, 5 rows a second",
         "MIT; its weights too",
         "yunet.onnx (0.12 MB) and, to know people behind a cut, sface.onnx (11 MB, Apache-2.0), downloaded once",
-        packages=("cv2",),
+        packages=("onnx", "onnxruntime", "cv2"),
         model="YuNet 2023mar int8 of OpenCV's model zoo",
         size=122_489,
         file="yunet.onnx",

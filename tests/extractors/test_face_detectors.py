@@ -12,11 +12,11 @@ from mse_pipeline.errors import MseError
 from mse_pipeline.extraction.run import stream_specs
 from mse_pipeline.extractors.registry import available, create
 from mse_pipeline.extractors.visual import weights
-from mse_pipeline.extractors.visual.detector import YunetDetector
 from mse_pipeline.extractors.visual.faces import FaceConfig, FaceSession
 from mse_pipeline.extractors.visual.people import aligned, around, from_text, load_embedder, to_text
 from mse_pipeline.extractors.visual.policy import activity, confidence, motion, voiced
 from mse_pipeline.extractors.visual.tracking import Track
+from mse_pipeline.extractors.visual.yunet import YunetDetector
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.recipe import Recipe
 
@@ -179,7 +179,7 @@ def test_yunet_finds_nothing_in_an_even_frame(real_weights: None) -> None:
 def test_sface_knows_people_again(real_weights: None, shared: Path) -> None:
     made = []
     for path in sorted((shared / "data/grid").glob("*.mpg"))[:3]:
-        session = FaceSession(FaceConfig(detector="yunet", identity="sface"))
+        session = FaceSession(FaceConfig(detector="yunet", identity="sface", policy="speaker"))
         decode(path, frames=[FrameRequest(2.0, session.add)], audio=False)
         made.append(from_text(session.finish().notes["tracks"][0]["identity"]))
     cosines = np.array(made) @ np.array(made).T

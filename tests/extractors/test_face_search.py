@@ -122,9 +122,9 @@ def test_torch_finds_the_same_faces(speakers: list[np.ndarray]) -> None:
 def test_of_boxes_that_overlap_the_most_probable_of_each_group_stays() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40], [0, 0, 10, 10]], np.float32)
     scores = np.array([0.8, 0.9, 0.7, 0.6], np.float32)
-    assert detection._strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.5).tolist() == [1, 2, 3]
-    assert detection._strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.9).tolist() == [1, 0, 2, 3]
-    assert detection._strongest(boxes[:0], scores[:0], np.zeros(0, np.int64), 0.5).tolist() == []
+    assert detection.strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.5).tolist() == [1, 2, 3]
+    assert detection.strongest(boxes, scores, np.array([0, 0, 0, 1]), 0.9).tolist() == [1, 0, 2, 3]
+    assert detection.strongest(boxes[:0], scores[:0], np.zeros(0, np.int64), 0.5).tolist() == []
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (39, 400), (8, 8), (1, 2000)])

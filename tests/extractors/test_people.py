@@ -61,6 +61,14 @@ def test_a_person_is_known_again_behind_a_cut() -> None:
     assert sorted(map(sorted, by_person.values())) == [[0, 1, 2], [0, 1, 2, 3, 4, 5]]
 
 
+def test_a_face_is_recognised_only_where_that_can_tell_something() -> None:
+    alone = found_people([frame((0.1, 0.9, 1))] * 6)
+    together = found_people([frame((0.1, 0.9, 1), (0.6, 0.9, 2))] * 6)
+    assert [track.identity is None for track in [*alone, *together]] == [True] * 3
+    behind_a_cut = found_people([frame((0.1, 0.9, 1))] * 6, [0, 0, 0, 1, 1, 1])
+    assert [int(track.identity.argmax()) for track in behind_a_cut if track.identity is not None] == [1, 1]
+
+
 def test_without_an_embedding_nobody_is_known_behind_a_cut() -> None:
     tracks = found_people([frame((0.1, 0.9, 1))] * 6, [0, 0, 0, 1, 1, 1], known=False)
     assert [track.identity for track in tracks] == [None, None]

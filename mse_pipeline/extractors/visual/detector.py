@@ -1,25 +1,21 @@
-"""Detectors: find the faces in consecutive frames, by MTCNN or by YuNet.
+"""Detector: finds the faces in consecutive frames by MTCNN; `yunet` does it by YuNet.
 
 MTCNN (Zhang et al. 2016, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks")
 searches some frames in full and follows faces through the frames between. `search` runs its cascade of three networks
 over a batch of frames; each network takes the candidates of all frames at once. Networks run on their device; pictures
-are cut and boxes compared on the CPU. YuNet (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector") is so
-small that it searches each frame; it also finds profiles.
+are cut and boxes compared on the CPU.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from mse_pipeline.errors import MseError
 from mse_pipeline.extractors.visual.networks import SIDES, Networks, load_networks
 from mse_pipeline.extractors.visual.tracking import affinity
-from mse_pipeline.extractors.visual.weights import YUNET, fetched, unreadable
 
 REVISION = 2
 """Raised whenever MTCNN finds other boxes in the same frames with the same weights."""
@@ -89,7 +85,7 @@ def search(networks: Networks, frames: np.ndarray, how: Search) -> DetectedFaces
         scores = probabilities[:, 1]
         passed = scores > how.thresholds[1]
         boxes, index, scores, shifts = boxes[passed], index[passed], scores[passed], shifts[passed]
-        kept = _strongest(boxes, scores, index, 0.7)
+        kept = strongest(boxes, scores, index, 0.7)
         boxes, index = squares(_shifted(boxes[kept], shifts[kept])), index[kept]
     return refine(networks, frames, boxes, index, how.thresholds[2])
 
@@ -162,31 +158,54 @@ def _propose(networks: Networks, frames: np.ndarray, how: Search) -> tuple[np.nd
     if not found:
         return np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     box, score, shift, frame, of_level = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    kept = _strongest(box, score, frame * len(found) + of_level, 0.5)
+    kept = strongest(box, score, frame * len(found) + of_level, 0.5)
     box, score, shift, frame = box[kept], score[kept], shift[kept], frame[kept]
-    kept = _strongest(box, score, frame, 0.7)
+    kept = strongest(box, score, frame, 0.7)
     box, shift, frame = box[kept], shift[kept], frame[kept]
     return squares(box + shift * np.tile(box[:, 2:] - box[:, :2], 2)), frame
 
 
-def _strongest(boxes: np.ndarray, scores: np.ndarray, group: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of the boxes that no more probable box of their group overlaps, the most probable first."""
+def strongest(boxes: np.ndarray, scores: np.ndarray, group: np.ndarray, overlap: float) -> np.ndarray:
+    """Indices of the boxes that no more probable box of their group overlaps, the most probable first.
+
+    Args:
+        boxes: (K, 4) x1, y1, x2, y2.
+        scores: (K,) probabilities.
+        group: (K,) numbers.
+        overlap: The most that two boxes may share, as intersection over union.
+
+    Examples:
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 10.0, 10.0], [8.0, 0.0, 18.0, 10.0]])
+        >>> strongest(boxes, np.array([0.8, 0.9, 0.7]), np.zeros(3, int), 0.5).tolist()
+        [1, 2]
+    """
     kept: list[int] = []
     order = np.argsort(-scores, kind="stable")
     for number in np.unique(group):
         own = order[group[order] == number]
-        low, high = boxes[own, :2], boxes[own, 2:]
-        areas = (high - low).prod(1)
         left = np.ones(len(own), bool)
-        for k in range(len(own)):
-            if left[k]:
-                rest = slice(k + 1, None)
-                sides = np.minimum(high[rest], high[k]) - np.maximum(low[rest], low[k])
-                shared = np.maximum(sides, 0).prod(1)
-                left[rest] &= shared / (areas[rest] + areas[k] - shared) <= np.float32(overlap)
+        for first in range(0, len(own), _ROWS):
+            for k, apart in enumerate(_shared(boxes[own[first : first + _ROWS]], boxes[own]) <= overlap, first):
+                if left[k]:
+                    left[k + 1 :] &= apart[k + 1 :]
         kept += own[left].tolist()
     chosen = np.array(kept, np.int64)
     return chosen[np.argsort(-scores[chosen], kind="stable")]
+
+
+_ROWS = 256
+"""Boxes that are compared with all others at once: a frame may have thousands of candidates."""
+
+
+def _shared(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of each box with each other, (K, 4) and (N, 4) to (K, N)."""
+    width, height = (
+        np.maximum(np.minimum(boxes[:, None, k + 2], others[:, k + 2]) - np.maximum(boxes[:, None, k], others[:, k]), 0)
+        for k in (0, 1)
+    )
+    one, other = ((x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (boxes, others))
+    shared = width * height
+    return np.asarray(shared / np.maximum(one[:, None] + other - shared, np.float32(1e-9)))
 
 
 def _pictures(
@@ -273,56 +292,6 @@ class FaceDetector(Protocol):
 
     def __call__(self, frames: np.ndarray) -> list[Detections]:
         """Find the faces of the next frames, (N, H, W, 3) uint8 RGB."""
-
-
-class YunetDetector:
-    """Finds the faces of frames by YuNet, each frame by itself.
-
-    Args:
-        min_size: Smaller faces, in pixels of the frame, are left out.
-        min_probability: Less probable faces are left out.
-    """
-
-    def __init__(self, min_size: int, min_probability: float) -> None:
-        self._min_size, self._min_probability = min_size, min_probability
-
-    def __call__(self, frames: np.ndarray) -> list[Detections]:
-        """Find the faces of the next frames.
-
-        Args:
-            frames: (N, H, W, 3) uint8, RGB.
-
-        Returns:
-            N detections.
-        """
-        network = load_yunet()
-        network.setScoreThreshold(self._min_probability)
-        network.setInputSize((frames.shape[2], frames.shape[1]))
-        return [self._detect(network, frame) for frame in frames]
-
-    def _detect(self, network: Any, frame: np.ndarray) -> Detections:
-        rows = network.detect(np.ascontiguousarray(frame[..., ::-1]))[1]
-        rows = np.zeros((0, 15)) if rows is None else np.asarray(rows, np.float64)
-        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-        # YuNet names left and right as the person does, and goes from right to left: the picture's left to right.
-        faces = Detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
-        return largest(faces, frame.shape, self._min_probability, self._min_size)
-
-
-@functools.cache
-def load_yunet() -> Any:
-    """YuNet in OpenCV; one for each process. Its weights are downloaded if they are missing.
-
-    Raises:
-        MseError: The weights are missing and cannot be downloaded, or damaged.
-    """
-    import cv2
-
-    path = fetched(YUNET)
-    try:
-        return cv2.FaceDetectorYN.create(str(path), "", (320, 320))
-    except cv2.error as error:
-        raise MseError(unreadable(path)) from error
 
 
 class Detector:

@@ -20,16 +20,16 @@ from mse_pipeline.extractors.visual.detector import (
     Detector,
     FaceDetector,
     Search,
-    YunetDetector,
-    load_yunet,
     patches,
 )
 from mse_pipeline.extractors.visual.networks import exports, load_networks, mtcnn_digest
 from mse_pipeline.extractors.visual.onnx import Export
-from mse_pipeline.extractors.visual.people import aligned, around, load_embedder, people, to_text
+from mse_pipeline.extractors.visual.people import aligned, around, load_embedder, look, people, to_text
 from mse_pipeline.extractors.visual.policy import MIN_AGREEMENT, Mouths, Policy, confidence, favourite, scores
 from mse_pipeline.extractors.visual.tracking import Shots, Track, choose
 from mse_pipeline.extractors.visual.weights import SFACE, YUNET, fetched, is_here, models_folder
+from mse_pipeline.extractors.visual.yunet import YunetDetector, load_yunet
+from mse_pipeline.extractors.visual.zoo import sface, yunet
 from mse_pipeline.media.audio import Audio
 from mse_pipeline.media.effort import Decoding
 from mse_pipeline.media.frames import Frame, FrameBatch
@@ -151,8 +151,11 @@ class FaceConfig:
             load_embedder()
 
     def exports(self) -> tuple[Export, ...]:
-        """The networks that find faces, as ONNX files, for settled options."""
-        return () if self.detector == "yunet" else exports()
+        """The networks that find and recognise faces, as ONNX files, for settled options."""
+        return (
+            *((yunet(),) if self.detector == "yunet" else exports()),
+            *((sface(),) if self.identity == "sface" else ()),
+        )
 
     def weights_digest(self) -> str:
         """Digest of the weights that find and recognise faces, for settled options; nothing is downloaded for it.
@@ -235,8 +238,9 @@ class Faces:
         track: (T,) int64, number of the track among the notes' tracks; -1 where there is no face.
         notes: The choice that was made, plain JSON: ``policy``, where it failed ``fallback``, and ``tracks``, each
             with its number ``track``, ``from``, ``to``, ``frames``, ``score``, ``chosen``, and ``boxes`` as lists of
-            row, x1, y1, x2, y2; where people are known again also ``person``, the mean ``probability``, and
-            ``identity``, which `identity.from_text` reads.
+            row, x1, y1, x2, y2; where people are known again also ``person`` and the mean ``probability``, and
+            ``identity``, which `people.from_text` reads, where it was needed to tell who is who: of all with the
+            policy ``speaker``, else of tracks that were compared.
         aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
         measured: By the key of a measure (T, width) float32, NaN in rows without a face.
     """
@@ -335,6 +339,9 @@ class FaceSession:
         chosen = choose(tracks, first)
         listed = sorted({*range(min(len(tracks), _LISTED)), *chosen})
         followed = listed if self._config.policy == "speaker" else chosen
+        if self._config.policy == "speaker" and config.identity != "none":
+            for number in listed:
+                look(tracks[number], self._frames)
         rows = [
             (index, pick, n) for n in followed for index, pick in zip(tracks[n].frames, tracks[n].picks, strict=True)
         ]
@@ -420,7 +427,7 @@ class FaceSession:
                     "score": round(ranks[number], 4),
                     "frames": len(tracks[number]),
                     "chosen": number in chosen,
-                    **_who(tracks[number]),
+                    **(_who(tracks[number]) if self._config.identity != "none" else {}),
                     "boxes": [
                         [index, *np.round(self._frames[index].boxes[pick], 3).tolist()]
                         for index, pick in zip(tracks[number].frames, tracks[number].picks, strict=True)
@@ -433,9 +440,8 @@ class FaceSession:
 
 def _who(track: Track) -> dict[str, Any]:
     """What the notes say about a track if people are recognised."""
-    if track.identity is None:
-        return {}
-    return {"person": track.person, "probability": round(track.score, 3), "identity": to_text(track.identity)}
+    identity = {} if track.identity is None else {"identity": to_text(track.identity)}
+    return {"person": track.person, "probability": round(track.score, 3), **identity}
 
 
 class FrameFaces:
@@ -447,7 +453,7 @@ class FrameFaces:
         landmarks: (N, 5, 2) float64, relative to the box.
         patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame; None where no pictures are kept.
         measured: By the key of a measure (N, width) float32.
-        aligned: (N, 112, 112, 3) uint8, as `people.Embedder` expects them; None if people are not recognised.
+        aligned: (N, 112, 112, 3) uint8, as `people.PersonEmbedder` expects them; None if people are not recognised.
 
     Args:
         frame: The full-size frame.

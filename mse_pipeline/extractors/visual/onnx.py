@@ -45,15 +45,16 @@ class Export:
     Attributes:
         name: The network's, as in ``pnet``.
         weights: Digest of its weights.
-        make: Gives the torch module, which takes (N, 3, H, W) float32, and the side of the pictures that it takes. It
-            is pickled: a function of a module, or a partial of one.
+        make: Gives the torch module, which takes (N, 3, H, W) float32, and the side of the pictures that it takes; or,
+            where there is no torch module, the file's content. It is pickled: a function of a module, or a partial of
+            one.
         outputs: Names of its outputs.
         any_size: Whether it takes pictures of any height and width.
     """
 
     name: str
     weights: str
-    make: Callable[[], tuple[Any, int]]
+    make: Callable[[], tuple[Any, int] | bytes]
     outputs: tuple[str, ...]
     any_size: bool = False
 
@@ -152,9 +153,12 @@ def _begin() -> Callable[[Export, Callable[[Any], None]], bytes]:
 
 
 def _export(export: Export) -> bytes:
+    made = export.make()
+    if isinstance(made, bytes):
+        return made
     import torch
 
-    module, side = export.make()
+    module, side = made
     sizes = {0: "n", 1: "height", 2: "width"} if export.any_size else {0: "n"}
     with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory(prefix="mse-") as folder:
         # The exporter without torch.export needs no further package, and its graphs are what ONNX Runtime runs fastest.
@@ -215,7 +219,9 @@ class Session:
         self.precision: Literal["bfloat16", "float32"] = precision if openvino else "float32"
         self._outputs = outputs
         self._run = (
-            _in_onnx_runtime(content) if openvino is None else _in_openvino(openvino, content, self.precision, any_size)
+            _in_onnx_runtime(content)
+            if openvino is None
+            else in_openvino(openvino, content, self.precision, any_size=any_size)
         )
 
     def __call__(self, pictures: np.ndarray, *outputs: str) -> list[np.ndarray]:
@@ -237,7 +243,18 @@ _SIZES = 64
 """Sizes of batches that OpenVINO keeps code for, a third of a megabyte each for P-Net. It has no such bound."""
 
 
-def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) -> _Run:
+def in_openvino(openvino: Any, model: bytes | Path, precision: str = "float32", *, any_size: bool = False) -> _Run:
+    """A network on one thread of the CPU.
+
+    Args:
+        openvino: What `openvino_alone` gives.
+        model: An ONNX file's content, or the path of another file that OpenVINO reads.
+        precision: What it is computed in.
+        any_size: Whether inputs of many sizes come.
+
+    Returns:
+        A function of the network's input, and of the names of the outputs that are wanted; none for all of them.
+    """
     settings = {
         # How many threads share a sum decides its last digits.
         "INFERENCE_NUM_THREADS": 1,
@@ -246,8 +263,13 @@ def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) 
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
     }
     core = openvino.Core()
-    network = core.compile_model(core.read_model(content, b""), "CPU", settings)
-    kept = content if any_size else b""
+
+    def compiled(model: bytes | Path) -> Any:
+        read = core.read_model(model, b"") if isinstance(model, bytes) else core.read_model(model)
+        return core.compile_model(read, "CPU", settings).create_infer_request()
+
+    network, kept = compiled(model), model if any_size else b""
+    places = {name: k for k, output in enumerate(network.model_outputs) for name in output.names}
     sizes: set[tuple[int, ...]] = set()
     lock = threading.Lock()
 
@@ -256,11 +278,11 @@ def _in_openvino(openvino: Any, content: bytes, precision: str, any_size: bool) 
         with lock:  # the next call writes over what this one gives
             if kept and pictures.shape not in sizes:
                 if len(sizes) == _SIZES:
-                    network = core.compile_model(core.read_model(kept, b""), "CPU", settings)
+                    network = compiled(kept)
                     sizes.clear()
                 sizes.add(pictures.shape)
-            made = network(pictures)
-            return [made[name].copy() for name in outputs]
+            made = network.infer(pictures, share_inputs=True, share_outputs=True).to_tuple()
+            return [made[place].copy() for place in ([places[name] for name in outputs] or range(len(made)))]
 
     return run
 

@@ -1,7 +1,7 @@
 """People: the detections of a clip become tracks of one person each; tracks of one person are joined.
 
 False faces are removed. The identity of a face is a vector of SFace (Zhong et al. 2021, "SFace: Sigmoid-Constrained
-Hypersphere Loss for Robust Face Recognition"; run by OpenCV): near for the same person and far for another.
+Hypersphere Loss for Robust Face Recognition"): near for the same person and far for another.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mse_pipeline.errors import MseError
+from mse_pipeline.extractors.visual.onnx import Session, contents, in_parts
 from mse_pipeline.extractors.visual.tracking import Shots, Track, affinity, link
-from mse_pipeline.extractors.visual.weights import SFACE, fetched, unreadable
+from mse_pipeline.extractors.visual.zoo import sface
 
 if TYPE_CHECKING:
     from mse_pipeline.extractors.visual.faces import FrameFaces
@@ -39,16 +38,11 @@ class PersonEmbedder:
     """Aligned faces in, unit vectors out.
 
     Args:
-        path: SFace's weights, as OpenCV reads them.
+        network: SFace.
     """
 
-    def __init__(self, path: Path) -> None:
-        import cv2
-
-        try:
-            self._network = cv2.FaceRecognizerSF.create(str(path), "")
-        except cv2.error as error:
-            raise MseError(unreadable(path)) from error
+    def __init__(self, network: Session) -> None:
+        self._network = network
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         """Embed.
@@ -61,8 +55,12 @@ class PersonEmbedder:
         """
         if not len(faces):
             return np.zeros((0, 128), np.float32)
-        vectors = np.concatenate([self._network.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
+        vectors = np.concatenate([self._network(part)[0] for part in in_parts(faces, _BATCH)])
         return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), np.float32)
+
+
+_BATCH = 8
+"""The most faces in one batch."""
 
 
 @functools.cache
@@ -72,7 +70,9 @@ def load_embedder() -> PersonEmbedder:
     Raises:
         MseError: The weights are missing and cannot be downloaded, or damaged.
     """
-    return PersonEmbedder(fetched(SFACE))
+    export = sface()
+    (content,) = contents([export])
+    return PersonEmbedder(Session(content, export.outputs))
 
 
 def aligned(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -178,7 +178,8 @@ def people(
         known: Whether faces are recognised by their looks, and not only by their places.
 
     Returns:
-        The tracks, the largest first, each with its person, score and, where faces are known, identity.
+        The tracks, the largest first, each with its person and score, and with its identity where that was needed to
+        tell who is who.
     """
     boxes = [frame.boxes for frame in found]
     tracks = [
@@ -188,11 +189,10 @@ def people(
     ]
     for track in tracks:
         track.score = float(np.mean([found[f].probabilities[p] for f, p in track.rows]))
-        track.identity = look(track, found) if known else None
     sure = min_probability + _SURE * (1.0 - min_probability)
     groups = [
         group
-        for group in join(tracks, boxes, intervals, shots)
+        for group in join(tracks, boxes, intervals, shots, found if known else None)
         if max(found[f].probabilities[p] for track in group for f, p in track.rows) >= sure and _lasts(group, shots)
     ]
     for number, group in enumerate(sorted(groups, key=lambda group: -sum(track.area for track in group))):
@@ -226,11 +226,17 @@ def _lasts(group: _Group, shots: Shots) -> bool:
 
 
 def look(track: Track, found: Sequence[FrameFaces]) -> np.ndarray:
-    """The identity of a track: the mean of SFace's vectors of its best rows, one from each third of the track."""
+    """The identity of a track: the mean of SFace's vectors of its best rows, one from each third of the track.
+
+    It costs as much as finding the track's faces, and so is computed once, and only of tracks that are asked for.
+    """
+    if track.identity is not None:
+        return track.identity
     parts = [part for part in np.array_split(np.arange(len(track)), _LOOKS) if len(part)]
     best = [max((track.rows[k] for k in part), key=lambda row: quality(found[row[0]], row[1])) for part in parts]
     mean = load_embedder()(np.stack([found[f].aligned[p] for f, p in best])).mean(0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+    track.identity = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+    return track.identity
 
 
 def quality(frame: FrameFaces, pick: int) -> float:
@@ -241,7 +247,13 @@ def quality(frame: FrameFaces, pick: int) -> float:
     return float(frame.probabilities[pick] * np.sqrt(height) / (1.0 + turned))
 
 
-def join(tracks: Sequence[Track], boxes: Sequence[np.ndarray], intervals: np.ndarray, shots: Shots) -> list[_Group]:
+def join(
+    tracks: Sequence[Track],
+    boxes: Sequence[np.ndarray],
+    intervals: np.ndarray,
+    shots: Shots,
+    found: Sequence[FrameFaces] | None = None,
+) -> list[_Group]:
     """Group the tracks by person: first those that continue at the same place, then those that look alike.
 
     Tracks at the same time are of different people, even if they look alike.
@@ -251,6 +263,7 @@ def join(tracks: Sequence[Track], boxes: Sequence[np.ndarray], intervals: np.nda
         boxes: For each frame (N, 4), relative to the frame.
         intervals: (T, 2) seconds of the frames.
         shots: The frames' shots.
+        found: The faces of each frame; None where they are not recognised by their looks.
     """
     groups: list[_Group] = []
     for track in sorted(tracks, key=lambda track: track.frames[0]):
@@ -259,8 +272,10 @@ def join(tracks: Sequence[Track], boxes: Sequence[np.ndarray], intervals: np.nda
             max(before, key=lambda group: group[-1].frames[-1]).append(track)
         else:
             groups.append([track])
-    while len(groups) > 1:
-        likest, i, j = max((_likeness(a, b), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i]))
+    while found is not None and len(groups) > 1:
+        likest, i, j = max(
+            (_likeness(a, b, found), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i])
+        )
         if likest < SAME_PERSON:
             break
         groups[j] += groups.pop(i)
@@ -276,17 +291,14 @@ def _goes_on(track: Track, later: Track, boxes: Sequence[np.ndarray], intervals:
     return bool(gap <= _RETURNS + 1e-9 and affinity(before[None], after[None])[0, 0] >= _SAME_PLACE)
 
 
-def _likeness(group: _Group, other: _Group) -> float:
+def _likeness(group: _Group, other: _Group, found: Sequence[FrameFaces]) -> float:
     """Mean cosine between two groups, weighted by their tracks' rows; -1 where they cannot be one person."""
     if {f for track in group for f in track.frames} & {f for track in other for f in track.frames}:
         return -1.0
-    identity, other_identity = _identity(group), _identity(other)
-    return -1.0 if identity is None or other_identity is None else float(identity @ other_identity)
+    return float(_identity(group, found) @ _identity(other, found))
 
 
-def _identity(group: _Group) -> np.ndarray | None:
-    identities = [(track.identity, len(track)) for track in group if track.identity is not None]
-    if not identities:
-        return None
+def _identity(group: _Group, found: Sequence[FrameFaces]) -> np.ndarray:
+    identities = [(look(track, found), len(track)) for track in group]
     total = sum(identity * min(rows, _LOOKS) for identity, rows in identities)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9))

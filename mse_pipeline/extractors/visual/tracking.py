@@ -133,7 +133,7 @@ class Track:
         picks: Which of each frame's detections it is.
         area: Sum of its boxes' areas, in frames' areas.
         score: Mean probability that the detector gave its boxes.
-        identity: (128,) float32, who it is, a unit vector of `identity.Embedder`; None where that is not known.
+        identity: (128,) float32, who it is, a unit vector of `people.PersonEmbedder`; None where nobody asked for it.
         person: Number of the person whose track it is, as others may be; `UNKNOWN` as long as nobody has compared them.
     """
 

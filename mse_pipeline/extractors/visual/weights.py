@@ -116,14 +116,6 @@ def is_here(released: Released) -> bool:
     return (models_folder() / released.file).is_file()
 
 
-def unreadable(path: Path) -> str:
-    """The error for weights that the installed OpenCV cannot read, as a sentence."""
-    import cv2
-
-    install = "pip install 'opencv-python-headless>=4.12,<5'"
-    return f"OpenCV {cv2.__version__} cannot read {path}. Install another version: {install}."
-
-
 def _facenet() -> Released:
     otherwise = "give your own file as option `weights` of visual.facenet"
     return Released(NAME, URL, SHA256, "112 MB", "visual.facenet", otherwise)
