@@ -135,6 +135,19 @@ def test_swapped_networks_are_refused(tmp_path):
         create("visual.face_mesh", {"weights": str(tmp_path)}).load()
 
 
+@needs_weights
+def test_opencv_gives_the_same_where_openvino_is_not_installed(monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    pixels = np.random.default_rng(0).random((1, 192, 192, 3), np.float32)
+    pictures = [pixels, pixels[:, :64, :64]]
+    first = [mesh._read(path)(one) for path, one in zip(mesh.find_mesh_weights(), pictures, strict=True)]
+    monkeypatch.setattr(mesh, "openvino_alone", lambda: None)
+    second = [mesh._read(path)(one) for path, one in zip(mesh.find_mesh_weights(), pictures, strict=True)]
+    for one, other in zip(first, second, strict=True):
+        for values, same in zip(sorted(one, key=np.size), sorted(other, key=np.size), strict=True):
+            np.testing.assert_allclose(values.ravel(), same.ravel(), atol=1e-3)
+
+
 def meshed(pixels, **options):
     extractor = create("visual.face_mesh", {"identity": "none", **options})
     session = FaceSession(extractor.face, measures=extractor.measures, pictures=False)

