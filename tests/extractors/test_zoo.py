@@ -130,11 +130,11 @@ def test_sface_gives_what_it_gives_in_opencv(frames: list[np.ndarray]) -> None:
 
     from mse_pipeline.extractors.visual.people import load_embedder
 
+    faces = np.stack([frame[60:172, 100:212] for frame in frames[:11]])
     try:
         theirs = cv2.FaceRecognizerSF.create(str(weights.models_folder() / "sface.onnx"), "")
+        vectors = np.concatenate([theirs.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
     except cv2.error:
         pytest.skip(f"OpenCV {cv2.__version__} cannot read these weights")
-    faces = np.stack([frame[60:172, 100:212] for frame in frames[:11]])
-    vectors = np.concatenate([theirs.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
     cosines = (load_embedder()(faces) * vectors).sum(1) / np.linalg.norm(vectors, axis=1)
     assert cosines.min() > 0.99999
