@@ -1,8 +1,10 @@
-"""All features of a clip, acoustic.egemaps, visual.mtcnn and visual.facenet, beside those of an expert's script, which
-makes the same in batches (`benchmarks.scripts.features`), and beside only decoding it; one thread, models loaded.
+"""All features of a clip beside those of an expert's script, which makes the same in batches
+(`benchmarks.scripts.features`), and beside only decoding it; one thread, models loaded.
 
-Only decoding is every frame and all of the sound through the same PyAV, nothing converted and nothing kept.
-`benchmarks.jobs` measures the same from the start of a process to its end.
+Measured are the default streams, acoustic.egemaps and visual.mtcnn, and these with visual.facenet. Faces are found by
+MTCNN, as in the script; where the models' folder has their weights, also by YuNet, with SFace to know people behind
+cuts, which the script does not do. Only decoding is every frame and all of the sound through the same PyAV, nothing
+converted and nothing kept. `benchmarks.jobs` measures the same from the start of a process to its end.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -19,10 +22,12 @@ from benchmarks.timing import Ratio
 from benchmarks.visual import RATE, random_weights
 from mse_pipeline.extractors.registry import create
 from mse_pipeline.extractors.visual.faces import FaceSession
+from mse_pipeline.extractors.visual.weights import SFACE, YUNET, is_here
 from mse_pipeline.media.decode import FrameRequest, decode
 from mse_pipeline.media.frames import FrameBatch
 
 _ROUNDS = 3
+_MTCNN = {"detector": "mtcnn", "identity": "none"}
 
 
 def only_decode(clip: Path) -> None:
@@ -37,21 +42,33 @@ def only_decode(clip: Path) -> None:
 class Extraction:
     """What an extraction does with a clip, its stages timed.
 
+    Args:
+        weights: Of FaceNet; None for the default streams alone.
+        device: Torch device.
+        clock: What tells the seconds.
+        options: How faces are found.
+
     Attributes:
         spent: Seconds by stage, summed over clips.
     """
 
-    def __init__(self, weights: Path, device: str = "cpu", clock: object = time.process_time) -> None:
+    def __init__(
+        self,
+        weights: Path | None,
+        device: str = "cpu",
+        clock: object = time.process_time,
+        options: Mapping[str, str] = _MTCNN,
+    ) -> None:
         self.clock = clock
         self.device = device
-        self.egemaps, self.mtcnn = create("acoustic.egemaps"), create("visual.mtcnn")
-        self.facenet = create("visual.facenet", {"weights": str(weights)})
-        for extractor in (self.egemaps, self.mtcnn, self.facenet):
+        self.egemaps, self.mtcnn = create("acoustic.egemaps"), create("visual.mtcnn", dict(options))
+        self.facenet = weights and create("visual.facenet", {"weights": str(weights), **options})
+        for extractor in filter(None, (self.egemaps, self.mtcnn, self.facenet)):
             extractor.load(device)
         self.spent: Counter[str] = Counter()
 
     def __call__(self, clip: Path) -> None:
-        session = FaceSession(self.facenet.face, self.device)
+        session = FaceSession(self.mtcnn.face, self.device)
 
         def add(batch: FrameBatch) -> None:
             self._timed("detection", session.add, batch)
@@ -64,7 +81,8 @@ class Extraction:
             self._timed("egemaps", self.egemaps, decoded.audio)
         if faces.valid.any():
             self._timed("mtcnn", self.mtcnn, faces)
-            self._timed("facenet", self.facenet, faces)
+            if self.facenet:
+                self._timed("facenet", self.facenet, faces)
 
     def _timed(self, stage, call, *arguments):  # type: ignore[no-untyped-def]
         begun = self.clock()  # type: ignore[operator]
@@ -80,30 +98,47 @@ def run(kinds: Clips, scratch: Path) -> list[Ratio]:
 
     torch.set_num_threads(1)
     weights = random_weights(scratch / "random.pt")
-    extraction, expert = Extraction(weights), Maker(str(weights))
-    first = next(iter(kinds.values()))[0]
-    extraction(first), expert(first), only_decode(first)
-    rows, everything = [], Counter[str]()
-    for kind, clips in kinds.items():
-        extraction.spent.clear()
-        seconds: dict[str, list[float]] = {"decode": [], "script": [], "ours": []}
-        for _ in range(_ROUNDS):
-            for name, way in (("decode", only_decode), ("script", expert), ("ours", extraction)):
-                begun = time.process_time()
-                for clip in clips:
-                    way(clip)  # type: ignore[operator]
-                seconds[name].append(time.process_time() - begun)
-        bare, script, full = (statistics.median(taken) for taken in seconds.values())
-        spent = Counter({stage: s / _ROUNDS for stage, s in extraction.spent.items()})
-        rows.append((kind, bare, script, full, spent))
-        everything.update(spent)
-    if len(rows) > 1:
-        rows.append(("all clips", *(sum(row[k] for row in rows) for k in (1, 2, 3)), everything))  # type: ignore[misc]
+    ways = {"MTCNN": _MTCNN}
+    if is_here(YUNET) and is_here(SFACE):
+        ways["YuNet and SFace"] = {"detector": "yunet", "identity": "sface"}
     ratios = []
-    for kind, bare, script, full, spent in rows:
-        split = ", ".join(f"{stage} {seconds / sum(spent.values()):.0%}" for stage, seconds in spent.most_common())
-        words = f"{full / script:.2f} of the script, {full / bare:.1f} times only decoding: {split}"
-        details = {"of_script": full / script, "times_decoding": full / bare, "decoding_seconds": bare}
-        details |= {"seconds_by_stage": dict(spent)}
-        ratios.append(Ratio(f"end to end beside an expert's script, {kind}", script, full, words, details))
+    for streams, given in (("default streams", None), ("default streams and FaceNet", weights)):
+        script = Maker("-" if given is None else str(given))
+        ours = {way: Extraction(given, options=options) for way, options in ways.items()}
+        first = next(iter(kinds.values()))[0]
+        for each in (only_decode, script, *ours.values()):
+            each(first)  # type: ignore[operator]
+        measured = [(kind, *_measure(clips, script, ours)) for kind, clips in kinds.items()]
+        for way in ways:
+            rows = [(kind, bare, theirs, *mine[way]) for kind, bare, theirs, mine in measured]
+            whole = sum((row[4] for row in rows), Counter[str]())
+            rows.append(("all clips", *(sum(row[k] for row in rows) for k in (1, 2, 3)), whole))  # type: ignore[misc]
+            ratios += [_ratio(f"{streams}, {way}", *row) for row in rows]
     return ratios
+
+
+def _measure(
+    clips: Sequence[Path], script: Callable[[Path], object], ours: Mapping[str, Extraction]
+) -> tuple[float, float, dict[str, tuple[float, Counter[str]]]]:
+    """Seconds of only decoding, of the script, and by way of ours with its stages; the medians of rounds in turn."""
+    every: dict[str, Callable[[Path], object]] = {"decoding": only_decode, "script": script, **ours}
+    for extraction in ours.values():
+        extraction.spent.clear()
+    seconds: dict[str, list[float]] = {name: [] for name in every}
+    for _ in range(_ROUNDS):
+        for name, way in every.items():
+            begun = time.process_time()
+            for clip in clips:
+                way(clip)
+            seconds[name].append(time.process_time() - begun)
+    middle = {name: statistics.median(taken) for name, taken in seconds.items()}
+    spent = {way: Counter({k: s / _ROUNDS for k, s in extraction.spent.items()}) for way, extraction in ours.items()}
+    return middle["decoding"], middle["script"], {way: (middle[way], spent[way]) for way in ours}
+
+
+def _ratio(what: str, kind: str, bare: float, script: float, full: float, spent: Counter[str]) -> Ratio:
+    split = ", ".join(f"{stage} {seconds / sum(spent.values()):.0%}" for stage, seconds in spent.most_common())
+    words = f"{full / script:.2f} of the script, {full / bare:.1f} times only decoding: {split}"
+    details = {"of_script": full / script, "times_decoding": full / bare, "decoding_seconds": bare}
+    details |= {"seconds_by_stage": dict(spent)}
+    return Ratio(f"{what}: {kind}", script, full, words, details)
