@@ -30,6 +30,9 @@ MOST_ENTRIES = 5_000_000
 _MANY_ENTRIES = 200_000  # of which the user is told that they are listed
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 _SYSTEM = {"/dev", "/proc", "/sys"}  # folders that hold the system's own state, and no end of it
+_OF_A_CACHE = {"dataset.json", "clips.parquet", "journal"}, {".run.lock"}
+"""Names that only a dataset of a cache has together: who works in the folder of the data has the cache there too."""
+
 _OTHER_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*(?:://|::)")
 """What reads as another protocol, or as fsspec's chain of them, within a path."""
 
@@ -98,6 +101,8 @@ def open_root(root: str | Path, option: str = "--root") -> Path:
 def list_files(root: Path, follow_links: bool = False, most: int | None = None) -> Listing:
     """All files below the root, without what systems leave behind (``._*``, ``.DS_Store``, ``__MACOSX``, hidden).
 
+    Datasets of a cache below the root are left out too: they hold features and tables of ours.
+
     Links are followed as `mse_pipeline.places` says. Links to folders inside of the root are not: their files are found
     anyway.
 
@@ -140,6 +145,8 @@ def _walk(
         except OSError as error:
             refused.append(f"{prefix or '.'} cannot be listed: {error.strerror}.")
             continue
+        if prefix and any({entry.name for entry in ordered} >= names for names in _OF_A_CACHE):
+            continue
         for entry in ordered:
             if entry.name.startswith(".") or entry.name in _IGNORED or entry.path in _SYSTEM:
                 continue
@@ -177,8 +184,13 @@ def _enters(link: os.DirEntry[str], root: Path, entered: set[str]) -> bool:
 def _list_remote(root: Path) -> tuple[list[str], list[str]]:
     files: list[str] = []
     refused: list[str] = []
-    for path in listing(root):
-        if any((name.startswith(".") and name.strip(".")) or name in _IGNORED for name in path.split("/")):
+    listed = listing(root)
+    journals = {path.partition("/journal/")[0] for path in listed if "/journal/" in path}
+    own = [home for home in journals if {f"{home}/dataset.json", f"{home}/clips.parquet"} <= listed.keys()]
+    caches = tuple(f"{home}/" for home in own)
+    for path in listed:
+        hidden = any((name.startswith(".") and name.strip(".")) or name in _IGNORED for name in path.split("/"))
+        if hidden or path.startswith(caches):
             continue
         if _is_plain(path):
             files.append(path)

@@ -39,6 +39,26 @@ def test_listing_is_sorted_by_depth_and_ignores_what_systems_leave(root):
     assert list_files(root).refused == ()
 
 
+def test_a_cache_below_the_root_is_none_of_the_data(root):
+    for name in ("dataset.json", "clips.parquet", "journal/1.jsonl", "streams/a/1.parquet"):
+        (root / "cache/mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "cache/mine" / name).touch()
+    (root / "begun").mkdir()  # by a run that was killed at once
+    for name in (".run.lock", "clips.parquet"):
+        (root / "begun" / name).touch()
+    (root / "theirs").mkdir()
+    for name in ("dataset.json", "clips.parquet"):
+        (root / "theirs" / name).touch()
+    added = ("theirs/clips.parquet", "theirs/dataset.json")
+    assert set(list_files(root).files) == {"a.mp4", "sub/b.mp4", "sub/deep/c.mp4", *added}
+
+
+def test_a_cache_below_a_remote_root_is_none_of_the_data(remote):
+    keys = ("dataset.json", "clips.parquet", "journal/1.jsonl")
+    remote.fs.pipe({f"{remote.path}/cache/mine/{key}": b"" for key in keys})
+    assert list_files(remote).files == ("a.csv", "sub/b.mp4")
+
+
 def test_links_out_of_the_root_are_refused_and_named(root):
     (root / "out.mp4").symlink_to(root.parent / "secret.mp4")
     (root / "outside").symlink_to(root.parent / "other")
