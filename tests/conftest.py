@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def _own_settings() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("MSE_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_a_command() -> Iterator[None]:
+    """The options of a command that ran in this process end with its test: what follows would be as quiet as it was."""
+    yield
+    output = sys.modules.get("mse_pipeline.cli.output")
+    if output is not None:
+        output.settings.json = output.settings.quiet = output.settings.debug = False
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,8 +30,6 @@ def mse(monkeypatch, capsys):
             main()
         except SystemExit as end:
             code = end.code or 0
-        finally:  # tests of other files read them, too
-            settings.json = settings.quiet = settings.debug = False
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
