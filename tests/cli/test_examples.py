@@ -7,7 +7,6 @@ import typer
 
 from mse_pipeline.cli.app import app
 from mse_pipeline.cli.examples import EXAMPLES, commands
-from mse_pipeline.cli.output import settings
 
 LINES = [(name, line) for name, lines in EXAMPLES.items() for line in lines]
 CHEAP = ("datasets show", "recipes list", "recipes show", "cite")
@@ -17,12 +16,6 @@ CHEAP = ("datasets show", "recipes list", "recipes show", "cite")
 def whole():
     """The command `mse`."""
     return typer.main.get_command(app)
-
-
-@pytest.fixture(autouse=True)
-def _own_output():
-    yield
-    settings.json = settings.quiet = settings.debug = False  # examples have --json
 
 
 def test_every_command_has_two():
