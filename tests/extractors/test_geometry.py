@@ -54,6 +54,23 @@ def values(found: Faces, row: int = 0) -> dict[str, float]:
 MIDDLE = np.array([320.0, 200.0])
 
 
+def test_a_row_is_measured_in_the_shape_of_its_own_frame() -> None:
+    narrow, wide = faces(FRONTAL + MIDDLE, FRONTAL + MIDDLE), faces(FRONTAL + MIDDLE, size=(1280, 480))
+    both = replace(
+        narrow,
+        boxes=np.concatenate([narrow.boxes[:1], wide.boxes]),
+        landmarks=np.concatenate([narrow.landmarks[:1], wide.landmarks]),
+        aspect=np.array([narrow.aspect, wide.aspect]),
+    )
+    still = [name for name in values(narrow) if name not in ("centre_x", "width", "area") and "change" not in name]
+    for row, alone in enumerate((narrow, wide)):
+        assert {name: values(both, row)[name] for name in still} == pytest.approx(
+            {name: values(alone)[name] for name in still}, nan_ok=True
+        )
+    assert np.isnan(values(both, 1)["speed"])  # of frames of two shapes, nothing has a way from one to the other
+    assert values(narrow, 1)["speed"] == 0.0
+
+
 def test_a_frontal_face_has_the_proportions_it_was_drawn_with() -> None:
     told = values(faces(FRONTAL + MIDDLE))
     expected = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.metadata
 import os
@@ -110,14 +111,18 @@ def test_threads_share_a_session_and_keep_what_it_gave() -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_pictures_of_many_sizes_leave_no_more_behind_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sizes", "values", "times"), [(3, 1 << 25, 3), (64, 12_000, 3), (64, 0, 7)])
+def test_pictures_of_many_sizes_leave_no_more_behind_than_some(
+    sizes: int, values: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     (content,) = contents([one for one in networks.exports() if one.name == "pnet"])
     seen = [pictures(1 + k % 3, 20 + k, 30) for k in range(7)]
     wanted = [Session(content, networks.OUTPUTS["pnet"])(one) for one in seen]
     compiled: list[int] = []
     compile_model = onnx.openvino_alone().Core.compile_model
-    monkeypatch.setattr(onnx, "_SIZES", 3)
+    monkeypatch.setattr(onnx, "_SIZES", sizes)
+    monkeypatch.setattr(onnx, "_VALUES", values)
     monkeypatch.setattr(
         onnx.openvino_alone().Core, "compile_model", lambda *given: compiled.append(1) or compile_model(*given)
     )
@@ -125,7 +130,7 @@ def test_pictures_of_many_sizes_leave_no_more_behind_than_some(monkeypatch: pyte
     for mine, other in zip([session(one) for one in seen], wanted, strict=True):
         for one, known in zip(mine, other, strict=True):
             np.testing.assert_array_equal(one, known)
-    assert len(compiled) == 3
+    assert len(compiled) == times
 
 
 @pytest.mark.skipif(
@@ -184,6 +189,20 @@ def test_a_damaged_file_is_made_anew(folder: Path, damage: str) -> None:
     path.write_bytes({"flip": flipped, "cut": content[:-9], "empty": b"", "page": b"<html>"}[damage])
     assert contents([export()]) == [content]
     assert path.read_bytes() == content
+    assert MADE == ["small", "small"]
+
+
+def test_a_damaged_file_that_nobody_may_delete_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (content,) = contents([export()])
+    (path,) = folder.glob("*.onnx")
+    path.write_bytes(content[:-9])
+
+    def refuse(*given: object, **named: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("unlink", "mkdir"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert contents([export()]) == [content]
     assert MADE == ["small", "small"]
 
 

@@ -179,3 +179,12 @@ def test_frames_of_any_size_are_compared(shape: tuple[int, int]) -> None:
 def test_nobody_is_found_where_there_is_nobody() -> None:
     assert found_people([frame()] * 3) == []
     assert join([], [], np.zeros((0, 2)), Shots()) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 320), (2, 480), (1, 1), (3, 640), (200, 1)])
+def test_frames_of_any_shape_have_a_small_picture(shape: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (2, *shape, 3), np.uint8)
+    shots = Shots()
+    shots.add(frames)
+    assert len(shots.numbers) == 2
+    assert min(reduced(frames[0]).shape) >= 1

@@ -241,7 +241,8 @@ class Faces:
             row, x1, y1, x2, y2; where people are known again also ``person`` and the mean ``probability``, and
             ``identity``, which `people.from_text` reads, where it was needed to tell who is who: of all with the
             policy ``speaker``, else of tracks that were compared.
-        aspect: Width of the frames by their height, without which there is no angle in relative coordinates.
+        aspect: (T,) width of each row's frame by its height, or one number for all, without which there is no angle in
+            relative coordinates; a file may change its shape.
         measured: By the key of a measure (T, width) float32, NaN in rows without a face.
     """
 
@@ -254,7 +255,7 @@ class Faces:
     crops: np.ndarray
     track: np.ndarray
     notes: Mapping[str, Any] = field(default_factory=dict)
-    aspect: float = 1.0
+    aspect: np.ndarray | float = 1.0
     measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -290,7 +291,6 @@ class FaceSession:
         self._shots = Shots()
         self._intervals: list[np.ndarray] = []
         self._frames: list[FrameFaces] = []
-        self._aspect = 1.0
         self.mouths = Mouths(config.width) if config.policy == "speaking" else None
 
     def add(self, batch: FrameBatch) -> None:
@@ -301,7 +301,6 @@ class FaceSession:
         self._intervals.append(batch.intervals)
         reduced = batch.reduced(config.width)
         self._shots.add(reduced)
-        self._aspect = batch.frames[0].width / batch.frames[0].height
         detections = self._detector(reduced)
         index = np.repeat(np.arange(len(detections)), [len(faces) for faces in detections])
         boxes = np.concatenate([faces.boxes for faces in detections])
@@ -351,6 +350,7 @@ class FaceSession:
             intervals = np.concatenate([intervals, intervals[places]])
             places = list(range(notes[CANDIDATES], len(intervals)))
         count = len(intervals)
+        aspect = np.ones(count)
         faces = Faces(
             intervals=intervals,
             valid=np.zeros(count, bool),
@@ -361,7 +361,7 @@ class FaceSession:
             crops=self._blank(count, CROP),
             track=np.full(count, -1, np.int64),
             notes={**notes, **self._track_notes(tracks, notes.pop("scores"), chosen, listed, intervals)},
-            aspect=self._aspect,
+            aspect=aspect,
             measured={
                 key: np.full((count, measure.width), np.nan, np.float32) for key, measure in self._measures.items()
             },
@@ -372,6 +372,7 @@ class FaceSession:
             faces.boxes[place] = frame.boxes[pick]
             faces.probabilities[place] = frame.probabilities[pick]
             faces.landmarks[place] = frame.landmarks[pick]
+            aspect[place] = frame.aspect
             if frame.patches is not None:
                 faces.patches[place] = frame.patches[pick]
                 faces.crops[place] = frame.crop(pick)
@@ -451,6 +452,7 @@ class FrameFaces:
         boxes: (N, 4) float64, relative to the frame, the largest first.
         probabilities: (N,) float64.
         landmarks: (N, 5, 2) float64, relative to the box.
+        aspect: Width of the frame by its height.
         patches: (N, 48, 48, 3) uint8, the box made square, from the reduced frame; None where no pictures are kept.
         measured: By the key of a measure (N, width) float32.
         aligned: (N, 112, 112, 3) uint8, as `people.PersonEmbedder` expects them; None if people are not recognised.
@@ -479,6 +481,7 @@ class FrameFaces:
         corners, sides = found.boxes[:, None, :2], found.boxes[:, 2:] - found.boxes[:, :2]
         self.landmarks = (found.landmarks - corners) / np.maximum(sides, 1e-6)[:, None]
         self.patches = patches
+        self.aspect = frame.width / frame.height
         full = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
         self._crops = [] if patches is None else [region(frame, box, CROP) for box in self.boxes * full]
         marks = found.landmarks * (full[:2] / (size[1], size[0]))

@@ -67,8 +67,8 @@ class Geometry(FaceExtractor[GeometryConfig]):
 
     From the detector's box and five landmarks (eyes, nose, corners of the mouth). Distances are taken in the picture,
     where pixels are square, and left and right are the picture's. Changes are those since the row before, if it shows
-    the same face at most 0.6 s earlier; else they are NaN, and so are angles and proportions where both eyes are one
-    point.
+    the same face in a frame of the same shape at most 0.6 s earlier; else they are NaN, and so are angles and
+    proportions where both eyes are one point.
 
     Five points of a flat picture have no depth: `yaw` and `pitch` rise and fall with the head's angles, but are no
     degrees, and depend on the face's own proportions. Nor is there anything of lids, gaze, brows or lips: a blink, a
@@ -83,7 +83,7 @@ class Geometry(FaceExtractor[GeometryConfig]):
     """
 
     name = "geometry"
-    revision = 3
+    revision = 4
     Config = GeometryConfig
 
     @property
@@ -124,22 +124,23 @@ class Geometry(FaceExtractor[GeometryConfig]):
         """
         require_face(faces)
         values = np.zeros((len(faces), len(VALUES)))
-        values[faces.valid] = _measured(faces.boxes[faces.valid], faces.landmarks[faces.valid], faces.aspect)
-        _add_changes(values, faces)
+        aspect = np.broadcast_to(faces.aspect, len(faces))
+        values[faces.valid] = _measured(faces.boxes[faces.valid], faces.landmarks[faces.valid], aspect[faces.valid])
+        _add_changes(values, faces, aspect)
         return Features(values, faces.intervals, faces.valid, self.names, faces.notes)
 
 
-def _measured(boxes: np.ndarray, landmarks: np.ndarray, aspect: float) -> np.ndarray:
+def _measured(boxes: np.ndarray, landmarks: np.ndarray, aspect: np.ndarray) -> np.ndarray:
     """What a single frame shows, (N, 28), the changes still NaN.
 
     Args:
         boxes: (N, 4), relative to the frame.
         landmarks: (N, 5, 2), relative to the box.
-        aspect: Width of the frames by their height.
+        aspect: (N,) width of the frames by their height.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     # In frame heights both ways, so that angles and distances are those of the picture.
-    points = (boxes[:, None, :2] + landmarks * sides[:, None]) * np.array([aspect, 1.0])
+    points = (boxes[:, None, :2] + landmarks * sides[:, None]) * np.stack([aspect, np.ones_like(aspect)], 1)[:, None]
     left_eye, right_eye, nose, left_corner, right_corner = points.transpose(1, 0, 2)
     eyes, mouth = (left_eye + right_eye) / 2, (left_corner + right_corner) / 2
     line, lips = right_eye - left_eye, right_corner - left_corner
@@ -176,19 +177,20 @@ def _measured(boxes: np.ndarray, landmarks: np.ndarray, aspect: float) -> np.nda
     return values
 
 
-def _add_changes(values: np.ndarray, faces: Faces) -> None:
+def _add_changes(values: np.ndarray, faces: Faces, aspect: np.ndarray) -> None:
     """Fill in the changes a second, in place."""
     times = faces.intervals[:, 0]
     rows = np.flatnonzero(faces.valid)
     before, after = rows[:-1], rows[1:]
     passed = times[after] - times[before]
-    same = (faces.track[before] == faces.track[after]) & (passed > 0.0) & (passed <= MAX_GAP + 1e-9)
+    same = (faces.track[before] == faces.track[after]) & (aspect[before] == aspect[after])
+    same &= (passed > 0.0) & (passed <= MAX_GAP + 1e-9)
     before, after, passed = before[same], after[same], passed[same]
     for name in _MOVING:
         change = values[after, _PLACE[name]] - values[before, _PLACE[name]]
         values[after, _PLACE[f"{name}_change"]] = (_turned(change) if _UNITS[name] == "°" else change) / passed
     across, along = (values[after, _PLACE[f"{name}_change"]] for name in ("centre_x", "centre_y"))
-    values[after, _PLACE["speed"]] = np.hypot(across * faces.aspect, along)
+    values[after, _PLACE["speed"]] = np.hypot(across * aspect[after], along)
 
 
 def _across(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -82,7 +83,8 @@ class Export:
                 continue
             if f".{crc32(content):08x}.onnx" == path.name[-len(".00000000.onnx") :]:
                 return content
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that nobody may write to
+                path.unlink(missing_ok=True)
         return None
 
 
@@ -239,8 +241,9 @@ class Session:
 
 _Run = Callable[[np.ndarray, Sequence[str]], list[np.ndarray]]
 
-_SIZES = 64
-"""Sizes of batches that OpenVINO keeps code for, a third of a megabyte each for P-Net. It has no such bound."""
+_SIZES, _VALUES = 64, 1 << 25
+"""Sizes of batches that OpenVINO keeps code and buffers for, and the values in one batch of each: two bytes a value, a
+third of a megabyte a size for P-Net and four for YuNet on frames of 16 : 9. It has no such bound."""
 
 
 def in_openvino(openvino: Any, model: bytes | Path, precision: str = "float32", *, any_size: bool = False) -> _Run:
@@ -277,7 +280,8 @@ def in_openvino(openvino: Any, model: bytes | Path, precision: str = "float32", 
         nonlocal network
         with lock:  # the next call writes over what this one gives
             if kept and pictures.shape not in sizes:
-                if len(sizes) == _SIZES:
+                full = len(sizes) == _SIZES or sum(map(math.prod, (*sizes, pictures.shape))) > _VALUES
+                if sizes and full:
                     network = compiled(kept)
                     sizes.clear()
                 sizes.add(pictures.shape)

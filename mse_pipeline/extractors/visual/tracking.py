@@ -73,7 +73,7 @@ class Shots:
 
 def reduced(frame: np.ndarray) -> np.ndarray:
     """The brightness of a frame, about 160 pixels wide, (h, w) uint8: the mean of its green values, as is quick."""
-    step = max(frame.shape[1] // _WIDTH, 1)
+    step = max(min(frame.shape[1] // _WIDTH, frame.shape[0]), 1)
     height, width = frame.shape[0] // step, frame.shape[1] // step
     total = np.zeros((height, width), np.uint32)
     for y in range(step):
