@@ -79,6 +79,26 @@ def follows_speaker(entry: StreamEntry) -> bool:
     return isinstance(config, Mapping) and config.get("policy") == "speaker"
 
 
+def guessed(dataset: Dataset, stream: str) -> tuple[str, ...]:
+    """Ids of clips that show several people, of whom the largest is followed for want of knowing who speaks.
+
+    Args:
+        dataset: The dataset, after `choose_people`.
+        stream: Name of the stream.
+    """
+    if not follows_speaker(dataset.manifest.streams[stream]):
+        return ()
+    native, choices = dataset.native(stream), dataset.choices(stream)
+    notes = dict(native.notes())
+    alone = [clip for clip, row in native.rows.items() if choices.of(row) is None]
+    return tuple(clip for clip in alone if _several(notes.get(clip, {})))
+
+
+def _several(notes: Mapping[str, Any]) -> bool:
+    people = {track.get("person", track["track"]) for track in notes.get("tracks", [])}
+    return "asked_for" not in notes and len(people) > 1
+
+
 def _by_hand(notes: Mapping[str, Mapping[str, Any]], clips: Mapping[str, Clip]) -> dict[tuple[str, int], str]:
     """For each face that was chosen by hand, the speaker of its clip."""
     return {

@@ -26,6 +26,7 @@ from mse_pipeline.corpora.table_file import SUFFIXES, read_table, refuse_others,
 from mse_pipeline.corpora.table_paths import find_media
 from mse_pipeline.corpora.text import repair
 from mse_pipeline.errors import UsageError, did_you_mean
+from mse_pipeline.extraction.people import guessed
 from mse_pipeline.extraction.run import ExtractionOptions, ExtractionProgress, extract_corpus, without_media
 from mse_pipeline.names import ByName
 from mse_pipeline.places import is_local, place
@@ -244,6 +245,9 @@ class Predictor:
         job = restore(self.stored, self.backbone, clips, streams, self.decoding)
         rows = self._rows(dataset)
         remarks = {clip.id: [*self._of_text(clip), *_of_rows(rows.get(clip.id, []))] for clip in clips}
+        for stream in self.stored.streams.values():
+            for clip_id in () if dataset is None else guessed(dataset, stream.name):
+                remarks[clip_id].append(Remark("largest_face", _LARGEST_FACE, stream.name))
         lost = {clip.id for clip in clips if self._is_lost(clip, rows.get(clip.id, []))}
         chosen = [example for example in job.examples[Split.TEST] if example.clip not in lost]
         job = replace(job, examples={**job.examples, Split.TEST: chosen})
@@ -286,6 +290,12 @@ class Predictor:
         if clip.text or not self.reads_text:
             return []
         return [Remark("no_text", "The clip has no text, but the model was trained to read it.")]
+
+
+_LARGEST_FACE = (
+    "It shows several people, and who speaks is not known: the largest is followed, while the model was trained on the "
+    "speakers' faces. Give the speakers of enough clips in a table with the column speaker."
+)
 
 
 def _of_rows(rows: Sequence[JournalRow]) -> list[Remark]:

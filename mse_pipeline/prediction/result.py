@@ -28,8 +28,9 @@ class Remark:
     """Something that one should know of a prediction, or why there is none.
 
     Attributes:
-        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`, ``absent`` where nobody has extracted, or
-            ``transcribed`` where the text, which is the message, was heard in the clip's sound.
+        code: As in ``no_face``; those of `mse_pipeline.clip.DEFECT_CODES`, ``absent`` where nobody has extracted,
+            ``transcribed`` where the text, which is the message, was heard in the clip's sound, or ``largest_face``
+            where the model was trained on the speakers' faces and nothing tells who speaks.
         message: What was found, as a sentence.
         stream: Which features it is about; None for the clip as a whole.
     """

@@ -8,7 +8,7 @@ import pytest
 from mse_pipeline import store
 from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import MseError
-from mse_pipeline.extraction.people import choose_people
+from mse_pipeline.extraction.people import choose_people, guessed
 from mse_pipeline.extraction.run import pack
 from mse_pipeline.extractors.visual.people import to_text
 from mse_pipeline.sample.scene import play
@@ -157,6 +157,17 @@ def test_where_the_speaker_cannot_be_followed_the_largest_face_is_and_the_run_sa
     assert said == f"{STREAM}0: the largest face of each clip is followed, not the speaker's: {why}."
     pack(dataset)
     assert set(followed(dataset).values()) == {0}
+
+
+def test_clips_of_several_people_whose_speaker_is_a_guess_are_known(made):
+    dataset = made([(None, ["Ann"]), (None, ["Bob", "Ann"]), (None, [])])
+    choose_people(dataset, {})
+    assert guessed(dataset, f"{STREAM}0") == ("c1",)
+    known = made()
+    choose_people(known, {})
+    assert guessed(known, f"{STREAM}0") == ()
+    largest = made([(None, ["Bob", "Ann"])], configs=({"policy": "largest"},))
+    assert guessed(largest, f"{STREAM}0") == ()
 
 
 @pytest.mark.parametrize(
