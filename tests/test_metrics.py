@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.distance import cosine, jensenshannon
 from scipy.stats import entropy
 
-from mse_pipeline import metrics
+from mse_pipeline import corpora, metrics
 from mse_pipeline.task import Classification, Regression
 
 GOLDEN = range(9)
@@ -183,10 +183,20 @@ def test_primary_refuses_an_unknown_dataset():
         metrics.primary("imagenet")
 
 
+@pytest.mark.parametrize("corpus", sorted(corpora.built_in() - {"table"}))
+def test_a_corpus_has_its_metrics_for_what_its_papers_predict(corpus):
+    assert metrics.kind(corpus, corpora.facts(corpus).predicts) == corpus
+
+
 @pytest.mark.parametrize(
     ("dataset", "task", "expected"),
     [
-        ("meld", Classification(("a", "b")), "meld"),
+        ("meld", Classification(("a", "b")), "classification"),
+        ("meld", Classification(("positive", "neutral", "negative")), "classification"),
+        ("meld", Classification(tuple(sorted(corpora.facts("meld").predicts.classes))), "meld"),
+        ("mosi", Regression(0, 10), "regression(0.0, 10.0)"),
+        ("sims", Regression(1, 5), "regression(1.0, 5.0)"),
+        ("sims", Regression(1, 5, metrics="sims"), "sims"),
         ("mine", Classification(("a", "b")), "classification"),
         ("simsv2", Regression(-1, 1), "simsv2"),
         ("meld", Regression(0, 1), "regression(0.0, 1.0)"),

@@ -18,7 +18,7 @@ import numpy as np
 
 from mse_pipeline.errors import UsageError, did_you_mean
 from mse_pipeline.plugins import Kind
-from mse_pipeline.task import Classification, Task
+from mse_pipeline.task import Classification, Regression, Task
 
 ERRORS = frozenset({"MAE", "RMSE"})
 """Metrics in the unit of the labels, of which less is better; all others are shares, and more is better."""
@@ -244,21 +244,28 @@ class Family:
         classes: Whether classes are scored; else numbers.
         errors: Metrics of which less is better, told in the unit of the labels. All others are shares from 0 to 1 of
             which more is better, told in percent.
+        task: What the papers predict, in which the scores are theirs; None for any. A dataset that has the family's
+            name but another range, or other classes, is scored as data of its own.
     """
 
     score: Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
     main: str
     classes: bool
     errors: frozenset[str] = ERRORS
+    task: Task | None = None
 
 
+_MELD = "neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"
+_CHERMA = "愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇"
+_IEMOCAP = "hap", "sad", "neu", "ang", "exc", "fru"
 _FAMILIES = {
-    "mosei": Family(mosei, "MAE", False),
-    "mosi": Family(mosei, "MAE", False),
-    "simsv2": Family(sims, "MAE", False),
-    "sims": Family(sims, "MAE", False),
-    "meld": Family(emotions, "weight_F1", True),
-    "cherma": Family(emotions, "weight_F1", True),
+    "mosei": Family(mosei, "MAE", False, task=Regression(-3.0, 3.0)),
+    "mosi": Family(mosei, "MAE", False, task=Regression(-3.0, 3.0)),
+    "simsv2": Family(sims, "MAE", False, task=Regression(-1.0, 1.0)),
+    "sims": Family(sims, "MAE", False, task=Regression(-1.0, 1.0)),
+    "meld": Family(emotions, "weight_F1", True, task=Classification(_MELD)),
+    "cherma": Family(emotions, "weight_F1", True, task=Classification(_CHERMA)),
+    "iemocap": Family(own_classes, "weight_F1", True, task=Classification(_IEMOCAP)),
     "classification": Family(own_classes, "weight_F1", True),
 }
 """By the dataset that they are of, or by their own name."""
@@ -345,9 +352,10 @@ def kind(dataset: str, task: Task) -> str:
     """The first argument of `evaluate` for a dataset and what is predicted in it.
 
     Examples:
-        >>> from mse_pipeline.task import Regression
         >>> kind("mosei", Regression(-3, 3)), kind("my_table", Regression(1, 5))
         ('mosei', 'regression(1.0, 5.0)')
+        >>> kind("mosei", Regression(0, 10)), kind("meld", Classification(("positive", "negative")))
+        ('regression(0.0, 10.0)', 'classification')
     """
     classes = isinstance(task, Classification)
     if task.metrics:
@@ -355,11 +363,20 @@ def kind(dataset: str, task: Task) -> str:
             raise UsageError(f"The task cannot be scored: {problem}.")
         return task.metrics
     own = _named(dataset)
-    if own is not None and own.classes == classes:
+    if own is not None and own.classes == classes and _fits(own.task, task):
         return dataset
     return (
         "classification" if isinstance(task, Classification) else f"regression({float(task.low)}, {float(task.high)})"
     )
+
+
+def _fits(own: Task | None, task: Task) -> bool:
+    """Whether a task is that of a family, whatever the order of its classes."""
+    if isinstance(own, Classification) and isinstance(task, Classification):
+        return set(own.classes) == set(task.classes)
+    if isinstance(own, Regression) and isinstance(task, Regression):
+        return (own.low, own.high) == (task.low, task.high)
+    return own is None
 
 
 def check(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -283,10 +283,6 @@ class ResultTable:
         return (*(row.run for row in self.rows), *self.pending)
 
 
-_PUBLISHED_IN = {"iemocap": "classification"}
-"""Metrics of published rows, where they are not named as their dataset."""
-
-
 def tables(
     runs: Iterable[RunGroup], predicted: Mapping[str, Predicted] | None = None, split: str = "test"
 ) -> tuple[ResultTable, ...]:
@@ -338,7 +334,7 @@ def _table(
         best[row.run.backbone] = min(score(row), best.get(row.run.backbone, math.inf))
     rows.sort(key=lambda row: (best[row.run.backbone], row.run.backbone, _place(row.run.variant), score(row)))
     # Published rows are in the units and keys of the dataset's own metrics, and comparable with nothing else.
-    others = published(dataset) if kind == _PUBLISHED_IN.get(dataset, dataset) and split == "test" else ()
+    others = published(dataset) if kind == dataset and split == "test" else ()
     others = tuple(sorted(others, key=lambda row: (not row.own, row.further, rank(row.mean.get(first)))))
     return ResultTable(dataset, kind, columns, tuple(rows), others, tuple(run for run in runs if not run.seeds), split)
 
