@@ -73,7 +73,7 @@ FORMATS: dict[str, Format] = {
         "npy_folder:read",
         "npy_folder:write",
         suffix="",
-        loses="which values are defined (0 where not)",
+        loses="times and validity of rows, which values are defined (0 where not)",
     ),
     "hf": Format(
         "Folder of Parquet files with a card, as the Hugging Face hub holds datasets",

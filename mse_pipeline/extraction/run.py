@@ -402,7 +402,7 @@ def _register(
         **origin,
     }
     clips = corpus.clips
-    _refuse_another_table(cache, recipe, corpus)
+    _refuse_another_table(cache, recipe, corpus, str(source["media_root"]))
     if recipe.transcripts is not None and recipe.name in cache:  # texts that are known are not lost in the meantime
         clips = _said(recipe, cache[recipe.name], specs, clips)
     dataset = cache.create(recipe.name, clips, task=corpus.task, recipe=recipe.to_dict(), source=source)
@@ -415,20 +415,40 @@ def _register(
     return dataset
 
 
-def _refuse_another_table(cache: Cache, recipe: Recipe, corpus: Corpus) -> None:
+def _refuse_another_table(cache: Cache, recipe: Recipe, corpus: Corpus, media_root: str) -> None:
     """Refuse a table none of whose clips are those of the dataset of its name: tables in two folders may share one.
+
+    Args:
+        cache: Where the dataset may be.
+        recipe: Which has the name.
+        corpus: The table's clips.
+        media_root: The folder of their media.
 
     Raises:
         UsageError: The dataset is of other clips.
     """
     if recipe.corpus.name != "table" or recipe.name not in cache or not corpus.clips:
         return
-    known = {clip.id for clip in cache[recipe.name].clips}
-    if known and known.isdisjoint(clip.id for clip in corpus.clips):
+    dataset = cache[recipe.name]
+    known = {clip.id: clip for clip in dataset.clips}
+    shared = [(known[clip.id], clip) for clip in corpus.clips if clip.id in known]
+    if known and not shared:
         raise UsageError(
             f"The dataset {recipe.name} in {cache.path} has {len(known):,} other clips, as {min(known)}, of which this "
-            "table has none. Give it another name: --set name=NAME. Or remove the folder of that dataset first."
+            f"table has none. {_OTHER_NAME}"
         )
+    # A folder may have moved, and a table may be corrected; ids that count from 0 are in every table.
+    before = dataset.manifest.source.get("media_root")
+    same = any(one.media == other.media or (one.text and one.text == other.text) for one, other in shared)
+    if shared and not same and before not in (None, media_root):
+        raise UsageError(
+            f"The dataset {recipe.name} in {cache.path} is of another table, with media in {before}: of "
+            f"{len(shared):,} clips with the same id, as {shared[0][0].id}, none has the same file or text. "
+            f"{_OTHER_NAME}"
+        )
+
+
+_OTHER_NAME = "Give it another name: --set name=NAME. Or remove the folder of that dataset first."
 
 
 def _of_texts(recipe: Recipe) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mse_pipeline.report.bootstrap import Comparison, compare
 from mse_pipeline.report.predicted import NOTHING, ClassTable, Predicted, read_predicted
 from mse_pipeline.report.published import PublishedRow, published
 from mse_pipeline.report.runs import ADAPTER, RunGroup, find, shown
-from mse_pipeline.report.subset import rescored, select_all
+from mse_pipeline.report.subset import labels_changed, of_valid, rescored, select_all
 
 if TYPE_CHECKING:
     from mse_pipeline.store.cache import Cache
@@ -484,7 +484,12 @@ def build(
     warnings = list(listing.warnings)
     selections = {} if where is None else select_all(listing.runs, where, cache)
     kept = {name: selection.kept for name, selection in selections.items()}
-    runs = [rescored(run, split, kept[run.dataset]) if kept else run for run in listing.runs]
+    runs = list(listing.runs)
+    if kept:
+        runs = [rescored(run, split, kept[run.dataset]) for run in runs]
+        warnings += labels_changed(listing.runs, split, cache)
+    elif split == "valid":
+        runs = [of_valid(run) for run in runs]
     predicted: dict[str, Predicted] = {}
     for run in runs:
         predicted[str(run.path)], unread = read_predicted(run, split, kept.get(run.dataset))

@@ -160,5 +160,13 @@ def test_another_table_does_not_take_the_place_of_a_dataset(mse, tmp_path, monke
     assert "has 2 other clips, as one0" in refused.err
     assert "--set name=NAME" in refused.err
     assert len(store.open("cache")["clips"].clips) == 2
+    numbered = (tmp_path / "two/clips.csv").read_text().replace("\ntwo0,", "\none0,").replace(",x,", ",y,")
+    (tmp_path / "two/numbered.csv").write_text(numbered)  # ids that count from 0 are in every table
+    refused = mse("extract", "two/numbered.csv", *command, "--set", "name=clips")
+    assert refused.code == 2
+    assert "of 1 clips with the same id, as one0, none has the same file or text" in " ".join(refused.err.split())
+    assert len(store.open("cache")["clips"].clips) == 2
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert mse("extract", "moved/clips.csv", *command).code == 0
     assert mse("extract", "two/clips.csv", *command, "--set", "name=two").code == 0
     assert store.open("cache")["two"].manifest.recipe["training"]["members"] == 4

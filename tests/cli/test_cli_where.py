@@ -4,6 +4,7 @@ import csv
 import html
 import json
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -90,6 +91,12 @@ def test_a_condition_gives_the_same_clips_in_extract_train_evaluate_and_report(m
         assert found["clips"] == len(kept & of_test)
         assert not any("have changed" in remark for remark in found["remarks"])
     assert not any("have changed" in remark for remark in mse("evaluate", runs[WHERE], *here, "--json").json["remarks"])
+
+    now = [replace(clip, label={"joy": "anger", "anger": "joy"}[str(clip.label)]) for clip in dataset.clips]
+    dataset.set_clips(now)
+    corrected = mse("report", "--where", "label == 'joy'", *here, "--json").json
+    assert len(corrected["warnings"]) == 2
+    assert all("clips of its test split have another label in the dataset by now" in w for w in corrected["warnings"])
 
 
 def test_a_training_on_clips_that_no_split_has_is_refused(mse, tones, tmp_path, monkeypatch):

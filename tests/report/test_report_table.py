@@ -276,6 +276,20 @@ def test_results_on_valid_are_shown_where_there_is_no_test_split(folders):
     assert "Valid split" in report.to_markdown(report.build([folders.root], "valid"))
 
 
+def test_a_report_of_valid_tells_nothing_of_the_test_split(folders):
+    folder = folders.add(seeds=[])
+    of_test = ["All 24 predictions are the class joy: the model has collapsed. This answer alone gives acc 20.83."]
+    for seed, predictions in ((1, [0, 1, 1]), (2, [0, 0, 0])):
+        place = folders.seed(folder, seed, {"acc": 0.2}, valid={"acc": 0.5}, alarms=of_test)
+        folders.predictions(place, predictions, [0, 1, 0], split="valid")
+    assert "24 predictions" in str(report.to_json(report.build([folders.root])))
+    built = report.build([folders.root], "valid")
+    assert "24 predictions" not in str(report.to_json(built)) + report.to_markdown(built)
+    (note,) = (note for note in built.notes if "collapsed" in note)
+    assert "seed 2: All 3 predictions are the class" in note
+    assert built.tables[0].rows[0].collapsed == (2,)
+
+
 def test_a_split_that_no_report_is_of_is_refused(folders):
     folders.add(seeds=[{"acc": 0.5}])
     with pytest.raises(UsageError, match="valid or test, not train"):
