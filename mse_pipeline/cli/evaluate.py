@@ -227,8 +227,8 @@ def parse_split(text: str) -> Any:
     try:
         return Split(text)
     except ValueError:
-        near = did_you_mean(text, Split)
-        raise UsageError(f"There is no split {text!r}{near}; the splits are train, valid and test.") from None
+        near = did_you_mean(text, Split, sentence=True)
+        raise UsageError(f"There is no split {text!r}.{near} The splits are train, valid and test.") from None
 
 
 def _plain(evaluation: Evaluation, run: Path, out: Path | None) -> dict[str, Any]:
@@ -254,14 +254,18 @@ def _plain(evaluation: Evaluation, run: Path, out: Path | None) -> dict[str, Any
 
 def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print the metrics, one row per seed; without labels, how often each answer was predicted."""
+    from mse_pipeline.backbones.none import NONE
     from mse_pipeline.metrics.coverage import told
 
     clips = len(evaluation.seeds[0].predictions)
     about = evaluation.stored.about
+    model = evaluation.stored.config.model
+    backbone = "" if about.backbone.name == NONE else f"{about.backbone.name}, "
+    parts = "" if about.variant == "adapter" else f", {about.variant}"
     console.print(
         f"[bold]{escape(evaluation.dataset)}[/], {evaluation.split.value}: "
         f"{clips} clips, {evaluation.labelled} of them labelled. "
-        f"Trained on {escape(about.dataset)} with {escape(about.backbone.name)}, {escape(about.variant)}; "
+        f"Trained on {escape(about.dataset)} with {escape(backbone + model + parts)}; "
         f"decoding {evaluation.decoding}."
     )
     for stream in evaluation.coverage.streams:

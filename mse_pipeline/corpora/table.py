@@ -452,8 +452,8 @@ def _columns(table: TextTable, renamed: Mapping[str, str]) -> dict[str, list[str
     if problems:
         lines = "\n".join(f"  {sentence}" for sentence in problems)
         raise UsageError(
-            f"Table {table.path} does not fit:\n{lines}\nIts columns are {', '.join(table.columns)}. Rename them, or "
-            "write columns: {id: THEIRS, ...} into the options of the recipe's corpus."
+            f"Table {table.path} does not fit:\n{lines}\nIts columns are {', '.join(table.columns)}. Add what it "
+            "lacks, rename columns, or write columns: {id: THEIRS, ...} into the options of the recipe's corpus."
         )
     cells = {name: column for name, column in table.columns.items() if name in ours or _is_further(name)}
     return cells | {name: table.columns[theirs] for name, theirs in renamed.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import statistics
 from collections import Counter
@@ -246,6 +247,12 @@ def _environment(run: RunGroup) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in found.items()}
 
 
+def _is_of_hub(backbone: object) -> bool:
+    """Whether a backbone is a repository, which has revisions: no folder, and none that is built in."""
+    source = str(backbone.get("source", "")) if isinstance(backbone, dict) else ""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+
+
 def _commands(run: RunGroup) -> Iterator[tuple[str, str]]:
     """The commands that train the run again, evaluate it and show it; every setting of the training is written out."""
     config = run.config
@@ -255,6 +262,8 @@ def _commands(run: RunGroup) -> Iterator[tuple[str, str]]:
         words += ["--backbone", run.backbone]
         for option in ("revision", "dtype", "quantization"):
             value = backbone.get(option) if isinstance(backbone, dict) else None
+            if option == "revision" and not _is_of_hub(backbone):
+                continue
             if value is not None and (option, value) != ("dtype", "float32"):
                 words += [f"--{option}", str(value)]
     if run.model != ADAPTER:

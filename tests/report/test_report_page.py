@@ -202,6 +202,14 @@ def test_streams_tell_what_the_cache_has_of_them(built):
     assert (gone.name, gone.done, gone.valid, gone.defined) == ("visual.gone", None, None, None)
 
 
+@pytest.mark.parametrize(("source", "asked"), [("built-in", False), ("/models/mine", False), ("Qwen/Qwen-1_8B", True)])
+def test_only_a_repository_is_asked_for_with_its_revision(source, asked, folders):
+    folders.add("one", seeds=[{"acc": 0.5}], config={"backbone": {"source": source, "revision": "1"}})
+    command = dict(details((build([folders.root]), None), "one").commands)
+    assert all(("--revision 1" in words) == asked for words in command.values() if words.startswith("mse train"))
+    assert any(words.startswith("mse train") for words in command.values())
+
+
 def test_the_command_that_repeats_a_run_has_every_setting(built):
     words = shlex.split(details(built, "full").commands[0][1])
     assert words[:6] == ["mse", "train", "mine", "--backbone", "tiny", "--dtype"]

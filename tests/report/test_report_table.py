@@ -281,7 +281,7 @@ def test_a_report_of_valid_tells_nothing_of_the_test_split(folders):
     of_test = ["All 24 predictions are the class joy: the model has collapsed. This answer alone gives acc 20.83."]
     for seed, predictions in ((1, [0, 1, 1]), (2, [0, 0, 0])):
         place = folders.seed(folder, seed, {"acc": 0.2}, valid={"acc": 0.5}, alarms=of_test)
-        folders.predictions(place, predictions, [0, 1, 0], split="valid")
+        folders.predictions(place, [0, 1, 0], predictions, split="valid")
     assert "24 predictions" in str(report.to_json(report.build([folders.root])))
     built = report.build([folders.root], "valid")
     assert "24 predictions" not in str(report.to_json(built)) + report.to_markdown(built)
