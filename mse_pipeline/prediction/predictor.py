@@ -6,9 +6,10 @@ New media are files that the user gives, or the rows of a table. They become cli
 from __future__ import annotations
 
 import os
+import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -439,22 +440,43 @@ def texts_of_table(table: Path, files: Sequence[str | Path], encoding: str | Non
     by_name: dict[str, str] = {}
     twice = []
     for name, text in zip(read.columns[chosen[0]], map(said, read.columns[chosen[1]]), strict=True):
-        if by_name.setdefault(name.strip(), text) != text:
+        if by_name.setdefault(_plain_path(name.strip()), text) != text:
             twice.append(name)
     if twice:
         raise UsageError(f"The table of texts {table} has several texts for {enumerate_some(twice, 3)}.")
     texts = ByName(by_name)
-    matched = {}
+    matched, taken = {}, dict[str, Path]()
     for file in map(Path, files):
-        key = next((name for name in (str(file), file.as_posix(), file.name, file.stem) if name in texts), None)
-        if key is not None:
-            matched[file] = texts[key]
+        key = next((name for name in _names(file, table.parent) if name in texts), None)
+        if key is None:
+            continue
+        other = taken.setdefault(key, file)
+        if _absolute(other) != _absolute(file):
+            raise UsageError(
+                f"The row {key} of the table of texts {table} fits {other} and {file}: write their paths into it."
+            )
+        matched[file] = texts[key]
     if not matched:
         raise UsageError(
             f"The table of texts {table} has no row for any of the files: its column {chosen[0]} has "
             f"{enumerate_some(by_name, 3)}."
         )
     return matched
+
+
+def _plain_path(written: str) -> str:
+    """A path as it may be written on any system, in one form."""
+    return posixpath.normpath(written.replace("\\", "/")) if written else ""
+
+
+def _names(file: Path, folder: Path) -> Iterator[str]:
+    """What a table in a folder may call a file: by its path as given, in full or from the folder, or by its name."""
+    full = _absolute(file)
+    yield _plain_path(str(file))
+    yield _plain_path(str(full))
+    with suppress(ValueError):
+        yield full.relative_to(_absolute(folder)).as_posix()
+    yield from (file.name, file.stem)
 
 
 def texts_beside(files: Sequence[str | Path]) -> dict[Path, str]:

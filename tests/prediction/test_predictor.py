@@ -17,6 +17,7 @@ from mse_pipeline.adapter.models import find
 from mse_pipeline.backbones.none import none
 from mse_pipeline.errors import UsageError
 from mse_pipeline.prediction import Predictor, evaluate
+from mse_pipeline.prediction.predictor import texts_of_table
 from mse_pipeline.prediction.result import write_predictions
 from mse_pipeline.recipe import PromptSection
 from mse_pipeline.task import Classification
@@ -284,3 +285,24 @@ def test_media_are_named_as_they_were_given_in_every_format(heard, mse, tmp_path
         write_predictions(Path(f"out.{ending}"), [alone], Classification(("high", "low")))
     assert pq.read_table("out.parquet")["media"].to_pylist() == ["a/x.wav"]
     assert json.loads(Path("out.jsonl").read_text())["media"] == "a/x.wav"
+
+
+@pytest.mark.parametrize(
+    "written", ["sub dir/a.mp4", "./sub dir/a.mp4", "sub dir\\a.mp4", "{folder}/sub dir/a.mp4", "a"]
+)
+def test_a_table_of_texts_may_write_a_path_in_any_way(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "texts.csv"
+    table.write_text(f"media,text\n{written.format(folder=tmp_path)},hello\nother.mp4,no\n")
+    for file in (Path("sub dir/a.mp4"), Path("./sub dir/../sub dir/a.mp4"), tmp_path / "sub dir/a.mp4"):
+        assert texts_of_table(table, [file]) == {file: "hello"}
+
+
+def test_a_name_that_fits_several_files_has_no_text_for_any(tmp_path):
+    table = tmp_path / "texts.csv"
+    table.write_text("media,text\nc.mp4,hello\n")
+    with pytest.raises(UsageError, match=r"The row c.mp4 .* fits x/c.mp4 and y/c.mp4: write their paths"):
+        texts_of_table(table, ["x/c.mp4", "y/c.mp4"])
+    assert texts_of_table(table, ["x/c.mp4", "x/c.mp4"]) == {Path("x/c.mp4"): "hello"}
+    table.write_text("media,text\nx/c.mp4,hello\ny/c.mp4,bye\n")
+    assert texts_of_table(table, ["x/c.mp4", "y/c.mp4"]) == {Path("x/c.mp4"): "hello", Path("y/c.mp4"): "bye"}
