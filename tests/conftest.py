@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ from tests.skipped_summary import (  # noqa: F401 - pytest finds them by their n
     pytest_terminal_summary,
     pytest_testnodedown,
 )
+
+with suppress(ImportError):
+    from absl import logging as absl_logging
+
+    # It keeps the stream of errors of whoever imports it first, which in a test is that test's own, and closes it as
+    # soon as a server sets logging up: from then on no test of that process can begin.
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
