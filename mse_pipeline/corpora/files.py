@@ -145,7 +145,8 @@ def _walk(
         except OSError as error:
             refused.append(f"{prefix or '.'} cannot be listed: {error.strerror}.")
             continue
-        if prefix and any({entry.name for entry in ordered} >= names for names in _OF_A_CACHE):
+        names = {entry.name for entry in ordered}
+        if prefix and any(names >= together for together in _OF_A_CACHE):
             continue
         for entry in ordered:
             if entry.name.startswith(".") or entry.name in _IGNORED or entry.path in _SYSTEM:

@@ -416,7 +416,7 @@ def _register(
 
 
 def _refuse_another_table(cache: Cache, recipe: Recipe, corpus: Corpus, media_root: str) -> None:
-    """Refuse a table none of whose clips are those of the dataset of its name: tables in two folders may share one.
+    """Refuse a table whose clips are not those of the dataset of its name: tables in two folders may share one.
 
     Args:
         cache: Where the dataset may be.

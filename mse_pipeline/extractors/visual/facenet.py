@@ -16,7 +16,7 @@ from mse_pipeline.extractors.base import FaceExtractor
 from mse_pipeline.extractors.visual.faces import CROP, FaceConfig, Faces
 from mse_pipeline.extractors.visual.mtcnn import face_config, require_face
 from mse_pipeline.extractors.visual.networks import inception_resnet_class
-from mse_pipeline.extractors.visual.onnx import Export, Session, contents, in_parts
+from mse_pipeline.extractors.visual.onnx import Export, in_parts, open_session
 from mse_pipeline.extractors.visual.weights import file_sha256, find_weights, read_state
 from mse_pipeline.posix import processor_flags
 from mse_pipeline.store.features import Features
@@ -94,8 +94,7 @@ class OnnxEmbedder:
     """
 
     def __init__(self, export: Export, precision: Literal["bfloat16", "float32"]) -> None:
-        (content,) = contents([export])
-        self._run = Session(content, export.outputs, precision if has_bfloat16("cpu") else "float32")
+        self._run = open_session(export, precision if has_bfloat16("cpu") else "float32")
         self.precision: str = self._run.precision
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:

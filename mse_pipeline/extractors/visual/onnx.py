@@ -239,6 +239,20 @@ class Session:
         return self._run(pictures, outputs or self._outputs)
 
 
+def open_session(export: Export, precision: Literal["bfloat16", "float32"] = "float32") -> Session:
+    """A network's session; the network is exported where that was not done yet.
+
+    Args:
+        export: The network.
+        precision: As of `Session`.
+
+    Raises:
+        MseError: It cannot be made, as of weights that are not its own, or that cannot be downloaded.
+    """
+    (content,) = contents([export])
+    return Session(content, export.outputs, precision, any_size=export.any_size)
+
+
 _Run = Callable[[np.ndarray, Sequence[str]], list[np.ndarray]]
 
 _SIZES, _VALUES = 64, 1 << 25

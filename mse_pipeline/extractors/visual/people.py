@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mse_pipeline.extractors.visual.onnx import Session, contents, in_parts
+from mse_pipeline.extractors.visual.onnx import Session, in_parts, open_session
 from mse_pipeline.extractors.visual.tracking import Shots, Track, affinity, link
 from mse_pipeline.extractors.visual.zoo import sface
 
@@ -70,9 +70,7 @@ def load_embedder() -> PersonEmbedder:
     Raises:
         MseError: The weights are missing and cannot be downloaded, or damaged.
     """
-    export = sface()
-    (content,) = contents([export])
-    return PersonEmbedder(Session(content, export.outputs))
+    return PersonEmbedder(open_session(sface()))
 
 
 def aligned(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

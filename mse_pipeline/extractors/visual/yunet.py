@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from mse_pipeline.extractors.visual.detector import Detections, largest, strongest
-from mse_pipeline.extractors.visual.onnx import Session, contents, in_parts
+from mse_pipeline.extractors.visual.onnx import Session, in_parts, open_session
 from mse_pipeline.extractors.visual.zoo import STRIDES, yunet
 
 _MULTIPLE = 32
@@ -94,6 +94,4 @@ def load_yunet() -> Session:
     Raises:
         MseError: The weights are missing and cannot be downloaded, or damaged.
     """
-    export = yunet()
-    (content,) = contents([export])
-    return Session(content, export.outputs, any_size=True)
+    return open_session(yunet())
