@@ -43,11 +43,11 @@ def rescored(run: RunGroup, split: str, kept: Collection[str]) -> RunGroup:
         try:
             read = read_predictions(seed.path / FILE, split, kept)
             scores = metrics.evaluate(run.kind, read.predictions, read.targets)
+            alarms = _alarms(run, seed, read, "")
         except (MseError, ValueError, TypeError) as error:
             unfinished[f"seed-{seed.seed}"] = f"it cannot be scored on these clips: {shown(str(error), 200)}"
             continue
         scored: Mapping[str, Mapping[str, float]] = {"valid": {}, "test": {}, split: scores}
-        alarms = _alarms(run, seed, read, "")
         seeds.append(replace(seed, valid=scored["valid"], test=scored["test"], calibration={}, alarms=alarms))
     return replace(run, seeds=tuple(seeds), unfinished=unfinished)
 
@@ -58,17 +58,14 @@ def of_valid(run: RunGroup) -> RunGroup:
     for seed in run.seeds:
         try:
             alarms = _alarms(run, seed, read_predictions(seed.path / FILE, "valid"), "valid")
-        except MseError:  # which is told where the predictions themselves are shown
+        except (MseError, ValueError, TypeError):  # which is told where the predictions themselves are shown
             alarms = _of_coverage(seed)
         seeds.append(replace(seed, alarms=alarms))
     return replace(run, seeds=tuple(seeds))
 
 
 def _alarms(run: RunGroup, seed: StoredSeed, read: Predictions, split: str) -> tuple[str, ...]:
-    try:
-        of_scores = metrics.alarms(run.kind, read.predictions, read.targets, run.classes or None, split=split)
-    except (ValueError, TypeError):
-        of_scores = []
+    of_scores = metrics.alarms(run.kind, read.predictions, read.targets, run.classes or None, split=split)
     return (*of_scores, *_of_coverage(seed))
 
 
@@ -106,7 +103,7 @@ def _same(run: RunGroup, target: object, label: object) -> bool:
     if target is None or label is None:
         return target is label
     if run.classes:
-        return isinstance(target, int) and 0 <= target < len(run.classes) and run.classes[target] == str(label)
+        return isinstance(target, int) and 0 <= target < len(run.classes) and run.classes[target] == shown(str(label))
     return (
         isinstance(label, int | float) and isinstance(target, int | float) and math.isclose(target, label, abs_tol=1e-5)
     )

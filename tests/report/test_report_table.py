@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 
 from mse_pipeline import report
+from mse_pipeline.clip import Clip, Split
 from mse_pipeline.errors import UsageError
 from mse_pipeline.report.table import Column, build, labels
+from mse_pipeline.store.cache import open_cache
+from mse_pipeline.task import Classification
 
 
 def scores(*values, key="weight_F1"):
@@ -288,6 +292,21 @@ def test_a_report_of_valid_tells_nothing_of_the_test_split(folders):
     (note,) = (note for note in built.notes if "collapsed" in note)
     assert "seed 2: All 3 predictions are the class" in note
     assert built.tables[0].rows[0].collapsed == (2,)
+
+
+def test_labels_of_hostile_or_long_names_are_the_same_as_long_as_nobody_changes_them(folders, tmp_path):
+    names = ["a" * 100, "b\x1b[31m"]
+    place = folders.seed(
+        folders.add(seeds=[], dataset="mine", classes=names, metrics="classification"), 1, {"acc": 0.5}
+    )
+    folders.predictions(place, [0, 1], [0, 0], clips=["x", "y"])
+    clips = [Clip(id=clip, split=Split.TEST, label=name) for clip, name in zip("xy", names, strict=True)]
+    cache = open_cache(tmp_path / "cache")
+    dataset = cache.create("mine", clips, task=Classification(tuple(names)))
+    assert report.build([folders.root], where="label != 'none'", cache=cache).warnings == ()
+    dataset.set_clips([replace(clips[0], label=names[1]), clips[1]])
+    (warning,) = report.build([folders.root], where="label != 'none'", cache=cache).warnings
+    assert "1 clips of its test split have another label" in warning
 
 
 def test_a_split_that_no_report_is_of_is_refused(folders):
